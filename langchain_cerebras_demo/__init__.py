@@ -1,0 +1,113 @@
+"""A LangChain chat model for Cerebras Inference.
+
+    from langchain_cerebras_demo import ChatCerebrasDemo
+
+    ChatCerebrasDemo().invoke("Why is the sky blue?")
+
+Nothing is imported until it is used: LangChain and aiohttp load with the first name that needs them.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from langchain_cerebras_demo._version import __version__
+
+if TYPE_CHECKING:
+    from langchain_cerebras_demo.catalog import AliasTable, ModelSpec, RetiredModelWarning
+    from langchain_cerebras_demo.chat_models import ChatCerebrasDemo
+    from langchain_cerebras_demo.errors import (
+        APIConnectionError,
+        APIError,
+        APIStatusError,
+        APITimeoutError,
+        AuthenticationError,
+        CerebrasError,
+        MissingKeyError,
+        RateLimitError,
+        StreamInterruptedError,
+    )
+    from langchain_cerebras_demo.keys import (
+        CallableKey,
+        ChainKeyResolver,
+        EnvKey,
+        KeyResolver,
+        SessionCookieKey,
+        StaticKey,
+    )
+    from langchain_cerebras_demo.limits import RateLimitSnapshot
+    from langchain_cerebras_demo.local import LocalServer
+    from langchain_cerebras_demo.policy import Timeout
+    from langchain_cerebras_demo.provider import Cerebras
+    from langchain_cerebras_demo.transport import AiohttpTransport, Transport
+
+_HOMES = {
+    "ChatCerebrasDemo": "chat_models",
+    "Cerebras": "provider",
+    "AliasTable": "catalog",
+    "ModelSpec": "catalog",
+    "RetiredModelWarning": "catalog",
+    "CallableKey": "keys",
+    "ChainKeyResolver": "keys",
+    "EnvKey": "keys",
+    "KeyResolver": "keys",
+    "SessionCookieKey": "keys",
+    "StaticKey": "keys",
+    "LocalServer": "local",
+    "Timeout": "policy",
+    "AiohttpTransport": "transport",
+    "Transport": "transport",
+    "RateLimitSnapshot": "limits",
+    "APIConnectionError": "errors",
+    "APIError": "errors",
+    "APIStatusError": "errors",
+    "APITimeoutError": "errors",
+    "AuthenticationError": "errors",
+    "CerebrasError": "errors",
+    "MissingKeyError": "errors",
+    "RateLimitError": "errors",
+    "StreamInterruptedError": "errors",
+}
+
+__all__ = [
+    "APIConnectionError",
+    "APIError",
+    "APIStatusError",
+    "APITimeoutError",
+    "AiohttpTransport",
+    "AliasTable",
+    "AuthenticationError",
+    "CallableKey",
+    "Cerebras",
+    "CerebrasError",
+    "ChainKeyResolver",
+    "ChatCerebrasDemo",
+    "EnvKey",
+    "KeyResolver",
+    "LocalServer",
+    "MissingKeyError",
+    "ModelSpec",
+    "RateLimitError",
+    "RateLimitSnapshot",
+    "RetiredModelWarning",
+    "SessionCookieKey",
+    "StaticKey",
+    "StreamInterruptedError",
+    "Timeout",
+    "Transport",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value  # the next look-up finds it without this function
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

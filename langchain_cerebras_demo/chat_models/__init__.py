@@ -1,0 +1,5 @@
+"""The LangChain face: the chat model, and the only code that knows LangChain's messages and the wire both."""
+
+from langchain_cerebras_demo.chat_models.base import ChatCerebrasDemo
+
+__all__ = ["ChatCerebrasDemo"]

@@ -1,0 +1,368 @@
+"""``ChatCerebrasDemo``: the chat model. It turns calls into requests and events into chunks; the client does the rest."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing, closing
+from typing import Any
+
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.language_models import LangSmithParams
+from langchain_core.language_models.chat_models import BaseChatModel
+from langchain_core.messages import BaseMessage
+from langchain_core.outputs import ChatGenerationChunk, ChatResult
+from pydantic import ConfigDict, Field, PrivateAttr, SecretStr, ValidationInfo, field_validator, model_validator
+
+from langchain_cerebras_demo import catalog, local
+from langchain_cerebras_demo._version import __version__
+from langchain_cerebras_demo.catalog import AliasTable
+from langchain_cerebras_demo.chat_models import generations, settings
+from langchain_cerebras_demo.chat_models.messages import to_wire
+from langchain_cerebras_demo.client import Client
+from langchain_cerebras_demo.endpoint import check_headers, to_base_url
+from langchain_cerebras_demo.errors import APIError
+from langchain_cerebras_demo.keys import ChainKeyResolver, DroppedKey
+from langchain_cerebras_demo.policy import Timeout
+from langchain_cerebras_demo.portal import portal
+from langchain_cerebras_demo.wire.request import PARAMETERS, ChatRequest, check_parameter, to_parameters
+
+# What LangChain itself may pass along with a call and the API has no word for.
+_LANGCHAIN_ARGUMENTS = frozenset({"stream", "stream_usage", "run_id"})
+
+
+class ChatCerebrasDemo(BaseChatModel):
+    """A LangChain chat model for Cerebras Inference.
+
+        llm = ChatCerebrasDemo(model="gpt-oss-120b")
+        llm.invoke("Why is the sky blue?")
+        async for chunk in llm.astream("Why is the sky blue?"): ...
+
+    The key is the first that answers: ``key_resolver``, ``api_key``, ``cookies``, the variable ``CEREBRAS_API_KEY``.
+    ``base_url="local"`` runs a small embedded model instead, with no key and no network (extra ``local``).
+
+    Sampling and reasoning parameters are the API's own; ``None`` leaves them to the service. ``model_kwargs`` go out
+    unchecked, any other name is refused. All of them may also be given with a call.
+
+    Raises (all of them ``langchain_cerebras_demo.errors.CerebrasError``): ``MissingKeyError`` where no source has a key,
+    ``APIStatusError`` and its children for what the service refuses, ``APIConnectionError`` for a broken line,
+    ``StreamInterruptedError`` for an answer that was cut off. One that comes after the first chunk holds in ``partial``
+    what had come.
+    """
+
+    check_requests: bool = True
+    """Whether parameters are held against the API's ranges, here and at every call; ``False`` sends them as they are."""
+    model: str = catalog.DEFAULT_MODEL
+    """Model id or alias; an id that the catalogue does not know goes through."""
+    api_key: Any = Field(default=None, repr=False)
+    """A key (``str`` or ``SecretStr``), or a callable (sync or async) that is asked for one before every request."""
+    key_resolver: Any = Field(default=None, exclude=True, repr=False)
+    """Any object with ``async def resolve(self) -> str``; asked before ``api_key``."""
+    cookies: Any = Field(default=None, exclude=True, repr=False)
+    """Cookies of a signed-in session, ``{"name": "value"}``: they buy its demo key (experimental)."""
+    aliases: Mapping[str, str] | None = None
+    """Names for models, over the built-in ones."""
+    base_url: str | None = None
+    """Ends in ``/v1``; ``None``: ``CEREBRAS_BASE_URL``, else Cerebras; ``"local"``: the embedded model."""
+
+    temperature: float | None = None
+    """0 to 2."""
+    top_p: float | None = None
+    """0 to 1."""
+    max_tokens: int | None = None
+    """Most tokens of the answer, reasoning included; goes out as ``max_completion_tokens``."""
+    min_tokens: int | None = None
+    """Least tokens of the answer; -1 for as many as fit."""
+    stop: str | list[str] | None = None
+    """Up to four texts that end the answer; they are not part of it."""
+    seed: int | None = None
+    """Makes sampling repeatable as far as the service can."""
+    n: int | None = None
+    """Answers a request; more than one cannot be streamed."""
+    frequency_penalty: float | None = None
+    """-2 to 2."""
+    presence_penalty: float | None = None
+    """-2 to 2."""
+    logit_bias: dict[str, float] | None = None
+    """Token id to a bias from -100 to 100."""
+    logprobs: bool | None = None
+    """Whether log probabilities of the tokens come along, in ``response_metadata["logprobs"]``."""
+    top_logprobs: int | None = None
+    """How many of the likeliest tokens at each place, 0 to 20; needs ``logprobs``."""
+    reasoning_effort: str | None = None
+    """``none``, ``low``, ``medium`` or ``high``, as the model can."""
+    reasoning_format: str | None = None
+    """``none``, ``parsed``, ``text_parsed``, ``raw`` or ``hidden``."""
+    disable_reasoning: bool | None = None
+    """Deprecated by the service in favour of ``reasoning_effort="none"``."""
+    clear_thinking: bool | None = None
+    """Whether the reasoning of earlier turns is dropped (GLM)."""
+    response_format: dict[str, Any] | None = None
+    """``{"type": "json_object"}``, or ``json_schema`` with its schema."""
+    tools: list[dict[str, Any]] | None = None
+    """Tools in the API's own form, sent with every call."""
+    tool_choice: str | dict[str, Any] | None = None
+    """``none``, ``auto``, ``required`` or a named function."""
+    parallel_tool_calls: bool | None = None
+    """Whether one answer may hold several calls."""
+    prediction: dict[str, Any] | None = None
+    """What most of the answer is expected to be, to speed it up."""
+    prompt_cache_key: str | None = None
+    """Groups requests that share a beginning; up to 1024 characters."""
+    service_tier: str | None = None
+    """``auto``, ``default``, ``flex`` or ``priority``."""
+    queue_threshold: int | None = None
+    """Milliseconds in the service's queue above which it refuses, 50 to 20,000; a header."""
+    stream_options: dict[str, Any] | None = None
+    """``{"include_usage": bool}``; Cerebras sends usage without being asked."""
+    model_parameters: dict[str, Any] | None = None
+    """Keys that the model defines itself."""
+    user: str | None = None
+    """An end user's id, for the service's abuse monitoring."""
+
+    timeout: Any = 60.0
+    """Seconds to connect, until the first event and between two events; or a ``Timeout``; ``None`` for no bound."""
+    max_retries: int = 2
+    """Sends after the first one, while nothing has been handed out."""
+    max_concurrency: int | None = None
+    """Requests of this model at once, a loop; the others wait their turn."""
+    default_headers: dict[str, str] | None = Field(default=None, exclude=True, repr=False)
+    """Sent with every request. Never serialised: a header may be a secret."""
+    user_agent: str | None = None
+    """Instead of ``langchain-cerebras-demo/<version>``."""
+    proxy: str | None = Field(default=None, exclude=True, repr=False)
+    """Instead of the environment's proxy; may hold a password."""
+    transport: Any = Field(default=None, exclude=True, repr=False)
+    """What carries the bytes: any ``Transport``; by default one that all models of the process share."""
+    streaming: bool = False
+    """Whether ``invoke`` streams inside, for callbacks that want every token."""
+    model_kwargs: dict[str, Any] = Field(default_factory=dict)
+    """Keys that go into the body unchecked, over everything else."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    _client_memo: settings.ClientMemo = PrivateAttr(default_factory=settings.ClientMemo)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_names(cls, values: Any) -> Any:
+        return settings.check_names(values, cls.model_fields) if isinstance(values, dict) else values
+
+    # What is wrong with a value is said by the field's own validator: an error of the whole model would hold all of its
+    # arguments, the key among them.
+
+    @field_validator(*PARAMETERS, mode="after")
+    @classmethod
+    def _check_parameter(cls, value: Any, info: ValidationInfo) -> Any:
+        if value is None or value == [] or not info.data.get("check_requests", True):
+            return value
+        return check_parameter(str(info.field_name), value)
+
+    @field_validator("api_key")
+    @classmethod
+    def _check_api_key(cls, value: Any) -> Any:
+        if value is None:
+            return None
+        settings.to_key_source(value)
+        return SecretStr(value) if isinstance(value, str) else value
+
+    @field_validator("key_resolver")
+    @classmethod
+    def _check_key_resolver(cls, value: Any) -> Any:
+        if value is not None:
+            ChainKeyResolver([value])
+        return value
+
+    @field_validator("base_url", "aliases", "timeout", "default_headers")
+    @classmethod
+    def _check_setting(cls, value: Any, info: ValidationInfo) -> Any:
+        check: dict[str | None, Callable[[Any], Any]] = {
+            "base_url": to_base_url,
+            "aliases": AliasTable,
+            "timeout": Timeout.from_value,
+            "default_headers": check_headers,
+        }
+        if value is not None:
+            check[info.field_name](value)
+        return value
+
+    @model_validator(mode="after")
+    def _prepare_client(self) -> ChatCerebrasDemo:
+        if isinstance(self.cookies, Mapping):
+            self.cookies = settings.to_cookie_source(self.cookies, self.transport)  # from here on they show nothing
+        self._add_version("langchain-cerebras-demo", __version__)
+        return self
+
+    # -- what LangChain asks of a model
+
+    @property
+    def _llm_type(self) -> str:
+        return "cerebras-chat"
+
+    @property
+    def model_name(self) -> str:
+        """The model id or alias, by the name that LangChain's own tools look for."""
+        return self.model
+
+    @property
+    def lc_secrets(self) -> dict[str, str]:
+        """Which field is a secret, and the variable that it is read from again."""
+        return {"api_key": "CEREBRAS_API_KEY"}
+
+    @classmethod
+    def is_lc_serializable(cls) -> bool:
+        """``dumps`` writes the settings; secrets, resolvers and transports never."""
+        return True
+
+    @property
+    def _provider(self) -> str:
+        return "local" if self._client().is_local else "cerebras"
+
+    @property
+    def _default_parameters(self) -> dict[str, Any]:
+        return {name: value for name in PARAMETERS if (value := getattr(self, name)) is not None}
+
+    @property
+    def _identifying_params(self) -> dict[str, Any]:
+        return {
+            "model_name": self.model,
+            "base_url": self._client().base_url,
+            **self._default_parameters,
+            **({"model_kwargs": self.model_kwargs} if self.model_kwargs else {}),
+        }
+
+    def _get_invocation_params(self, stop: list[str] | None = None, **kwargs: Any) -> dict[str, Any]:
+        called_with = {name: value for name, value in kwargs.items() if name not in _LANGCHAIN_ARGUMENTS}
+        return {"model": self.model, **self._identifying_params, **({"stop": stop} if stop else {}), **called_with}
+
+    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+        given = {**self._default_parameters, **({"stop": stop} if stop else {}), **kwargs}
+        params = super()._get_ls_params(stop=stop, **kwargs)
+        params["ls_provider"] = self._provider  # equal to model_provider, or summarisation ignores reported usage
+        params["ls_model_name"] = local.LOCAL_MODEL if self._provider == "local" else given.get("model", self.model)
+        params["ls_model_type"] = "chat"
+        if given.get("temperature") is not None:
+            params["ls_temperature"] = given["temperature"]
+        if (most := given.get("max_tokens", given.get("max_completion_tokens"))) is not None:
+            params["ls_max_tokens"] = most
+        if stops := given.get("stop"):
+            params["ls_stop"] = [stops] if isinstance(stops, str) else list(stops)
+        return params
+
+    # -- the four ways of calling
+
+    async def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        client, provider = self._client(), self._provider
+        request = self._to_request(messages, stop, kwargs, stream=True)
+        sent: list[ChatGenerationChunk] = []
+        try:
+            async with aclosing(client.stream(request)) as batches:
+                async for events in batches:
+                    for chunk in generations.to_chunks(events, provider):
+                        sent.append(chunk)
+                        if run_manager:
+                            await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+                        yield chunk
+        except APIError as error:
+            generations.set_partial(error, sent)
+            raise
+
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        client, provider = self._client(), self._provider
+        request = self._to_request(messages, stop, kwargs, stream=True)
+        sent: list[ChatGenerationChunk] = []
+        try:
+            with closing(portal.iterate(lambda: client.stream(request))) as batches:
+                for events in batches:
+                    for chunk in generations.to_chunks(events, provider):
+                        sent.append(chunk)
+                        if run_manager:
+                            run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+                        yield chunk
+        except APIError as error:
+            generations.set_partial(error, sent)
+            raise
+
+    async def _agenerate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,  # noqa: ARG002 - core looks for it by name
+        **kwargs: Any,
+    ) -> ChatResult:
+        request = self._to_request(messages, stop, kwargs, stream=False)
+        return generations.to_result(await self._client().complete(request), self._provider)
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,  # noqa: ARG002 - core looks for it by name
+        **kwargs: Any,
+    ) -> ChatResult:
+        client = self._client()
+        request = self._to_request(messages, stop, kwargs, stream=False)
+        return generations.to_result(portal.run(lambda: client.complete(request)), self._provider)
+
+    def _to_request(
+        self, messages: Sequence[BaseMessage], stop: list[str] | None, kwargs: Mapping[str, Any], *, stream: bool
+    ) -> ChatRequest:
+        """The request of one call: its own arguments win over the model's fields."""
+        called_with = {name: value for name, value in kwargs.items() if name not in _LANGCHAIN_ARGUMENTS}
+        model = called_with.pop("model", None) or self.model
+        extra = {**self.model_kwargs, **called_with.pop("model_kwargs", {})}
+        if stop:
+            called_with["stop"] = stop
+        if "max_completion_tokens" in called_with:
+            called_with.setdefault("max_tokens", called_with.pop("max_completion_tokens"))
+        parameters = to_parameters({**self._default_parameters, **called_with}, check=self.check_requests)
+        if stream and parameters.get("n", 1) > 1:
+            raise ValueError(
+                f"n={parameters['n']}: several answers cannot be streamed as one; use invoke or leave n out"
+            )
+        return ChatRequest(model=model, messages=to_wire(messages), parameters=parameters, extra=extra)
+
+    # -- state
+
+    def _client(self) -> Client:
+        """The client for the fields as they are now: they may be changed, and copies may differ in one."""
+        return self._client_memo.client(
+            settings.ClientSettings(
+                base_url=self.base_url,
+                api_key=self.api_key,
+                key_resolver=self.key_resolver,
+                cookies=self.cookies,
+                aliases=self.aliases,
+                timeout=self.timeout,
+                max_retries=self.max_retries,
+                max_concurrency=self.max_concurrency,
+                default_headers=self.default_headers,
+                user_agent=self.user_agent,
+                proxy=self.proxy,
+                transport=self.transport,
+            )
+        )
+
+    def __getstate__(self) -> dict[Any, Any]:
+        """For pickles, which leave the machine: a key as it is stays behind, and the copy says so where it misses it."""
+        state = super().__getstate__()
+        fields = dict(state["__dict__"])
+        if settings.is_secret(fields["api_key"]):
+            fields["api_key"] = DroppedKey("api_key")
+        return {**state, "__dict__": fields}
+
+    def __copy__(self) -> ChatCerebrasDemo:
+        copied = super().__copy__()
+        copied._client_memo = settings.ClientMemo()  # noqa: SLF001 - our own class
+        return copied

@@ -1,0 +1,173 @@
+"""The events of an answer to LangChain's chunks and messages, the same facts through all four ways of calling."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.messages.ai import InputTokenDetails, OutputTokenDetails, UsageMetadata
+from langchain_core.messages.tool import tool_call_chunk
+from langchain_core.output_parsers.openai_tools import make_invalid_tool_call, parse_tool_call
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.outputs.chat_generation import merge_chat_generation_chunks
+
+from langchain_cerebras_demo.errors import APIError
+from langchain_cerebras_demo.wire.completion import (
+    Event,
+    Finish,
+    Identity,
+    LogprobsDelta,
+    ReasoningDelta,
+    TextDelta,
+    Timing,
+    ToolCallFragment,
+    Usage,
+)
+
+# The one key of additional_kwargs that LangChain itself knows as reasoning (`content_blocks` reads it).
+REASONING_KEY = "reasoning_content"
+
+
+def to_chunks(events: Iterable[Event], provider: str) -> Iterator[ChatGenerationChunk]:
+    """One chunk a delta; how the answer ended becomes one last chunk, marked as such.
+
+    Args:
+        events: those of one network read.
+        provider: ``model_provider`` of every chunk; equal values merge into one.
+    """
+    ending: list[Event] = []
+    for event in events:
+        if isinstance(event, TextDelta):
+            yield _chunk(AIMessageChunk(content=event.text, response_metadata={"model_provider": provider}))
+        elif isinstance(event, ReasoningDelta):
+            yield _chunk(
+                AIMessageChunk(
+                    content="",
+                    additional_kwargs={REASONING_KEY: event.text},
+                    response_metadata={"model_provider": provider},
+                )
+            )
+        elif isinstance(event, ToolCallFragment):
+            yield _chunk(_to_tool_call_chunk(event, provider))
+        elif isinstance(event, LogprobsDelta):
+            metadata = {"model_provider": provider, **_to_logprobs([event])}
+            yield _chunk(AIMessageChunk(content="", response_metadata=metadata))
+        else:
+            ending.append(event)
+    if ending:
+        yield _last_chunk(ending, provider)
+
+
+def to_result(events: Sequence[Event], provider: str) -> ChatResult:
+    """The whole answer: a generation a choice, the same content and metadata as the merged chunks of a stream."""
+    choices = sorted({event.choice for event in events if isinstance(event, Finish)}) or [0]
+    generations = [_to_generation(events, choice, provider) for choice in choices]
+    return ChatResult(generations=generations)
+
+
+def set_partial(error: APIError, sent: Sequence[ChatGenerationChunk]) -> None:
+    """Puts the merged message of the chunks that went out before ``error`` into its ``partial``."""
+    merged = merge_chat_generation_chunks(list(sent))
+    error.partial = merged.message if merged else None
+
+
+def _chunk(message: AIMessageChunk) -> ChatGenerationChunk:
+    return ChatGenerationChunk(message=message)
+
+
+def _to_tool_call_chunk(event: ToolCallFragment, provider: str) -> AIMessageChunk:
+    message = AIMessageChunk(content="", response_metadata={"model_provider": provider})
+    # Assigned, not passed: the constructor parses every fragment as if it were a whole call, 1 ms for 100 characters.
+    message.tool_call_chunks = [tool_call_chunk(name=event.name, args=event.arguments, id=event.id, index=event.index)]
+    return message
+
+
+def _last_chunk(ending: Sequence[Event], provider: str) -> ChatGenerationChunk:
+    """Finish reason, identity, usage and timing, each said once: LangChain's merge joins what is said twice."""
+    message = AIMessageChunk(
+        content="",
+        response_metadata=_to_metadata(ending, 0, provider),
+        usage_metadata=_to_usage_metadata(ending),
+        chunk_position="last",
+    )
+    return _chunk(message)
+
+
+def _to_generation(events: Sequence[Event], choice: int, provider: str) -> ChatGeneration:
+    mine = [event for event in events if getattr(event, "choice", choice) == choice]
+    metadata = _to_metadata(mine, choice, provider)
+    metadata.update(_to_logprobs([event for event in mine if isinstance(event, LogprobsDelta)]))
+    reasoning = "".join(event.text for event in mine if isinstance(event, ReasoningDelta))
+    tool_calls: list[Any] = []
+    invalid_tool_calls: list[Any] = []
+    for event in mine:
+        if isinstance(event, ToolCallFragment):
+            _add_tool_call(event, tool_calls, invalid_tool_calls)
+    message = AIMessage(
+        content="".join(event.text for event in mine if isinstance(event, TextDelta)),
+        additional_kwargs={REASONING_KEY: reasoning} if reasoning else {},
+        response_metadata=metadata,
+        usage_metadata=_to_usage_metadata(mine) if choice == 0 else None,  # it counts all choices together
+        tool_calls=tool_calls,
+        invalid_tool_calls=invalid_tool_calls,
+    )
+    return ChatGeneration(message=message)
+
+
+def _add_tool_call(event: ToolCallFragment, tool_calls: list[Any], invalid_tool_calls: list[Any]) -> None:
+    # No arguments at all is how some models call a function that takes none.
+    arguments = event.arguments if event.arguments not in {None, "", "null"} else "{}"
+    raw = {"id": event.id, "type": "function", "function": {"name": event.name, "arguments": arguments}}
+    try:
+        parsed = parse_tool_call(raw, return_id=True)
+    except Exception as error:  # noqa: BLE001 - LangChain's parser raises its own and others'; each means "not JSON"
+        invalid_tool_calls.append(make_invalid_tool_call(raw, str(error)))
+        return
+    tool_calls.append(parsed)
+
+
+def _to_metadata(events: Iterable[Event], choice: int, provider: str) -> dict[str, Any]:
+    metadata: dict[str, Any] = {"model_provider": provider}
+    for event in events:
+        if isinstance(event, Finish) and event.choice == choice:
+            metadata["finish_reason"] = event.reason
+        elif isinstance(event, Identity):
+            named = {"model_name": event.model, "id": event.id, "system_fingerprint": event.system_fingerprint}
+            metadata.update({key: value for key, value in named.items() if value is not None})
+            if event.service_tier is not None:
+                metadata["service_tier"] = event.service_tier
+        elif isinstance(event, Timing):
+            metadata["time_info"] = event.time_info
+    return metadata
+
+
+def _to_logprobs(events: Iterable[LogprobsDelta]) -> dict[str, Any]:
+    logprobs: dict[str, Any] = {}
+    for event in events:
+        key = "reasoning_logprobs" if event.of_reasoning else "logprobs"
+        logprobs.setdefault(key, {"content": []})["content"].extend(event.tokens)
+    return logprobs
+
+
+def _to_usage_metadata(events: Iterable[Event]) -> UsageMetadata | None:
+    usage = next((event for event in events if isinstance(event, Usage)), None)
+    if usage is None:
+        return None
+    metadata = UsageMetadata(
+        input_tokens=usage.prompt_tokens,
+        output_tokens=usage.completion_tokens,
+        total_tokens=usage.total_tokens,
+    )
+    of_input: dict[str, int | None] = {"cache_read": usage.cached_tokens, "image": usage.image_tokens}
+    of_output: dict[str, int | None] = {
+        "reasoning": usage.reasoning_tokens,
+        "accepted_prediction": usage.accepted_prediction_tokens,
+        "rejected_prediction": usage.rejected_prediction_tokens,
+    }
+    # A zero is a figure and stays; what was not reported is left out.
+    if kept := {key: count for key, count in of_input.items() if count is not None}:
+        metadata["input_token_details"] = InputTokenDetails(**kept)  # type: ignore[typeddict-item]  # extra keys allowed
+    if kept := {key: count for key, count in of_output.items() if count is not None}:
+        metadata["output_token_details"] = OutputTokenDetails(**kept)  # type: ignore[typeddict-item]  # extra keys allowed
+    return metadata

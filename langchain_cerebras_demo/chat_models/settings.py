@@ -1,0 +1,140 @@
+"""The fields of the chat model that are no parameters of the API: checked, and made into a client."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from pydantic import SecretStr
+
+from langchain_cerebras_demo.catalog import AliasTable
+from langchain_cerebras_demo.client import Client
+from langchain_cerebras_demo.keys import (
+    CallableKey,
+    ChainKeyResolver,
+    DroppedKey,
+    EnvKey,
+    KeyResolver,
+    SessionCookieKey,
+    StaticKey,
+)
+from langchain_cerebras_demo.policy import RetryPolicy, Timeout
+from langchain_cerebras_demo.transport import Transport
+from langchain_cerebras_demo.wire.request import nearest
+
+# Names that other LangChain integrations use for the same thing.
+_OTHER_NAMES = {
+    "model_name": "model",
+    "max_completion_tokens": "max_tokens",
+    "min_completion_tokens": "min_tokens",
+    "stop_sequences": "stop",
+    "request_timeout": "timeout",
+    "cerebras_api_key": "api_key",
+    "cerebras_api_base": "base_url",
+}
+
+
+class ClientSettings(NamedTuple):
+    """The chat model's fields that its client depends on."""
+
+    base_url: str | None
+    api_key: Any
+    key_resolver: KeyResolver | None
+    cookies: Any
+    aliases: Mapping[str, str] | None
+    timeout: Timeout | float | None
+    max_retries: int
+    max_concurrency: int | None
+    default_headers: Mapping[str, str] | None
+    user_agent: str | None
+    proxy: str | None
+    transport: Transport | None
+
+    def to_client(self) -> Client:
+        """A client for these settings."""
+        return Client(
+            base_url=self.base_url,
+            keys=ChainKeyResolver(self._sources()),
+            transport=self.transport,
+            timeout=Timeout.from_value(self.timeout),
+            retry=RetryPolicy(max_retries=self.max_retries),
+            aliases=AliasTable(self.aliases),
+            headers=self.default_headers,
+            user_agent=self.user_agent,
+            proxy=self.proxy,
+            max_concurrency=self.max_concurrency,
+        )
+
+    def _sources(self) -> Iterable[KeyResolver]:
+        """Where the key comes from, in the order that the documentation promises."""
+        if self.key_resolver is not None:
+            yield self.key_resolver
+        if self.api_key is not None:
+            yield to_key_source(self.api_key)
+        if self.cookies is not None:
+            yield to_cookie_source(self.cookies, self.transport)
+        yield EnvKey()
+
+
+class ClientMemo:
+    """Keeps the client of one model until a field that it depends on is changed.
+
+    Compared by identity: a dozen pointers a call. A copy or a pickle of the model starts with an empty one.
+    """
+
+    def __init__(self) -> None:
+        self._kept: tuple[ClientSettings, Client] | None = None
+
+    def client(self, settings: ClientSettings) -> Client:
+        """The client for these settings."""
+        kept = self._kept
+        if kept is not None and all(old is new for old, new in zip(kept[0], settings, strict=True)):
+            return kept[1]
+        client = settings.to_client()
+        self._kept = (settings, client)
+        return client
+
+    def __deepcopy__(self, memo: object) -> ClientMemo:
+        return ClientMemo()
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (ClientMemo, ())
+
+
+def check_names(values: Mapping[str, Any], known: Iterable[str]) -> dict[str, Any]:
+    """The constructor's arguments under our own names.
+
+    Raises:
+        TypeError: a name that the model does not have; the message offers the nearest.
+    """
+    names = tuple(known)
+    renamed = {_OTHER_NAMES.get(name, name): value for name, value in values.items()}
+    for name in renamed:
+        if name not in names:
+            del values, renamed  # a traceback that shows locals must not show a key
+            raise TypeError(
+                f"ChatCerebrasDemo has no argument {name!r}{nearest(name, (*names, *_OTHER_NAMES))} "
+                "A key that the API knows and we do not goes into model_kwargs={…}."
+            )
+    return renamed
+
+
+def to_key_source(api_key: Any) -> KeyResolver:
+    """The source behind ``api_key``: a key as it is, or a callable that is asked for one."""
+    if isinstance(api_key, DroppedKey):
+        return api_key
+    if callable(api_key) and not isinstance(api_key, SecretStr):
+        return CallableKey(api_key)
+    return StaticKey(api_key)
+
+
+def to_cookie_source(cookies: Any, transport: Transport | None) -> KeyResolver:
+    """The source behind ``cookies``: the demo key of the session that they belong to."""
+    if isinstance(cookies, SessionCookieKey | DroppedKey):
+        return cookies
+    return SessionCookieKey(cookies, transport=transport)
+
+
+def is_secret(value: Any) -> bool:
+    """Whether a field's value is a key as it is, which no pickle may hold."""
+    return isinstance(value, str | SecretStr)

@@ -1,0 +1,363 @@
+"""One conversation with the service: find the key, send, decode, and try again while nothing has been handed out."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import warnings
+import weakref
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing, nullcontext
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from typing import Any
+
+from langchain_cerebras_demo import catalog, local
+from langchain_cerebras_demo._version import __version__
+from langchain_cerebras_demo.endpoint import check_headers, check_key_host, is_loopback, to_base_url
+from langchain_cerebras_demo.errors import (
+    APIConnectionError,
+    APIError,
+    APIResponseValidationError,
+    APITimeoutError,
+    AuthenticationError,
+    MissingKeyError,
+    NotFoundError,
+    StreamInterruptedError,
+)
+from langchain_cerebras_demo.keys import (
+    ChainKeyResolver,
+    EnvKey,
+    KeyResolver,
+    Secret,
+    refresh_secret,
+    resolve_secret,
+)
+from langchain_cerebras_demo.policy import RetryPolicy, Timeout
+from langchain_cerebras_demo.transport import (
+    HttpRequest,
+    HttpResponse,
+    Transport,
+    default_transport,
+    timeout,
+)
+from langchain_cerebras_demo.wire import failure
+from langchain_cerebras_demo.wire.completion import CompletionDecoder, Event
+from langchain_cerebras_demo.wire.request import ChatRequest, to_json
+from langchain_cerebras_demo.wire.sse import SSEDecoder
+
+USER_AGENT = f"langchain-cerebras-demo/{__version__}"
+
+MAX_ERROR_BYTES = 1024 * 1024
+MAX_ANSWER_BYTES = 256 * 1024 * 1024
+# A server that has said [DONE] owes only the end of the body, which lets the connection be used again.
+_DRAIN_SECONDS = 0.1
+
+_warned: set[str] = set()
+
+
+@dataclass(frozen=True)
+class _Call:
+    """What all attempts of one call share."""
+
+    request: HttpRequest
+    resolver: KeyResolver | None
+    key: Secret | None
+    deadline: float | None
+
+
+class Client:
+    """Sends chat requests and gives back typed events.
+
+    Args:
+        base_url: ends in ``/v1``; ``"local"`` is the embedded server; ``None`` asks ``CEREBRAS_BASE_URL``, else it is Cerebras.
+        keys: where the key comes from; by default the environment.
+        transport: what carries the bytes; by default the one that the process shares.
+        timeout: the bounds of one call.
+        retry: when a failed attempt is made again.
+        aliases: names for models.
+        headers: sent with every request.
+        user_agent: instead of our own.
+        proxy: instead of the environment's.
+        max_concurrency: requests of this client that may run at once in one loop; the others wait their turn, and their
+            time-outs start then.
+
+    Raises:
+        ValueError: a ``base_url`` without scheme or host, or a header that is none.
+    """
+
+    def __init__(
+        self,
+        *,
+        base_url: str | None = None,
+        keys: KeyResolver | None = None,
+        transport: Transport | None = None,
+        timeout: Timeout | None = None,
+        retry: RetryPolicy | None = None,
+        aliases: catalog.AliasTable | None = None,
+        headers: Mapping[str, str] | None = None,
+        user_agent: str | None = None,
+        proxy: str | None = None,
+        max_concurrency: int | None = None,
+    ) -> None:
+        self.base_url = to_base_url(base_url)
+        self.aliases = aliases if aliases is not None else catalog.AliasTable()
+        self._keys = keys if keys is not None else ChainKeyResolver([EnvKey()])
+        self._transport = transport or default_transport()
+        self._timeout = timeout or Timeout()
+        self._retry = retry or RetryPolicy()
+        self._headers = {**check_headers(headers or {}), "User-Agent": user_agent or USER_AGENT}
+        self._proxy = proxy
+        self._max_concurrency = max_concurrency
+        self._slots: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = (
+            weakref.WeakKeyDictionary()
+        )
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the embedded model answers, and not Cerebras."""
+        return self.base_url == "local" or local.find_server(self.base_url) is not None
+
+    async def stream(self, request: ChatRequest) -> AsyncGenerator[list[Event], None]:
+        """The answer as it comes: a list of events a network read, the last list being how it ended.
+
+        An attempt that fails before its first event is made again as the retry policy says. Enter it with ``aclosing``:
+        leaving early closes the connection.
+
+        Raises:
+            APIError: after the first event it carries ``partial``, the text that had come.
+            MissingKeyError, KeyFormatError, KeyHostError, LocalServerError: before anything was sent.
+        """
+        async with self._slot():
+            call = await self._prepare(request, stream=True)
+            attempt = 1
+            while True:
+                decoder = CompletionDecoder()
+                started = False
+                try:
+                    async with aclosing(self._attempt(call, decoder)) as batches:
+                        async for events in batches:
+                            started = True
+                            yield events
+                except APIError as error:
+                    problem = error
+                else:
+                    return
+                if started:
+                    raise _interrupted(problem, decoder.text)
+                call, attempt = await self._next_attempt(call, problem, attempt, request)
+
+    async def complete(self, request: ChatRequest) -> list[Event]:
+        """The whole answer's events, asked for without streaming: the body counts as one event.
+
+        Raises:
+            As ``stream``.
+        """
+        async with self._slot():
+            call = await self._prepare(request, stream=False)
+            attempt = 1
+            while True:
+                try:
+                    async with aclosing(self._attempt(call, CompletionDecoder())) as batches:
+                        return [event async for events in batches for event in events]
+                except APIError as error:
+                    problem = error
+                call, attempt = await self._next_attempt(call, problem, attempt, request)
+
+    def resolve_model(self, name: str) -> str:
+        """The id that ``name`` stands for. A retired one goes through with one warning that names its replacement."""
+        model = self.aliases.resolve(name)
+        message = catalog.retirement_message(model, _today())
+        if message and model not in _warned and not self.is_local:
+            _warned.add(model)
+            warnings.warn(message, catalog.RetiredModelWarning, stacklevel=2)
+        return model
+
+    async def _prepare(self, request: ChatRequest, *, stream: bool) -> _Call:
+        server = await self._local_server()
+        base_url = server.base_url if server else self.base_url
+        body = replace(request, model=self.resolve_model(request.model)).to_body(stream=stream)
+        headers = {
+            "Content-Type": "application/json",
+            "Accept": "text/event-stream" if stream else "application/json",
+            **self._headers,
+            **request.to_headers(),
+        }
+        resolver: KeyResolver | None = self._keys
+        if server:
+            body, resolver = local.to_local(body), None
+            headers.update(local.LOCAL_HEADERS)
+        http = HttpRequest(
+            "POST",
+            f"{base_url}/chat/completions",
+            headers=headers,
+            body=to_json(body),
+            connect_timeout=self._timeout.connect,
+            proxy=self._proxy,
+        )
+        total = self._timeout.total
+        call = _Call(http, resolver, None, None if total is None else _now() + total)
+        if server:
+            return _with_key(call, Secret(server.api_key, "the embedded server"))
+        return _with_key(call, await self._find_key(http.url))
+
+    async def _local_server(self) -> local.LocalServer | None:
+        """The embedded server behind ``base_url``, started if need be; ``None`` where it is somebody else's."""
+        if self.base_url == "local":
+            return await asyncio.to_thread(local.shared_server)
+        return local.find_server(self.base_url)
+
+    async def _find_key(self, url: str) -> Secret | None:
+        try:
+            key = await resolve_secret(self._keys)
+        except MissingKeyError:
+            if is_loopback(url):
+                return None
+            raise
+        check_key_host(key, url)
+        return key
+
+    async def _attempt(self, call: _Call, decoder: CompletionDecoder) -> AsyncGenerator[list[Event], None]:
+        since = _now()
+        response = await self._bounded(self._transport.send(call.request), call, since, "first_event")
+        try:
+            if response.status != 200:
+                body = await self._read_all(response, call, since, MAX_ERROR_BYTES)
+                raise failure.from_answer(response.status, response.headers, body)
+            if not _is_stream(call.request, response):
+                yield decoder.feed_whole(await self._read_all(response, call, since, MAX_ANSWER_BYTES))
+                return
+            async with aclosing(self._read_events(response, call, decoder, since)) as batches:
+                async for events in batches:
+                    yield events
+        finally:
+            response.close()
+
+    async def _read_events(
+        self, response: HttpResponse, call: _Call, decoder: CompletionDecoder, since: float
+    ) -> AsyncGenerator[list[Event], None]:
+        sse = SSEDecoder()
+        stage = "first_event"
+        while not decoder.done:
+            received, problem = await self._next_bytes(response, call, since, stage, decoder)
+            events: list[Event] = []
+            try:
+                for name, data in sse.feed(received) if received else sse.finish():
+                    events.extend(decoder.feed(name, data))
+            except APIError as error:
+                problem = error
+            if events:  # also those that came in one read with what broke
+                yield events
+                since, stage = _now(), "idle"  # a consumer's own time is not the server's
+            if problem:
+                raise problem
+            if not received:
+                break
+        if not decoder.complete:
+            raise StreamInterruptedError(
+                "the stream ended with neither a finish_reason nor [DONE]: the answer is cut off"
+            )
+        yield decoder.end()
+        await self._drain(response)
+
+    async def _next_bytes(
+        self, response: HttpResponse, call: _Call, since: float, stage: str, decoder: CompletionDecoder
+    ) -> tuple[bytes, APIError | None]:
+        try:
+            return await self._bounded(response.read(), call, since, stage), None
+        except APITimeoutError as error:
+            return b"", error
+        except APIConnectionError as error:
+            return b"", None if decoder.complete else error  # a reset behind the last word takes nothing away
+
+    async def _drain(self, response: HttpResponse) -> None:
+        try:
+            async with timeout(_DRAIN_SECONDS):
+                while await response.read():
+                    pass
+        except (asyncio.TimeoutError, APIError):
+            pass  # then the connection is closed instead of used again
+
+    async def _read_all(self, response: HttpResponse, call: _Call, since: float, limit: int) -> bytes:
+        pieces: list[bytes] = []
+        size = 0
+        while piece := await self._bounded(response.read(), call, since, "first_event"):
+            pieces.append(piece)
+            size += len(piece)
+            if size > limit:
+                raise APIResponseValidationError(
+                    f"the answer is larger than {limit:,} bytes", status_code=response.status
+                )
+        return b"".join(pieces)
+
+    async def _bounded(self, awaitable: Any, call: _Call, since: float, stage: str) -> Any:
+        """What ``awaitable`` gives, within the stage's bound counted from ``since`` and within the call's deadline."""
+        bound = getattr(self._timeout, stage)
+        now = _now()
+        left = None if bound is None else since + bound - now
+        if call.deadline is not None and (left is None or call.deadline - now < left):
+            left, stage, bound = call.deadline - now, "total", self._timeout.total
+        try:
+            async with timeout(left):
+                return await awaitable
+        except asyncio.TimeoutError:
+            what = {"first_event": "no answer", "idle": "no further event", "total": "not finished"}[stage]
+        raise APITimeoutError(f"{what} within {bound:g} s (timeout.{stage})")
+
+    async def _next_attempt(
+        self, call: _Call, problem: APIError, attempt: int, request: ChatRequest
+    ) -> tuple[_Call, int]:
+        """The call to make next and its number; raises ``problem`` where there is none."""
+        problem.attempts = attempt
+        if isinstance(problem, AuthenticationError) and call.resolver and call.key:
+            fresh = await refresh_secret(call.resolver, call.key)
+            if not fresh.matches(call.key):  # once: the next call carries no resolver
+                check_key_host(fresh, call.request.url)
+                return replace(_with_key(call, fresh), resolver=None), attempt
+        wait = self._retry.wait(problem, attempt, random.random())  # noqa: S311 - jitter, not a secret
+        late = wait is not None and call.deadline is not None and _now() + wait >= call.deadline
+        if wait is None or late:
+            raise _with_nearest(problem, request.model) if isinstance(problem, NotFoundError) else problem
+        await asyncio.sleep(wait)
+        return call, attempt + 1
+
+    def _slot(self) -> Any:
+        if self._max_concurrency is None:
+            return nullcontext()
+        loop = asyncio.get_running_loop()
+        if loop not in self._slots:
+            self._slots[loop] = asyncio.Semaphore(self._max_concurrency)
+        return self._slots[loop]
+
+
+def _is_stream(request: HttpRequest, response: HttpResponse) -> bool:
+    """Whether events are to come. JSON to a stream request is taken as the answer it is, HTML as the mistake it is."""
+    content_type = response.headers.get("content-type", "")
+    return "event-stream" in request.headers["Accept"] and not ("json" in content_type or "html" in content_type)
+
+
+def _with_key(call: _Call, key: Secret | None) -> _Call:
+    return replace(call, key=key, request=replace(call.request, secret_headers=key.bearer if key else None))
+
+
+def _interrupted(problem: APIError, text: str) -> APIError:
+    """The failure of an answer that had begun, with what had come."""
+    if type(problem) is APIConnectionError:
+        problem = StreamInterruptedError(f"the stream broke off: {problem}")
+    problem.partial = text
+    return problem
+
+
+def _with_nearest(problem: NotFoundError, model: str) -> NotFoundError:
+    near = catalog.nearest_ids(model, _today())
+    if near and (problem.param == "model" or problem.code == "model_not_found"):
+        problem.args = (f"{problem} Known ids near {model!r}: {', '.join(near)}.",)
+    return problem
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _today() -> Any:
+    return datetime.now(tz=timezone.utc).date()

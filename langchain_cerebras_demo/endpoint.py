@@ -1,0 +1,81 @@
+"""Where requests go, and what may travel there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from langchain_cerebras_demo.errors import KeyHostError
+from langchain_cerebras_demo.keys import Secret
+from langchain_cerebras_demo.transport import LOOPBACK_HOSTS
+
+API_BASE = "https://api.cerebras.ai/v1"
+BASE_URL_VARIABLE = "CEREBRAS_BASE_URL"
+
+
+def to_base_url(given: str | None) -> str:
+    """The address that requests start with: ``given``, else ``CEREBRAS_BASE_URL``, else Cerebras.
+
+    A cerebras.ai address without a path gets the ``/v1`` that Cerebras' own SDK wants left out.
+
+    Raises:
+        ValueError: no scheme, no host, or more than an address; the message names where it came from.
+        TypeError: not a str.
+    """
+    source = "base_url" if given is not None else BASE_URL_VARIABLE
+    url = given if given is not None else os.environ.get(BASE_URL_VARIABLE, "").strip() or API_BASE
+    if not isinstance(url, str):
+        raise TypeError(f"{source} is a {type(url).__name__}: give a str like {API_BASE!r}, or 'local'")
+    if url == "local":
+        return url
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError(f"{source}={url!r} has no scheme or no host: give an address like {API_BASE!r}, or 'local'")
+    if parts.username or parts.query or parts.fragment:
+        raise ValueError(
+            f"{source} for {parts.hostname!r} has a user, a query or a fragment: give scheme, host and path alone"
+        )
+    url = url.rstrip("/")
+    return f"{url}/v1" if _is_cerebras(parts.hostname) and not parts.path.strip("/") else url
+
+
+def check_headers(headers: Mapping[Any, Any]) -> Mapping[str, str]:
+    """``headers``, if a request can carry them.
+
+    Raises:
+        TypeError: a name or a value that is no str.
+        ValueError: a line break, or an ``Authorization`` header: the key is a source's business.
+    """
+    for name, value in headers.items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise TypeError(f"header {name!r} is not a pair of str")
+        if any(mark in name + value for mark in "\r\n\0"):
+            raise ValueError(f"header {name!r} has a line break or a zero byte")
+        if name.lower() == "authorization":
+            raise ValueError("the header Authorization is made from the key: give it as api_key or by a key_resolver")
+    return headers
+
+
+def check_key_host(key: Secret, url: str) -> None:
+    """Holds the rule that a session's demo key goes to cerebras.ai over https alone.
+
+    Raises:
+        KeyHostError: it was about to go elsewhere.
+    """
+    parts = urlsplit(url)
+    if key.demo and not (parts.scheme == "https" and _is_cerebras(parts.hostname or "")):
+        raise KeyHostError(
+            f"the demo key of a session goes to https://*.cerebras.ai alone, not to {parts.scheme}://{parts.netloc}: "
+            "give that host a key of its own by api_key"
+        )
+
+
+def is_loopback(url: str) -> bool:
+    """Whether the address is on this machine, where no key is needed."""
+    return urlsplit(url).hostname in LOOPBACK_HOSTS
+
+
+def _is_cerebras(host: str) -> bool:
+    return host == "cerebras.ai" or host.endswith(".cerebras.ai")

@@ -1,0 +1,239 @@
+"""Every exception of the package.
+
+    CerebrasError
+    ├─ MissingKeyError              no source had a key: what was tried, in order, and what to do
+    ├─ KeyFormatError               a key that cannot be a header value; never shows it
+    ├─ KeyHostError                 a key was about to leave for a host that it does not belong to
+    ├─ LocalServerError             the embedded model could not be started or died
+    └─ APIError
+       ├─ APIConnectionError        · ModelConnectionError
+       │  ├─ APITimeoutError        · ModelTimeoutError
+       │  └─ StreamInterruptedError   cut off, or neither a finish_reason nor [DONE]
+       ├─ APIResponseValidationError  not JSON, not UTF-8, no choices, an HTML page
+       └─ APIStatusError              the service answered with an error
+          ├─ BadRequestError (400)          · ModelInvalidRequestError
+          │  └─ ContextOverflowError        · LangChain's ContextOverflowError
+          ├─ AuthenticationError (401)      · ModelAuthenticationError
+          ├─ PaymentRequiredError (402)     · ModelError
+          ├─ PermissionDeniedError (403)    · ModelPermissionDeniedError
+          ├─ NotFoundError (404)            · ModelNotFoundError
+          ├─ UnprocessableEntityError (422) · ModelInvalidRequestError
+          ├─ RateLimitError (429)           · ModelRateLimitError
+          └─ InternalServerError (5xx)      · ModelAPIError
+
+Behind the dot: the class of ``langchain_core.exceptions`` that each also is, so LangChain's middleware knows it, and
+``is_retryable`` answers what middleware asks: may a fresh call succeed?
+
+The names are those of the vendors' SDKs. No exception holds a key or a cookie. All of them pickle: ``args`` is the
+message alone and everything else stands in ``__dict__``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from langchain_core import exceptions as langchain
+
+from langchain_cerebras_demo.limits import RateLimitSnapshot
+
+__all__ = [
+    "APIConnectionError",
+    "APIError",
+    "APIResponseValidationError",
+    "APIStatusError",
+    "APITimeoutError",
+    "AuthenticationError",
+    "BadRequestError",
+    "CerebrasError",
+    "ContextOverflowError",
+    "ErrorResponse",
+    "InternalServerError",
+    "KeyFormatError",
+    "KeyHostError",
+    "LocalServerError",
+    "MissingKeyError",
+    "NotFoundError",
+    "PaymentRequiredError",
+    "PermissionDeniedError",
+    "RateLimitError",
+    "StreamInterruptedError",
+    "UnprocessableEntityError",
+]
+
+MAX_MESSAGE_CHARACTERS = 2000
+
+
+class CerebrasError(langchain.ModelError):
+    """The base of all exceptions of this package. ``str()`` stays under 2,000 characters."""
+
+    def __init__(self, message: str = "") -> None:
+        if len(message) > MAX_MESSAGE_CHARACTERS:
+            message = message[: MAX_MESSAGE_CHARACTERS - 2] + " …"
+        super().__init__(message)
+
+
+class MissingKeyError(CerebrasError, langchain.ModelAuthenticationError):
+    """No source had a key. ``tried`` lists (source, why it had none) in the order they were asked."""
+
+    def __init__(self, message: str = "", *, tried: Sequence[tuple[str, str]] = ()) -> None:
+        super().__init__(message)
+        self.tried = tuple(tried)
+
+
+class KeyFormatError(CerebrasError, langchain.ModelAuthenticationError):
+    """A key that cannot be a header value: empty, with a line break or a space, or non-ASCII. Never shows the key."""
+
+
+class KeyHostError(CerebrasError, langchain.ModelPermissionDeniedError):
+    """A key was about to leave for a host that it does not belong to. Nothing was sent."""
+
+
+class LocalServerError(CerebrasError):
+    """The embedded model's server could not be installed, fetched, started or kept alive; says what to do."""
+
+
+class APIError(CerebrasError):
+    """Something went wrong between sending a request and the last byte of its answer.
+
+    ``partial`` holds what had come before the failure: an ``AIMessageChunk`` from the chat model, the text from the
+    client and the provider, ``None`` where nothing had come. ``attempts`` counts the sends that were made.
+    """
+
+    partial: Any = None
+    attempts: int = 1
+
+
+class APIConnectionError(APIError, langchain.ModelConnectionError):
+    """The service could not be reached, or the connection broke before the answer began."""
+
+
+class APITimeoutError(APIConnectionError, langchain.ModelTimeoutError, TimeoutError):
+    """Connecting, the first event, the gap between two events or the whole call took too long."""
+
+
+class StreamInterruptedError(APIConnectionError):
+    """The stream was cut off, or ended with neither a ``finish_reason`` nor ``[DONE]``; ``partial`` holds what came."""
+
+
+class APIResponseValidationError(APIError):
+    """The answer is not what the API promises: not JSON, not UTF-8, without choices, an HTML page, too large.
+
+    ``status_code`` is the HTTP status it came with, ``None`` where it came inside a stream.
+    """
+
+    def __init__(self, message: str = "", *, status_code: int | None = None) -> None:
+        super().__init__(message)
+        self.status_code = status_code
+
+
+class ErrorResponse:
+    """What LangChain's tracers read of a failed answer: status, headers without cookies, the text.
+
+    Detached from any connection, so that an exception can be kept, pickled and logged.
+    """
+
+    def __init__(self, status_code: int, headers: Mapping[str, str], text: str) -> None:
+        self.status_code = status_code
+        self.headers = dict(headers)
+        self.text = text
+
+    def json(self) -> Any:
+        """The body as JSON. Raises ``ValueError`` where it is none."""
+        return json.loads(self.text)
+
+    def __repr__(self) -> str:
+        return f"<ErrorResponse {self.status_code}>"
+
+
+class APIStatusError(APIError):
+    """The service answered with an error, by HTTP status or as an event inside a stream.
+
+    ``status_code`` is the HTTP status, or the one the error event speaks of. ``code``, ``type`` and ``param`` are the
+    service's own words. ``request_id`` is its ``inference-id`` or ``x-request-id`` header, ``retry_after`` its wish in
+    seconds, ``limits`` what it said of the rate limits, ``body`` the decoded JSON (the text where it was none), and
+    ``response`` a small detached copy for tracers.
+    """
+
+    status_code: int = 0
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        status_code: int | None = None,
+        code: str | None = None,
+        type: str | None = None,  # noqa: A002 - the API's own word
+        param: str | None = None,
+        request_id: str | None = None,
+        retry_after: float | None = None,
+        limits: RateLimitSnapshot | None = None,
+        body: Any = None,
+        response: ErrorResponse | None = None,
+    ) -> None:
+        super().__init__(message)
+        if status_code is not None:
+            self.status_code = status_code
+        if self.status_code in {408, 409}:  # as the vendors' SDKs: a timeout of theirs, a conflict that passes
+            self.is_retryable = True
+        self.code = code
+        self.type = type
+        self.param = param
+        self.request_id = request_id
+        self.retry_after = retry_after
+        self.limits = limits
+        self.body = body
+        self.response = response
+
+
+class BadRequestError(APIStatusError, langchain.ModelInvalidRequestError):
+    """400: the service refuses the request as it stands (also 413 and other 4xx without a class of their own)."""
+
+    status_code = 400
+
+
+class ContextOverflowError(BadRequestError, langchain.ContextOverflowError):
+    """Prompt and answer do not fit the model's context window; LangChain's summarisation reacts to it."""
+
+
+class AuthenticationError(APIStatusError, langchain.ModelAuthenticationError):
+    """401: the key is not accepted."""
+
+    status_code = 401
+
+
+class PaymentRequiredError(APIStatusError):
+    """402: the account has no credit left. A fresh call does not help."""
+
+    status_code = 402
+
+
+class PermissionDeniedError(APIStatusError, langchain.ModelPermissionDeniedError):
+    """403: the key may not do this, or something in front of the service refuses the client."""
+
+    status_code = 403
+
+
+class NotFoundError(APIStatusError, langchain.ModelNotFoundError):
+    """404: no such model for this key, or no such address."""
+
+    status_code = 404
+
+
+class UnprocessableEntityError(APIStatusError, langchain.ModelInvalidRequestError):
+    """422: the request is well-formed and still not acceptable."""
+
+    status_code = 422
+
+
+class RateLimitError(APIStatusError, langchain.ModelRateLimitError):
+    """429: a limit of the account is used up, or the service is busy; ``code`` says which."""
+
+    status_code = 429
+
+
+class InternalServerError(APIStatusError, langchain.ModelAPIError):
+    """5xx: the service failed. Also an error event that names no status."""
+
+    status_code = 500

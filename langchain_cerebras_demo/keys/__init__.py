@@ -1,0 +1,30 @@
+"""Where a key comes from, how it is kept, and who may see it."""
+
+from langchain_cerebras_demo.keys.resolver import (
+    HOW_TO_GET_A_KEY,
+    ChainKeyResolver,
+    KeyResolver,
+    refresh_secret,
+    resolve_secret,
+)
+from langchain_cerebras_demo.keys.secret import MARK, DemoKey, Secret
+from langchain_cerebras_demo.keys.session import SESSION_URL, SessionCookieKey
+from langchain_cerebras_demo.keys.sources import API_KEY_VARIABLE, CallableKey, DroppedKey, EnvKey, StaticKey
+
+__all__ = [
+    "API_KEY_VARIABLE",
+    "HOW_TO_GET_A_KEY",
+    "MARK",
+    "SESSION_URL",
+    "CallableKey",
+    "ChainKeyResolver",
+    "DemoKey",
+    "DroppedKey",
+    "EnvKey",
+    "KeyResolver",
+    "Secret",
+    "SessionCookieKey",
+    "StaticKey",
+    "refresh_secret",
+    "resolve_secret",
+]

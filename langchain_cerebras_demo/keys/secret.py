@@ -1,0 +1,90 @@
+"""A key or a cookie while it is in our hands: it shows itself to nobody but the header it is for."""
+
+from __future__ import annotations
+
+import re
+
+from langchain_cerebras_demo.errors import KeyFormatError
+
+MARK = "**********"
+
+_HEADER_SAFE = re.compile(r"[\x21-\x7e]+")
+
+
+class DemoKey(str):
+    """A key that a signed-in session gave. It travels to cerebras.ai over https alone, through whosever hands.
+
+    The mark is the type: it stays on the value through resolvers of the user's own. ``repr`` shows a mark.
+    """
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "<demo key>"
+
+
+class Secret:
+    """Holds one value; ``reveal`` is the only way out. It cannot be pickled and its ``repr`` is a fixed mark.
+
+    Args:
+        value: the key or the cookie header.
+        source: where it came from, for messages.
+    """
+
+    __slots__ = ("_value", "demo", "source")
+
+    def __init__(self, value: str, source: str) -> None:
+        self._value = value
+        self.source = source
+        self.demo = isinstance(value, DemoKey)
+
+    def reveal(self) -> str:
+        """The value."""
+        return self._value
+
+    def bearer(self) -> dict[str, str]:
+        """The header that carries a key."""
+        return {"Authorization": f"Bearer {self._value}"}
+
+    def matches(self, other: Secret) -> bool:
+        """Whether both hold the same value."""
+        return self._value == other._value
+
+    def __repr__(self) -> str:
+        return MARK
+
+    def __reduce__(self) -> str:
+        raise TypeError("a secret cannot be pickled")
+
+
+def to_key(value: object, source: str) -> Secret:
+    """A key, checked and wrapped.
+
+    Args:
+        value: as its source gave it: a str, or an object with ``get_secret_value`` (pydantic's ``SecretStr``).
+        source: where it came from, for messages.
+
+    Raises:
+        KeyFormatError: it cannot be a header value; the message says why and never shows it.
+    """
+    if hasattr(value, "get_secret_value"):
+        value = value.get_secret_value()
+    problem = _problem(value)
+    if problem or not isinstance(value, str):
+        del value  # a traceback that shows locals must not show it
+        raise KeyFormatError(f"the key from {source} {problem}")
+    return Secret(value, source)
+
+
+def _problem(value: object) -> str | None:
+    if not isinstance(value, str):
+        return f"is a {type(value).__name__}, not a str: give the key itself or a callable that returns it"
+    if not value:
+        return "is empty: give a key, or leave it out"
+    if "\n" in value or "\r" in value:
+        return "has a line break: remove it (a key read from a file often ends in one)"
+    if not value.isascii():
+        return "has a letter outside ASCII: it was not copied whole or rightly"
+    if not _HEADER_SAFE.fullmatch(value):
+        return "has a space or a control character: it was not copied whole or rightly"
+    return None

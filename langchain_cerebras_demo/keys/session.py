@@ -1,0 +1,198 @@
+"""The demo key of a signed-in session: cookies of inference.cerebras.ai in, a key for api.cerebras.ai out.
+
+What gpt4free's provider did: GET the site's own session endpoint with the cookies and take ``user.demoApiKey`` of its
+answer. EXPERIMENTAL: the endpoint is the site's private business and may go any day, and the service's terms may not allow
+the key outside of its playground; that is the user's decision. A free key of https://cloud.cerebras.ai is the plain way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from langchain_cerebras_demo.errors import (
+    APIResponseValidationError,
+    APITimeoutError,
+    KeyFormatError,
+    MissingKeyError,
+)
+from langchain_cerebras_demo.keys.secret import DemoKey, Secret, to_key
+from langchain_cerebras_demo.keys.single_flight import SingleFlight
+from langchain_cerebras_demo.keys.sources import SecretSource
+from langchain_cerebras_demo.transport import HttpRequest, HttpResponse, Transport, default_transport, timeout
+from langchain_cerebras_demo.wire import failure
+
+SESSION_URL = "https://inference.cerebras.ai/api/auth/session"
+"""The only address a cookie ever goes to."""
+
+MAX_ANSWER_BYTES = 64 * 1024
+
+_HELP = "Sign in at https://inference.cerebras.ai and give the cookies of that session again, or use an API key."
+
+# The cookie that is the session, by the names of NextAuth and Auth.js; a long one comes in numbered chunks. Where it is
+# there, nothing else needs to leave: no analytics, no preferences.
+_SESSION_NAME = re.compile(r"(__Secure-|__Host-)?(next-auth|authjs)\.session-token(\.\d+)?")
+_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # a token, RFC 6265 section 4.1.1
+_VALUE = re.compile(
+    r"[\x20-\x3a\x3c-\x7e]*"
+)  # wider than the RFC's cookie-octet, as browsers are; never ';' or a break
+
+
+class SessionCookieKey(SecretSource):
+    """Buys the demo key of a signed-in session and keeps it in memory, asked for once however many callers wait.
+
+    Args:
+        cookies: names and values of the session's cookies.
+        transport: what carries the one request; by default the shared one.
+        timeout: seconds for that request.
+
+    Raises:
+        TypeError: cookies that are no mapping of str to str; the message names the cookie.
+        ValueError: a cookie that no header can carry; the message names it and never shows its value.
+
+    A copy in the process shares the key; a pickle drops the cookies.
+    """
+
+    name = "cookies"
+
+    def __init__(
+        self,
+        cookies: Mapping[str, str],
+        *,
+        transport: Transport | None = None,
+        timeout: float = 15.0,
+    ) -> None:
+        self._cookies = Secret(to_cookie_header(cookies), "cookies") if cookies else None
+        self._transport = transport
+        self._timeout = timeout
+        self._key: DemoKey | None = None
+        self._flight: SingleFlight[DemoKey] = SingleFlight()
+
+    async def resolve(self) -> str:
+        """The demo key, fetched at the first call.
+
+        Raises:
+            MissingKeyError: the session is signed out, or its answer holds no key.
+            APIError: the session endpoint failed, stayed silent or sent nonsense.
+        """
+        return self._key or await self._flight.run(self._fetch)
+
+    async def refresh(self, stale: str) -> str:
+        """A key newer than ``stale``: the one another call has already fetched, else one fetched now."""
+        if self._key is not None and self._key != stale:
+            return self._key
+        return await self._flight.run(self._fetch)
+
+    async def _fetch(self) -> DemoKey:
+        if self._cookies is None:
+            raise _missing("no cookie was given")
+        request = HttpRequest(
+            "GET",
+            SESSION_URL,
+            headers={"Accept": "application/json"},
+            secret_headers=self._cookie_header,
+            connect_timeout=self._timeout,
+            environment_proxy=False,  # a cookie travels to one host and through nobody's hands
+        )
+        try:
+            async with timeout(self._timeout):
+                self._key = await self._ask(request)
+        except asyncio.TimeoutError:
+            raise APITimeoutError(f"{SESSION_URL} did not answer in {self._timeout:g} s. {_HELP}") from None
+        return self._key
+
+    async def _ask(self, request: HttpRequest) -> DemoKey:
+        response = await (self._transport or default_transport()).send(request)
+        try:
+            return to_demo_key(response.status, response.headers, await _read_bounded(response))
+        finally:
+            response.close()
+
+    def _cookie_header(self) -> dict[str, str]:
+        return {"Cookie": self._cookies.reveal()} if self._cookies else {}
+
+
+def to_cookie_header(cookies: Mapping[str, str]) -> str:
+    """The one ``Cookie`` header that a session's cookies make, byte for byte as given.
+
+    Only the session's own cookies are taken where their names are known, else all.
+
+    Raises:
+        TypeError, ValueError: as ``SessionCookieKey``.
+    """
+    if not isinstance(cookies, Mapping):
+        raise TypeError(f"cookies is a {type(cookies).__name__}: give a mapping of cookie names to values")
+    for name in cookies:
+        problem = _cookie_problem(name, cookies[name])
+        if problem:
+            raise problem
+    of_session = [name for name in cookies if _SESSION_NAME.fullmatch(name)]
+    return "; ".join(f"{name}={cookies[name]}" for name in of_session or cookies)
+
+
+def to_demo_key(status: int, headers: Mapping[str, str], body: bytes) -> DemoKey:
+    """The key in the session endpoint's answer.
+
+    Raises:
+        MissingKeyError: the answer says, in any of its ways, that nobody is signed in.
+        APIStatusError: the endpoint failed (5xx, 429).
+        APIResponseValidationError: the key in it is no key.
+    """
+    if status in {401, 403} or 300 <= status < 400:
+        what = "redirected to a login page" if status < 400 else f"answered {status}"
+        raise _missing(f"the session is signed out or not accepted (the endpoint {what})")
+    if status != 200:
+        raise failure.from_answer(status, headers, b"")  # its words are not ours to repeat
+    try:
+        answer = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise _missing("a page came instead of JSON: a login page, or a check that no robot asks") from None
+    if not answer:  # NextAuth says {} and Auth.js null, both with status 200
+        raise _missing("the session is signed out or has expired")
+    user = answer.get("user") if isinstance(answer, dict) else None
+    key = user.get("demoApiKey") if isinstance(user, dict) else None
+    if key is None:
+        raise _missing("the account has no demo key: the answer holds no user.demoApiKey")
+    return _checked(key)
+
+
+def _checked(key: Any) -> DemoKey:
+    try:
+        return DemoKey(to_key(key, "the session").reveal())
+    except KeyFormatError as error:
+        sentence = str(error)
+    del key
+    raise APIResponseValidationError(f"{sentence}. {_HELP}", status_code=200)
+
+
+def _cookie_problem(name: object, value: object) -> TypeError | ValueError | None:
+    if not isinstance(name, str):
+        return TypeError(f"a cookie's name is a {type(name).__name__}: give a mapping of str to str")
+    if not _NAME.fullmatch(name):
+        return ValueError(f"{name!r} cannot be a cookie's name: give letters, digits and !#$%&'*+-.^_`|~ only")
+    if not isinstance(value, str):
+        return TypeError(f"the value of cookie {name!r} is a {type(value).__name__}: give a str")
+    if not _VALUE.fullmatch(value):
+        return ValueError(f"the value of cookie {name!r} has a line break, a semicolon or a letter outside ASCII")
+    return None
+
+
+async def _read_bounded(response: HttpResponse) -> bytes:
+    pieces: list[bytes] = []
+    size = 0
+    while piece := await response.read():
+        pieces.append(piece)
+        size += len(piece)
+        if size > MAX_ANSWER_BYTES:
+            raise APIResponseValidationError(
+                f"{SESSION_URL} sent more than {MAX_ANSWER_BYTES:,} bytes", status_code=200
+            )
+    return b"".join(pieces)
+
+
+def _missing(why: str) -> MissingKeyError:
+    return MissingKeyError(f"no demo key: {why}. {_HELP}", tried=[("cookies", why)])

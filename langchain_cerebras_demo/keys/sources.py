@@ -1,0 +1,136 @@
+"""Plain sources of a key: given as it is, by a callable, or by the environment."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from langchain_cerebras_demo.errors import MissingKeyError
+from langchain_cerebras_demo.keys.secret import MARK, to_key
+
+API_KEY_VARIABLE = "CEREBRAS_API_KEY"
+
+
+class SecretSource:
+    """What every source that holds a secret shares: copies in the process keep it, pickles and ``repr`` never show it."""
+
+    name: str
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({MARK})"
+
+    def __copy__(self) -> SecretSource:
+        return self
+
+    def __deepcopy__(self, memo: object) -> SecretSource:
+        return self
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (DroppedKey, (self.name,))
+
+
+class StaticKey(SecretSource):
+    """A key as it is.
+
+    Args:
+        key: a str, or an object with ``get_secret_value`` (pydantic's ``SecretStr``).
+        name: how it is called in messages.
+
+    Raises:
+        KeyFormatError: it cannot be a header value.
+
+    A copy keeps the key; a pickle drops it, and the copy's ``resolve`` says so.
+    """
+
+    def __init__(self, key: Any, *, name: str = "api_key") -> None:
+        self.name = name
+        self._secret = to_key(key, name)
+
+    async def resolve(self) -> str:
+        """The key."""
+        return self._secret.reveal()
+
+    async def refresh(self, stale: str) -> str:
+        """The same key: there is no other, and a refused explicit key is an error."""
+        return stale
+
+
+class DroppedKey:
+    """What a pickle leaves of a secret: it says that one was there."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    async def resolve(self) -> str:
+        """Never a key.
+
+        Raises:
+            MissingKeyError: always; it says that the key was dropped.
+        """
+        why = "it was dropped when the object was pickled: keys and cookies never are. Set it again in this process"
+        raise MissingKeyError(f"{self.name}: {why}", tried=[(self.name, why)])
+
+    def __repr__(self) -> str:
+        return f"DroppedKey({self.name!r})"
+
+
+class CallableKey:
+    """A key that a callable returns, asked again for every request.
+
+    Args:
+        function: returns a str or a ``SecretStr``, or an awaitable of one. A plain function runs on the event loop: make
+            it async if it waits for anything.
+        name: how it is called in messages.
+
+    Raises:
+        TypeError: it is not callable.
+    """
+
+    def __init__(self, function: Callable[[], Any | Awaitable[Any]], *, name: str = "api_key") -> None:
+        if not callable(function):
+            raise TypeError(f"{name} is a {type(function).__name__}: give a callable that returns a key")
+        self.name = name
+        self._function = function
+
+    async def resolve(self) -> str:
+        """The callable's key of this moment; whatever it raises goes through."""
+        return to_key(await _call(self._function), self.name).reveal()
+
+    def __repr__(self) -> str:
+        return f"CallableKey({getattr(self._function, '__qualname__', type(self._function).__name__)})"
+
+
+class EnvKey:
+    """A key in an environment variable, read again for every request. White space around it is dropped.
+
+    Args:
+        variable: the variable's name.
+    """
+
+    def __init__(self, variable: str = API_KEY_VARIABLE) -> None:
+        self.name = variable
+
+    async def resolve(self) -> str:
+        """The variable's value.
+
+        Raises:
+            MissingKeyError: it is not set, or empty.
+            KeyFormatError: it cannot be a header value.
+        """
+        if not os.environ.get(self.name, "").strip():
+            raise MissingKeyError(f"{self.name} is not set", tried=[(self.name, "not set")])
+        return to_key(os.environ[self.name].strip(), self.name).reveal()
+
+    async def refresh(self, stale: str) -> str:
+        """The same key: a refused one of the environment is an error."""
+        return stale
+
+    def __repr__(self) -> str:
+        return f"EnvKey({self.name!r})"
+
+
+async def _call(function: Callable[[], Any]) -> Any:
+    result = function()
+    return await result if inspect.isawaitable(result) else result

@@ -1,0 +1,119 @@
+"""What llama.cpp's server needs instead of a Cerebras request. Pure: a mapping in, a new dict out.
+
+The server takes unknown keys in silence and has defaults, tool rules and a context of its own. Everything it does
+differently is put right here and nowhere else. Measured with xllamacpp 2026.10.11549.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["LOCAL_HEADERS", "LOCAL_MODEL", "to_local"]
+
+#: The embedded model's name, in requests and in answers.
+LOCAL_MODEL = "smollm2-135m"
+
+#: Headers of every request. After a stream the server often closes the connection it has just promised to keep: of 30
+#: streams over one client 5 met a dead one ("Server disconnected without sending a response").
+LOCAL_HEADERS = {"Connection": "close"}
+
+#: Without a limit the model runs on to the end of its context.
+DEFAULT_COMPLETION_TOKENS = 512
+
+#: What SmolLM2's model card recommends; llama.cpp's own temperature is 0.8, with which a model this small rambles.
+DEFAULT_SAMPLING = {"temperature": 0.2, "top_p": 0.9}
+
+#: Parameters of Cerebras that llama.cpp would accept and ignore.
+CEREBRAS_ONLY = frozenset(
+    {
+        "clear_thinking",
+        "disable_reasoning",
+        "min_completion_tokens",
+        "min_tokens",
+        "model_parameters",
+        "prediction",
+        "prompt_cache_key",
+        "reasoning_effort",
+        "reasoning_format",
+        "service_tier",
+    }
+)
+
+
+def to_local(body: Mapping[str, Any]) -> dict[str, Any]:
+    """The request for the embedded server that stands for a Cerebras chat-completions body.
+
+    Args:
+        body: a body as Cerebras takes it. It is not changed. A key whose value is ``None`` counts as absent.
+
+    Returns:
+        The body to send. Parts of it may be shared with ``body``.
+
+    Raises:
+        ValueError: if a message holds anything but text, or ``tool_choice`` names a tool that is not in ``tools``.
+    """
+    given = {key: value for key, value in body.items() if key not in CEREBRAS_ONLY and value is not None}
+    local = {**DEFAULT_SAMPLING, **given, "model": LOCAL_MODEL}
+    local["messages"] = [to_local_message(index, message) for index, message in enumerate(body.get("messages") or ())]
+    limit = local.pop("max_tokens", None)
+    limit = local.get("max_completion_tokens", limit)
+    local["max_completion_tokens"] = DEFAULT_COMPLETION_TOKENS if limit is None or limit < 0 else limit
+    if local.get("stream"):  # Cerebras sends the usage unasked, llama.cpp only when asked
+        local["stream_options"] = {**local.get("stream_options", {}), "include_usage": True}
+    set_tools(local)
+    return local
+
+
+def to_local_message(index: int, message: Mapping[str, Any]) -> dict[str, Any]:
+    """The message without the reasoning of earlier turns, which this model neither has nor reads.
+
+    Raises:
+        ValueError: if a part of the content is not text; llama.cpp would answer 500. ``index`` is for the message.
+    """
+    content = message.get("content")
+    for part in content if isinstance(content, list) else ():
+        kind = part.get("type") if isinstance(part, dict) else type(part).__name__
+        if kind != "text":
+            raise ValueError(
+                f"messages[{index}] has a part of type {kind!r}, but the embedded model {LOCAL_MODEL} reads text only: "
+                "leave the part out, or use a model of Cerebras that reads images"
+            )
+    return {key: value for key, value in message.items() if key not in {"reasoning", "reasoning_content"}}
+
+
+def set_tools(local: dict[str, Any]) -> None:
+    """Turns the tool choice into one of the two that work, in place: one forced call, or none.
+
+    A forced call was right in 40 of 40. "auto" never calls (0 of 20), and fails with a 500 once the template opens
+    the call; a named choice is handled as "auto"; parallel calls repeat until the tokens run out (8 of 10).
+    """
+    choice = local.pop("tool_choice", None)
+    local.pop("parallel_tool_calls", None)
+    tools = local.pop("tools", None)
+    if not tools:
+        return
+    if isinstance(choice, dict):
+        tools = [named_tool(tools, choice.get("function", {}).get("name"))]
+        choice = "required"
+    local["tools"] = tools
+    local["tool_choice"] = "none"
+    if choice == "required":
+        local["tool_choice"] = "required"
+        local["parallel_tool_calls"] = False
+        local["chat_template_kwargs"] = {**local.get("chat_template_kwargs", {}), "force_tool": True}
+        local.pop("response_format", None)  # its grammar would win, and there would be no call
+
+
+def named_tool(tools: Sequence[Any], name: Any) -> Any:
+    """The tool of that name.
+
+    Raises:
+        ValueError: if there is none; llama.cpp would answer with plain text.
+    """
+    names = [tool.get("function", {}).get("name") for tool in tools]
+    if name not in names:
+        raise ValueError(f"tool_choice names {name!r}, which is not among tools: {', '.join(map(repr, names))}")
+    return tools[names.index(name)]

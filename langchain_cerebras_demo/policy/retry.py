@@ -1,0 +1,41 @@
+"""Whether an attempt that failed is made again, and after how long."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from langchain_cerebras_demo.errors import APIError, APIStatusError
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """Decides; it never sleeps.
+
+    Args:
+        max_retries: sends after the first one; 3 means at most four sends.
+        first_wait: upper bound of the first wait, in seconds; it doubles an attempt.
+        longest_wait: upper bound of any wait of our own choosing, in seconds.
+        longest_wish: a ``retry-after`` above it, in seconds, is not worth waiting for: the error is raised with the figure.
+    """
+
+    max_retries: int = 2
+    first_wait: float = 0.5
+    longest_wait: float = 8.0
+    longest_wish: float = 120.0
+
+    def wait(self, error: APIError, attempt: int, chance: float) -> float | None:
+        """Seconds until the next attempt, or ``None`` to stop.
+
+        Args:
+            error: why the attempt failed; ``is_retryable`` is its own word on whether a fresh one may succeed.
+            attempt: which one failed, from 1.
+            chance: a number from 0 to 1, drawn by the caller: full jitter, so that callers do not wake together
+                (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/).
+        """
+        if attempt > self.max_retries or not error.is_retryable:
+            return None
+        backoff = min(self.longest_wait, self.first_wait * 2.0 ** (attempt - 1)) * chance
+        wish = error.retry_after if isinstance(error, APIStatusError) else None
+        if wish is None:
+            return backoff
+        return None if wish > self.longest_wish else wish + backoff

@@ -1,0 +1,136 @@
+"""One event loop on one daemon thread, for callers that have none of their own. It knows nothing of chat.
+
+Synchronous calls run the same async code as everybody else: here. That works inside a running loop too (a notebook's),
+since it is never that loop which is used. Context variables of the caller are carried over. After a fork the child opens a
+portal of its own; when the interpreter ends, what is open is closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import os
+import threading
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from contextlib import aclosing
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+_READ_AHEAD = 64  # items that may wait for a slow consumer before the pump stops reading
+_END = object()
+
+
+class Portal:
+    """Runs coroutines and async generators for synchronous callers."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+
+    def run(self, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """What the coroutine of ``call`` returns or raises; an interrupt cancels it.
+
+        Raises:
+            RuntimeError: called from the portal's own thread, which would wait for itself for ever.
+        """
+        future = asyncio.run_coroutine_threadsafe(call(), self._running_loop())
+        try:
+            return future.result()
+        finally:
+            future.cancel()  # Ctrl-C: nothing goes on behind the caller's back
+
+    def iterate(self, open_items: Callable[[], AsyncGenerator[T, None]]) -> Generator[T, None, None]:
+        """The items of the async generator of ``open_items``, as they come.
+
+        One task consumes the whole generator and fills a queue: a future an item would cost ten times the item. Closing
+        the iterator cancels the task and waits for nothing: it may be the garbage collector who closes it, on any thread.
+
+        Raises:
+            RuntimeError: as ``run``.
+        """
+        loop = self._running_loop()
+        queue: SimpleQueue[Any] = SimpleQueue()
+        room = asyncio.Semaphore(_READ_AHEAD)
+        future = asyncio.run_coroutine_threadsafe(_pump(open_items, queue, room), loop)
+        try:
+            taken = 0
+            while (item := queue.get()) is not _END:
+                yield item
+                taken += 1
+                if taken % (_READ_AHEAD // 2) == 0:  # waking the loop costs more than an item: seldom
+                    loop.call_soon_threadsafe(_make_room, room)
+            future.result()  # raises what the generator raised
+        finally:
+            future.cancel()
+
+    def close(self) -> None:
+        """Cancels what runs, closes generators and connections, and ends the thread. The next call opens a new one."""
+        with self._lock:
+            loop, thread = self._loop, self._thread
+            self._loop = self._thread = None
+        if loop is not None and thread is not None:
+            with contextlib.suppress(RuntimeError):  # it has closed already
+                loop.call_soon_threadsafe(loop.stop)
+            thread.join(timeout=5)
+
+    def forget(self) -> None:
+        """Lets go of a loop whose thread did not survive a fork."""
+        self._lock = threading.Lock()
+        self._loop = self._thread = None
+
+    def _running_loop(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._loop is None or self._thread is None or not self._thread.is_alive():
+                self._loop = asyncio.new_event_loop()
+                self._thread = threading.Thread(target=_run, args=(self._loop,), name="cerebras-demo", daemon=True)
+                self._thread.start()
+            if self._thread is threading.current_thread():
+                raise RuntimeError(
+                    "a synchronous call was made on the thread that serves synchronous calls, and would wait for itself: "
+                    "in a callback, a key callable or a transport, use the async method (ainvoke, astream, …)"
+                )
+            return self._loop
+
+
+async def _pump(
+    open_items: Callable[[], AsyncGenerator[T, None]], queue: SimpleQueue[Any], room: asyncio.Semaphore
+) -> None:
+    try:
+        async with aclosing(open_items()) as items:
+            async for item in items:
+                await room.acquire()
+                queue.put(item)
+    finally:
+        queue.put(_END)
+
+
+def _make_room(room: asyncio.Semaphore) -> None:
+    for _ in range(_READ_AHEAD // 2):
+        room.release()
+
+
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_forever()
+    finally:
+        tasks = asyncio.all_tasks(loop)
+        for task in tasks:
+            task.cancel()
+        loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.run_until_complete(loop.shutdown_default_executor())
+        asyncio.set_event_loop(None)
+        loop.close()
+
+
+portal = Portal()
+"""The one portal of this process."""
+
+atexit.register(portal.close)
+with contextlib.suppress(AttributeError):  # Windows has no fork
+    os.register_at_fork(after_in_child=portal.forget)

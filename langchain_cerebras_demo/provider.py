@@ -1,0 +1,139 @@
+"""What a gpt4free user looks for: the ``Cerebras`` provider, over our client, without LangChain."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from datetime import datetime, timezone
+from typing import Any, ClassVar
+
+from langchain_cerebras_demo import catalog
+from langchain_cerebras_demo.client import Client
+from langchain_cerebras_demo.endpoint import API_BASE
+from langchain_cerebras_demo.keys import ChainKeyResolver, EnvKey, KeyResolver, SessionCookieKey, StaticKey
+from langchain_cerebras_demo.policy import Timeout
+from langchain_cerebras_demo.transport import Transport
+from langchain_cerebras_demo.wire.completion import TextDelta
+from langchain_cerebras_demo.wire.request import ChatRequest, check_messages, to_parameters
+
+# What the original listed; old scripts ask for them by name. All have been retired by the service.
+_SEED_MODELS = ("llama3.1-70b", "llama3.1-8b", "llama-3.3-70b", "deepseek-r1-distill-llama-70b")
+
+
+class _Facts(type):
+    """Class attributes that are true on the day they are read."""
+
+    @property
+    def models(cls) -> list[str]:
+        """Ids, the live ones first, then the original's four."""
+        live = [spec.id for spec in catalog.model_specs().values() if catalog.is_served(spec, _today())]
+        return [*live, *(model for model in _SEED_MODELS if model not in live)]
+
+    @property
+    def working(cls) -> bool:
+        """Whether the default model is live by the catalogue, and with it the service."""
+        spec = catalog.find_spec(catalog.DEFAULT_MODEL)
+        return spec is not None and spec.life(_today()) != "retired"
+
+
+class Cerebras(metaclass=_Facts):
+    """gpt4free's Cerebras provider: the same facts, the same async generator of text.
+
+        async for text in Cerebras.create_async_generator("gpt-oss-120b", [{"role": "user", "content": "Hi"}]):
+            print(text, end="")
+
+    The key is ``api_key``, else the demo key of the session behind ``cookies``, else the variable ``CEREBRAS_API_KEY``.
+
+    Different from the original, on purpose: it says who it is in its User-Agent and impersonates no browser; it has
+    time-outs; cookies go to the session endpoint alone and the demo key to cerebras.ai alone; the session is asked once
+    and not before every call; errors are typed; a stream that breaks off is an error and not a short answer.
+    """
+
+    label: ClassVar[str] = "Cerebras Inference"
+    url: ClassVar[str] = "https://inference.cerebras.ai/"
+    login_url: ClassVar[str] = "https://cloud.cerebras.ai"
+    api_base: ClassVar[str] = API_BASE
+    default_model: ClassVar[str] = catalog.DEFAULT_MODEL
+    model_aliases: ClassVar[Mapping[str, str]] = catalog.BUILT_IN_ALIASES
+
+    @classmethod
+    def get_models(cls) -> list[str]:
+        """The ids of ``models``."""
+        return cls.models
+
+    @classmethod
+    def get_model(cls, name: str = "") -> str:
+        """The id behind a name: aliases resolved, unknown ids as they are, the default model for an empty name."""
+        return catalog.AliasTable().resolve(name) if name else cls.default_model
+
+    @classmethod
+    async def create_async_generator(
+        cls,
+        model: str,
+        messages: Sequence[Mapping[str, Any]],
+        api_key: str | None = None,
+        cookies: Mapping[str, str] | None = None,
+        *,
+        proxy: str | None = None,
+        timeout: Timeout | float | None = 60.0,
+        headers: Mapping[str, str] | None = None,
+        api_base: str | None = None,
+        transport: Transport | None = None,
+        **kwargs: Any,
+    ) -> AsyncGenerator[str, None]:
+        """The answer's text, piece by piece.
+
+        Args:
+            model: an id or an alias; empty for the default.
+            messages: mappings with ``role`` and ``content``.
+            api_key: a key as it is.
+            cookies: names and values of a signed-in session's cookies.
+            proxy: instead of the environment's.
+            timeout: seconds to connect, until the first event and between two events, or a ``Timeout``.
+            headers: sent along.
+            api_base: instead of Cerebras; ``"local"`` is the embedded model.
+            transport: what carries the bytes.
+            **kwargs: the API's parameters, such as ``temperature`` or ``max_tokens``.
+
+        Raises:
+            ValueError, TypeError: messages or parameters that the API does not take, ``impersonate`` among them.
+            CerebrasError: no key, or anything that went wrong on the way; ``partial`` holds the text that had come.
+        """
+        _refuse_impersonation(kwargs)
+        check_messages(messages)
+        client = Client(
+            base_url=api_base,
+            keys=_key_chain(api_key, cookies, transport),
+            transport=transport,
+            timeout=Timeout.from_value(timeout),
+            headers=headers,
+            proxy=proxy,
+        )
+        kwargs.pop("stream", None)  # the original's switch; a generator streams
+        request = ChatRequest(cls.get_model(model), messages, to_parameters(kwargs))
+        async with aclosing(client.stream(request)) as batches:
+            async for events in batches:
+                for event in events:
+                    if isinstance(event, TextDelta):
+                        yield event.text
+
+
+def _key_chain(api_key: str | None, cookies: Mapping[str, str] | None, transport: Transport | None) -> ChainKeyResolver:
+    sources: list[KeyResolver] = []
+    if api_key is not None:
+        sources.append(StaticKey(api_key))
+    elif cookies is not None:
+        sources.append(SessionCookieKey(cookies, transport=transport))
+    return ChainKeyResolver([*sources, EnvKey()])
+
+
+def _refuse_impersonation(kwargs: Mapping[str, Any]) -> None:
+    if kwargs.get("impersonate"):
+        raise TypeError(
+            "impersonate is not taken: this provider says who it is in its User-Agent and pretends to be no browser. "
+            "Leave it out."
+        )
+
+
+def _today() -> Any:
+    return datetime.now(tz=timezone.utc).date()

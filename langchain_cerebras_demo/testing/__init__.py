@@ -1,0 +1,74 @@
+"""A loopback Cerebras for tests: a real server on 127.0.0.1 that speaks the service's own wire.
+
+It answers by rules from the request's words, refuses what the service refuses, and fails in every way a test may want.
+
+    from langchain_cerebras_demo.testing import CutAfter, LoopbackCerebras, Status
+
+    with LoopbackCerebras() as server:
+        server.script(Status(429, headers={"retry-after": "0.01"}), CutAfter(events=3))
+        ...  # base_url=server.base_url, api_key=server.key
+        assert [request.path for request in server.requests] == ["/v1/chat/completions"] * 2
+
+Needs the standard library and orjson alone. It shows that a client speaks the protocol; it says nothing of any model.
+"""
+
+from __future__ import annotations
+
+from langchain_cerebras_demo.testing.models import MODELS, LoopbackModel
+from langchain_cerebras_demo.testing.received import ReceivedRequest
+from langchain_cerebras_demo.testing.refusals import (
+    QUEUE_EXCEEDED,
+    REQUESTS_EXCEEDED,
+    TOKENS_EXCEEDED,
+    enveloped,
+    flat,
+)
+from langchain_cerebras_demo.testing.scenarios import (
+    Call,
+    CutAfter,
+    Disconnect,
+    Endless,
+    ErrorEvent,
+    Gate,
+    HtmlPage,
+    RawAnswer,
+    RawBytes,
+    RawStream,
+    Redirect,
+    Reply,
+    Silence,
+    Slow,
+    Status,
+    Step,
+    sse,
+)
+from langchain_cerebras_demo.testing.server import LoopbackCerebras
+
+__all__ = [
+    "MODELS",
+    "QUEUE_EXCEEDED",
+    "REQUESTS_EXCEEDED",
+    "TOKENS_EXCEEDED",
+    "Call",
+    "CutAfter",
+    "Disconnect",
+    "Endless",
+    "ErrorEvent",
+    "Gate",
+    "HtmlPage",
+    "LoopbackCerebras",
+    "LoopbackModel",
+    "RawAnswer",
+    "RawBytes",
+    "RawStream",
+    "ReceivedRequest",
+    "Redirect",
+    "Reply",
+    "Silence",
+    "Slow",
+    "Status",
+    "Step",
+    "enveloped",
+    "flat",
+    "sse",
+]

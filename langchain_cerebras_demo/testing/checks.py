@@ -1,0 +1,218 @@
+"""The body of a chat request as Cerebras' OpenAPI document describes it: every key, type, range and word.
+
+Unknown keys are refused everywhere. What several fields say together is judged in ``rules.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import NoneType
+from typing import Any
+
+from langchain_cerebras_demo.testing.models import ALL_FORMATS
+from langchain_cerebras_demo.testing.shapes import (
+    Shape,
+    anything,
+    array,
+    boolean,
+    by_type,
+    integer,
+    mapping,
+    number,
+    obj,
+    string,
+    word,
+)
+
+__all__ = ["shape_problems"]
+
+
+def nullable(shape: Shape) -> Shape:
+    """The shape, or ``null``."""
+
+    def check(value: Any, path: str) -> Iterator[str]:
+        if value is not None:
+            yield from shape(value, path)
+
+    return check
+
+
+def matching(pattern_words: str, shape: Shape, allowed: str) -> Shape:
+    """A string of 1 to 64 characters out of ``allowed``; ``pattern_words`` says so in the message."""
+
+    def check(value: Any, path: str) -> Iterator[str]:
+        yield from shape(value, path)
+        if isinstance(value, str) and not (1 <= len(value) <= 64 and set(value) <= set(allowed)):
+            yield f"{path}: String should match pattern '{pattern_words}'"
+
+    return check
+
+
+_LETTERS = "abcdefghijklmnopqrstuvwxyz"
+NAME = matching("^[a-zA-Z0-9_-]{1,64}$", string(), _LETTERS + _LETTERS.upper() + "0123456789_-")
+
+TEXT_PART = obj({"type": word("text"), "text": string()}, required=("type", "text"))
+IMAGE_URL_PART = obj(
+    {
+        "type": word("image_url"),
+        "image_url": obj({"url": string(), "detail": string()}, required=("url",)),
+    },
+    required=("type", "image_url"),
+)
+IMAGE_PART = obj({"type": word("image"), "image": string()}, required=("type", "image"))
+
+
+def content_part(value: Any, path: str) -> Iterator[str]:
+    """A part of a system, developer or user message, by its ``type``."""
+    kind = value.get("type") if isinstance(value, dict) else None
+    shapes: dict[Any, Shape] = {"image_url": IMAGE_URL_PART, "image": IMAGE_PART}
+    yield from shapes.get(kind, TEXT_PART)(value, path)
+
+
+TEXT = by_type({str: string(), list: array(TEXT_PART)})
+NULLABLE_TEXT = by_type({str: string(), list: array(TEXT_PART), NoneType: anything})
+CONTENT = by_type({str: string(), list: array(content_part)})
+
+TOOL_CALL = obj(
+    {
+        "id": string(shortest=1),
+        "type": word("function"),
+        "function": obj({"name": NAME, "arguments": string()}, required=("name", "arguments")),
+        "index": nullable(integer()),
+    },
+    required=("id", "type", "function"),
+)
+
+_SPOKEN = obj({"role": anything, "content": CONTENT, "name": nullable(string())}, required=("content",))
+MESSAGES: dict[str, Shape] = {
+    "system": _SPOKEN,
+    "developer": _SPOKEN,
+    "user": _SPOKEN,
+    "assistant": obj(
+        {
+            "role": anything,
+            "content": NULLABLE_TEXT,
+            "reasoning": NULLABLE_TEXT,  # `reasoning_content` is refused: the commonest 400 of other clients
+            "tool_calls": nullable(array(TOOL_CALL, fewest=1)),
+            "name": nullable(string()),
+        }
+    ),
+    "tool": obj(
+        {"role": anything, "content": TEXT, "tool_call_id": string(shortest=1), "name": nullable(string())},
+        required=("content", "tool_call_id"),
+    ),
+}
+
+
+def message(value: Any, path: str) -> Iterator[str]:
+    """A message, by its role; the role is part of the path, as in the recorded refusals."""
+    role = value.get("role") if isinstance(value, dict) else None
+    if isinstance(role, str) and role in MESSAGES:
+        yield from MESSAGES[role](value, f"{path}.{role}")
+    else:
+        yield f"{path}.role: Input should be {' or '.join(map(repr, MESSAGES))}"
+
+
+TOOL = obj(
+    {
+        "type": word("function"),
+        "function": obj(
+            {
+                "name": NAME,
+                "description": nullable(string()),
+                "parameters": nullable(mapping(anything)),
+                "strict": nullable(boolean),
+            },
+            required=("name",),
+        ),
+    },
+    required=("type", "function"),
+)
+
+NAMED_CHOICE = obj(
+    {"type": word("function"), "function": obj({"name": string()}, required=("name",))}, required=("type", "function")
+)
+
+_FORMATS: dict[Any, Shape] = {
+    "text": obj({"type": anything}),
+    "json_object": obj({"type": anything}),
+    "json_schema": obj(
+        {
+            "type": anything,
+            "json_schema": obj(
+                {
+                    "name": NAME,
+                    "description": nullable(string()),
+                    "schema": nullable(mapping(anything)),
+                    "strict": nullable(boolean),
+                },
+                required=("name",),
+            ),
+        },
+        required=("json_schema",),
+    ),
+}
+
+
+def response_format(value: Any, path: str) -> Iterator[str]:
+    """A response format, by its ``type``."""
+    kind = value.get("type") if isinstance(value, dict) else None
+    if isinstance(kind, str) and kind in _FORMATS:
+        yield from _FORMATS[kind](value, path)
+    else:
+        yield f"{path}.type: Input should be {' or '.join(map(repr, _FORMATS))}"
+
+
+STOP = by_type({str: string(shortest=1), list: array(string(shortest=1), fewest=1, most=4), NoneType: anything})
+PREDICTION = obj({"type": word("content"), "content": TEXT}, required=("type", "content"))
+
+PARAMETERS: dict[str, Shape] = {
+    "messages": array(message, fewest=1),
+    "model": string(),
+    "max_completion_tokens": nullable(integer(-1)),
+    "max_tokens": nullable(integer(-1)),
+    "min_completion_tokens": nullable(integer(-1)),
+    "min_tokens": nullable(integer(-1)),
+    "temperature": nullable(number(0, 2)),
+    "top_p": nullable(number(0, 1)),
+    "frequency_penalty": nullable(number(-2, 2)),
+    "presence_penalty": nullable(number(-2, 2)),
+    "logit_bias": nullable(mapping(number(-100, 100))),
+    "logprobs": nullable(boolean),
+    "top_logprobs": nullable(integer(0, 20)),
+    "n": nullable(integer(1)),
+    "seed": nullable(integer()),
+    "stop": STOP,
+    "stream": nullable(boolean),
+    "stream_options": nullable(obj({"include_usage": nullable(boolean)})),
+    "tools": nullable(array(TOOL, fewest=1)),
+    "tool_choice": by_type({str: word("none", "auto", "required"), dict: NAMED_CHOICE, NoneType: anything}),
+    "parallel_tool_calls": nullable(boolean),
+    "response_format": nullable(response_format),
+    "reasoning_effort": nullable(word("none", "low", "medium", "high")),
+    "reasoning_format": word(*ALL_FORMATS),  # the one that may not be null
+    "disable_reasoning": nullable(boolean),
+    "clear_thinking": nullable(boolean),
+    "prediction": nullable(PREDICTION),
+    "prompt_cache_key": nullable(string(longest=1024)),
+    "service_tier": nullable(word("auto", "default", "flex", "priority")),
+    "model_parameters": nullable(mapping(anything)),
+    "user": nullable(string()),
+}
+
+REQUIRED = ("model", "messages")
+# A recorded refusal inside a message starts at "messages", one of a plain parameter at "body".
+_NESTED = {"messages", "tools", "tool_choice", "response_format", "stream_options", "prediction"}
+
+
+def shape_problems(body: Any) -> list[str]:
+    """What is wrong with the shape of a chat request's body, one sentence a problem; empty = nothing."""
+    if not isinstance(body, dict):
+        return ["body: Input should be a valid object"]
+    problems = [f"body.{name}: property 'body.{name}' is missing" for name in REQUIRED if name not in body]
+    for key, value in body.items():
+        if key not in PARAMETERS:
+            problems.append(f"body.{key}: property 'body.{key}' is unsupported")
+        else:
+            problems += PARAMETERS[key](value, key if key in _NESTED else f"body.{key}")
+    return problems

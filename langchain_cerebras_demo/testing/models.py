@@ -1,0 +1,136 @@
+"""The models that the loopback Cerebras serves, and what each of them can do.
+
+The facts are those of Cerebras' public catalogue (``GET /public/v1/models``) and its reasoning page, 2026-07 to 2026-10.
+This list is for tests and stands on its own: the package's catalogue must not be checked against itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["MODELS", "LoopbackModel", "to_catalogue_row", "to_list_row"]
+
+ALL_FORMATS = ("none", "parsed", "text_parsed", "raw", "hidden")
+
+
+@dataclass(frozen=True, slots=True)
+class LoopbackModel:
+    """One served model. The defaults are those of a model that can do everything, as a dedicated endpoint may.
+
+    Attributes:
+        id: What a request's ``model`` must say.
+        context_window: Prompt and answer together, in tokens of the loopback's own counting.
+        max_output_tokens: The longest answer, in tokens, where a request names no limit.
+        reasoning_efforts: The accepted words; empty for a model that does not reason.
+        reasons_by_default: Whether it reasons when a request names no effort.
+        reasoning_formats: The accepted ``reasoning_format`` words.
+        raw_think_tags: Whether ``raw`` puts the reasoning between ``<think>`` tags, or simply in front (gpt-oss).
+        takes_disable_reasoning: Whether ``disable_reasoning: true`` is accepted (zai-glm alone).
+        parallel_tool_calls: Whether one answer may hold several calls.
+        sends_whole_calls: Whether a streamed call comes in one delta (zai-glm) or in fragments (gpt-oss).
+        image_inputs: Whether user messages may hold images.
+        predictions: Whether ``prediction`` is accepted.
+        hidden_prompt_tokens: What the service's own preamble adds to every prompt, in tokens.
+        owned_by: The vendor's name in the public catalogue.
+        prices: US dollars a token for prompt and completion, as the strings that the catalogue holds.
+        preview: The catalogue's flag.
+        deprecated: The catalogue's flag.
+    """
+
+    id: str
+    context_window: int = 131_072
+    max_output_tokens: int = 40_960
+    reasoning_efforts: tuple[str, ...] = ("none", "low", "medium", "high")
+    reasons_by_default: bool = True
+    reasoning_formats: tuple[str, ...] = ALL_FORMATS
+    raw_think_tags: bool = True
+    takes_disable_reasoning: bool = False
+    parallel_tool_calls: bool = True
+    sends_whole_calls: bool = False
+    image_inputs: bool = False
+    predictions: bool = False
+    hidden_prompt_tokens: int = 0
+    owned_by: str = "Cerebras"
+    prices: tuple[str, str] = ("0.0000001", "0.0000001")
+    preview: bool = False
+    deprecated: bool = False
+
+
+MODELS: tuple[LoopbackModel, ...] = (
+    LoopbackModel(
+        "gpt-oss-120b",
+        reasoning_efforts=("low", "medium", "high"),
+        raw_think_tags=False,
+        parallel_tool_calls=False,
+        predictions=True,
+        hidden_prompt_tokens=67,  # a two-word user message was counted as 69 on the wire
+        owned_by="OpenAI",
+        prices=("0.00000035", "0.00000075"),
+    ),
+    LoopbackModel("qwen-3.8-27b", image_inputs=True, owned_by="Qwen", prices=("0.00000099", "0.00000149")),
+    LoopbackModel(
+        "gemma-4-31b",
+        reasons_by_default=False,
+        reasoning_formats=("none", "parsed", "text_parsed"),
+        image_inputs=True,
+        owned_by="Google",
+        prices=("0.00000099", "0.00000149"),
+    ),
+    LoopbackModel(
+        "zai-glm-4.7",
+        takes_disable_reasoning=True,
+        sends_whole_calls=True,
+        owned_by="Z.ai",
+        prices=("0.00000225", "0.00000275"),
+        preview=True,
+        deprecated=True,
+    ),
+)
+"""What a :class:`LoopbackCerebras` serves unless told otherwise."""
+
+
+def to_list_row(model: LoopbackModel) -> dict[str, Any]:
+    """The model as ``GET /v1/models`` shows it: four fields, ``created`` 0 as on the wire."""
+    return {"id": model.id, "object": "model", "created": 0, "owned_by": "Cerebras"}
+
+
+def to_catalogue_row(model: LoopbackModel) -> dict[str, Any]:
+    """The model as ``GET /public/v1/models`` shows it, with the fields recorded there in 2026-07."""
+    return {
+        "id": model.id,
+        "object": "model",
+        "created": 0,
+        "owned_by": model.owned_by,
+        "name": model.id,
+        "description": "A model of the loopback Cerebras.",
+        "hugging_face_id": f"loopback/{model.id}",
+        "pricing": {"prompt": model.prices[0], "completion": model.prices[1]},
+        "capabilities": {
+            **dict.fromkeys(("streaming", "function_calling", "structured_outputs", "json_mode", "tools"), True),
+            **dict.fromkeys(("tool_choice", "response_format"), True),
+            "vision": model.image_inputs,
+            "parallel_tool_calls": model.parallel_tool_calls,
+            "reasoning": bool(model.reasoning_efforts),
+        },
+        "supported_parameters": {
+            **dict.fromkeys(("temperature", "top_p", "seed", "stop", "max_completion_tokens"), True),
+            **dict.fromkeys(("frequency_penalty", "presence_penalty", "logit_bias"), True),
+            **dict.fromkeys(("logprobs", "top_logprobs", "repetition_penalty"), False),
+        },
+        "architecture": {
+            "modality": "text+vision" if model.image_inputs else "text",
+            "tokenizer": "Other",
+            "instruct_type": None,
+        },
+        "limits": {
+            "max_context_length": model.context_window,
+            "max_completion_tokens": model.max_output_tokens,
+            "requests_per_minute": None,
+            "tokens_per_minute": None,
+        },
+        "datacenter_locations": [],
+        "deprecated": model.deprecated,
+        "preview": model.preview,
+        "quantization": None,
+    }

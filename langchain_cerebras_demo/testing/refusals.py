@@ -1,0 +1,98 @@
+"""The bodies with which Cerebras says no, in both shapes that stand on its wire.
+
+Flat for 4xx (gateway, validation, quota), enveloped for what comes from behind it: the recorded answers contradict
+digests of the documentation that claim one shape for all.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = [
+    "QUEUE_EXCEEDED",
+    "REQUESTS_EXCEEDED",
+    "TOKENS_EXCEEDED",
+    "RefusedError",
+    "documented_body",
+    "enveloped",
+    "flat",
+]
+
+
+def flat(message: str, kind: str, param: str, code: str) -> dict[str, Any]:
+    """A flat body; ``kind`` is the API's ``type``."""
+    return {"message": message, "type": kind, "param": param, "code": code}
+
+
+def enveloped(status: int, message: str = "", kind: str = "", param: str = "", code: str = "") -> dict[str, Any]:
+    """An enveloped body, as of a 500 and of an error inside a 200; ``kind`` is the API's ``type``."""
+    error = {"message": message, "type": kind, "param": param, "code": code, "id": ""}
+    return {"status_code": status, "error": error}
+
+
+REQUESTS_EXCEEDED = flat(
+    "Requests per minute limit exceeded - too many requests sent.",
+    "too_many_requests_error",
+    "quota",
+    "request_quota_exceeded",
+)
+"""A 429 for too many requests a minute, word for word as recorded in 2026-08."""
+
+TOKENS_EXCEEDED = flat(
+    "Tokens per minute limit exceeded - too many tokens processed.",
+    "too_many_tokens_error",
+    "quota",
+    "token_quota_exceeded",
+)
+"""A 429 for too many tokens a minute; the message is recorded, type and code are not."""
+
+QUEUE_EXCEEDED = flat(
+    "We're experiencing high traffic right now! Please try again soon.",
+    "too_many_requests_error",
+    "queue",
+    "queue_exceeded",
+)
+"""A 429 for a busy service; not recorded, from memory."""
+
+# 401: as recorded; 402, 403, 408, 409: no recording, so plain words in the recorded shape.
+_FLAT: dict[int, tuple[str, str, str, str]] = {
+    400: (
+        "body.foo: property 'body.foo' is unsupported",
+        "invalid_request_error",
+        "validation_error",
+        "wrong_api_format",
+    ),
+    401: ("Wrong API Key", "invalid_request_error", "api_key", "wrong_api_key"),
+    402: ("Payment required: no credit left.", "payment_required_error", "quota", "payment_required"),
+    403: ("You may not do this.", "permission_denied_error", "api_key", "permission_denied"),
+    404: ("Model x does not exist or you do not have access to it.", "not_found_error", "model", "model_not_found"),
+    408: ("The request took too long.", "timeout_error", "", "request_timeout"),
+    409: ("The request is in conflict with another one.", "conflict_error", "", "conflict"),
+    413: ("Too many images or too large.", "invalid_request_error", "messages", "content_too_large"),
+    422: ("body.foo: Extra inputs are not permitted", "invalid_request_error", "validation_error", "wrong_api_format"),
+}
+
+
+def documented_body(status: int) -> dict[str, Any]:
+    """The body that belongs to this status: flat for 4xx (429: too many requests a minute), enveloped for the rest."""
+    if status == 429:
+        return REQUESTS_EXCEEDED
+    if status in _FLAT:
+        return flat(*_FLAT[status])
+    if 400 <= status < 500:
+        return flat(f"Refused with {status}.", "invalid_request_error", "", "refused")
+    return enveloped(status, "Encountered a server error, please try again.", "server_error")
+
+
+class RefusedError(Exception):
+    """A request that the loopback Cerebras answers with an error of its own, before any scenario.
+
+    Attributes:
+        status: The HTTP status.
+        body: The JSON body.
+    """
+
+    def __init__(self, status: int, body: dict[str, Any]) -> None:
+        super().__init__(f"{status}: {body}")
+        self.status = status
+        self.body = body

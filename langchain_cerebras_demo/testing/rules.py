@@ -1,0 +1,166 @@
+"""What the fields of a chat request must say together, and what its model can do.
+
+The version-2 rules on tool calls (the default since 2026-07-21), the models' abilities, images, strict schemas and the
+context window. A request that passes here is answered.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from langchain_cerebras_demo.testing.checks import shape_problems
+from langchain_cerebras_demo.testing.refusals import RefusedError, flat
+from langchain_cerebras_demo.testing.strict_schemas import strict_problems
+from langchain_cerebras_demo.testing.tokens import image_parts, prompt_tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from langchain_cerebras_demo.testing.models import LoopbackModel
+
+__all__ = ["check_chat", "find_model"]
+
+MAX_IMAGES = 5
+MAX_IMAGE_BYTES = 10 * 1024 * 1024
+_IMAGE_URI = re.compile(r"data:image/(?:png|jpeg|jpg);base64,(.+)", re.DOTALL)
+
+
+def refuse(message: str, param: str) -> NoReturn:
+    """Raise the flat 400 of a request that is well-formed and still wrong."""
+    raise RefusedError(400, flat(message, "invalid_request_error", param, "wrong_api_format"))
+
+
+def find_model(name: str, models: Mapping[str, LoopbackModel]) -> LoopbackModel:
+    """The model of this id. Raises ``RefusedError`` (404) for any other, retired ones included."""
+    if name not in models:
+        message = f"Model {name} does not exist or you do not have access to it."
+        raise RefusedError(404, flat(message, "not_found_error", "model", "model_not_found"))
+    return models[name]
+
+
+def check_chat(body: Any, models: Mapping[str, LoopbackModel]) -> LoopbackModel:
+    """The model that answers this request. Raises ``RefusedError`` with what the service would say otherwise."""
+    if problems := shape_problems(body):
+        refuse("\n".join(problems), "validation_error")
+    model = find_model(body["model"], models)
+    check_tool_history(body["messages"])
+    check_tools(body)
+    check_reasoning(body, model)
+    check_images(body["messages"], model)
+    check_response_format(body)
+    check_the_rest(body, model)
+    check_window(body, model)
+    return model
+
+
+def check_tool_history(messages: list[dict[str, Any]]) -> None:
+    """Each call is answered once, by a tool message directly behind its turn; no id twice, none unknown."""
+    open_ids: set[str] = set()
+    all_ids: set[str] = set()
+    for index, message in enumerate(messages):
+        if message["role"] == "tool":
+            if message["tool_call_id"] not in open_ids:
+                refuse(
+                    f"messages.{index}.tool.tool_call_id: '{message['tool_call_id']}' answers no tool call of the"
+                    " assistant message directly before",
+                    "messages",
+                )
+            open_ids.remove(message["tool_call_id"])
+            continue
+        if open_ids:
+            break
+        for call in message.get("tool_calls") or ():
+            if call["id"] in all_ids:
+                refuse(f"messages.{index}.assistant.tool_calls: duplicate id '{call['id']}'", "messages")
+            all_ids.add(call["id"])
+            open_ids.add(call["id"])
+    if open_ids:
+        refuse(f"messages: tool calls without a tool message directly behind: {sorted(open_ids)}", "messages")
+
+
+def check_tools(body: Mapping[str, Any]) -> None:
+    """No choice without tools, none of a tool that is not there, no name twice."""
+    tools = [tool["function"] for tool in body.get("tools") or ()]
+    names = [tool["name"] for tool in tools]
+    choice = body.get("tool_choice")
+    if choice is not None and not tools:
+        refuse("'tool_choice' is only allowed when 'tools' are given", "tool_choice")
+    if isinstance(choice, dict) and choice["function"]["name"] not in names:
+        refuse(f"tool_choice: there is no tool '{choice['function']['name']}'", "tool_choice")
+    if len(set(names)) < len(names):
+        refuse("tools: two tools have one name", "tools")
+    for tool in tools:
+        if tool.get("strict") and tool.get("parameters") and (problems := strict_problems(tool["parameters"])):
+            refuse("\n".join(problems), "tools")
+
+
+def check_reasoning(body: Mapping[str, Any], model: LoopbackModel) -> None:
+    """The effort and format words that this model has; ``raw`` does not go with JSON."""
+    effort, form = body.get("reasoning_effort"), body.get("reasoning_format", "none")
+    if effort is not None and effort not in model.reasoning_efforts:
+        refuse(f"reasoning_effort '{effort}' is not supported by model {model.id}", "reasoning_effort")
+    if form not in model.reasoning_formats:
+        refuse(f"reasoning_format '{form}' is not supported by model {model.id}", "reasoning_format")
+    if body.get("disable_reasoning") and not model.takes_disable_reasoning:
+        refuse(f"disable_reasoning is not supported by model {model.id}", "disable_reasoning")
+    wanted = (body.get("response_format") or {}).get("type", "text")
+    if form == "raw" and wanted != "text":
+        refuse(f"reasoning_format 'raw' cannot be used with response_format '{wanted}'", "reasoning_format")
+
+
+def check_images(messages: list[dict[str, Any]], model: LoopbackModel) -> None:
+    """PNG or JPEG as base64 data URIs, on user messages, where the model can see; five images, ten megabytes."""
+    if not (parts := image_parts(messages)):
+        return
+    if not model.image_inputs:
+        refuse(f"Model {model.id} does not support image inputs", "messages")
+    if image_parts(message for message in messages if message["role"] != "user"):
+        refuse("images are only allowed in user messages", "messages")
+    size = 0
+    for part in parts:
+        found = _IMAGE_URI.fullmatch(part["image_url"]["url"] if part["type"] == "image_url" else part["image"])
+        if not found:
+            refuse("an image must be a base64 data URI of type image/png or image/jpeg", "messages")
+        try:
+            size += len(base64.b64decode(found[1], validate=True))
+        except binascii.Error:
+            refuse("an image's data is not base64", "messages")
+    if len(parts) > MAX_IMAGES or size > MAX_IMAGE_BYTES:
+        message = f"At most {MAX_IMAGES} images and {MAX_IMAGE_BYTES} bytes are allowed."
+        raise RefusedError(413, flat(message, "invalid_request_error", "messages", "content_too_large"))
+
+
+def check_response_format(body: Mapping[str, Any]) -> None:
+    """The limits of a strict schema."""
+    wanted = (body.get("response_format") or {}).get("json_schema") or {}
+    if wanted.get("strict") and (problems := strict_problems(wanted.get("schema") or {})):
+        refuse("\n".join(problems), "response_format")
+
+
+def check_the_rest(body: Mapping[str, Any], model: LoopbackModel) -> None:
+    """Predictions, log probabilities and parameters that no public model declares."""
+    if body.get("top_logprobs") is not None and not body.get("logprobs"):
+        refuse("'top_logprobs' needs 'logprobs'", "top_logprobs")
+    if body.get("model_parameters"):
+        refuse(f"Model {model.id} declares no model_parameters", "model_parameters")
+    if body.get("prediction") is not None:
+        if not model.predictions:
+            refuse(f"prediction is not supported by model {model.id}", "prediction")
+        if body.get("tools") or body.get("logprobs") or (body.get("n") or 1) > 1:
+            refuse("prediction cannot be used with tools, logprobs or n > 1", "prediction")
+
+
+def check_window(body: Mapping[str, Any], model: LoopbackModel) -> None:
+    """Prompt and wanted answer have to fit the context window."""
+    limit = body.get("max_completion_tokens")
+    limit = body.get("max_tokens") if limit is None else limit
+    wanted = prompt_tokens(body, model) + max(limit or 0, 0)
+    if wanted > model.context_window:
+        message = (
+            "Please reduce the length of the messages or completion."
+            f" Current length is {wanted} while limit is {model.context_window}"
+        )
+        raise RefusedError(400, flat(message, "invalid_request_error", "messages", "context_length_exceeded"))

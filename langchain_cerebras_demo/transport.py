@@ -1,0 +1,310 @@
+"""Bytes out, bytes in: the one seam between the package and the network.
+
+``Transport`` is a single method, so that a double fits on a screen. ``AiohttpTransport`` keeps one aiohttp session a
+running event loop, shared by every model of the process. Nothing here knows of chat.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import os
+import ssl
+import sys
+import threading
+import urllib.request
+import weakref
+from collections.abc import AsyncGenerator, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+from urllib.parse import urlsplit
+
+import aiohttp
+from aiohttp.abc import AbstractResolver
+
+from langchain_cerebras_demo.errors import APIConnectionError, APIResponseValidationError, APITimeoutError
+
+if sys.version_info >= (3, 11):
+    from asyncio import timeout
+else:
+    from async_timeout import timeout  # aiohttp brings it there
+
+__all__ = [
+    "LOOPBACK_HOSTS",
+    "AiohttpResponse",
+    "AiohttpTransport",
+    "HttpRequest",
+    "HttpResponse",
+    "Transport",
+    "default_transport",
+    "timeout",
+    "translate",
+]
+
+LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+@dataclass(frozen=True)
+class HttpRequest:
+    """One HTTP request.
+
+    Args:
+        method: ``GET`` or ``POST``.
+        url: the absolute address.
+        headers: those that may be shown.
+        secret_headers: called at the last moment for those that may not; they are kept nowhere.
+        body: the bytes to send, if any.
+        connect_timeout: seconds to open a connection (TCP and TLS), ``None`` for no bound.
+        proxy: the proxy to use, before any of the environment.
+        environment_proxy: whether the proxy variables of the environment count (never for loopback).
+    """
+
+    method: str
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    secret_headers: Callable[[], Mapping[str, str]] | None = None
+    body: bytes | None = field(default=None, repr=False)
+    connect_timeout: float | None = 60.0
+    proxy: str | None = field(default=None, repr=False)  # may hold a password
+    environment_proxy: bool = True
+
+
+class HttpResponse(Protocol):
+    """An answer whose status and headers have come and whose body is read piece by piece."""
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The headers, names in lower case."""
+
+    async def read(self) -> bytes:
+        """The bytes that have arrived, waiting for some if there are none; ``b""`` at the end of the body.
+
+        Raises:
+            APIConnectionError: the connection broke before the end.
+        """
+
+    def close(self) -> None:
+        """Gives the connection back if the body was read to its end, else closes it. Never waits, never raises."""
+
+
+@runtime_checkable
+class Transport(Protocol):
+    """Whatever can send a request: ``AiohttpTransport``, or a double in a test."""
+
+    async def send(self, request: HttpRequest) -> HttpResponse:
+        """Sends and waits for status and headers. Redirects are answers, not followed.
+
+        Raises:
+            APIConnectionError: the host could not be reached or hung up (``APITimeoutError``: in time).
+            APIResponseValidationError: what came back is not HTTP.
+        """
+
+
+class _Connector(aiohttp.TCPConnector):
+    """aiohttp's connector, which does not complain of what a fork or a closed loop left behind.
+
+    In a forked child the parent's sockets must not be closed (the event poll is shared with the parent), and on a
+    closed loop they cannot be.
+    """
+
+    _owner = 0
+
+    def __del__(self, *args: object, **kwargs: object) -> None:
+        if self._owner == os.getpid() and not self._loop.is_closed():
+            super().__del__()
+
+
+class AiohttpTransport:
+    """The real transport.
+
+    Args:
+        resolver: how names become addresses; by default the system's.
+        ssl_context: which certificates are believed; by default the system's. For a company's own authority.
+
+    A session is opened by the first request of a loop, held weakly by that loop, closed when the loop shuts down its
+    generators (as ``asyncio.run`` does) or the interpreter ends, and forgotten after a fork.
+    """
+
+    def __init__(self, *, resolver: AbstractResolver | None = None, ssl_context: ssl.SSLContext | None = None) -> None:
+        self._resolver = resolver
+        self._ssl_context = ssl_context
+        self._lock = threading.Lock()
+        self._sessions: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopSession] = weakref.WeakKeyDictionary()
+        _transports.add(self)
+
+    async def send(self, request: HttpRequest) -> AiohttpResponse:
+        """Sends and waits for status and headers; see ``Transport.send``."""
+        session = await self._session()
+        try:
+            response = await session.http.request(
+                request.method,
+                request.url,
+                headers={**request.headers, **(request.secret_headers() if request.secret_headers else {})},
+                data=request.body,
+                allow_redirects=False,
+                proxy=request.proxy or (session.proxy_for(request.url) if request.environment_proxy else None),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=request.connect_timeout),
+            )
+        except (aiohttp.ClientError, OSError, ValueError, asyncio.TimeoutError) as error:
+            failure = translate(error, request.url)
+        else:
+            return AiohttpResponse(response)
+        # Raised here and not in the handler: aiohttp's exceptions and frames hold the request's headers, key included.
+        raise failure
+
+    async def _session(self) -> _LoopSession:
+        loop = asyncio.get_running_loop()
+        with self._lock:
+            session = self._sessions.get(loop)
+            if session is None:
+                session = self._sessions[loop] = _LoopSession(self._resolver, self._ssl_context)
+        if session.guard is None:
+            session.guard = session.live()
+            await session.guard.__anext__()
+        return session
+
+    async def aclose(self) -> None:
+        """Closes the running loop's session. The next request opens a new one."""
+        with self._lock:
+            session = self._sessions.pop(asyncio.get_running_loop(), None)
+        if session is not None and session.guard is not None:
+            await session.guard.aclose()
+
+    def forget(self) -> None:
+        """Lets go of all sessions without closing a socket: after a fork, and when the interpreter ends."""
+        self._lock = threading.Lock()
+        sessions = list(self._sessions.values())
+        self._sessions = weakref.WeakKeyDictionary()
+        for session in sessions:
+            session.http.detach()
+
+    def __copy__(self) -> AiohttpTransport:
+        return self  # a copy of a model shares its sockets
+
+    def __deepcopy__(self, memo: object) -> AiohttpTransport:
+        return self
+
+    def __reduce__(self) -> tuple[object, ...]:
+        if self._resolver is None and self._ssl_context is None:
+            return (default_transport if self is _default else AiohttpTransport, ())
+        raise TypeError("an AiohttpTransport with a resolver or an ssl_context of its own cannot be pickled")
+
+
+class _LoopSession:
+    """One loop's aiohttp session, and the generator that closes it with the loop."""
+
+    def __init__(self, resolver: AbstractResolver | None, ssl_context: ssl.SSLContext | None) -> None:
+        connector = _Connector(
+            limit=0,  # who may send when is decided above; a queue down here would eat the caller's time-outs
+            resolver=resolver,
+            ssl=ssl_context or True,
+            ttl_dns_cache=300,
+        )
+        connector._owner = os.getpid()  # noqa: SLF001 - our own class
+        self.http = aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),  # an answer's cookies are dropped, none is ever sent by itself
+            timeout=aiohttp.ClientTimeout(total=None),  # the client times each stage itself
+            trust_env=False,  # it would also send what ~/.netrc knows; proxies are looked up below
+            read_bufsize=2**18,
+        )
+        self.guard: AsyncGenerator[None, None] | None = None
+        self._proxies: dict[str, str | None] = {}
+
+    async def live(self) -> AsyncGenerator[None, None]:
+        """Closes the session when it is closed itself: ``loop.shutdown_asyncgens`` does that for every loop."""
+        try:
+            yield
+        finally:
+            await self.http.close()
+
+    def proxy_for(self, url: str) -> str | None:
+        """The environment's proxy for this address, looked up once a host as HTTP clients do."""
+        parts = urlsplit(url)
+        origin = f"{parts.scheme}://{parts.netloc}"
+        if origin not in self._proxies:
+            host = parts.hostname or ""
+            bypass = host in LOOPBACK_HOSTS or urllib.request.proxy_bypass(host)
+            proxies = {} if bypass else urllib.request.getproxies()
+            self._proxies[origin] = proxies.get(parts.scheme) or proxies.get("all")
+        return self._proxies[origin]
+
+
+class AiohttpResponse:
+    """aiohttp's answer behind the protocol above."""
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._response = response
+        self.status = response.status
+        self.headers = {name.lower(): value for name, value in response.headers.items()}
+
+    async def read(self) -> bytes:
+        """What has arrived; see ``HttpResponse.read``."""
+        try:
+            return await self._response.content.readany()
+        except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
+            failure = translate(error, str(self._response.url))
+        raise failure
+
+    def close(self) -> None:
+        """See ``HttpResponse.close``."""
+        self._response.close()  # a body read to its end has already given its connection back
+
+    def __repr__(self) -> str:
+        return f"<AiohttpResponse {self.status}>"
+
+
+# The first match counts, so a class stands before its bases. tests/test_transport.py holds this table complete.
+_FAILURES: tuple[tuple[type[BaseException], type[APIConnectionError | APIResponseValidationError], str], ...] = (
+    (aiohttp.ConnectionTimeoutError, APITimeoutError, "could not connect to {host} in time"),
+    (asyncio.TimeoutError, APITimeoutError, "{host} did not answer in time"),
+    (aiohttp.ClientConnectorDNSError, APIConnectionError, "the name {host} could not be resolved"),
+    (aiohttp.ClientConnectorCertificateError, APIConnectionError, "the certificate of {host} is not trusted"),
+    (aiohttp.ClientConnectorSSLError, APIConnectionError, "no secure connection to {host}"),
+    (aiohttp.ServerFingerprintMismatch, APIConnectionError, "the certificate of {host} is not the expected one"),
+    (aiohttp.ClientProxyConnectionError, APIConnectionError, "could not connect to the proxy for {host}"),
+    (aiohttp.ClientHttpProxyError, APIConnectionError, "the proxy refused to connect to {host}"),
+    (aiohttp.ClientConnectorError, APIConnectionError, "could not connect to {host}"),
+    (aiohttp.ServerDisconnectedError, APIConnectionError, "{host} hung up without an answer"),
+    (aiohttp.ClientPayloadError, APIConnectionError, "the answer of {host} broke off"),
+    (aiohttp.InvalidURL, APIConnectionError, "the address is not valid"),
+    (aiohttp.ClientResponseError, APIResponseValidationError, "{host} did not answer in proper HTTP"),
+    (aiohttp.ClientError, APIConnectionError, "the connection to {host} failed"),
+    (OSError, APIConnectionError, "the connection to {host} failed"),
+    (ValueError, APIConnectionError, "the request to {host} could not be sent"),
+)
+
+
+def translate(error: BaseException, url: str) -> APIConnectionError | APIResponseValidationError:
+    """Our exception for one of aiohttp's: the host and the operating system's words, nothing of the request."""
+    kind, sentence = next((kind, sentence) for foreign, kind, sentence in _FAILURES if isinstance(error, foreign))
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        reason = str(getattr(error.certificate_error, "verify_message", reason))
+    elif isinstance(error, aiohttp.ClientHttpProxyError):
+        reason = str(error.status)
+    return kind(f"{sentence.format(host=urlsplit(url).netloc.rpartition('@')[2])} ({reason})")
+
+
+_transports: weakref.WeakSet[AiohttpTransport] = weakref.WeakSet()
+_default = AiohttpTransport()
+
+
+def default_transport() -> AiohttpTransport:
+    """The transport that every model of this process shares unless it is given one."""
+    return _default
+
+
+def _forget_all() -> None:
+    for transport in list(_transports):
+        transport.forget()
+
+
+atexit.register(_forget_all)
+with contextlib.suppress(AttributeError):  # Windows has no fork
+    os.register_at_fork(after_in_child=_forget_all)

@@ -1,0 +1,191 @@
+"""An answer that is an error, in any of its shapes, to one exception.
+
+Seen on the wire (the recordings and threads are named where a shape is read):
+
+* flat, from the gateway: ``{"message", "type", "param", "code"}`` (400, 401, 404, 429)
+* enveloped, from upstream: ``{"status_code": 500, "error": {"message", "type", "param", "code", "id"}}``
+* FastAPI's: ``{"detail": "…"}`` or ``{"detail": [{"loc", "msg", "type"}, …]}``
+* an HTML page of something in between
+
+The status is believed before the words, and the service's ``code`` before its English.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from langchain_cerebras_demo import errors
+from langchain_cerebras_demo.wire.headers import to_retry_after, to_snapshot
+
+_CLASSES: dict[int, type[errors.APIStatusError]] = {
+    400: errors.BadRequestError,
+    401: errors.AuthenticationError,
+    402: errors.PaymentRequiredError,
+    403: errors.PermissionDeniedError,
+    404: errors.NotFoundError,
+    413: errors.BadRequestError,  # "content_too_large": too many or too large images
+    422: errors.UnprocessableEntityError,
+    429: errors.RateLimitError,
+}
+
+# Headers that may hold what belongs to the user or to nobody: they never reach an exception.
+_PRIVATE_HEADERS = frozenset({"set-cookie", "cookie", "authorization", "proxy-authorization", "proxy-authenticate"})
+
+# "Please reduce the length of the messages or completion. Current length is N while limit is M" (cline#5140)
+_OVERFLOW_WORDS = re.compile(
+    r"reduce the length of the (messages|prompt)|maximum context length|context window", re.IGNORECASE
+)
+_OVERFLOW_CODES = frozenset({"context_length_exceeded", "exceed_context_size_error"})
+
+_SHOWN_CHARACTERS = 300
+
+
+def from_answer(status: int, headers: Mapping[str, str], body: bytes) -> errors.APIStatusError:
+    """The exception of an HTTP answer whose status is not 200.
+
+    Args:
+        status: the HTTP status.
+        headers: the answer's headers, names in lower case.
+        body: what could be read of its body.
+    """
+    text = body.decode("utf-8", "replace")
+    decoded = _json_or_text(body, text)
+    words = _words(decoded)
+    message = words["message"] or _describe_text(text, headers)
+    if 300 <= status < 400:
+        target = headers.get("location", "")
+        message = (
+            f"the server redirects to {_host_of(target)!r}; a request with a key does not follow: set base_url to it"
+        )
+    safe_headers = {name: value for name, value in headers.items() if name not in _PRIVATE_HEADERS}
+    return _status_class(status, words)(
+        f"{status}: {message}",
+        status_code=status,
+        code=words["code"],
+        type=words["type"],
+        param=words["param"],
+        request_id=headers.get("inference-id") or headers.get("x-request-id") or words["id"],
+        retry_after=to_retry_after(headers),
+        limits=to_snapshot(headers) or None,
+        body=decoded,
+        response=errors.ErrorResponse(status, safe_headers, text),
+    )
+
+
+def is_failure(decoded: Mapping[str, Any]) -> bool:
+    """Whether the JSON of a 200 answer, or of an event in one, speaks of an error in either shape."""
+    if decoded.get("error"):
+        return True
+    return "choices" not in decoded and ("message" in decoded or "detail" in decoded)
+
+
+def from_event(decoded: Any) -> errors.APIStatusError:
+    """The exception that the JSON of a 200 answer, or of an event in one, speaks of; 500 where it names no status."""
+    words = _words(decoded)
+    status = _status_of(decoded, words)
+    return _status_class(status, words)(
+        f"the stream reported an error: {words['message'] or 'no message'}",
+        status_code=status,
+        code=words["code"],
+        type=words["type"],
+        param=words["param"],
+        request_id=words["id"],
+        body=decoded,
+    )
+
+
+def _status_class(status: int, words: Mapping[str, str | None]) -> type[errors.APIStatusError]:
+    found = _CLASSES.get(status)
+    if found is errors.BadRequestError and (
+        words["code"] in _OVERFLOW_CODES
+        or words["type"] in _OVERFLOW_CODES
+        or _OVERFLOW_WORDS.search(words["message"] or "")
+    ):
+        return errors.ContextOverflowError
+    if found is not None:
+        return found
+    if status >= 500:
+        return errors.InternalServerError
+    return errors.APIStatusError
+
+
+def _words(decoded: Any) -> dict[str, str | None]:
+    """Message, type, param, code and id of any of the shapes; ``None`` where a word is missing or empty."""
+    words: Mapping[str, Any] = {}
+    if isinstance(decoded, dict):
+        inner = decoded.get("error")
+        if isinstance(inner, dict):
+            words = inner
+        elif isinstance(inner, str) and "message" not in decoded:
+            words = {**decoded, "message": inner}
+        else:
+            words = decoded
+        if "detail" in decoded and "message" not in words:
+            words = {**words, "message": _detail(decoded["detail"])}
+    elif isinstance(decoded, str):
+        words = {"message": decoded if not _looks_like_html(decoded) else None}
+    return {name: _word(words.get(name)) for name in ("message", "type", "param", "code", "id")}
+
+
+def _word(value: Any) -> str | None:
+    # `code` was a number once (vercel/ai's tests); strings may be empty (the SDK's ErrorChunkResponse defaults).
+    return None if value is None or value == "" else str(value)
+
+
+def _detail(detail: Any) -> str:
+    """FastAPI's 422: ``loc: msg`` a line; its 404 is a plain string."""
+    if not isinstance(detail, list):
+        return str(detail)
+    lines = []
+    for item in detail:
+        if isinstance(item, dict):
+            place = ".".join(str(part) for part in item.get("loc", ()))
+            lines.append(f"{place}: {item.get('msg', item)}" if place else str(item.get("msg", item)))
+        else:
+            lines.append(str(item))
+    return "; ".join(lines)
+
+
+def _status_of(decoded: Any, words: Mapping[str, str | None]) -> int:
+    candidates: list[Any] = [words["code"]]
+    if isinstance(decoded, dict):
+        inner = decoded.get("error")
+        candidates = [decoded.get("status_code"), decoded.get("status"), words["code"]]
+        if isinstance(inner, dict):
+            candidates.insert(1, inner.get("status_code"))
+    for candidate in candidates:
+        if isinstance(candidate, int | str) and re.fullmatch(r"[45]\d\d", str(candidate)):
+            return int(candidate)
+    return 500
+
+
+def _json_or_text(body: bytes, text: str) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return text
+
+
+def _looks_like_html(text: str) -> bool:
+    return bool(re.match(r"\s*<(!doctype|html|head|body)", text, re.IGNORECASE))
+
+
+def _describe_text(text: str, headers: Mapping[str, str]) -> str:
+    """A sentence for a body that is no JSON error: an HTML page by its title, other text by its beginning."""
+    if not text.strip():
+        return "the answer has no body"
+    if _looks_like_html(text):
+        title = re.search(r"<title[^>]*>(.*?)</title>", text, re.IGNORECASE | re.DOTALL)
+        named = f" titled {' '.join(title[1].split())[:_SHOWN_CHARACTERS]!r}" if title else ""
+        sender = headers.get("server")
+        return f"an HTML page{named} came instead of JSON" + (f" (server: {sender})" if sender else "")
+    return text.strip()[:_SHOWN_CHARACTERS]
+
+
+def _host_of(url: str) -> str:
+    found = re.match(r"[a-z]+://([^/?#]*)", url, re.IGNORECASE)
+    return found[1].rpartition("@")[2] if found else url[:_SHOWN_CHARACTERS]

@@ -1,0 +1,62 @@
+"""Answer headers: the rate limits and the wish to be left alone for a while.
+
+Names and units: https://inference-docs.cerebras.ai/support/rate-limits (six ``x-ratelimit-*`` headers, resets in float
+seconds). ``retry-after`` is HTTP's own (RFC 9110, 10.2.3), ``retry-after-ms`` the SDKs' finer one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+
+from langchain_cerebras_demo.limits import RateLimitSnapshot
+
+# A limit beyond any account's; above it a header is a mistake and not a figure.
+_MAX_FIGURE = 1e15
+
+
+def to_snapshot(headers: Mapping[str, str]) -> RateLimitSnapshot:
+    """The rate limits that ``headers`` (names in lower case) announce; a figure that is no sane number is ``None``."""
+
+    def count(name: str) -> int | None:
+        figure = _figure(headers.get(name))
+        return None if figure is None else int(figure)
+
+    return RateLimitSnapshot(
+        limit_requests_day=count("x-ratelimit-limit-requests-day"),
+        remaining_requests_day=count("x-ratelimit-remaining-requests-day"),
+        reset_requests_day=_figure(headers.get("x-ratelimit-reset-requests-day")),
+        limit_tokens_minute=count("x-ratelimit-limit-tokens-minute"),
+        remaining_tokens_minute=count("x-ratelimit-remaining-tokens-minute"),
+        reset_tokens_minute=_figure(headers.get("x-ratelimit-reset-tokens-minute")),
+    )
+
+
+def to_retry_after(headers: Mapping[str, str]) -> float | None:
+    """The seconds that the server asks to wait, ``None`` where it asks for nothing readable.
+
+    A date is counted from the answer's own ``date`` header: the server's clock against itself, whatever ours says.
+    """
+    milliseconds = _figure(headers.get("retry-after-ms"))
+    if milliseconds is not None:
+        return milliseconds / 1000
+    wish = headers.get("retry-after")
+    seconds = _figure(wish)
+    if seconds is not None or wish is None:
+        return seconds
+    try:
+        wait = parsedate_to_datetime(wish) - parsedate_to_datetime(headers.get("date", ""))
+    except (TypeError, ValueError):  # no date on either side, or one with and one without a time zone
+        return None
+    return max(0.0, wait.total_seconds())
+
+
+def _figure(text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        figure = float(text)
+    except ValueError:
+        return None
+    return figure if math.isfinite(figure) and 0 <= figure <= _MAX_FIGURE else None

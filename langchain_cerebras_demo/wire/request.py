@@ -1,0 +1,257 @@
+"""A chat request: what the user asked for, checked and written as the body the API takes.
+
+The API refuses any key it does not know (``additionalProperties: false`` in its own OpenAPI file), so the parameters
+stand here as a table, with the ranges of the same file. ``None`` means "not given" and is never sent: some parameters
+are not nullable.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+Check = Callable[[Any], str | None]
+
+
+def _number(low: float, high: float) -> Check:
+    def check(value: Any) -> str | None:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if is_number and math.isfinite(value) and low <= value <= high:
+            return None
+        return f"give a number from {low:g} to {high:g}"
+
+    return check
+
+
+def _integer(low: int, high: int | None = None) -> Check:
+    def check(value: Any) -> str | None:
+        is_integer = isinstance(value, int) and not isinstance(value, bool)
+        if is_integer and low <= value and (high is None or value <= high):
+            return None
+        return f"give a whole number from {low}" + ("" if high is None else f" to {high}")
+
+    return check
+
+
+def _one_of(*words: str) -> Check:
+    return lambda value: None if value in words else f"give one of {', '.join(map(repr, words))}"
+
+
+def _kind(kind: type | tuple[type, ...], advice: str) -> Check:
+    return lambda value: None if isinstance(value, kind) else advice
+
+
+def _stop(value: Any) -> str | None:
+    stops = [value] if isinstance(value, str) else value
+    if not isinstance(stops, Sequence) or not all(isinstance(stop, str) and stop for stop in stops):
+        return "give a string that is not empty, or a list of up to four"
+    return None if len(stops) <= 4 else "the API takes four at most"
+
+
+def _logit_bias(value: Any) -> str | None:
+    in_range = _number(-100, 100)
+    if isinstance(value, Mapping) and all(in_range(bias) is None for bias in value.values()):
+        return None
+    return "give a mapping of token ids to numbers from -100 to 100"
+
+
+def _cache_key(value: Any) -> str | None:
+    return None if isinstance(value, str) and len(value) <= 1024 else "give a string of up to 1024 characters"
+
+
+_TOKENS = _integer(-1, 2**31 - 1)
+_BOOLEAN = _kind(bool, "give True or False")
+_MAPPING = _kind(Mapping, "give a mapping")
+
+PARAMETERS: dict[str, Check] = {
+    "max_tokens": _TOKENS,
+    "min_tokens": _TOKENS,
+    "temperature": _number(0, 2),
+    "top_p": _number(0, 1),
+    "frequency_penalty": _number(-2, 2),
+    "presence_penalty": _number(-2, 2),
+    "logit_bias": _logit_bias,
+    "logprobs": _BOOLEAN,
+    "top_logprobs": _integer(0, 20),
+    "n": _integer(1),
+    "seed": _integer(-(2**63), 2**63 - 1),
+    "stop": _stop,
+    "stream_options": _MAPPING,
+    "tools": _kind((list, tuple), "give a list of tools"),
+    "tool_choice": _kind((str, Mapping), "give 'none', 'auto', 'required' or a named function"),
+    "parallel_tool_calls": _BOOLEAN,
+    "response_format": _MAPPING,
+    "reasoning_effort": _one_of("none", "low", "medium", "high"),
+    "reasoning_format": _one_of("none", "parsed", "text_parsed", "raw", "hidden"),
+    "disable_reasoning": _BOOLEAN,
+    "clear_thinking": _BOOLEAN,
+    "prediction": _MAPPING,
+    "prompt_cache_key": _cache_key,
+    "service_tier": _one_of("auto", "default", "flex", "priority"),
+    "model_parameters": _MAPPING,
+    "user": _kind(str, "give a string"),
+    "queue_threshold": _integer(50, 20_000),
+}
+"""Every parameter of the API and the check of its value: ``None`` for a good one, else the remedy.
+
+Source: the API's OpenAPI file ("Cerebras Cloud API" 0.2.0, 2026-08-22) and cerebras-cloud-sdk 1.91.0. ``max_tokens`` and
+``min_tokens`` are our names for ``max_completion_tokens`` and ``min_completion_tokens``; ``queue_threshold``
+(milliseconds) goes out as a header.
+"""
+
+_WIRE_NAMES = {"max_tokens": "max_completion_tokens", "min_tokens": "min_completion_tokens"}
+_OUR_NAMES = {wire: ours for ours, wire in _WIRE_NAMES.items()}
+_HEADERS = frozenset({"queue_threshold"})
+
+ROLES = ("system", "developer", "user", "assistant", "tool")
+
+
+def check_parameter(name: str, value: Any) -> Any:
+    """``value``, if the API takes it for the parameter ``name``; ``None`` (not given) always passes.
+
+    Raises:
+        ValueError: it does not; the message names the parameter, the value and the remedy.
+    """
+    remedy = None if value is None else PARAMETERS[name](value)
+    if remedy:
+        raise ValueError(f"{name}={_short(value)} is not what the API takes: {remedy}")
+    return value
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """A half sentence that names the known word nearest to ``name``, or nothing."""
+    found = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    return f"; did you mean {found[0]!r}?" if found else ""
+
+
+def to_parameters(given: Mapping[str, Any], *, check: bool = True) -> dict[str, Any]:
+    """The parameters of one request under our own names, without those that are ``None``.
+
+    Args:
+        given: parameters by our name or the API's.
+        check: whether values are held against the table; names always are.
+
+    Raises:
+        TypeError: a name that the API does not know; the message offers the nearest.
+        ValueError: a value that the API does not take, or one parameter given twice under its two names.
+    """
+    parameters: dict[str, Any] = {}
+    for given_name, value in given.items():
+        name = _OUR_NAMES.get(given_name, given_name)
+        if name not in PARAMETERS:
+            raise TypeError(
+                f"{given_name!r} is no parameter of the API{nearest(given_name, tuple(PARAMETERS))} "
+                "What is to go out unchecked belongs in model_kwargs."
+            )
+        if value is None:
+            continue
+        if parameters.get(name, value) != value:
+            raise ValueError(
+                f"{name} and {_WIRE_NAMES[name]} are one parameter and were given two values: leave one out"
+            )
+        parameters[name] = check_parameter(name, value) if check else value
+    if parameters.get("stop") == []:
+        del parameters["stop"]  # "no stop words" is said by silence
+    return parameters
+
+
+def check_messages(messages: Sequence[Mapping[str, Any]]) -> None:
+    """Holds messages in the API's own form against what any request needs.
+
+    Raises:
+        ValueError: no messages, or one with an unknown role.
+        TypeError: a message that is no mapping, or bytes where text belongs.
+    """
+    if not messages:
+        raise ValueError("messages is empty: give at least one message")
+    for position, message in enumerate(messages):
+        if not isinstance(message, Mapping):
+            raise TypeError(f"messages[{position}] is a {type(message).__name__}: give a mapping with role and content")
+        role = message.get("role")
+        if role not in ROLES:
+            raise ValueError(f"messages[{position}] has role {role!r}: give one of {', '.join(ROLES)}")
+        _check_content(position, message.get("content"))
+
+
+def _check_content(position: int, content: Any) -> None:
+    if isinstance(content, bytes | bytearray | memoryview):
+        raise TypeError(f"messages[{position}].content is {type(content).__name__}: decode it to str first")
+    if isinstance(content, list | tuple):
+        for number, part in enumerate(content):
+            if not isinstance(part, Mapping):
+                raise TypeError(
+                    f"messages[{position}].content[{number}] is a {type(part).__name__}: give a mapping with a type"
+                )
+    elif content is not None and not isinstance(content, str):
+        raise TypeError(f"messages[{position}].content is a {type(content).__name__}: give a str or a list of parts")
+
+
+@dataclass(frozen=True)
+class ChatRequest:
+    """One request, independent of who sends it where.
+
+    Args:
+        model: the model's id, aliases resolved.
+        messages: in the API's own form.
+        parameters: what ``to_parameters`` returned.
+        extra: keys that go into the body unchecked, over everything else (``model_kwargs``).
+    """
+
+    model: str
+    messages: Sequence[Mapping[str, Any]]
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_body(self, *, stream: bool) -> dict[str, Any]:
+        """The body as a dict of the API's keys."""
+        body: dict[str, Any] = {"model": self.model, "messages": list(self.messages)}
+        for name, value in self.parameters.items():
+            if name not in _HEADERS:
+                body[_WIRE_NAMES.get(name, name)] = value
+        if stream:
+            body["stream"] = True
+        else:
+            body.pop("stream_options", None)  # refused without stream
+        body.update(self.extra)
+        return body
+
+    def to_headers(self) -> dict[str, str]:
+        """The parameters that travel as headers."""
+        return {name: str(self.parameters[name]) for name in _HEADERS if name in self.parameters}
+
+
+def to_json(body: Mapping[str, Any]) -> bytes:
+    """The body as JSON bytes.
+
+    Raises:
+        ValueError: it holds what JSON cannot say; the message names the first message or key that does.
+    """
+    try:
+        return orjson.dumps(body)
+    except TypeError as error:  # orjson.JSONEncodeError is one
+        raise ValueError(f"{_culprit(body)} cannot be written as JSON: {error}") from None
+
+
+def _culprit(body: Mapping[str, Any]) -> str:
+    for position, message in enumerate(body.get("messages", ())):
+        if not _is_json(message):
+            return f"messages[{position}]"
+    return next((key for key, value in body.items() if not _is_json(value)), "the request")
+
+
+def _is_json(value: Any) -> bool:
+    try:
+        orjson.dumps(value)
+    except TypeError:
+        return False
+    return True
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."

@@ -1,0 +1,119 @@
+"""Server-sent events, as a push decoder: ``feed`` it what the network gave, take the events that are whole.
+
+The rules are those of the WHATWG HTML standard, section 9.2.6 (https://html.spec.whatwg.org/multipage/server-sent-events.html):
+lines end in CRLF, CR or LF; a leading byte order mark is dropped; a line that starts with a colon is a comment; several
+``data`` lines of one event are joined by a line feed; a blank line dispatches the event. ``id`` and ``retry`` are for
+browsers that reconnect, which a paid completion must never do, so they are passed over.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from langchain_cerebras_demo.errors import APIResponseValidationError
+
+MAX_EVENT_BYTES = 16 * 1024 * 1024
+
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+class ServerSentEvent(NamedTuple):
+    """One event: its ``event`` field (``""`` where none was sent) and its ``data``, still bytes."""
+
+    name: str
+    data: bytes
+
+
+class SSEDecoder:
+    """Turns bytes, cut anywhere, into events.
+
+    Args:
+        max_event_bytes: the largest event, in bytes, comments included. More is refused, so that a server that never
+            ends an event or a line cannot fill the memory.
+    """
+
+    def __init__(self, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
+        self._max_event_bytes = max_event_bytes
+        self._tail: list[bytes] = []  # a line that has not ended yet, in the pieces it came in
+        self._tail_bytes = 0
+        self._name = ""
+        self._data: list[bytes] = []
+        self._data_bytes = 0
+        self._at_start = True
+        self._after_cr = False
+
+    def feed(self, received: bytes) -> list[ServerSentEvent]:
+        """The events that ``received`` completes.
+
+        Raises:
+            APIResponseValidationError: an event or a line is larger than ``max_event_bytes``.
+        """
+        if self._after_cr and received:
+            self._after_cr = False
+            if received[0] == 0x0A:  # the second half of a CRLF that the network cut in two
+                received = received[1:]
+        end = max(received.rfind(b"\n"), received.rfind(b"\r")) + 1
+        if not end:
+            self._keep(received)
+            return []
+        whole = received[:end] if end < len(received) else received
+        if self._tail:
+            whole = b"".join((*self._tail, whole))
+            self._tail.clear()
+            self._tail_bytes = 0
+        self._after_cr = whole.endswith(b"\r")
+        events: list[ServerSentEvent] = []
+        for line in whole.splitlines():  # bytes.splitlines knows CRLF, CR and LF and nothing else
+            event = self._line(line)
+            if event is not None:
+                events.append(event)
+        if end < len(received):
+            self._keep(received[end:])
+        return events
+
+    def finish(self) -> list[ServerSentEvent]:
+        """What is left at the end of the stream: an event whose last line is whole but whose blank line never came.
+
+        The standard drops it. It is kept because some servers end the stream right behind ``data: [DONE]``; a line
+        that has itself not ended is dropped, as a part of a JSON object is worth nothing.
+        """
+        event = self._line(b"")
+        return [event] if event is not None else []
+
+    def _keep(self, piece: bytes) -> None:
+        if piece:
+            self._tail.append(piece)
+            self._tail_bytes += len(piece)
+            self._check_size()
+
+    def _line(self, line: bytes) -> ServerSentEvent | None:
+        if self._at_start:
+            self._at_start = False
+            line = line.removeprefix(_BYTE_ORDER_MARK)
+        if not line:
+            return self._dispatch()
+        field, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if field == b"data":
+            self._data.append(value)
+            self._data_bytes += len(value) + 1
+            self._check_size()
+        elif field == b"event":
+            self._name = value.decode("utf-8", "replace")
+        return None
+
+    def _dispatch(self) -> ServerSentEvent | None:
+        if not self._data:
+            self._name = ""  # an event without data is none, by the standard
+            return None
+        event = ServerSentEvent(self._name, self._data[0] if len(self._data) == 1 else b"\n".join(self._data))
+        self._name = ""
+        self._data = []
+        self._data_bytes = 0
+        return event
+
+    def _check_size(self) -> None:
+        if self._tail_bytes + self._data_bytes > self._max_event_bytes:
+            raise APIResponseValidationError(
+                f"an event of the stream is larger than {self._max_event_bytes:,} bytes: this is not a chat completion"
+            )

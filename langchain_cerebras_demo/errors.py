@@ -83,7 +83,7 @@ class MissingKeyError(CerebrasError, langchain.ModelAuthenticationError):
 
 
 class KeyFormatError(CerebrasError, langchain.ModelAuthenticationError):
-    """A key that cannot be a header value: empty, with a line break or a space, or non-ASCII. Never shows the key."""
+    """A key or a cookie that cannot be a header value: empty, with a line break or a space, or non-ASCII. Never shows it."""
 
 
 class KeyHostError(CerebrasError, langchain.ModelPermissionDeniedError):

@@ -24,7 +24,7 @@ from langchain_cerebras_demo.errors import APIError
 from langchain_cerebras_demo.keys import ChainKeyResolver, DroppedKey
 from langchain_cerebras_demo.policy import Timeout
 from langchain_cerebras_demo.portal import portal
-from langchain_cerebras_demo.wire.request import PARAMETERS, ChatRequest, check_parameter, to_parameters
+from langchain_cerebras_demo.wire.request import PARAMETERS, ChatRequest, check_parameter, to_our_names, to_parameters
 
 # What LangChain itself may pass along with a call and the API has no word for.
 _LANGCHAIN_ARGUMENTS = frozenset({"stream", "stream_usage", "run_id"})
@@ -57,6 +57,8 @@ class ChatCerebrasDemo(BaseChatModel):
     """A key (``str`` or ``SecretStr``), or a callable (sync or async) that is asked for one before every request."""
     key_resolver: Any = Field(default=None, exclude=True, repr=False)
     """Any object with ``async def resolve(self) -> str``; asked before ``api_key``."""
+    transport: Any = Field(default=None, exclude=True, repr=False)
+    """What carries the bytes: any ``Transport``; by default one that all models of the process share."""
     cookies: Any = Field(default=None, exclude=True, repr=False)
     """Cookies of a signed-in session, ``{"name": "value"}``: they buy its demo key (experimental)."""
     aliases: Mapping[str, str] | None = None
@@ -131,8 +133,6 @@ class ChatCerebrasDemo(BaseChatModel):
     """Instead of ``langchain-cerebras-demo/<version>``."""
     proxy: str | None = Field(default=None, exclude=True, repr=False)
     """Instead of the environment's proxy; may hold a password."""
-    transport: Any = Field(default=None, exclude=True, repr=False)
-    """What carries the bytes: any ``Transport``; by default one that all models of the process share."""
     streaming: bool = False
     """Whether ``invoke`` streams inside, for callbacks that want every token."""
     model_kwargs: dict[str, Any] = Field(default_factory=dict)
@@ -165,6 +165,12 @@ class ChatCerebrasDemo(BaseChatModel):
         settings.to_key_source(value)
         return SecretStr(value) if isinstance(value, str) else value
 
+    @field_validator("cookies")
+    @classmethod
+    def _check_cookies(cls, value: Any, info: ValidationInfo) -> Any:
+        """From here on they show nothing."""
+        return None if value is None else settings.to_cookie_source(value, info.data.get("transport"))
+
     @field_validator("key_resolver")
     @classmethod
     def _check_key_resolver(cls, value: Any) -> Any:
@@ -186,9 +192,7 @@ class ChatCerebrasDemo(BaseChatModel):
         return value
 
     @model_validator(mode="after")
-    def _prepare_client(self) -> ChatCerebrasDemo:
-        if isinstance(self.cookies, Mapping):
-            self.cookies = settings.to_cookie_source(self.cookies, self.transport)  # from here on they show nothing
+    def _set_cerebras_demo_version(self) -> ChatCerebrasDemo:
         self._add_version("langchain-cerebras-demo", __version__)
         return self
 
@@ -324,9 +328,8 @@ class ChatCerebrasDemo(BaseChatModel):
         extra = {**self.model_kwargs, **called_with.pop("model_kwargs", {})}
         if stop:
             called_with["stop"] = stop
-        if "max_completion_tokens" in called_with:
-            called_with.setdefault("max_tokens", called_with.pop("max_completion_tokens"))
-        parameters = to_parameters({**self._default_parameters, **called_with}, check=self.check_requests)
+        given = {**self._default_parameters, **to_our_names(called_with)}
+        parameters = to_parameters(given, check=self.check_requests)
         if stream and parameters.get("n", 1) > 1:
             raise ValueError(
                 f"n={parameters['n']}: several answers cannot be streamed as one; use invoke or leave n out"

@@ -52,7 +52,7 @@ class SessionCookieKey(SecretSource):
 
     Raises:
         TypeError: cookies that are no mapping of str to str; the message names the cookie.
-        ValueError: a cookie that no header can carry; the message names it and never shows its value.
+        KeyFormatError: a cookie that no header can carry; the message names it and never shows its value.
 
     A copy in the process shares the key; a pickle drops the cookies.
     """
@@ -122,7 +122,7 @@ def to_cookie_header(cookies: Mapping[str, str]) -> str:
     Only the session's own cookies are taken where their names are known, else all.
 
     Raises:
-        TypeError, ValueError: as ``SessionCookieKey``.
+        TypeError, KeyFormatError: as ``SessionCookieKey``.
     """
     if not isinstance(cookies, Mapping):
         raise TypeError(f"cookies is a {type(cookies).__name__}: give a mapping of cookie names to values")
@@ -169,15 +169,15 @@ def _checked(key: Any) -> DemoKey:
     raise APIResponseValidationError(f"{sentence}. {_HELP}", status_code=200)
 
 
-def _cookie_problem(name: object, value: object) -> TypeError | ValueError | None:
+def _cookie_problem(name: object, value: object) -> TypeError | KeyFormatError | None:
     if not isinstance(name, str):
         return TypeError(f"a cookie's name is a {type(name).__name__}: give a mapping of str to str")
     if not _NAME.fullmatch(name):
-        return ValueError(f"{name!r} cannot be a cookie's name: give letters, digits and !#$%&'*+-.^_`|~ only")
+        return KeyFormatError(f"{name!r} cannot be a cookie's name: give letters, digits and !#$%&'*+-.^_`|~ only")
     if not isinstance(value, str):
         return TypeError(f"the value of cookie {name!r} is a {type(value).__name__}: give a str")
     if not _VALUE.fullmatch(value):
-        return ValueError(f"the value of cookie {name!r} has a line break, a semicolon or a letter outside ASCII")
+        return KeyFormatError(f"the value of cookie {name!r} has a line break, a semicolon or a letter outside ASCII")
     return None
 
 

@@ -53,10 +53,9 @@ MISSING_ENGINE = (
 
 
 class Child:
-    """One child process, from its first breath to its end."""
+    """One child process: made in the working directory ``folder``, it waits for its settings."""
 
     def __init__(self, key: str, folder: Path) -> None:
-        """Starts the process; it waits for its settings. ``folder`` becomes its working directory."""
         self.url = ""
         # A file and not a pipe: nobody has to read it while the child runs, and it cannot block the child.
         self.stderr: IO[bytes] = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed by end() and forget()
@@ -72,9 +71,9 @@ class Child:
                 env=child_environment(key),
                 creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),  # Windows: none pops up
             )
-        except BaseException:
+        except OSError as error:
             self.stderr.close()
-            raise
+            raise LocalServerError(f"the embedded server's process could not be started: {error}") from error
         self.stdin = cast("IO[bytes]", self.process.stdin)
         self.stdout = cast("IO[bytes]", self.process.stdout)
 
@@ -187,8 +186,7 @@ class LocalServer:
     @property
     def running(self) -> bool:
         """Whether the child is there and serves."""
-        child = self._child
-        return child is not None and bool(child.url) and child.process.poll() is None
+        return self._url is not None
 
     @property
     def base_url(self) -> str:
@@ -197,11 +195,18 @@ class LocalServer:
         Raises:
             LocalServerError: if the server was not started or has died; for that, with the child's last words.
         """
-        child = self._child
+        url, child = self._url, self._child
+        if url is not None:
+            return url
         if child is None or not child.url:
             raise LocalServerError("the embedded server is not running: call start(), or use it in a with block")
-        if child.process.poll() is not None:
-            raise LocalServerError(f"the embedded server has died ({child.last_words()}): start() starts it again")
+        raise LocalServerError(f"the embedded server has died ({child.last_words()}): start() starts it again")
+
+    @property
+    def _url(self) -> str | None:
+        child = self._child  # once: another thread may be stopping it
+        if child is None or not child.url or child.process.poll() is not None:
+            return None
         return f"{child.url}/v1"
 
     def start(self) -> None:
@@ -214,8 +219,7 @@ class LocalServer:
             if self.running:
                 return
             self._end()  # what is left of one that died
-            # find_spec, since importing the engine here would bring its dangers into this process.
-            if importlib.util.find_spec("xllamacpp") is None:
+            if importlib.util.find_spec("xllamacpp") is None:  # only looked for: importing it is the child's
                 raise LocalServerError(MISSING_ENGINE)
             self._launch(find_weights())
 
@@ -228,11 +232,8 @@ class LocalServer:
         # Trailing white space of the template would go into the prompt.
         template = Path(__file__).with_name("template.jinja").read_text(encoding="utf-8").rstrip()
         settings = {"weights": str(weights), "alias": self.model, "template": template, **self.engine_settings}
-        try:
-            with fork_guard:  # no fork between the making of the pipes and the moment when a fork would close them
-                child = self._child = Child(self._api_key, weights.parent)
-        except OSError as error:
-            raise LocalServerError(f"the embedded server's process could not be started: {error}") from error
+        with fork_guard:  # no fork between the making of the pipes and the moment when a fork would close them
+            child = self._child = Child(self._api_key, weights.parent)
         try:
             child.hand_over(settings, self.start_timeout)
         except BaseException:
@@ -283,7 +284,7 @@ class LocalServer:
         await asyncio.to_thread(self.stop)
 
     def __repr__(self) -> str:
-        return f"<LocalServer {self.base_url}>" if self.running else "<LocalServer, not running>"
+        return f"<LocalServer {self._url or 'not running'}>"
 
 
 def shared_server() -> LocalServer:
@@ -301,7 +302,7 @@ def find_server(base_url: str) -> LocalServer | None:
     with fork_guard:
         candidates = list(servers)
     wanted = base_url.rstrip("/")
-    return next((server for server in candidates if server.running and server.base_url == wanted), None)
+    return next((server for server in candidates if server._url == wanted), None)  # noqa: SLF001 - of this module
 
 
 def check_whole(name: str, value: object, least: int) -> None:
@@ -311,7 +312,7 @@ def check_whole(name: str, value: object, least: int) -> None:
 
 
 def check_seconds(name: str, value: object) -> None:
-    """Raises ``ValueError`` unless ``value`` is a number of seconds above 0 that a timer can wait for."""
+    """Raises ``ValueError`` unless ``value`` is a number of seconds that a timer can wait for."""
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= threading.TIMEOUT_MAX:
         raise ValueError(f"{name} must be a number of seconds above 0, not {value!r}")
 
@@ -341,8 +342,7 @@ def forget_servers() -> None:
         fork_guard.release()
 
 
-#: Held while a child is made and during a fork, so that no fork can carry off the pipe that is a child's leash.
-#: Reentrant for the case that the garbage collector or a signal forks or makes a server in the midst.
+#: Held while a child is made and during a fork, or a fork could carry off its leash. Reentrant: a signal may fork.
 fork_guard = threading.RLock()
 servers: weakref.WeakSet[LocalServer] = weakref.WeakSet()
 if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork

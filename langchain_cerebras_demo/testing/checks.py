@@ -21,6 +21,7 @@ from langchain_cerebras_demo.testing.shapes import (
     number,
     obj,
     string,
+    tagged,
     word,
 )
 
@@ -51,27 +52,18 @@ def matching(pattern_words: str, shape: Shape, allowed: str) -> Shape:
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 NAME = matching("^[a-zA-Z0-9_-]{1,64}$", string(), _LETTERS + _LETTERS.upper() + "0123456789_-")
 
-TEXT_PART = obj({"type": word("text"), "text": string()}, required=("type", "text"))
-IMAGE_URL_PART = obj(
-    {
-        "type": word("image_url"),
-        "image_url": obj({"url": string(), "detail": string()}, required=("url",)),
-    },
-    required=("type", "image_url"),
-)
-IMAGE_PART = obj({"type": word("image"), "image": string()}, required=("type", "image"))
-
-
-def content_part(value: Any, path: str) -> Iterator[str]:
-    """A part of a system, developer or user message, by its ``type``."""
-    kind = value.get("type") if isinstance(value, dict) else None
-    shapes: dict[Any, Shape] = {"image_url": IMAGE_URL_PART, "image": IMAGE_PART}
-    yield from shapes.get(kind, TEXT_PART)(value, path)
-
-
+PARTS: dict[str, Shape] = {
+    "text": obj({"type": anything, "text": string()}, required=("text",)),
+    "image_url": obj(
+        {"type": anything, "image_url": obj({"url": string(), "detail": string()}, required=("url",))},
+        required=("image_url",),
+    ),
+    "image": obj({"type": anything, "image": string()}, required=("image",)),
+}
+TEXT_PART = tagged("type", {"text": PARTS["text"]})
 TEXT = by_type({str: string(), list: array(TEXT_PART)})
 NULLABLE_TEXT = by_type({str: string(), list: array(TEXT_PART), NoneType: anything})
-CONTENT = by_type({str: string(), list: array(content_part)})
+CONTENT = by_type({str: string(), list: array(tagged("type", PARTS))})
 
 TOOL_CALL = obj(
     {
@@ -133,7 +125,7 @@ NAMED_CHOICE = obj(
     {"type": word("function"), "function": obj({"name": string()}, required=("name",))}, required=("type", "function")
 )
 
-_FORMATS: dict[Any, Shape] = {
+FORMATS: dict[str, Shape] = {
     "text": obj({"type": anything}),
     "json_object": obj({"type": anything}),
     "json_schema": obj(
@@ -152,16 +144,6 @@ _FORMATS: dict[Any, Shape] = {
         required=("json_schema",),
     ),
 }
-
-
-def response_format(value: Any, path: str) -> Iterator[str]:
-    """A response format, by its ``type``."""
-    kind = value.get("type") if isinstance(value, dict) else None
-    if isinstance(kind, str) and kind in _FORMATS:
-        yield from _FORMATS[kind](value, path)
-    else:
-        yield f"{path}.type: Input should be {' or '.join(map(repr, _FORMATS))}"
-
 
 STOP = by_type({str: string(shortest=1), list: array(string(shortest=1), fewest=1, most=4), NoneType: anything})
 PREDICTION = obj({"type": word("content"), "content": TEXT}, required=("type", "content"))
@@ -188,7 +170,7 @@ PARAMETERS: dict[str, Shape] = {
     "tools": nullable(array(TOOL, fewest=1)),
     "tool_choice": by_type({str: word("none", "auto", "required"), dict: NAMED_CHOICE, NoneType: anything}),
     "parallel_tool_calls": nullable(boolean),
-    "response_format": nullable(response_format),
+    "response_format": nullable(tagged("type", FORMATS)),
     "reasoning_effort": nullable(word("none", "low", "medium", "high")),
     "reasoning_format": word(*ALL_FORMATS),  # the one that may not be null
     "disable_reasoning": nullable(boolean),

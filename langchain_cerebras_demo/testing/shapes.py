@@ -9,7 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
-__all__ = ["Shape", "anything", "array", "boolean", "by_type", "integer", "mapping", "number", "obj", "string", "word"]
+__all__ = [
+    "Shape",
+    "anything",
+    "array",
+    "boolean",
+    "by_type",
+    "integer",
+    "mapping",
+    "number",
+    "obj",
+    "string",
+    "tagged",
+    "word",
+]
 
 Shape: TypeAlias = Callable[[Any, str], Iterator[str]]
 
@@ -120,6 +133,19 @@ def obj(fields: Mapping[str, Shape], *, required: tuple[str, ...] = ()) -> Shape
                 yield from fields[key](member, f"{path}.{key}")
             else:
                 yield f"{path}.{key}: property '{path}.{key}' is unsupported"
+
+    return check
+
+
+def tagged(tag: str, shapes: Mapping[str, Shape]) -> Shape:
+    """The shape that the member called ``tag`` names; an unknown one is the only problem told."""
+
+    def check(value: Any, path: str) -> Iterator[str]:
+        kind = value.get(tag) if isinstance(value, dict) else None
+        if isinstance(kind, str) and kind in shapes:
+            yield from shapes[kind](value, path)
+        else:
+            yield f"{path}.{tag}: Input should be {' or '.join(map(repr, shapes))}"
 
     return check
 

@@ -88,7 +88,7 @@ def from_event(decoded: Any) -> errors.APIStatusError:
     words = _words(decoded)
     status = _status_of(decoded, words)
     return _status_class(status, words)(
-        f"the stream reported an error: {words['message'] or 'no message'}",
+        f"the answer reported an error: {words['message'] or 'no message'}",
         status_code=status,
         code=words["code"],
         type=words["type"],

@@ -129,6 +129,23 @@ def nearest(name: str, known: Sequence[str]) -> str:
     return f"; did you mean {found[0]!r}?" if found else ""
 
 
+def to_our_names(given: Mapping[str, Any]) -> dict[str, Any]:
+    """``given`` with the API's names turned into ours.
+
+    Raises:
+        ValueError: one parameter given two values under its two names.
+    """
+    renamed: dict[str, Any] = {}
+    for given_name, value in given.items():
+        name = _OUR_NAMES.get(given_name, given_name)
+        if renamed.get(name, value) != value:
+            raise ValueError(
+                f"{name} and {_WIRE_NAMES[name]} are one parameter and were given two values: leave one out"
+            )
+        renamed[name] = value
+    return renamed
+
+
 def to_parameters(given: Mapping[str, Any], *, check: bool = True) -> dict[str, Any]:
     """The parameters of one request under our own names, without those that are ``None``.
 
@@ -141,20 +158,14 @@ def to_parameters(given: Mapping[str, Any], *, check: bool = True) -> dict[str, 
         ValueError: a value that the API does not take, or one parameter given twice under its two names.
     """
     parameters: dict[str, Any] = {}
-    for given_name, value in given.items():
-        name = _OUR_NAMES.get(given_name, given_name)
+    for name, value in to_our_names(given).items():
         if name not in PARAMETERS:
             raise TypeError(
-                f"{given_name!r} is no parameter of the API{nearest(given_name, tuple(PARAMETERS))} "
+                f"{name!r} is no parameter of the API{nearest(name, tuple(PARAMETERS))} "
                 "What is to go out unchecked belongs in model_kwargs."
             )
-        if value is None:
-            continue
-        if parameters.get(name, value) != value:
-            raise ValueError(
-                f"{name} and {_WIRE_NAMES[name]} are one parameter and were given two values: leave one out"
-            )
-        parameters[name] = check_parameter(name, value) if check else value
+        if value is not None:
+            parameters[name] = check_parameter(name, value) if check else value
     if parameters.get("stop") == []:
         del parameters["stop"]  # "no stop words" is said by silence
     return parameters

@@ -1,0 +1,488 @@
+"""The chat model: the same answer through all four ways, arguments, state."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import pickle
+import threading
+import traceback
+
+import pytest
+from langchain_core.load import dumps, load
+from langchain_core.messages import AIMessageChunk, HumanMessage, SystemMessage
+from langchain_core.output_parsers import StrOutputParser
+from langchain_core.prompts import ChatPromptTemplate
+from pydantic import SecretStr, ValidationError
+
+from langchain_cerebras_demo import ChatCerebrasDemo, MissingKeyError, StaticKey, Timeout
+from langchain_cerebras_demo.errors import (
+    APIConnectionError,
+    APIResponseValidationError,
+    InternalServerError,
+    KeyFormatError,
+    StreamInterruptedError,
+)
+from langchain_cerebras_demo.testing import (
+    Call,
+    CutAfter,
+    Disconnect,
+    ErrorEvent,
+    Gate,
+    HtmlPage,
+    LoopbackCerebras,
+    Reply,
+)
+from langchain_cerebras_demo.wire.request import PARAMETERS
+
+SENTINEL = "csk-sentinel-5e3f7a1b9c"
+
+
+def model_for(server, **fields):
+    return ChatCerebrasDemo(**{"base_url": server.base_url, "api_key": server.key, "max_retries": 0, **fields})
+
+
+def merged(chunks):
+    whole = None
+    for chunk in chunks:
+        whole = chunk if whole is None else whole + chunk
+    return whole
+
+
+async def collected(chunks):
+    return [chunk async for chunk in chunks]
+
+
+def in_all_ways(model, prompt, **kwargs):
+    """The answer through invoke, ainvoke, stream and astream."""
+    return {
+        "invoke": lambda: model.invoke(prompt, **kwargs),
+        "ainvoke": lambda: asyncio.run(model.ainvoke(prompt, **kwargs)),
+        "stream": lambda: merged(model.stream(prompt, **kwargs)),
+        "astream": lambda: merged(asyncio.run(collected(model.astream(prompt, **kwargs)))),
+    }
+
+
+# -- one answer, four ways
+
+ANSWERS = {
+    "text": Reply(text="The sky is blue because of scattering, and so on and on."),
+    "reasoning": Reply(text="4.", reasoning="Two and two. That is four. I am sure."),
+    "tool call": Reply(tool_calls=[Call("add", {"a": 2, "b": 3}, id="call00001")], reasoning="I need the tool."),
+    "tool without arguments": Reply(tool_calls=[Call("now", "", id="call00001")]),
+    "broken tool call": Reply(tool_calls=[Call("add", '{"a": 2, "b"= }', id="call00001")]),
+    "cut by length": Reply(text="The sky is", finish_reason="length"),
+    "filtered": Reply(text="", finish_reason="content_filter"),
+}
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_all_four_ways_give_the_same_answer(server, name):
+    """Text, reasoning, tool calls, usage and metadata are equal; only LangChain's run id and the times differ."""
+    model = model_for(server)
+    seen = {}
+    for way, call in in_all_ways(model, "hello").items():
+        server.script(ANSWERS[name])
+        message = call()
+        metadata = {key: value for key, value in message.response_metadata.items() if key not in {"id", "time_info"}}
+        assert set(message.response_metadata) - set(metadata) == {"id", "time_info"}
+        assert set(message.response_metadata["time_info"]) >= {"queue_time", "prompt_time", "total_time"}
+        seen[way] = {
+            "content": message.content,
+            "kwargs": message.additional_kwargs,
+            "tool_calls": message.tool_calls,
+            "invalid": [(call["name"], call["args"], call["id"]) for call in message.invalid_tool_calls],
+            "usage": message.usage_metadata,
+            "metadata": metadata,
+        }
+    assert seen["invoke"] == seen["ainvoke"] == seen["stream"] == seen["astream"]
+    metadata = seen["invoke"]["metadata"]
+    assert metadata["model_provider"] == "cerebras"
+    assert metadata["model_name"] == "gpt-oss-120b"
+    assert metadata["finish_reason"]
+    assert metadata["system_fingerprint"]
+    assert seen["invoke"]["usage"]["output_token_details"]["reasoning"] >= 0
+    assert seen["invoke"]["usage"]["input_token_details"]["cache_read"] >= 0
+
+
+def test_reasoning_stands_where_langchain_looks_for_it(server):
+    """`additional_kwargs["reasoning_content"]`, which becomes a reasoning content block."""
+    server.script(ANSWERS["reasoning"])
+    message = model_for(server).invoke("2 + 2?")
+    assert message.additional_kwargs["reasoning_content"] == "Two and two. That is four. I am sure."
+    assert message.content_blocks[0]["type"] == "reasoning"
+    assert message.content == "4."
+
+
+def test_a_stream_has_one_chunk_a_delta_and_one_that_is_last(server):
+    """Usage and metadata stand on the last chunk alone, and it says that it is the last."""
+    server.script(Reply(deltas=[{"role": "assistant"}, *[{"content": letter} for letter in "abcdef"]]))
+    chunks = list(model_for(server).stream("hello"))
+    assert [chunk.content for chunk in chunks] == [*"abcdef", ""]
+    assert [chunk.chunk_position for chunk in chunks] == [None] * 6 + ["last"]
+    assert [chunk.usage_metadata is not None for chunk in chunks] == [False] * 6 + [True]
+    assert all(chunk.response_metadata == {"model_provider": "cerebras"} for chunk in chunks[:-1])
+    assert len({chunk.id for chunk in chunks}) == 1
+
+
+async def test_tokens_come_while_the_answer_is_still_being_written(server):
+    """The first chunk is here before the server has gone on to the rest."""
+    gate = Gate(after=2, reply=Reply(deltas=[{"role": "assistant"}, {"content": "first "}, {"content": "second"}]))
+    server.script(gate)
+    chunks = model_for(server).astream("hello")
+    assert (await anext(chunks)).content == "first "
+    gate.open()
+    assert "".join([chunk.content async for chunk in chunks]) == "second"
+
+
+def test_several_answers_come_by_invoke_and_are_refused_while_streaming(server):
+    """n=2 gives two generations; a stream of two would mix them."""
+    model = model_for(server, n=2)
+    result = model.generate([[HumanMessage("hello")]])
+    assert len(result.generations[0]) == 2
+    with pytest.raises(ValueError, match="n=2"):
+        list(model.stream("hello"))
+
+
+def test_a_chain_runs(server):
+    """prompt | model | parser, plain and streamed."""
+    server.script(Reply(text="Hello Ann"), Reply(text="Hello Ann"))
+    chain = ChatPromptTemplate.from_messages([("system", "Be kind."), ("user", "Greet {name}")]) | model_for(server)
+    chain = chain | StrOutputParser()
+    assert chain.invoke({"name": "Ann"}) == "Hello Ann"
+    assert "".join(chain.stream({"name": "Ann"})) == "Hello Ann"
+    assert server.requests[0].json["messages"] == [
+        {"role": "system", "content": "Be kind."},
+        {"role": "user", "content": "Greet Ann"},
+    ]
+
+
+def test_batches_are_answered_in_order(server):
+    """batch and abatch, each answer at its place."""
+    model = model_for(server)
+    prompts = [f"say number {number}" for number in range(10)]
+    answers = [message.content for message in model.batch(prompts)]
+    assert all(f"number {number}" in answer for number, answer in enumerate(answers))
+    assert [message.content for message in asyncio.run(model.abatch(prompts))] == answers
+
+
+# -- failures, in all four ways
+
+FAILURES = [
+    (Disconnect(), Disconnect(), APIConnectionError),
+    (CutAfter(events=3), CutAfter(events=3), APIConnectionError),
+    (ErrorEvent(after=2), ErrorEvent(after=2), InternalServerError),
+    (HtmlPage(), HtmlPage(), APIResponseValidationError),
+]
+
+
+@pytest.mark.parametrize(("step", "again", "kind"), FAILURES, ids=lambda value: type(value).__name__)
+def test_a_failure_is_the_same_typed_error_in_all_four_ways(server, step, again, kind):
+    """A cut stream, an error event, a web page, a hang-up."""
+    model = model_for(server)
+    for way, call in in_all_ways(model, "hello").items():
+        server.script(step)
+        with pytest.raises(kind):
+            call()
+            pytest.fail(f"{way} took it for an answer")
+
+
+def test_a_server_that_is_killed_is_a_typed_error_in_all_four_ways():
+    """Before the call: no connection. The port is closed, nothing hangs."""
+    with LoopbackCerebras() as server:
+        model = model_for(server)
+        server.kill()
+        for call in in_all_ways(model, "hello").values():
+            with pytest.raises(APIConnectionError):
+                call()
+
+
+@pytest.mark.parametrize("way", ["stream", "astream"])
+def test_an_interrupted_stream_carries_the_merged_message(server, way):
+    """`partial` is an AIMessageChunk with all that had come: text and reasoning."""
+    deltas = [{"role": "assistant"}, {"reasoning": "Hm. "}, {"content": "Hello "}, {"content": "Ann"}, {"content": "!"}]
+    server.script(CutAfter(events=4, reply=Reply(deltas=deltas)))
+    with pytest.raises(StreamInterruptedError) as caught:
+        in_all_ways(model_for(server), "hello")[way]()
+    partial = caught.value.partial
+    assert isinstance(partial, AIMessageChunk)
+    assert (partial.content, partial.additional_kwargs["reasoning_content"]) == ("Hello Ann", "Hm. ")
+
+
+async def test_leaving_a_stream_closes_the_connection(server):
+    """break in `async for`: the server stops at once."""
+    server.script(Gate(after=3))
+    async for _ in model_for(server).astream("hello"):
+        break
+    assert await asyncio.to_thread(server.wait_for_disconnect, 5)
+
+
+def test_leaving_a_synchronous_stream_closes_the_connection(server):
+    """break in `for`: likewise."""
+    server.script(Gate(after=3))
+    for _ in model_for(server).stream("hello"):
+        break
+    assert server.wait_for_disconnect(5)
+
+
+# -- arguments
+
+
+def test_every_parameter_of_the_api_is_a_field_and_goes_out_under_the_apis_name(server):
+    """Each row of the parameter table has a field; None is never sent."""
+    assert set(PARAMETERS) <= set(ChatCerebrasDemo.model_fields)
+    model_for(server).invoke("hello")
+    assert set(server.requests[0].json) == {"model", "messages"}
+    fields = {"temperature": 0.5, "top_p": 0.9, "max_tokens": 9, "seed": 1, "stop": ["x"], "user": "u"}
+    model_for(server, **fields).invoke("hello")
+    assert (
+        server.requests[1].json.items()
+        >= {
+            **{name: value for name, value in fields.items() if name != "max_tokens"},
+            "max_completion_tokens": 9,
+        }.items()
+    )
+
+
+def test_arguments_of_a_call_win_over_fields(server):
+    """invoke(temperature=…, stop=…, model=…)."""
+    model = model_for(server, temperature=0.1, max_tokens=5)
+    model.invoke("hello", temperature=0.9, max_completion_tokens=6, stop=["z"], model="qwen-3.8")
+    body = server.requests[0].json
+    assert (body["temperature"], body["max_completion_tokens"], body["stop"]) == (0.9, 6, ["z"])
+    assert body["model"] == "qwen-3.8-27b"
+
+
+def test_model_kwargs_go_out_unchecked(server):
+    """What the API knows and we do not; here the strict server refuses it by name."""
+    with pytest.raises(Exception, match="brand_new"):
+        model_for(server, model_kwargs={"brand_new": 1}).invoke("hello")
+    assert server.requests[0].json["brand_new"] == 1
+
+
+REFUSED = [
+    ({"temprature": 1}, TypeError, r"'temprature'.*did you mean 'temperature'"),
+    ({"temperature": float("nan")}, ValidationError, r"temperature=nan.*0 to 2"),
+    ({"temperature": 3}, ValidationError, r"temperature=3.*0 to 2"),
+    ({"top_p": -0.1}, ValidationError, r"top_p=-0.1"),
+    ({"stop": list("abcde")}, ValidationError, r"stop=.*four"),
+    ({"reasoning_effort": "huge"}, ValidationError, r"reasoning_effort='huge'.*'low'"),
+    ({"base_url": "api.cerebras.ai/v1"}, ValidationError, r"base_url='api.cerebras.ai/v1'.*scheme"),
+    ({"base_url": "http://"}, ValidationError, r"base_url='http://'.*host"),
+    ({"aliases": {"a": "b", "b": "a"}}, ValidationError, r"a -> b -> a|b -> a -> b"),
+    ({"aliases": {"": "b"}}, ValidationError, r"empty"),
+    ({"timeout": -1}, ValidationError, r"timeout=-1"),
+    ({"timeout": "soon"}, TypeError, r"timeout='soon'"),
+    ({"default_headers": {"Authorization": "Bearer x"}}, ValidationError, r"api_key"),
+    ({"default_headers": {"X": "a\nb"}}, ValidationError, r"'X' has a line break"),
+    ({"cookies": {"session": 5}}, TypeError, r"cookie 'session' is a int"),
+    ({"cookies": ["a"]}, TypeError, r"cookies is a list"),
+    ({"cookies": {"session": SENTINEL + "\n"}}, KeyFormatError, r"cookie 'session' has a line break"),
+    ({"key_resolver": object()}, TypeError, r"resolve"),
+]
+
+
+@pytest.mark.parametrize(("fields", "kind", "words"), REFUSED, ids=lambda value: str(value)[:40])
+def test_bad_arguments_are_refused_by_name_value_and_remedy(fields, kind, words):
+    """Before anything leaves the machine, and without the key that was given beside them."""
+    with pytest.raises(kind, match=words) as caught:
+        ChatCerebrasDemo(api_key=SENTINEL, **fields)
+    shown = "".join(traceback.format_exception(caught.value)) + repr(caught.value) + repr(vars(caught.value))
+    if isinstance(caught.value, ValidationError):
+        shown += repr(caught.value.errors()) + caught.value.json()
+    assert SENTINEL not in shown
+
+
+@pytest.mark.parametrize("key", ["csk-line\nbreak", "", "csk-ümlaut", "csk two", 5])
+def test_a_key_that_cannot_be_a_header_is_refused_and_never_shown(key):
+    """The message says what is wrong with it."""
+    with pytest.raises(KeyFormatError) as caught:
+        ChatCerebrasDemo(api_key=key)
+    assert not key or str(key) not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "kind", "words"),
+    [
+        ({"temperature": 9}, ValueError, "temperature=9"),
+        ({"temprature": 1}, TypeError, "did you mean 'temperature'"),
+        ({"max_tokens": 3, "max_completion_tokens": 4}, ValueError, "one parameter"),
+    ],
+)
+def test_bad_arguments_of_a_call_are_refused_before_sending(server, kwargs, kind, words):
+    """The same checks as in the constructor."""
+    with pytest.raises(kind, match=words):
+        model_for(server).invoke("hello", **kwargs)
+    assert server.requests == []
+
+
+def test_check_requests_false_sends_what_would_have_been_refused(server):
+    """Our table may be out of date; names are still held against it."""
+    with pytest.raises(Exception, match="temperature"):
+        model_for(server, temperature=3, check_requests=False).invoke("hello")
+    assert server.requests[0].json["temperature"] == 3
+
+
+def test_an_empty_prompt_list_is_refused(server):
+    """Nothing to answer."""
+    with pytest.raises(ValueError, match="messages is empty"):
+        model_for(server).invoke([])
+    assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    ("other", "field"),
+    [
+        ("model_name", "model"),
+        ("max_completion_tokens", "max_tokens"),
+        ("stop_sequences", "stop"),
+        ("request_timeout", "timeout"),
+    ],
+)
+def test_names_of_other_integrations_are_understood(other, field):
+    """What people type from habit."""
+    value = {"model": "gemma-4", "max_tokens": 5, "stop": ["a"], "timeout": 3.0}[field]
+    assert getattr(ChatCerebrasDemo(**{other: value}), field) == value
+
+
+def test_an_alias_table_of_ones_own(server):
+    """It is merged over the built-in one."""
+    model = model_for(server, model="mine", aliases={"mine": "gpt-oss"})
+    model.invoke("hello")
+    assert server.requests[0].json["model"] == "gpt-oss-120b"
+
+
+def test_a_base_url_of_the_environment_gets_the_missing_v1(monkeypatch):
+    """Cerebras' own SDK wants CEREBRAS_BASE_URL without /v1."""
+    monkeypatch.setenv("CEREBRAS_BASE_URL", "https://api.cerebras.ai")
+    assert ChatCerebrasDemo()._identifying_params["base_url"] == "https://api.cerebras.ai/v1"
+
+
+def test_timeouts_are_a_number_or_a_timeout():
+    """Both are accepted."""
+    assert ChatCerebrasDemo(timeout=3)._client()._timeout == Timeout(3, 3, 3)
+    assert ChatCerebrasDemo(timeout=Timeout(total=9))._client()._timeout.total == 9
+
+
+# -- state
+
+
+def test_nothing_shows_the_key(server):
+    """repr, str, dumps, params for tracers and cache, and the pickle."""
+    model = ChatCerebrasDemo(
+        base_url=server.base_url, api_key=SENTINEL, cookies={"session": SENTINEL}, default_headers={"X-Token": SENTINEL}
+    )
+    shown = [
+        repr(model),
+        str(model),
+        dumps(model),
+        repr(model._identifying_params),
+        repr(model._get_invocation_params()),
+        repr(model._get_ls_params()),
+        model._get_llm_string(),
+        repr(vars(model)),
+        repr(model.__pydantic_private__),
+        str(pickle.dumps(ChatCerebrasDemo(api_key=SENTINEL, cookies={"session": SENTINEL}))),
+        str(pickle.dumps(model.model_copy(update={"api_key": SENTINEL}))),
+    ]
+    assert [text for text in shown if SENTINEL in text and "X-Token" not in text] == []
+    assert SENTINEL not in dumps(model)
+
+
+def test_copies_in_the_process_keep_the_key(server):
+    """deepcopy, copy and model_copy answer at once."""
+    model = model_for(server)
+    for copied in (copy.deepcopy(model), copy.copy(model), model.model_copy(update={"temperature": 0.5})):
+        assert copied.invoke("hello").content
+
+
+def test_a_pickle_holds_no_key_and_its_copy_says_so(server, monkeypatch):
+    """The copy asks the environment again; where it has none the error says that one was dropped."""
+    remote = pickle.loads(pickle.dumps(ChatCerebrasDemo(api_key=SENTINEL)))
+    with pytest.raises(MissingKeyError, match="api_key: it was dropped when the object was pickled"):
+        remote.invoke("hello")
+    copied = pickle.loads(pickle.dumps(model_for(server, temperature=0.5)))
+    assert copied.temperature == 0.5
+    monkeypatch.setenv("CEREBRAS_API_KEY", server.key)
+    assert copied.invoke("hello").content
+
+
+def test_a_resolver_of_ones_own_is_asked_first(server):
+    """key_resolver before api_key."""
+    model = model_for(server, api_key="csk-wrong", key_resolver=StaticKey(server.key))
+    assert model.invoke("hello").content
+
+
+def test_secret_str_and_callables_are_keys(server):
+    """A callable is asked again for each request."""
+    asked = []
+
+    async def key():
+        asked.append(1)
+        return SecretStr(server.key)
+
+    assert model_for(server, api_key=SecretStr(server.key)).invoke("hello").content
+    model = model_for(server, api_key=key)
+    model.invoke("hello")
+    asyncio.run(model.ainvoke("hello"))
+    assert len(asked) == 2
+
+
+def test_a_changed_field_takes_effect(server):
+    """Fields may be assigned after construction."""
+    model = ChatCerebrasDemo(api_key="csk-wrong", base_url="http://127.0.0.1:9", max_retries=0)
+    model.base_url, model.api_key = server.base_url, server.key
+    assert model.invoke("hello").content
+
+
+@pytest.mark.filterwarnings("ignore:The function `load` is in beta")
+def test_dumps_and_load_round_trip(monkeypatch):
+    """The class allowed, the key from the environment again."""
+    monkeypatch.setenv("CEREBRAS_API_KEY", SENTINEL)
+    model = ChatCerebrasDemo(model="qwen-3.8", temperature=0.3, api_key=SENTINEL)
+    text = dumps(model)
+    assert SENTINEL not in text
+    loaded = load(
+        __import__("json").loads(text),
+        allowed_objects=[ChatCerebrasDemo],
+        valid_namespaces=["langchain_cerebras_demo"],
+        secrets_from_env=True,
+    )
+    assert (loaded.model, loaded.temperature) == ("qwen-3.8", 0.3)
+
+
+def test_a_constructor_opens_nothing():
+    """No thread, no socket, no file: the first call does."""
+    threads = threading.active_count()
+    for _ in range(10):
+        ChatCerebrasDemo(api_key="csk-x")
+    assert threading.active_count() == threads
+
+
+def test_langsmith_reads_the_right_provider_and_model(server):
+    """ls_provider equals model_provider, or summarisation ignores reported usage."""
+    model = model_for(server, temperature=0.4, max_tokens=8, stop="x")
+    params = model._get_ls_params()
+    assert params["ls_provider"] == model.invoke("hello").response_metadata["model_provider"] == "cerebras"
+    assert params["ls_model_name"] == "gpt-oss-120b"
+    assert (params["ls_temperature"], params["ls_max_tokens"], params["ls_stop"]) == (0.4, 8, ["x"])
+    assert model._get_ls_params(stop=["y"], temperature=1)["ls_stop"] == ["y"]
+
+
+def test_system_and_tool_messages_reach_the_wire(server):
+    """A tool round trip as an agent makes it."""
+    server.script(ANSWERS["tool call"], Reply(text="5"))
+    model = model_for(server)
+    tool = {"type": "function", "function": {"name": "add", "parameters": {"type": "object", "properties": {}}}}
+    history = [SystemMessage("Use tools."), HumanMessage("2 + 3?")]
+    call = model.invoke(history, tools=[tool])
+    from langchain_core.messages import ToolMessage
+
+    answer = model.invoke([*history, call, ToolMessage("5", tool_call_id=call.tool_calls[0]["id"])], tools=[tool])
+    assert answer.content == "5"
+    assert [message["role"] for message in server.requests[1].json["messages"]] == [
+        "system",
+        "user",
+        "assistant",
+        "tool",
+    ]

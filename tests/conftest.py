@@ -1,0 +1,47 @@
+"""What every test stands on: an environment without anybody's keys, and a loopback Cerebras."""
+
+from __future__ import annotations
+
+import pytest
+
+from langchain_cerebras_demo.testing import LoopbackCerebras
+
+FOREIGN_VARIABLES = (
+    "CEREBRAS_API_KEY",
+    "CEREBRAS_BASE_URL",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "all_proxy",
+    "LC_OUTPUT_VERSION",
+    "LANGSMITH_TRACING",
+    "LANGCHAIN_TRACING_V2",
+)
+
+
+def pytest_addoption(parser):
+    parser.addoption("--live", action="store_true", help="ask the real service; needs CEREBRAS_API_KEY")
+
+
+def pytest_collection_modifyitems(config, items):
+    for item in items:
+        if "live" in item.keywords and not config.getoption("--live"):
+            item.add_marker(pytest.mark.skip(reason="asks the real service: run with --live and CEREBRAS_API_KEY"))
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(request, monkeypatch):
+    """No key, address or proxy of whoever runs the tests reaches them."""
+    if "live" in request.keywords:
+        return
+    for name in FOREIGN_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def server():
+    """A loopback Cerebras of this test's own."""
+    with LoopbackCerebras() as running:
+        yield running

@@ -15,7 +15,7 @@ import typer
 
 from langchain_cerebras_demo import catalog, local
 from langchain_cerebras_demo.client import Client
-from langchain_cerebras_demo.errors import APIError, CerebrasError
+from langchain_cerebras_demo.errors import APIError, CerebrasError, MissingKeyError
 from langchain_cerebras_demo.wire.completion import (
     Event,
     Finish,
@@ -63,7 +63,8 @@ def ask(
     except (CerebrasError, ValueError) as error:
         if isinstance(error, APIError) and error.partial:
             sys.stdout.write("\n")
-        _note(f"{type(error).__name__}: {error}")
+        hint = " On the command line the embedded model is --local." if isinstance(error, MissingKeyError) else ""
+        _note(f"{type(error).__name__}: {error}{hint}")
         raise typer.Exit(EXIT_FAILED) from None
 
 

@@ -195,4 +195,4 @@ async def _read_bounded(response: HttpResponse) -> bytes:
 
 
 def _missing(why: str) -> MissingKeyError:
-    return MissingKeyError(f"no demo key: {why}. {_HELP}", tried=[("cookies", why)])
+    return MissingKeyError(f"no demo key: {why}. {_HELP}", tried=[("cookies", f"{why}. {_HELP.removesuffix('.')}")])

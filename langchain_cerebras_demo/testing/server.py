@@ -7,7 +7,7 @@ import itertools
 import threading
 from collections import deque
 from concurrent.futures import Future
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -218,6 +218,7 @@ class LoopbackCerebras:
     async def _main(self, ready: Future[int]) -> None:
         self._loop = asyncio.get_running_loop()
         self._loop.slow_callback_duration = STOP_SECONDS  # python -X dev would log every long answer
+        self._loop.set_exception_handler(self._heard)
         self._stopping = asyncio.Event()
         self._all_gone = asyncio.Event()
         handshake = HANDSHAKE_SECONDS if self._ssl_context else None
@@ -232,6 +233,12 @@ class LoopbackCerebras:
                 connection.reset() if self._resets_at_end else connection.transport.abort()
             await self._all_gone.wait()
         await listener.wait_closed()
+
+    def _heard(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """What asyncio would log: a client that breaks off a TLS handshake is the test's business, the rest is a bug."""
+        error = context.get("exception")
+        if not isinstance(error, OSError):
+            self._bugs.append(error or RuntimeError(context["message"]))
 
     def _end(self) -> None:
         thread = self._thread

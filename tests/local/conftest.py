@@ -10,7 +10,7 @@ from langchain_cerebras_demo.local import shared_server
 
 
 @pytest.fixture(scope="session")
-def server():
+def embedded():
     """The real embedded server, one for the session."""
     shared = shared_server()
     yield shared

@@ -27,14 +27,14 @@ def pytest_addoption(parser):
 
 def pytest_collection_modifyitems(config, items):
     for item in items:
-        if "live" in item.keywords and not config.getoption("--live"):
+        if item.get_closest_marker("live") and not config.getoption("--live"):
             item.add_marker(pytest.mark.skip(reason="asks the real service: run with --live and CEREBRAS_API_KEY"))
 
 
 @pytest.fixture(autouse=True)
 def _clean_environment(request, monkeypatch):
     """No key, address or proxy of whoever runs the tests reaches them."""
-    if "live" in request.keywords:
+    if request.node.get_closest_marker("live"):
         return
     for name in FOREIGN_VARIABLES:
         monkeypatch.delenv(name, raising=False)

@@ -78,6 +78,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the protocol's signature
         """The connection is gone, for whatever reason."""
         self.leave()
+        self.transport.close()  # 3.10's TLS transport warns of being unclosed even where the client closed it
         self.closed(self)
 
     def pause_writing(self) -> None:

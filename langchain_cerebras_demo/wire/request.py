@@ -8,7 +8,6 @@ are not nullable.
 from __future__ import annotations
 
 import difflib
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,9 +19,8 @@ Check = Callable[[Any], str | None]
 
 def _number(low: float, high: float) -> Check:
     def check(value: Any) -> str | None:
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if is_number and math.isfinite(value) and low <= value <= high:
-            return None
+        if isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high:
+            return None  # NaN and the infinities are in no range
         return f"give a number from {low:g} to {high:g}"
 
     return check
@@ -55,9 +53,21 @@ def _stop(value: Any) -> str | None:
 
 def _logit_bias(value: Any) -> str | None:
     in_range = _number(-100, 100)
-    if isinstance(value, Mapping) and all(in_range(bias) is None for bias in value.values()):
+    if isinstance(value, Mapping) and all(isinstance(key, str) and in_range(bias) is None for key, bias in value.items()):
         return None
-    return "give a mapping of token ids to numbers from -100 to 100"
+    return "give a mapping of token ids, as str, to numbers from -100 to 100"
+
+
+def _stream_options(value: Any) -> str | None:
+    if isinstance(value, Mapping) and all(key == "include_usage" and _BOOLEAN(flag) is None for key, flag in value.items()):
+        return None
+    return "give {'include_usage': True}; the API knows no other key"
+
+
+def _tool_choice(value: Any) -> str | None:
+    if isinstance(value, Mapping) or value in ("none", "auto", "required"):
+        return None
+    return "give 'none', 'auto', 'required' or a named function as a mapping"
 
 
 def _cache_key(value: Any) -> str | None:
@@ -81,9 +91,9 @@ PARAMETERS: dict[str, Check] = {
     "n": _integer(1),
     "seed": _integer(-(2**63), 2**63 - 1),
     "stop": _stop,
-    "stream_options": _MAPPING,
+    "stream_options": _stream_options,
     "tools": _kind((list, tuple), "give a list of tools"),
-    "tool_choice": _kind((str, Mapping), "give 'none', 'auto', 'required' or a named function"),
+    "tool_choice": _tool_choice,
     "parallel_tool_calls": _BOOLEAN,
     "response_format": _MAPPING,
     "reasoning_effort": _one_of("none", "low", "medium", "high"),
@@ -138,11 +148,13 @@ def to_our_names(given: Mapping[str, Any]) -> dict[str, Any]:
     renamed: dict[str, Any] = {}
     for given_name, value in given.items():
         name = _OUR_NAMES.get(given_name, given_name)
-        if renamed.get(name, value) != value:
+        other = renamed.get(name)
+        if other is not None and value is not None and other != value:
             raise ValueError(
-                f"{name} and {_WIRE_NAMES[name]} are one parameter and were given two values: leave one out"
+                f"{name} and {_WIRE_NAMES[name]} are one parameter and were given two values, {_short(other)} and "
+                f"{_short(value)}: leave one out"
             )
-        renamed[name] = value
+        renamed[name] = other if value is None else value
     return renamed
 
 
@@ -161,13 +173,14 @@ def to_parameters(given: Mapping[str, Any], *, check: bool = True) -> dict[str, 
     for name, value in to_our_names(given).items():
         if name not in PARAMETERS:
             raise TypeError(
-                f"{name!r} is no parameter of the API{nearest(name, tuple(PARAMETERS))} "
-                "What is to go out unchecked belongs in model_kwargs."
+                f"{name!r} is no parameter of the API{nearest(name, tuple(PARAMETERS))}; "
+                "what is to go out unchecked belongs in model_kwargs"
             )
         if value is not None:
             parameters[name] = check_parameter(name, value) if check else value
-    if parameters.get("stop") == []:
-        del parameters["stop"]  # "no stop words" is said by silence
+    for name in ("stop", "tools"):
+        if parameters.get(name) in ([], ()):
+            del parameters[name]  # "none of them" is said by silence
     return parameters
 
 

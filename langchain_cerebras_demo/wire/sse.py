@@ -28,8 +28,9 @@ class SSEDecoder:
     """Turns bytes, cut anywhere, into events.
 
     Args:
-        max_event_bytes: the largest event, in bytes, comments included. More is refused, so that a server that never
-            ends an event or a line cannot fill the memory.
+        max_event_bytes: the largest event, in bytes: its data lines as they stand on the wire and the line that is still
+            growing, whatever it is. More is refused, so that a server that never ends an event or a line cannot fill
+            the memory.
     """
 
     def __init__(self, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
@@ -61,7 +62,7 @@ class SSEDecoder:
             whole = b"".join((*self._tail, whole))
             self._tail.clear()
             self._tail_bytes = 0
-        self._after_cr = whole.endswith(b"\r")
+        self._after_cr = received.endswith(b"\r")
         events: list[ServerSentEvent] = []
         for line in whole.splitlines():  # bytes.splitlines knows CRLF, CR and LF and nothing else
             event = self._line(line)
@@ -84,9 +85,10 @@ class SSEDecoder:
         if piece:
             self._tail.append(piece)
             self._tail_bytes += len(piece)
-            self._check_size()
+            self._check_size(self._tail_bytes)
 
     def _line(self, line: bytes) -> ServerSentEvent | None:
+        self._check_size(len(line))
         if self._at_start:
             self._at_start = False
             line = line.removeprefix(_BYTE_ORDER_MARK)
@@ -96,8 +98,7 @@ class SSEDecoder:
         value = value.removeprefix(b" ")
         if field == b"data":
             self._data.append(value)
-            self._data_bytes += len(value) + 1
-            self._check_size()
+            self._data_bytes += len(line)
         elif field == b"event":
             self._name = value.decode("utf-8", "replace")
         return None
@@ -112,8 +113,8 @@ class SSEDecoder:
         self._data_bytes = 0
         return event
 
-    def _check_size(self) -> None:
-        if self._tail_bytes + self._data_bytes > self._max_event_bytes:
+    def _check_size(self, line_bytes: int) -> None:
+        if self._data_bytes + line_bytes > self._max_event_bytes:
             raise APIResponseValidationError(
                 f"an event of the stream is larger than {self._max_event_bytes:,} bytes: this is not a chat completion"
             )

@@ -44,7 +44,7 @@ from langchain_cerebras_demo.transport import (
 from langchain_cerebras_demo.wire import failure
 from langchain_cerebras_demo.wire.completion import CompletionDecoder, Event
 from langchain_cerebras_demo.wire.request import ChatRequest, to_json
-from langchain_cerebras_demo.wire.sse import SSEDecoder
+from langchain_cerebras_demo.wire.sse import ServerSentEvent, SSEDecoder
 
 USER_AGENT = f"langchain-cerebras-demo/{__version__}"
 
@@ -106,7 +106,7 @@ class Client:
         self._transport = transport or default_transport()
         self._timeout = timeout or Timeout()
         self._retry = retry or RetryPolicy()
-        self._headers = {**check_headers(headers or {}), "User-Agent": user_agent or USER_AGENT}
+        self._headers = {"User-Agent": user_agent or USER_AGENT, **check_headers(headers or {})}
         self._proxy = proxy
         self._max_concurrency = max_concurrency
         self._slots: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = (
@@ -241,14 +241,17 @@ class Client:
         while not decoder.done:
             received, problem = await self._next_bytes(response, call, since, stage, decoder)
             events: list[Event] = []
+            arrived: list[ServerSentEvent] = []
             try:
-                for name, data in sse.feed(received) if received else sse.finish():
+                arrived = sse.feed(received) if received else sse.finish()
+                for name, data in arrived:
                     events.extend(decoder.feed(name, data))
             except APIError as error:
                 problem = error
             if events:  # also those that came in one read with what broke
                 yield events
-                since, stage = _now(), "idle"  # a consumer's own time is not the server's
+            if arrived:  # comments are no progress, and a consumer's own time is not the server's
+                since, stage = _now(), "idle"
             if problem:
                 raise problem
             if not received:
@@ -265,10 +268,11 @@ class Client:
     ) -> tuple[bytes, APIError | None]:
         try:
             return await self._bounded(response.read(), call, since, stage), None
-        except APITimeoutError as error:
-            return b"", error
         except APIConnectionError as error:
-            return b"", None if decoder.complete else error  # a reset behind the last word takes nothing away
+            return (
+                b"",
+                None if decoder.complete else error,
+            )  # silence or a reset behind the last word takes nothing away
 
     async def _drain(self, response: HttpResponse) -> None:
         try:

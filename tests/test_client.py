@@ -174,6 +174,12 @@ async def test_a_finished_answer_without_done_is_whole(server):
         assert await text_of(client_for(server)) == "Hi"
 
 
+async def test_silence_behind_a_finish_reason_takes_nothing_away(server):
+    """The answer is whole; only the connection is not used again."""
+    server.script(RawStream([sse(CHUNK, FINISH)], end="hang"))
+    assert await text_of(client_for(server, timeout=Timeout(idle=0.2))) == "Hi"
+
+
 async def test_json_to_a_stream_request_is_the_answer_it_is(server):
     """A gateway that cannot stream answers whole; nothing is missing then."""
     body = b'{"id":"c","model":"m","choices":[{"index":0,"finish_reason":"stop","message":{"content":"whole"}}]}'
@@ -305,10 +311,12 @@ async def test_a_silent_server_is_a_timeout_that_names_the_bound(server):
 
 async def test_keep_alives_are_no_progress(server):
     """Comments keep the connection busy and the answer as silent as before: timeout.idle."""
-    server.script(Silence(before_headers=False, keepalives=True, after=4))
+    server.script(
+        Silence(before_headers=False, keepalives=True, after=4, reply=Reply(text="one two three four five six"))
+    )
     with pytest.raises(APITimeoutError, match=r"timeout\.idle") as caught:
         await text_of(client_for(server, timeout=Timeout(first_event=5, idle=0.2)))
-    assert caught.value.partial is not None
+    assert caught.value.partial.startswith("one")
 
 
 async def test_the_total_bound_covers_retries(server):

@@ -123,9 +123,9 @@ class ChatCerebrasDemo(BaseChatModel):
 
     timeout: Any = 60.0
     """Seconds to connect, until the first event and between two events; or a ``Timeout``; ``None`` for no bound."""
-    max_retries: int = 2
+    max_retries: int = Field(default=2, ge=0)
     """Sends after the first one, while nothing has been handed out."""
-    max_concurrency: int | None = None
+    max_concurrency: int | None = Field(default=None, ge=1)
     """Requests of this model at once, a loop; the others wait their turn."""
     default_headers: dict[str, str] | None = Field(default=None, exclude=True, repr=False)
     """Sent with every request. Never serialised: a header may be a secret."""

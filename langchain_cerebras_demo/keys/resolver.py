@@ -51,11 +51,12 @@ class ChainKeyResolver:
 
         Raises:
             MissingKeyError: none has; ``tried`` lists each with its reason.
+            KeyFormatError: the first that has one gave what cannot be a key.
         """
         tried: list[tuple[str, str]] = []
         for source in self.sources:
             try:
-                return await source.resolve()
+                return (await resolve_secret(source)).reveal()  # checked here, where the source has a name
             except MissingKeyError as error:
                 tried.extend(error.tried or [(name_of(source), str(error))])
         raise _nothing_found(tried)
@@ -64,7 +65,7 @@ class ChainKeyResolver:
         """A key in place of ``stale``, which the service refused, from the source that gave it; the same if it has no other."""
         for source in self.sources:
             try:
-                return await _refreshed(source, stale)
+                return _wrap(await _refreshed(source, stale), name_of(source)).reveal()
             except MissingKeyError:
                 continue
         return stale

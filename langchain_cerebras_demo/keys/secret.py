@@ -11,7 +11,16 @@ MARK = "**********"
 _HEADER_SAFE = re.compile(r"[\x21-\x7e]+")
 
 
-class DemoKey(str):
+class HiddenKey(str):
+    """A key as a str whose ``repr`` is a mark: it has to be a local variable at times, and tracebacks may show those."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "<key>"
+
+
+class DemoKey(HiddenKey):
     """A key that a signed-in session gave. It travels to cerebras.ai over https alone, through whosever hands.
 
     The mark is the type: it stays on the value through resolvers of the user's own. ``repr`` shows a mark.
@@ -34,12 +43,12 @@ class Secret:
     __slots__ = ("_value", "demo", "source")
 
     def __init__(self, value: str, source: str) -> None:
-        self._value = value
+        self._value = value if isinstance(value, HiddenKey) else HiddenKey(value)
         self.source = source
         self.demo = isinstance(value, DemoKey)
 
     def reveal(self) -> str:
-        """The value."""
+        """The value, as a str that shows itself in no ``repr``."""
         return self._value
 
     def bearer(self) -> dict[str, str]:

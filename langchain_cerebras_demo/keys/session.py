@@ -66,7 +66,10 @@ class SessionCookieKey(SecretSource):
         transport: Transport | None = None,
         timeout: float = 15.0,
     ) -> None:
-        self._cookies = Secret(to_cookie_header(cookies), "cookies") if cookies else None
+        try:
+            self._cookies = Secret(to_cookie_header(cookies), "cookies") if cookies else None
+        finally:
+            del cookies  # a traceback that shows locals must not show them
         self._transport = transport
         self._timeout = timeout
         self._key: DemoKey | None = None
@@ -101,14 +104,17 @@ class SessionCookieKey(SecretSource):
         try:
             async with timeout(self._timeout):
                 self._key = await self._ask(request)
+                return self._key
         except asyncio.TimeoutError:
-            raise APITimeoutError(f"{SESSION_URL} did not answer in {self._timeout:g} s. {_HELP}") from None
-        return self._key
+            pass  # not raised from here: what was cancelled would be its context, and hold the frames that hold the cookies
+        raise APITimeoutError(f"{SESSION_URL} did not answer in {self._timeout:g} s. {_HELP}")
 
     async def _ask(self, request: HttpRequest) -> DemoKey:
         response = await (self._transport or default_transport()).send(request)
         try:
-            return to_demo_key(response.status, response.headers, await _read_bounded(response))
+            # Any other body is a page, of whatever length, and says nothing.
+            is_answer = response.status == 200 and "html" not in response.headers.get("content-type", "")
+            return to_demo_key(response.status, response.headers, await _read_bounded(response) if is_answer else b"")
         finally:
             response.close()
 
@@ -126,10 +132,10 @@ def to_cookie_header(cookies: Mapping[str, str]) -> str:
     """
     if not isinstance(cookies, Mapping):
         raise TypeError(f"cookies is a {type(cookies).__name__}: give a mapping of cookie names to values")
-    for name in cookies:
-        problem = _cookie_problem(name, cookies[name])
-        if problem:
-            raise problem
+    problem = next(filter(None, (_cookie_problem(name, cookies[name]) for name in cookies)), None)
+    if problem:
+        del cookies  # a traceback that shows locals must not show them
+        raise problem
     of_session = [name for name in cookies if _SESSION_NAME.fullmatch(name)]
     return "; ".join(f"{name}={cookies[name]}" for name in of_session or cookies)
 
@@ -142,38 +148,41 @@ def to_demo_key(status: int, headers: Mapping[str, str], body: bytes) -> DemoKey
         APIStatusError: the endpoint failed (5xx, 429).
         APIResponseValidationError: the key in it is no key.
     """
+    found = _find_key(status, headers, body)
+    del headers, body  # the session's next cookie and the user's name: a traceback that shows locals must not show them
+    if isinstance(found, Exception):
+        raise found
+    return found
+
+
+def _find_key(status: int, headers: Mapping[str, str], body: bytes) -> DemoKey | Exception:
     if status in {401, 403} or 300 <= status < 400:
         what = "redirected to a login page" if status < 400 else f"answered {status}"
-        raise _missing(f"the session is signed out or not accepted (the endpoint {what})")
+        return _missing(f"the session is signed out or not accepted (the endpoint {what})")
     if status != 200:
-        raise failure.from_answer(status, headers, b"")  # its words are not ours to repeat
+        return failure.from_answer(status, headers, b"")  # its words are not ours to repeat
     try:
         answer = orjson.loads(body)
     except orjson.JSONDecodeError:
-        raise _missing("a page came instead of JSON: a login page, or a check that no robot asks") from None
+        return _missing("a page came instead of JSON: a login page, or a check that no robot asks")
     if not answer:  # NextAuth says {} and Auth.js null, both with status 200
-        raise _missing("the session is signed out or has expired")
+        return _missing("the session is signed out or has expired")
     user = answer.get("user") if isinstance(answer, dict) else None
     key = user.get("demoApiKey") if isinstance(user, dict) else None
     if key is None:
-        raise _missing("the account has no demo key: the answer holds no user.demoApiKey")
-    return _checked(key)
-
-
-def _checked(key: Any) -> DemoKey:
+        return _missing("the account has no demo key: the answer holds no user.demoApiKey")
     try:
         return DemoKey(to_key(key, "the session").reveal())
     except KeyFormatError as error:
-        sentence = str(error)
-    del key
-    raise APIResponseValidationError(f"{sentence}. {_HELP}", status_code=200)
+        return APIResponseValidationError(f"{error}. {_HELP}", status_code=200)
 
 
 def _cookie_problem(name: object, value: object) -> TypeError | KeyFormatError | None:
     if not isinstance(name, str):
         return TypeError(f"a cookie's name is a {type(name).__name__}: give a mapping of str to str")
     if not _NAME.fullmatch(name):
-        return KeyFormatError(f"{name!r} cannot be a cookie's name: give letters, digits and !#$%&'*+-.^_`|~ only")
+        shown = name.partition("=")[0]  # behind it stands a value that got into the name
+        return KeyFormatError(f"{shown!r} cannot be a cookie's name: give letters, digits and !#$%&'*+-.^_`|~ only")
     if not isinstance(value, str):
         return TypeError(f"the value of cookie {name!r} is a {type(value).__name__}: give a str")
     if not _VALUE.fullmatch(value):
@@ -182,16 +191,18 @@ def _cookie_problem(name: object, value: object) -> TypeError | KeyFormatError |
 
 
 async def _read_bounded(response: HttpResponse) -> bytes:
-    pieces: list[bytes] = []
-    size = 0
-    while piece := await response.read():
-        pieces.append(piece)
-        size += len(piece)
-        if size > MAX_ANSWER_BYTES:
-            raise APIResponseValidationError(
-                f"{SESSION_URL} sent more than {MAX_ANSWER_BYTES:,} bytes", status_code=200
-            )
-    return b"".join(pieces)
+    body = bytearray()
+    piece = b""
+    try:
+        while piece := await response.read():
+            body += piece
+            if len(body) > MAX_ANSWER_BYTES:
+                raise APIResponseValidationError(
+                    f"{SESSION_URL} sent more than {MAX_ANSWER_BYTES:,} bytes", status_code=response.status
+                )
+        return bytes(body)
+    finally:
+        del body, piece  # a traceback that shows locals must not show them
 
 
 def _missing(why: str) -> MissingKeyError:

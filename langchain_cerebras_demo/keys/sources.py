@@ -46,7 +46,10 @@ class StaticKey(SecretSource):
 
     def __init__(self, key: Any, *, name: str = "api_key") -> None:
         self.name = name
-        self._secret = to_key(key, name)
+        try:
+            self._secret = to_key(key, name)
+        finally:
+            del key  # a traceback that shows locals must not show it
 
     async def resolve(self) -> str:
         """The key."""
@@ -124,8 +127,12 @@ class EnvKey:
         return to_key(os.environ[self.name].strip(), self.name).reveal()
 
     async def refresh(self, stale: str) -> str:
-        """The same key: a refused one of the environment is an error."""
-        return stale
+        """The variable's value of now: the same key, unless somebody has set another.
+
+        Raises:
+            MissingKeyError: it is not set, so the refused key came from another source.
+        """
+        return await self.resolve()
 
     def __repr__(self) -> str:
         return f"EnvKey({self.name!r})"

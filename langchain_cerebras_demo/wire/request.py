@@ -53,13 +53,17 @@ def _stop(value: Any) -> str | None:
 
 def _logit_bias(value: Any) -> str | None:
     in_range = _number(-100, 100)
-    if isinstance(value, Mapping) and all(isinstance(key, str) and in_range(bias) is None for key, bias in value.items()):
+    if isinstance(value, Mapping) and all(
+        isinstance(key, str) and in_range(bias) is None for key, bias in value.items()
+    ):
         return None
     return "give a mapping of token ids, as str, to numbers from -100 to 100"
 
 
 def _stream_options(value: Any) -> str | None:
-    if isinstance(value, Mapping) and all(key == "include_usage" and _BOOLEAN(flag) is None for key, flag in value.items()):
+    if isinstance(value, Mapping) and all(
+        key == "include_usage" and _BOOLEAN(flag) is None for key, flag in value.items()
+    ):
         return None
     return "give {'include_usage': True}; the API knows no other key"
 

@@ -330,10 +330,15 @@ def test_a_stream_is_cut_after_some_events(server, how, ended):
 
 
 def test_a_stream_is_reset_after_some_events(server):
-    """The client gets a reset."""
-    server.script(CutAfter(events=1, how="reset"))
-    with pytest.raises(ConnectionResetError):
-        raw_answer(server, STREAM)
+    """The events arrive, then the client gets a reset."""
+    server.script(CutAfter(events=2, how="reset"))
+    data = b""
+    with raw_socket(server) as connection:
+        connection.sendall(raw_chat(server, STREAM))
+        with pytest.raises(ConnectionResetError):
+            while True:
+                data += connection.recv(1)
+    assert data.count(b"data: {") == 2
 
 
 @pytest.mark.parametrize("how", ["eof", "reset"])

@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing, closing
 from typing import Any
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
-from langchain_core.language_models import LangSmithParams
-from langchain_core.language_models.chat_models import BaseChatModel
-from langchain_core.messages import BaseMessage
+from langchain_core.language_models import LangSmithParams, LanguageModelInput
+from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
-from pydantic import ConfigDict, Field, PrivateAttr, SecretStr, ValidationInfo, field_validator, model_validator
+from langchain_core.runnables import Runnable
 
-from langchain_cerebras_demo import catalog, local
-from langchain_cerebras_demo._version import __version__
-from langchain_cerebras_demo.catalog import AliasTable
-from langchain_cerebras_demo.chat_models import generations, settings
+from langchain_cerebras_demo import local
+from langchain_cerebras_demo.chat_models import generations
+from langchain_cerebras_demo.chat_models import tools as tools_module
+from langchain_cerebras_demo.chat_models.fields import ChatFields
 from langchain_cerebras_demo.chat_models.messages import to_wire
-from langchain_cerebras_demo.client import Client
-from langchain_cerebras_demo.endpoint import check_headers, to_base_url
 from langchain_cerebras_demo.errors import APIError
-from langchain_cerebras_demo.keys import ChainKeyResolver, DroppedKey
-from langchain_cerebras_demo.policy import Timeout
 from langchain_cerebras_demo.portal import portal
-from langchain_cerebras_demo.wire.request import PARAMETERS, ChatRequest, check_parameter, to_our_names, to_parameters
+from langchain_cerebras_demo.wire.request import PARAMETERS, ChatRequest, to_our_names, to_parameters
 
 # What LangChain itself may pass along with a call and the API has no word for.
 _LANGCHAIN_ARGUMENTS = frozenset({"stream", "stream_usage", "run_id"})
 
 
-class ChatCerebrasDemo(BaseChatModel):
+class ChatCerebrasDemo(ChatFields):
     """A LangChain chat model for Cerebras Inference.
 
         llm = ChatCerebrasDemo(model="gpt-oss-120b")
@@ -48,153 +43,6 @@ class ChatCerebrasDemo(BaseChatModel):
     ``StreamInterruptedError`` for an answer that was cut off. One that comes after the first chunk holds in ``partial``
     what had come.
     """
-
-    check_requests: bool = True
-    """Whether parameters are held against the API's ranges, here and at every call; ``False`` sends them as they are."""
-    model: str = catalog.DEFAULT_MODEL
-    """Model id or alias; an id that the catalogue does not know goes through."""
-    api_key: Any = Field(default=None, repr=False)
-    """A key (``str`` or ``SecretStr``), or a callable (sync or async) that is asked for one before every request."""
-    key_resolver: Any = Field(default=None, exclude=True, repr=False)
-    """Any object with ``async def resolve(self) -> str``; asked before ``api_key``."""
-    transport: Any = Field(default=None, exclude=True, repr=False)
-    """What carries the bytes: any ``Transport``; by default one that all models of the process share."""
-    cookies: Any = Field(default=None, exclude=True, repr=False)
-    """Cookies of a signed-in session, ``{"name": "value"}``: they buy its demo key (experimental)."""
-    aliases: Mapping[str, str] | None = None
-    """Names for models, over the built-in ones."""
-    base_url: str | None = None
-    """Ends in ``/v1``; ``None``: ``CEREBRAS_BASE_URL``, else Cerebras; ``"local"``: the embedded model."""
-
-    temperature: float | None = None
-    """0 to 2."""
-    top_p: float | None = None
-    """0 to 1."""
-    max_tokens: int | None = None
-    """Most tokens of the answer, reasoning included; goes out as ``max_completion_tokens``."""
-    min_tokens: int | None = None
-    """Least tokens of the answer; -1 for as many as fit."""
-    stop: str | list[str] | None = None
-    """Up to four texts that end the answer; they are not part of it."""
-    seed: int | None = None
-    """Makes sampling repeatable as far as the service can."""
-    n: int | None = None
-    """Answers a request; more than one cannot be streamed."""
-    frequency_penalty: float | None = None
-    """-2 to 2."""
-    presence_penalty: float | None = None
-    """-2 to 2."""
-    logit_bias: dict[str, float] | None = None
-    """Token id to a bias from -100 to 100."""
-    logprobs: bool | None = None
-    """Whether log probabilities of the tokens come along, in ``response_metadata["logprobs"]``."""
-    top_logprobs: int | None = None
-    """How many of the likeliest tokens at each place, 0 to 20; needs ``logprobs``."""
-    reasoning_effort: str | None = None
-    """``none``, ``low``, ``medium`` or ``high``, as the model can."""
-    reasoning_format: str | None = None
-    """``none``, ``parsed``, ``text_parsed``, ``raw`` or ``hidden``."""
-    disable_reasoning: bool | None = None
-    """Deprecated by the service in favour of ``reasoning_effort="none"``."""
-    clear_thinking: bool | None = None
-    """Whether the reasoning of earlier turns is dropped (GLM)."""
-    response_format: dict[str, Any] | None = None
-    """``{"type": "json_object"}``, or ``json_schema`` with its schema."""
-    tools: list[dict[str, Any]] | None = None
-    """Tools in the API's own form, sent with every call."""
-    tool_choice: str | dict[str, Any] | None = None
-    """``none``, ``auto``, ``required`` or a named function."""
-    parallel_tool_calls: bool | None = None
-    """Whether one answer may hold several calls."""
-    prediction: dict[str, Any] | None = None
-    """What most of the answer is expected to be, to speed it up."""
-    prompt_cache_key: str | None = None
-    """Groups requests that share a beginning; up to 1024 characters."""
-    service_tier: str | None = None
-    """``auto``, ``default``, ``flex`` or ``priority``."""
-    queue_threshold: int | None = None
-    """Milliseconds in the service's queue above which it refuses, 50 to 20,000; a header."""
-    stream_options: dict[str, Any] | None = None
-    """``{"include_usage": bool}``; Cerebras sends usage without being asked."""
-    model_parameters: dict[str, Any] | None = None
-    """Keys that the model defines itself."""
-    user: str | None = None
-    """An end user's id, for the service's abuse monitoring."""
-
-    timeout: Any = 60.0
-    """Seconds to connect, until the first event and between two events; or a ``Timeout``; ``None`` for no bound."""
-    max_retries: int = Field(default=2, ge=0)
-    """Sends after the first one, while nothing has been handed out."""
-    max_concurrency: int | None = Field(default=None, ge=1)
-    """Requests of this model at once, a loop; the others wait their turn."""
-    default_headers: dict[str, str] | None = Field(default=None, exclude=True, repr=False)
-    """Sent with every request. Never serialised: a header may be a secret."""
-    user_agent: str | None = None
-    """Instead of ``langchain-cerebras-demo/<version>``."""
-    proxy: str | None = Field(default=None, exclude=True, repr=False)
-    """Instead of the environment's proxy; may hold a password."""
-    streaming: bool = False
-    """Whether ``invoke`` streams inside, for callbacks that want every token."""
-    model_kwargs: dict[str, Any] = Field(default_factory=dict)
-    """Keys that go into the body unchecked, over everything else."""
-
-    model_config = ConfigDict(protected_namespaces=())
-
-    _client_memo: settings.ClientMemo = PrivateAttr(default_factory=settings.ClientMemo)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _check_names(cls, values: Any) -> Any:
-        return settings.check_names(values, cls.model_fields) if isinstance(values, dict) else values
-
-    # What is wrong with a value is said by the field's own validator: an error of the whole model would hold all of its
-    # arguments, the key among them.
-
-    @field_validator(*PARAMETERS, mode="after")
-    @classmethod
-    def _check_parameter(cls, value: Any, info: ValidationInfo) -> Any:
-        if value is None or value == [] or not info.data.get("check_requests", True):
-            return value
-        return check_parameter(str(info.field_name), value)
-
-    @field_validator("api_key")
-    @classmethod
-    def _check_api_key(cls, value: Any) -> Any:
-        if value is None:
-            return None
-        settings.to_key_source(value)
-        return SecretStr(value) if isinstance(value, str) else value
-
-    @field_validator("cookies")
-    @classmethod
-    def _check_cookies(cls, value: Any, info: ValidationInfo) -> Any:
-        """From here on they show nothing."""
-        return None if value is None else settings.to_cookie_source(value, info.data.get("transport"))
-
-    @field_validator("key_resolver")
-    @classmethod
-    def _check_key_resolver(cls, value: Any) -> Any:
-        if value is not None:
-            ChainKeyResolver([value])
-        return value
-
-    @field_validator("base_url", "aliases", "timeout", "default_headers")
-    @classmethod
-    def _check_setting(cls, value: Any, info: ValidationInfo) -> Any:
-        check: dict[str | None, Callable[[Any], Any]] = {
-            "base_url": to_base_url,
-            "aliases": AliasTable,
-            "timeout": Timeout.from_value,
-            "default_headers": check_headers,
-        }
-        if value is not None:
-            check[info.field_name](value)
-        return value
-
-    @model_validator(mode="after")
-    def _set_cerebras_demo_version(self) -> ChatCerebrasDemo:
-        self._add_version("langchain-cerebras-demo", __version__)
-        return self
 
     # -- what LangChain asks of a model
 
@@ -251,6 +99,40 @@ class ChatCerebrasDemo(BaseChatModel):
         if stops := given.get("stop"):
             params["ls_stop"] = [stops] if isinstance(stops, str) else list(stops)
         return params
+
+    # -- tools
+
+    def bind_tools(
+        self,
+        tools: Sequence[tools_module.Tool],
+        *,
+        tool_choice: str | bool | dict[str, Any] | None = None,
+        strict: bool | None = None,
+        parallel_tool_calls: bool | None = None,
+        response_format: Any = None,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        """The model with these tools at hand.
+
+        Args:
+            tools: pydantic classes, TypedDicts, functions, LangChain tools, or dicts in OpenAI's or Anthropic's form.
+            tool_choice: ``"auto"``, ``"any"`` (some tool has to be called), ``"none"``, a tool's name, or a dict.
+            strict: whether the service holds the arguments to the schema; equal for all tools.
+            parallel_tool_calls: whether one answer may hold several calls; not sent to models that refuse it.
+            response_format: a response format in the API's own form, beside the tools.
+            **kwargs: more of a call's arguments.
+
+        Raises:
+            ValueError: a tool's name or a tool choice that the API does not take.
+        """
+        converted = tools_module.to_tools(tools, strict=strict)
+        bound = {
+            "tools": converted or None,  # never an empty list: some servers refuse it
+            "tool_choice": tools_module.to_tool_choice(tool_choice, converted),
+            "parallel_tool_calls": parallel_tool_calls if converted else None,
+            "response_format": response_format,
+        }
+        return self.bind(**{name: value for name, value in bound.items() if value is not None}, **kwargs)
 
     # -- the four ways of calling
 
@@ -335,37 +217,3 @@ class ChatCerebrasDemo(BaseChatModel):
                 f"n={parameters['n']}: several answers cannot be streamed as one; use invoke or leave n out"
             )
         return ChatRequest(model=model, messages=to_wire(messages), parameters=parameters, extra=extra)
-
-    # -- state
-
-    def _client(self) -> Client:
-        """The client for the fields as they are now: they may be changed, and copies may differ in one."""
-        return self._client_memo.client(
-            settings.ClientSettings(
-                base_url=self.base_url,
-                api_key=self.api_key,
-                key_resolver=self.key_resolver,
-                cookies=self.cookies,
-                aliases=self.aliases,
-                timeout=self.timeout,
-                max_retries=self.max_retries,
-                max_concurrency=self.max_concurrency,
-                default_headers=self.default_headers,
-                user_agent=self.user_agent,
-                proxy=self.proxy,
-                transport=self.transport,
-            )
-        )
-
-    def __getstate__(self) -> dict[Any, Any]:
-        """For pickles, which leave the machine: a key as it is stays behind, and the copy says so where it misses it."""
-        state = super().__getstate__()
-        fields = dict(state["__dict__"])
-        if settings.is_secret(fields["api_key"]):
-            fields["api_key"] = DroppedKey("api_key")
-        return {**state, "__dict__": fields}
-
-    def __copy__(self) -> ChatCerebrasDemo:
-        copied = super().__copy__()
-        copied._client_memo = settings.ClientMemo()  # noqa: SLF001 - our own class
-        return copied

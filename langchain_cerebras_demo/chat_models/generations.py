@@ -7,11 +7,12 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.ai import InputTokenDetails, OutputTokenDetails, UsageMetadata
-from langchain_core.messages.tool import tool_call_chunk
+from langchain_core.messages.tool import tool_call, tool_call_chunk
 from langchain_core.output_parsers.openai_tools import make_invalid_tool_call, parse_tool_call
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.outputs.chat_generation import merge_chat_generation_chunks
 
+from langchain_cerebras_demo.chat_models.content import REASONING_KEY
 from langchain_cerebras_demo.errors import APIError
 from langchain_cerebras_demo.wire.completion import (
     Event,
@@ -24,9 +25,6 @@ from langchain_cerebras_demo.wire.completion import (
     ToolCallFragment,
     Usage,
 )
-
-# The one key of additional_kwargs that LangChain itself knows as reasoning (`content_blocks` reads it).
-REASONING_KEY = "reasoning_content"
 
 
 def to_chunks(events: Iterable[Event], provider: str) -> Iterator[ChatGenerationChunk]:
@@ -80,6 +78,8 @@ def _to_tool_call_chunk(event: ToolCallFragment, provider: str) -> AIMessageChun
     message = AIMessageChunk(content="", response_metadata={"model_provider": provider})
     # Assigned, not passed: the constructor parses every fragment as if it were a whole call, 1 ms for 100 characters.
     message.tool_call_chunks = [tool_call_chunk(name=event.name, args=event.arguments, id=event.id, index=event.index)]
+    if event.name:  # as the constructor shows a call that has just begun
+        message.tool_calls = [tool_call(name=event.name, args={}, id=event.id)]
     return message
 
 

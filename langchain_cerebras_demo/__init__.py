@@ -16,7 +16,7 @@ from langchain_cerebras_demo._version import __version__
 
 if TYPE_CHECKING:
     from langchain_cerebras_demo.catalog import AliasTable, ModelSpec, RetiredModelWarning
-    from langchain_cerebras_demo.chat_models import ChatCerebrasDemo
+    from langchain_cerebras_demo.chat_models import ChatCerebrasDemo, TruncatedAnswerWarning
     from langchain_cerebras_demo.errors import (
         APIConnectionError,
         APIError,
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "ChatCerebrasDemo": "chat_models",
+    "TruncatedAnswerWarning": "chat_models",
     "Cerebras": "provider",
     "AliasTable": "catalog",
     "ModelSpec": "catalog",
@@ -96,6 +97,7 @@ __all__ = [
     "StreamInterruptedError",
     "Timeout",
     "Transport",
+    "TruncatedAnswerWarning",
     "__version__",
 ]
 

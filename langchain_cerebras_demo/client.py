@@ -19,12 +19,12 @@ from langchain_cerebras_demo.errors import (
     APIConnectionError,
     APIError,
     APIResponseValidationError,
-    APITimeoutError,
     AuthenticationError,
     MissingKeyError,
     NotFoundError,
     StreamInterruptedError,
 )
+from langchain_cerebras_demo.exchange import Exchange, now
 from langchain_cerebras_demo.keys import (
     ChainKeyResolver,
     EnvKey,
@@ -36,22 +36,14 @@ from langchain_cerebras_demo.keys import (
 from langchain_cerebras_demo.policy import RetryPolicy, Timeout
 from langchain_cerebras_demo.transport import (
     HttpRequest,
-    HttpResponse,
     Transport,
     default_transport,
-    timeout,
 )
 from langchain_cerebras_demo.wire import failure
 from langchain_cerebras_demo.wire.completion import CompletionDecoder, Event
 from langchain_cerebras_demo.wire.request import ChatRequest, to_json
-from langchain_cerebras_demo.wire.sse import ServerSentEvent, SSEDecoder
 
 USER_AGENT = f"langchain-cerebras-demo/{__version__}"
-
-MAX_ERROR_BYTES = 1024 * 1024
-MAX_ANSWER_BYTES = 256 * 1024 * 1024
-# A server that has said [DONE] owes only the end of the body, which lets the connection be used again.
-_DRAIN_SECONDS = 0.1
 
 _warned: set[str] = set()
 
@@ -135,7 +127,7 @@ class Client:
                 decoder = CompletionDecoder()
                 started = False
                 try:
-                    async with aclosing(self._attempt(call, decoder)) as batches:
+                    async with aclosing(self._exchange(call).events(decoder)) as batches:
                         async for events in batches:
                             started = True
                             yield events
@@ -145,7 +137,7 @@ class Client:
                     return
                 if started:
                     raise _interrupted(problem, decoder.text)
-                call, attempt = await self._next_attempt(call, problem, attempt, request)
+                call, attempt = await self._next_attempt(call, problem, attempt, request.model)
 
     async def complete(self, request: ChatRequest) -> list[Event]:
         """The whole answer's events, asked for without streaming: the body counts as one event.
@@ -158,11 +150,34 @@ class Client:
             attempt = 1
             while True:
                 try:
-                    async with aclosing(self._attempt(call, CompletionDecoder())) as batches:
+                    async with aclosing(self._exchange(call).events(CompletionDecoder())) as batches:
                         return [event async for events in batches for event in events]
                 except APIError as error:
                     problem = error
-                call, attempt = await self._next_attempt(call, problem, attempt, request)
+                call, attempt = await self._next_attempt(call, problem, attempt, request.model)
+
+    async def list_models(self, *, public: bool = False) -> list[dict[str, Any]]:
+        """The rows of the model list: of the key's own, or of the public catalogue, which needs no key.
+
+        Raises:
+            APIError, MissingKeyError: as ``complete``.
+            APIResponseValidationError: the answer is no list of models.
+        """
+        async with self._slot():
+            server = await self._local_server()
+            base_url = server.base_url if server else self.base_url
+            url = f"{base_url.removesuffix('/v1')}/public/v1/models" if public else f"{base_url}/models"
+            request = HttpRequest(
+                "GET", url, headers=self._headers, connect_timeout=self._timeout.connect, proxy=self._proxy
+            )
+            call = await self._with_source(request, server, is_keyless=public)
+            attempt = 1
+            while True:
+                try:
+                    return _to_rows(await self._exchange(call).body())
+                except APIError as error:
+                    problem = error
+                call, attempt = await self._next_attempt(call, problem, attempt, "")
 
     def resolve_model(self, name: str) -> str:
         """The id that ``name`` stands for. A retired one goes through with one warning that names its replacement."""
@@ -183,9 +198,8 @@ class Client:
             **self._headers,
             **request.to_headers(),
         }
-        resolver: KeyResolver | None = self._keys
         if server:
-            body, resolver = local.to_local(body), None
+            body = local.to_local(body)
             headers.update(local.LOCAL_HEADERS)
         http = HttpRequest(
             "POST",
@@ -195,11 +209,17 @@ class Client:
             connect_timeout=self._timeout.connect,
             proxy=self._proxy,
         )
+        return await self._with_source(http, server)
+
+    async def _with_source(
+        self, request: HttpRequest, server: local.LocalServer | None, *, is_keyless: bool = False
+    ) -> _Call:
+        """The call with its key, if it needs one, and its deadline."""
         total = self._timeout.total
-        call = _Call(http, resolver, None, None if total is None else _now() + total)
+        call = _Call(request, self._keys, None, None if total is None else now() + total)
         if server:
-            return _with_key(call, Secret(server.api_key, "the embedded server"))
-        return _with_key(call, await self._find_key(http.url))
+            return replace(_with_key(call, Secret(server.api_key, "the embedded server")), resolver=None)
+        return call if is_keyless else _with_key(call, await self._find_key(request.url))
 
     async def _local_server(self) -> local.LocalServer | None:
         """The embedded server behind ``base_url``, started if need be; ``None`` where it is somebody else's."""
@@ -217,100 +237,10 @@ class Client:
         check_key_host(key, url)
         return key
 
-    async def _attempt(self, call: _Call, decoder: CompletionDecoder) -> AsyncGenerator[list[Event], None]:
-        since = _now()
-        response = await self._bounded(self._transport.send(call.request), call, since, "first_event")
-        try:
-            if response.status != 200:
-                body = await self._read_all(response, call, since, MAX_ERROR_BYTES)
-                raise failure.from_answer(response.status, response.headers, body)
-            if not _is_stream(call.request, response):
-                yield decoder.feed_whole(await self._read_all(response, call, since, MAX_ANSWER_BYTES))
-                return
-            async with aclosing(self._read_events(response, call, decoder, since)) as batches:
-                async for events in batches:
-                    yield events
-        finally:
-            response.close()
+    def _exchange(self, call: _Call) -> Exchange:
+        return Exchange(self._transport, call.request, self._timeout, call.deadline)
 
-    async def _read_events(
-        self, response: HttpResponse, call: _Call, decoder: CompletionDecoder, since: float
-    ) -> AsyncGenerator[list[Event], None]:
-        sse = SSEDecoder()
-        stage = "first_event"
-        while not decoder.done:
-            received, problem = await self._next_bytes(response, call, since, stage, decoder)
-            events: list[Event] = []
-            arrived: list[ServerSentEvent] = []
-            try:
-                arrived = sse.feed(received) if received else sse.finish()
-                for name, data in arrived:
-                    events.extend(decoder.feed(name, data))
-            except APIError as error:
-                problem = error
-            if events:  # also those that came in one read with what broke
-                yield events
-            if arrived:  # comments are no progress, and a consumer's own time is not the server's
-                since, stage = _now(), "idle"
-            if problem:
-                raise problem
-            if not received:
-                break
-        if not decoder.complete:
-            raise StreamInterruptedError(
-                "the stream ended with neither a finish_reason nor [DONE]: the answer is cut off"
-            )
-        yield decoder.end()
-        await self._drain(response)
-
-    async def _next_bytes(
-        self, response: HttpResponse, call: _Call, since: float, stage: str, decoder: CompletionDecoder
-    ) -> tuple[bytes, APIError | None]:
-        try:
-            return await self._bounded(response.read(), call, since, stage), None
-        except APIConnectionError as error:
-            return (
-                b"",
-                None if decoder.complete else error,
-            )  # silence or a reset behind the last word takes nothing away
-
-    async def _drain(self, response: HttpResponse) -> None:
-        try:
-            async with timeout(_DRAIN_SECONDS):
-                while await response.read():
-                    pass
-        except (asyncio.TimeoutError, APIError):
-            pass  # then the connection is closed instead of used again
-
-    async def _read_all(self, response: HttpResponse, call: _Call, since: float, limit: int) -> bytes:
-        pieces: list[bytes] = []
-        size = 0
-        while piece := await self._bounded(response.read(), call, since, "first_event"):
-            pieces.append(piece)
-            size += len(piece)
-            if size > limit:
-                raise APIResponseValidationError(
-                    f"the answer is larger than {limit:,} bytes", status_code=response.status
-                )
-        return b"".join(pieces)
-
-    async def _bounded(self, awaitable: Any, call: _Call, since: float, stage: str) -> Any:
-        """What ``awaitable`` gives, within the stage's bound counted from ``since`` and within the call's deadline."""
-        bound = getattr(self._timeout, stage)
-        now = _now()
-        left = None if bound is None else since + bound - now
-        if call.deadline is not None and (left is None or call.deadline - now < left):
-            left, stage, bound = call.deadline - now, "total", self._timeout.total
-        try:
-            async with timeout(left):
-                return await awaitable
-        except asyncio.TimeoutError:
-            what = {"first_event": "no answer", "idle": "no further event", "total": "not finished"}[stage]
-        raise APITimeoutError(f"{what} within {bound:g} s (timeout.{stage})")
-
-    async def _next_attempt(
-        self, call: _Call, problem: APIError, attempt: int, request: ChatRequest
-    ) -> tuple[_Call, int]:
+    async def _next_attempt(self, call: _Call, problem: APIError, attempt: int, model: str) -> tuple[_Call, int]:
         """The call to make next and its number; raises ``problem`` where there is none."""
         problem.attempts = attempt
         if isinstance(problem, AuthenticationError) and call.resolver and call.key:
@@ -319,9 +249,9 @@ class Client:
                 check_key_host(fresh, call.request.url)
                 return replace(_with_key(call, fresh), resolver=None), attempt
         wait = self._retry.wait(problem, attempt, random.random())  # noqa: S311 - jitter, not a secret
-        late = wait is not None and call.deadline is not None and _now() + wait >= call.deadline
+        late = wait is not None and call.deadline is not None and now() + wait >= call.deadline
         if wait is None or late:
-            raise _with_nearest(problem, request.model) if isinstance(problem, NotFoundError) else problem
+            raise _with_nearest(problem, model) if isinstance(problem, NotFoundError) else problem
         await asyncio.sleep(wait)
         return call, attempt + 1
 
@@ -334,10 +264,12 @@ class Client:
         return self._slots[loop]
 
 
-def _is_stream(request: HttpRequest, response: HttpResponse) -> bool:
-    """Whether events are to come. JSON to a stream request is taken as the answer it is, HTML as the mistake it is."""
-    content_type = response.headers.get("content-type", "")
-    return "event-stream" in request.headers["Accept"] and not ("json" in content_type or "html" in content_type)
+def _to_rows(body: bytes) -> list[dict[str, Any]]:
+    rows = failure.to_json_or_text(body)
+    rows = rows.get("data") if isinstance(rows, dict) else None
+    if not isinstance(rows, list):
+        raise APIResponseValidationError("the answer is no list of models", status_code=200)
+    return rows
 
 
 def _with_key(call: _Call, key: Secret | None) -> _Call:
@@ -357,10 +289,6 @@ def _with_nearest(problem: NotFoundError, model: str) -> NotFoundError:
     if near and (problem.param == "model" or problem.code == "model_not_found"):
         problem.args = (f"{problem} Known ids near {model!r}: {', '.join(near)}.",)
     return problem
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()
 
 
 def _today() -> Any:

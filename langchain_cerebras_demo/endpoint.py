@@ -28,15 +28,20 @@ def to_base_url(given: str | None) -> str:
     url = given if given is not None else os.environ.get(BASE_URL_VARIABLE, "").strip() or API_BASE
     if not isinstance(url, str):
         raise TypeError(f"{source} is a {type(url).__name__}: give a str like {API_BASE!r}, or 'local'")
+    url = url.strip()
+    if "@" in url:  # refused before anything shows it: a password may stand there
+        raise ValueError(f"{source} has a user in it: give scheme, host and path alone, and the key as api_key")
     if url == "local":
         return url
+    if not url.isprintable() or " " in url:
+        raise ValueError(
+            f"{source}={url!r} has a space or a control character in it: give an address like {API_BASE!r}, or 'local'"
+        )
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError(f"{source}={url!r} has no scheme or no host: give an address like {API_BASE!r}, or 'local'")
-    if parts.username or parts.query or parts.fragment:
-        raise ValueError(
-            f"{source} for {parts.hostname!r} has a user, a query or a fragment: give scheme, host and path alone"
-        )
+    if parts.query or parts.fragment:
+        raise ValueError(f"{source} for {parts.hostname!r} has a query or a fragment: give scheme, host and path alone")
     url = url.rstrip("/")
     return f"{url}/v1" if _is_cerebras(parts.hostname) and not parts.path.strip("/") else url
 

@@ -1,10 +1,10 @@
 """Every exception of the package.
 
     CerebrasError
-    ├─ MissingKeyError              no source had a key: what was tried, in order, and what to do
-    ├─ KeyFormatError               a key that cannot be a header value; never shows it
-    ├─ KeyHostError                 a key was about to leave for a host that it does not belong to
-    ├─ LocalServerError             the embedded model could not be started or died
+    ├─ MissingKeyError · ModelAuthenticationError     no source had a key: what was tried, in order, and what to do
+    ├─ KeyFormatError  · ModelAuthenticationError     a key that cannot be a header value; never shows it
+    ├─ KeyHostError    · ModelPermissionDeniedError   a key was about to leave for a host that it does not belong to
+    ├─ LocalServerError                               the embedded model could not be started or died
     └─ APIError
        ├─ APIConnectionError        · ModelConnectionError
        │  ├─ APITimeoutError        · ModelTimeoutError
@@ -69,8 +69,8 @@ class CerebrasError(langchain.ModelError):
     """The base of all exceptions of this package. ``str()`` stays under 2,000 characters."""
 
     def __init__(self, message: str = "") -> None:
-        if len(message) > MAX_MESSAGE_CHARACTERS:
-            message = message[: MAX_MESSAGE_CHARACTERS - 2] + " …"
+        if len(message) >= MAX_MESSAGE_CHARACTERS:
+            message = message[: MAX_MESSAGE_CHARACTERS - 3] + " …"
         super().__init__(message)
 
 
@@ -188,7 +188,7 @@ class APIStatusError(APIError):
 
 
 class BadRequestError(APIStatusError, langchain.ModelInvalidRequestError):
-    """400: the service refuses the request as it stands (also 413 and other 4xx without a class of their own)."""
+    """400: the service refuses the request as it stands (also 413: too many or too large images)."""
 
     status_code = 400
 

@@ -13,6 +13,7 @@ import contextlib
 import os
 import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from concurrent.futures import Future
 from contextlib import aclosing
 from queue import SimpleQueue
 from typing import Any, TypeVar
@@ -30,6 +31,7 @@ class Portal:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._pumps: set[Future[None]] = set()
 
     def run(self, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """What the coroutine of ``call`` returns or raises; an interrupt cancels it.
@@ -37,7 +39,8 @@ class Portal:
         Raises:
             RuntimeError: called from the portal's own thread, which would wait for itself for ever.
         """
-        future = asyncio.run_coroutine_threadsafe(call(), self._running_loop())
+        loop = self._running_loop()  # it may refuse: then no coroutine has been made
+        future = asyncio.run_coroutine_threadsafe(call(), loop)
         try:
             return future.result()
         finally:
@@ -56,13 +59,18 @@ class Portal:
         queue: SimpleQueue[Any] = SimpleQueue()
         room = asyncio.Semaphore(_READ_AHEAD)
         future = asyncio.run_coroutine_threadsafe(_pump(open_items, queue, room), loop)
+        # Loops hold tasks weakly: one that waits for room would be collected together with its iterator, uncancelled.
+        self._pumps.add(future)
+        future.add_done_callback(self._pumps.discard)
+        future.add_done_callback(lambda _: queue.put(_END))  # also where the task was cancelled before it began
         try:
             taken = 0
             while (item := queue.get()) is not _END:
                 yield item
                 taken += 1
                 if taken % (_READ_AHEAD // 2) == 0:  # waking the loop costs more than an item: seldom
-                    loop.call_soon_threadsafe(_make_room, room)
+                    with contextlib.suppress(RuntimeError):  # closed meanwhile: what has come is still handed out
+                        loop.call_soon_threadsafe(_make_room, room)
             future.result()  # raises what the generator raised
         finally:
             future.cancel()
@@ -99,13 +107,10 @@ class Portal:
 async def _pump(
     open_items: Callable[[], AsyncGenerator[T, None]], queue: SimpleQueue[Any], room: asyncio.Semaphore
 ) -> None:
-    try:
-        async with aclosing(open_items()) as items:
-            async for item in items:
-                await room.acquire()
-                queue.put(item)
-    finally:
-        queue.put(_END)
+    async with aclosing(open_items()) as items:
+        async for item in items:
+            await room.acquire()
+            queue.put(item)
 
 
 def _make_room(room: asyncio.Semaphore) -> None:
@@ -123,7 +128,8 @@ def _run(loop: asyncio.AbstractEventLoop) -> None:
             task.cancel()
         loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
         loop.run_until_complete(loop.shutdown_asyncgens())
-        loop.run_until_complete(loop.shutdown_default_executor())
+        with contextlib.suppress(RuntimeError):  # Python 3.12.0 and .1 start no thread, as this does, at their end
+            loop.run_until_complete(loop.shutdown_default_executor())
         asyncio.set_event_loop(None)
         loop.close()
 

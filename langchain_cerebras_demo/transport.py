@@ -106,16 +106,16 @@ class Transport(Protocol):
 
 
 class _Connector(aiohttp.TCPConnector):
-    """aiohttp's connector, which does not complain of what a fork or a closed loop left behind.
+    """aiohttp's connector, which does not complain of what a fork, a closed loop or the end of the process left behind.
 
-    In a forked child the parent's sockets must not be closed (the event poll is shared with the parent), and on a
-    closed loop they cannot be.
+    In a forked child the parent's sockets must not be closed (the event poll is shared with the parent), on a closed loop
+    they cannot be, and at the end the system does it.
     """
 
-    _owner = 0
+    owner = 0  # the id of the process that opened it
 
     def __del__(self, *args: object, **kwargs: object) -> None:
-        if self._owner == os.getpid() and not self._loop.is_closed():
+        if self.owner == os.getpid() and not self._loop.is_closed():
             super().__del__()
 
 
@@ -126,15 +126,16 @@ class AiohttpTransport:
         resolver: how names become addresses; by default the system's.
         ssl_context: which certificates are believed; by default the system's. For a company's own authority.
 
-    A session is opened by the first request of a loop, held weakly by that loop, closed when the loop shuts down its
-    generators (as ``asyncio.run`` does) or the interpreter ends, and forgotten after a fork.
+    A session is opened by the first request of a loop and closed when the loop shuts down its generators, as
+    ``asyncio.run`` does. It is forgotten, its sockets left to the garbage collector, where a loop was closed without that,
+    in a forked child, and when the interpreter ends.
     """
 
     def __init__(self, *, resolver: AbstractResolver | None = None, ssl_context: ssl.SSLContext | None = None) -> None:
         self._resolver = resolver
         self._ssl_context = ssl_context
         self._lock = threading.Lock()
-        self._sessions: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopSession] = weakref.WeakKeyDictionary()
+        self._sessions: dict[asyncio.AbstractEventLoop, _LoopSession] = {}
         _transports.add(self)
 
     async def send(self, request: HttpRequest) -> AiohttpResponse:
@@ -150,8 +151,11 @@ class AiohttpTransport:
                 proxy=request.proxy or (session.proxy_for(request.url) if request.environment_proxy else None),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=request.connect_timeout),
             )
-        except (aiohttp.ClientError, OSError, ValueError, asyncio.TimeoutError) as error:
-            failure = translate(error, request.url)
+        except _KNOWN as error:
+            failure: BaseException = translate(error, request.url)
+        except BaseException as error:  # noqa: BLE001 - a cancellation above all; raised again below
+            failure = error.with_traceback(None)
+            failure.__cause__ = failure.__context__ = None
         else:
             return AiohttpResponse(response)
         # Raised here and not in the handler: aiohttp's exceptions and frames hold the request's headers, key included.
@@ -161,10 +165,11 @@ class AiohttpTransport:
         loop = asyncio.get_running_loop()
         with self._lock:
             session = self._sessions.get(loop)
-            if session is None:
+            if session is None or session.http.closed:
+                self._forget_closed_loops()
                 session = self._sessions[loop] = _LoopSession(self._resolver, self._ssl_context)
         if session.guard is None:
-            session.guard = session.live()
+            session.guard = _live(session.http)
             await session.guard.__anext__()
         return session
 
@@ -178,10 +183,13 @@ class AiohttpTransport:
     def forget(self) -> None:
         """Lets go of all sessions without closing a socket: after a fork, and when the interpreter ends."""
         self._lock = threading.Lock()
-        sessions = list(self._sessions.values())
-        self._sessions = weakref.WeakKeyDictionary()
-        for session in sessions:
-            session.http.detach()
+        sessions, self._sessions = self._sessions, {}
+        for session in sessions.values():
+            session.forget()
+
+    def _forget_closed_loops(self) -> None:
+        for loop in [loop for loop in self._sessions if loop.is_closed()]:
+            self._sessions.pop(loop).forget()
 
     def __copy__(self) -> AiohttpTransport:
         return self  # a copy of a model shares its sockets
@@ -199,15 +207,15 @@ class _LoopSession:
     """One loop's aiohttp session, and the generator that closes it with the loop."""
 
     def __init__(self, resolver: AbstractResolver | None, ssl_context: ssl.SSLContext | None) -> None:
-        connector = _Connector(
+        self._connector = _Connector(
             limit=0,  # who may send when is decided above; a queue down here would eat the caller's time-outs
             resolver=resolver,
             ssl=ssl_context or True,
             ttl_dns_cache=300,
         )
-        connector._owner = os.getpid()  # noqa: SLF001 - our own class
+        self._connector.owner = os.getpid()
         self.http = aiohttp.ClientSession(
-            connector=connector,
+            connector=self._connector,
             cookie_jar=aiohttp.DummyCookieJar(),  # an answer's cookies are dropped, none is ever sent by itself
             timeout=aiohttp.ClientTimeout(total=None),  # the client times each stage itself
             trust_env=False,  # it would also send what ~/.netrc knows; proxies are looked up below
@@ -216,12 +224,13 @@ class _LoopSession:
         self.guard: AsyncGenerator[None, None] | None = None
         self._proxies: dict[str, str | None] = {}
 
-    async def live(self) -> AsyncGenerator[None, None]:
-        """Closes the session when it is closed itself: ``loop.shutdown_asyncgens`` does that for every loop."""
-        try:
-            yield
-        finally:
-            await self.http.close()
+    def forget(self) -> None:
+        """Lets go without closing anything, and without a complaint."""
+        self._connector.owner = 0
+        self.http.detach()
+        if self.guard is not None:
+            with contextlib.suppress(StopIteration, RuntimeError):
+                self.guard.aclose().send(None)  # it has nothing left to close, so it ends here and needs no loop for it
 
     def proxy_for(self, url: str) -> str | None:
         """The environment's proxy for this address, looked up once a host as HTTP clients do."""
@@ -233,6 +242,14 @@ class _LoopSession:
             proxies = {} if bypass else urllib.request.getproxies()
             self._proxies[origin] = proxies.get(parts.scheme) or proxies.get("all")
         return self._proxies[origin]
+
+
+async def _live(http: aiohttp.ClientSession) -> AsyncGenerator[None, None]:
+    """Closes the session when it is closed itself: ``loop.shutdown_asyncgens`` does that, and the garbage collector."""
+    try:
+        yield
+    finally:
+        await http.close()
 
 
 class AiohttpResponse:
@@ -247,7 +264,7 @@ class AiohttpResponse:
         """What has arrived; see ``HttpResponse.read``."""
         try:
             return await self._response.content.readany()
-        except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
+        except _KNOWN as error:
             failure = translate(error, str(self._response.url))
         raise failure
 
@@ -259,7 +276,9 @@ class AiohttpResponse:
         return f"<AiohttpResponse {self.status}>"
 
 
-# The first match counts, so a class stands before its bases. tests/test_transport.py holds this table complete.
+_KNOWN = (aiohttp.ClientError, OSError, ValueError, asyncio.TimeoutError)
+
+# The first match counts, so a class stands before its bases. tests/test_transport_failures.py holds this table complete.
 _FAILURES: tuple[tuple[type[BaseException], type[APIConnectionError | APIResponseValidationError], str], ...] = (
     (aiohttp.ConnectionTimeoutError, APITimeoutError, "could not connect to {host} in time"),
     (asyncio.TimeoutError, APITimeoutError, "{host} did not answer in time"),

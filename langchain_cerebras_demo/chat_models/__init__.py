@@ -1,5 +1,6 @@
 """The LangChain face: the chat model, and the only code that knows LangChain's messages and the wire both."""
 
 from langchain_cerebras_demo.chat_models.base import ChatCerebrasDemo
+from langchain_cerebras_demo.chat_models.generations import TruncatedAnswerWarning
 
-__all__ = ["ChatCerebrasDemo"]
+__all__ = ["ChatCerebrasDemo", "TruncatedAnswerWarning"]

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing, closing
 from typing import Any
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
-from langchain_core.language_models import LangSmithParams, LanguageModelInput
+from langchain_core.language_models import LangSmithParams, LanguageModelInput, ModelProfile
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
 
-from langchain_cerebras_demo import local
-from langchain_cerebras_demo.chat_models import generations
+from langchain_cerebras_demo import catalog, local
+from langchain_cerebras_demo.chat_models import facts, generations
 from langchain_cerebras_demo.chat_models import tools as tools_module
 from langchain_cerebras_demo.chat_models.fields import ChatFields
 from langchain_cerebras_demo.chat_models.messages import to_wire
@@ -99,6 +100,47 @@ class ChatCerebrasDemo(ChatFields):
         if stops := given.get("stop"):
             params["ls_stop"] = [stops] if isinstance(stops, str) else list(stops)
         return params
+
+    # -- facts of the model
+
+    def _resolve_model_profile(self) -> ModelProfile | None:
+        spec = self._spec(self.model)
+        return facts.to_profile(spec) if spec else None
+
+    def _spec(self, model: str) -> catalog.ModelSpec | None:
+        """What the catalogue knows of a model by id or alias; nothing of the embedded one."""
+        return None if self._client().is_local else catalog.find_spec(self._client().aliases.resolve(model))
+
+    def get_num_tokens(self, text: str) -> int:
+        """About how many tokens the text has, without a tokenizer; exactly by ``custom_get_token_ids`` where given."""
+        if self.custom_get_token_ids is not None:
+            return super().get_num_tokens(text)
+        return math.ceil(len(text) / facts.CHARACTERS_PER_TOKEN)
+
+    def get_num_tokens_from_messages(
+        self, messages: list[BaseMessage], tools: Sequence[tools_module.Tool] | None = None
+    ) -> int:
+        """About how many tokens messages and tools are together, images included, without a tokenizer."""
+        if self.custom_get_token_ids is not None:
+            return super().get_num_tokens_from_messages(messages, tools)
+        return facts.estimate_tokens(messages, tools_module.to_tools(tools or ()))
+
+    async def alist_models(self, *, public: bool = False) -> list[dict[str, Any]]:
+        """The models as the service lists them.
+
+        Args:
+            public: the public catalogue, which needs no key and tells limits, abilities and prices; else the models that
+                the key may use, by id.
+
+        Raises:
+            CerebrasError: no key, or what went wrong on the way.
+        """
+        return await self._client().list_models(public=public)
+
+    def list_models(self, *, public: bool = False) -> list[dict[str, Any]]:
+        """As ``alist_models``."""
+        client = self._client()
+        return portal.run(lambda: client.list_models(public=public))
 
     # -- tools
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -25,6 +26,10 @@ from langchain_cerebras_demo.wire.completion import (
     ToolCallFragment,
     Usage,
 )
+
+
+class TruncatedAnswerWarning(UserWarning):
+    """An answer ended at its token limit in a way that is easily taken for a whole one."""
 
 
 def to_chunks(events: Iterable[Event], provider: str) -> Iterator[ChatGenerationChunk]:
@@ -85,6 +90,7 @@ def _to_tool_call_chunk(event: ToolCallFragment, provider: str) -> AIMessageChun
 
 def _last_chunk(ending: Sequence[Event], provider: str) -> ChatGenerationChunk:
     """Finish reason, identity, usage and timing, each said once: LangChain's merge joins what is said twice."""
+    _warn_of_cut(ending, repaired=True)
     message = AIMessageChunk(
         content="",
         response_metadata=_to_metadata(ending, 0, provider),
@@ -96,6 +102,7 @@ def _last_chunk(ending: Sequence[Event], provider: str) -> ChatGenerationChunk:
 
 def _to_generation(events: Sequence[Event], choice: int, provider: str) -> ChatGeneration:
     mine = [event for event in events if getattr(event, "choice", choice) == choice]
+    _warn_of_cut(mine, repaired=False)
     metadata = _to_metadata(mine, choice, provider)
     metadata.update(_to_logprobs([event for event in mine if isinstance(event, LogprobsDelta)]))
     reasoning = "".join(event.text for event in mine if isinstance(event, ReasoningDelta))
@@ -113,6 +120,29 @@ def _to_generation(events: Sequence[Event], choice: int, provider: str) -> ChatG
         invalid_tool_calls=invalid_tool_calls,
     )
     return ChatGeneration(message=message)
+
+
+def _warn_of_cut(events: Iterable[Event], *, repaired: bool) -> None:
+    """Says what a cut by ``length`` has left that is easily taken for whole.
+
+    ``repaired``: LangChain's merge of a stream closes the brackets of broken arguments, and the call looks like a good one.
+    """
+    for event in events:
+        if not isinstance(event, Finish) or event.reason != "length":
+            continue
+        if event.broken_calls and repaired:
+            warnings.warn(
+                f"the arguments of the tool call {', '.join(event.broken_calls)} were cut off at the token limit; merged, they "
+                "look whole and are not: do not run it, raise max_tokens",
+                TruncatedAnswerWarning,
+                stacklevel=2,
+            )
+        if event.is_silent:
+            warnings.warn(
+                "all tokens went into reasoning and none into an answer: raise max_tokens or lower reasoning_effort",
+                TruncatedAnswerWarning,
+                stacklevel=2,
+            )
 
 
 def _add_tool_call(event: ToolCallFragment, tool_calls: list[Any], invalid_tool_calls: list[Any]) -> None:

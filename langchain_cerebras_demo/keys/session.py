@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Mapping
-from typing import Any
 
 import orjson
 
@@ -130,9 +129,7 @@ def to_cookie_header(cookies: Mapping[str, str]) -> str:
     Raises:
         TypeError, KeyFormatError: as ``SessionCookieKey``.
     """
-    if not isinstance(cookies, Mapping):
-        raise TypeError(f"cookies is a {type(cookies).__name__}: give a mapping of cookie names to values")
-    problem = next(filter(None, (_cookie_problem(name, cookies[name]) for name in cookies)), None)
+    problem = _problem_of(cookies)
     if problem:
         del cookies  # a traceback that shows locals must not show them
         raise problem
@@ -177,7 +174,13 @@ def _find_key(status: int, headers: Mapping[str, str], body: bytes) -> DemoKey |
         return APIResponseValidationError(f"{error}. {_HELP}", status_code=200)
 
 
-def _cookie_problem(name: object, value: object) -> TypeError | KeyFormatError | None:
+def _problem_of(cookies: object) -> Exception | None:
+    if not isinstance(cookies, Mapping):
+        return TypeError(f"cookies is a {type(cookies).__name__}: give a mapping of cookie names to values")
+    return next(filter(None, (_cookie_problem(name, cookies[name]) for name in cookies)), None)
+
+
+def _cookie_problem(name: object, value: object) -> Exception | None:
     if not isinstance(name, str):
         return TypeError(f"a cookie's name is a {type(name).__name__}: give a mapping of str to str")
     if not _NAME.fullmatch(name):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import threading
 from collections.abc import Awaitable, Callable
@@ -11,17 +12,29 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
+# How often a waiting caller looks whether the loop that makes the call is still there: a loop says good-bye to nobody.
+_LOOK_SECONDS = 0.5
+
 
 class _AbandonedError(Exception):
-    """The loop that made the call was closed under it: somebody else has to make it."""
+    """The loop that made the call was stopped or closed under it: somebody else has to make it."""
+
+
+class _Flight(Future[T]):
+    """One call under way, and the loop that makes it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.get_running_loop()
+        self.set_running_or_notify_cancel()  # now no caller's cancellation can reach it
 
 
 class SingleFlight(Generic[T]):
     """Joins concurrent calls of one coroutine function into one."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._flight: Future[T] | None = None
+        self._lock = threading.RLock()  # a call may be abandoned by the garbage collector, anywhere
+        self._flight: _Flight[T] | None = None
         self._pid = os.getpid()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -34,34 +47,45 @@ class SingleFlight(Generic[T]):
                 self._tasks.add(task)  # the loop holds tasks weakly
                 task.add_done_callback(self._tasks.discard)
             try:
-                return await asyncio.wrap_future(flight)
+                return await self._landed(flight)
             except _AbandonedError:
                 continue
 
-    def _join(self) -> tuple[Future[T], bool]:
+    def _join(self) -> tuple[_Flight[T], bool]:
         if self._pid != os.getpid():  # a flight of the parent's never lands in a forked child
-            self._lock, self._flight, self._pid = threading.Lock(), None, os.getpid()
+            self._lock, self._flight, self._pid = threading.RLock(), None, os.getpid()
         with self._lock:
-            if self._flight is not None:
+            if self._flight is not None and self._flight.loop.is_running():
                 return self._flight, False
-            self._flight = Future()
-            self._flight.set_running_or_notify_cancel()  # now no caller's cancellation can reach it
+            self._flight = _Flight()
             return self._flight, True
 
-    async def _fly(self, flight: Future[T], call: Callable[[], Awaitable[T]]) -> None:
+    async def _landed(self, flight: _Flight[T]) -> T:
+        landing = asyncio.wrap_future(flight)
+        try:
+            while not (await asyncio.wait({landing}, timeout=_LOOK_SECONDS))[0]:
+                if not flight.loop.is_running():
+                    raise _AbandonedError
+            return landing.result()
+        finally:
+            with contextlib.suppress(RuntimeError):  # its own loop is closed, too
+                landing.cancel()
+
+    async def _fly(self, flight: _Flight[T], call: Callable[[], Awaitable[T]]) -> None:
         try:
             landed = await call()
-        except asyncio.CancelledError:
-            self._land()
+        except (asyncio.CancelledError, GeneratorExit):
+            self._land(flight)
             flight.set_exception(_AbandonedError())
             raise
         except BaseException as error:  # noqa: BLE001 - handed to every caller
-            self._land()
+            self._land(flight)
             flight.set_exception(error)
         else:
-            self._land()
+            self._land(flight)
             flight.set_result(landed)
 
-    def _land(self) -> None:
+    def _land(self, flight: _Flight[T]) -> None:
         with self._lock:
-            self._flight = None
+            if self._flight is flight:  # and not one that has taken over
+                self._flight = None

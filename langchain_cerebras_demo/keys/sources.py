@@ -126,7 +126,7 @@ class EnvKey:
             raise MissingKeyError(f"{self.name} is not set", tried=[(self.name, "not set")])
         return to_key(os.environ[self.name].strip(), self.name).reveal()
 
-    async def refresh(self, stale: str) -> str:
+    async def refresh(self, stale: str) -> str:  # noqa: ARG002 - the protocol's signature
         """The variable's value of now: the same key, unless somebody has set another.
 
         Raises:

@@ -134,7 +134,7 @@ class Child:
             self.stderr.close()
 
     def forget(self) -> None:
-        """In a forked process: drops the copies of the parent's handles, and leaves the parent's child alone."""
+        """In a forked process: drops the copies of the parent's handles, and leaves its child alone, as end() then does."""
         for handle in (self.stdin, self.stdout, self.stderr):
             handle.close()
         # Popen's destructor would warn of a running child, and wait for a process that is not ours.
@@ -229,8 +229,7 @@ class LocalServer:
             self._end()
 
     def _launch(self, weights: Path) -> None:
-        # Trailing white space of the template would go into the prompt.
-        template = Path(__file__).with_name("template.jinja").read_text(encoding="utf-8").rstrip()
+        template = Path(__file__).with_name("template.jinja").read_text(encoding="utf-8")
         settings = {"weights": str(weights), "alias": self.model, "template": template, **self.engine_settings}
         with fork_guard:  # no fork between the making of the pipes and the moment when a fork would close them
             child = self._child = Child(self._api_key, weights.parent)
@@ -253,8 +252,6 @@ class LocalServer:
     def _forget(self) -> None:
         """In a forked process, which has this thread alone: the lock's holder may not exist here."""
         self._lock = threading.Lock()
-        if self._ending is not None:
-            self._ending.detach()
         if self._child is not None:
             self._child.forget()
         self._ending = self._child = None

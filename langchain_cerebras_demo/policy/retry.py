@@ -34,7 +34,8 @@ class RetryPolicy:
         """
         if attempt > self.max_retries or not error.is_retryable:
             return None
-        backoff = min(self.longest_wait, self.first_wait * 2.0 ** (attempt - 1)) * chance
+        doublings = min(attempt - 1, 64)  # more is no longer wait, and 2.0 ** 1024 an OverflowError
+        backoff = min(self.longest_wait, self.first_wait * 2.0**doublings) * chance
         wish = error.retry_after if isinstance(error, APIStatusError) else None
         if wish is None:
             return backoff

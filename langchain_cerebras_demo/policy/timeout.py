@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from dataclasses import dataclass, fields
 
 
@@ -49,5 +49,5 @@ def _check(name: str, value: object) -> None:
         return
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise TypeError(f"{name}={value!r} is no number of seconds: give a number, a Timeout or None")
-    if not math.isfinite(value) or value <= 0:
+    if not 0 < value <= sys.float_info.max:  # neither NaN nor an int that no clock can be added to
         raise ValueError(f"{name}={value!r}: give a positive number of seconds, or None for no bound")

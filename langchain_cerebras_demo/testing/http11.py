@@ -71,13 +71,12 @@ class Connection(asyncio.Protocol):
         self.buffer += data
         self.arrived.set()
 
-    def eof_received(self) -> None:
-        """The client closed its side: clients of this API do that when they leave, none waits for more."""
-        self.leave()
-
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the protocol's signature
-        """The connection is gone, for whatever reason."""
-        self.leave()
+        """The connection is gone; asyncio also ends it when the client closed its side alone, as none does that waits."""
+        if self.answering:
+            self.answering = False
+            self.left()
+        self.task.cancel()
         self.transport.close()  # 3.10's TLS transport warns of being unclosed even where the client closed it
         self.closed(self)
 
@@ -88,13 +87,6 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """The client reads again."""
         self.writable.set()
-
-    def leave(self) -> None:
-        """Note that nobody listens any more."""
-        if self.answering:
-            self.answering = False
-            self.left()
-        self.task.cancel()
 
     async def read_until(self, separator: bytes) -> bytes:
         """All up to ``separator``, which is dropped. Raises ``MalformedRequestError`` beyond 64 KiB."""

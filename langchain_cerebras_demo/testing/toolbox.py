@@ -14,7 +14,7 @@ __all__ = ["chosen_tools"]
 
 # Words of a tool's name that say nothing of its subject.
 EMPTY_WORDS = """
-    a an and by call do find for from function get in is lookup make my new of on or query run search set the to tool
+    a an and by call do find for from function get in is it lookup make my new of on or query run search set the to tool
     use with
 """
 _BETWEEN_WORDS = re.compile(r"[\W_]+|(?<=[a-z])(?=[A-Z])")
@@ -53,7 +53,7 @@ def called_names(messages: list[Mapping[str, Any]]) -> set[str]:
 
 def is_asked_for(name: str, question: str) -> bool:
     """Whether the question holds the tool's name, or every word of it that says something."""
-    if name.lower() in question.lower():
+    if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", question, re.IGNORECASE):
         return True
     telling = words_of(name) - words_of(EMPTY_WORDS)
     spoken = words_of(question)

@@ -9,12 +9,29 @@ must be counted once.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
 from langchain_cerebras_demo.errors import APIResponseValidationError
 from langchain_cerebras_demo.wire import failure
+from langchain_cerebras_demo.wire.thinking import Piece, ThinkSplitter
+from langchain_cerebras_demo.wire.tool_calls import ToolCallFragment, ToolCallTracker
+
+T = TypeVar("T")
+
+__all__ = [
+    "CompletionDecoder",
+    "Event",
+    "Finish",
+    "Identity",
+    "LogprobsDelta",
+    "ReasoningDelta",
+    "TextDelta",
+    "Timing",
+    "ToolCallFragment",
+    "Usage",
+]
 
 _DONE = b"[DONE]"
 
@@ -39,17 +56,6 @@ class ReasoningDelta:
 
 
 @dataclass(slots=True)
-class ToolCallFragment:
-    """A piece of a tool call: ``id`` and ``name`` on its first fragment, ``arguments`` (JSON text) on any."""
-
-    index: int | None
-    id: str | None
-    name: str | None
-    arguments: str | None
-    choice: int = 0
-
-
-@dataclass(slots=True)
 class LogprobsDelta:
     """Log probabilities of the tokens of one delta; ``of_reasoning`` tells the two lists of version 2 apart."""
 
@@ -60,10 +66,16 @@ class LogprobsDelta:
 
 @dataclass(slots=True)
 class Finish:
-    """Why a choice ended: ``stop``, ``length``, ``tool_calls``, ``content_filter``, or ``None`` where none was said."""
+    """Why a choice ended: ``stop``, ``length``, ``tool_calls``, ``content_filter``, or ``None`` where none was said.
+
+    ``broken_calls`` names the tool calls whose arguments are no JSON, as a cut by ``length`` leaves them; ``is_silent`` says
+    that neither text nor a tool call came, as when reasoning has used up all tokens.
+    """
 
     reason: str | None
     choice: int = 0
+    broken_calls: list[str] = field(default_factory=list)
+    is_silent: bool = False
 
 
 @dataclass(slots=True)
@@ -111,9 +123,11 @@ class CompletionDecoder:
     done: bool = False
     _finishes: dict[int, str | None] = field(default_factory=dict)
     _identity: Identity | None = None
-    _usage: dict[str, Any] | None = None
+    _usage: Usage | None = None
     _time_info: dict[str, float] | None = None
     _text: list[str] = field(default_factory=list)
+    _splitters: dict[int, ThinkSplitter] = field(default_factory=dict)
+    _calls: dict[int, ToolCallTracker] = field(default_factory=dict)
 
     @property
     def complete(self) -> bool:
@@ -134,15 +148,17 @@ class CompletionDecoder:
 
         Raises:
             APIStatusError: the event speaks of an error.
-            APIResponseValidationError: the event is no JSON object.
+            APIResponseValidationError: the event is no JSON object, or not in the shape of a completion.
         """
         if self.done:
             return []  # nothing counts behind [DONE]
         if data == _DONE:
             self.done = True
             return []
+        if name == "error":
+            raise failure.from_event(failure.to_json_or_text(data))
         chunk = _to_object(data, "an event of the stream")
-        if name == "error" or failure.is_failure(chunk):
+        if failure.is_failure(chunk):
             raise failure.from_event(chunk)
         return self._read(chunk, "delta", data)
 
@@ -164,23 +180,31 @@ class CompletionDecoder:
 
     def end(self) -> list[Event]:
         """How the answer ended: a ``Finish`` a choice, then what is known of identity, usage and timing, each once."""
-        events: list[Event] = [Finish(reason, choice) for choice, reason in sorted(self._finishes.items())]
+        events: list[Event] = []
+        for choice, splitter in self._splitters.items():
+            self._say_pieces(splitter.finish(), choice, events)
+        events += [self._finish(choice, reason) for choice, reason in sorted(self._finishes.items())]
         if self._identity is not None:
             events.append(self._identity)
         if self._usage is not None:
-            events.append(_to_usage(self._usage))
+            events.append(self._usage)
         if self._time_info is not None:
             events.append(Timing(self._time_info))
         return events
+
+    def _finish(self, choice: int, reason: str | None) -> Finish:
+        splitter, tracker = self._splitters.get(choice), self._calls.get(choice)
+        is_silent = not tracker and not (splitter and splitter.is_plain)
+        return Finish(reason, choice, tracker.broken() if tracker else [], is_silent)
 
     def _read(self, chunk: dict[str, Any], said: str, data: bytes) -> list[Event]:
         events: list[Event] = []
         try:
             self._note(chunk)
             for position, choice in enumerate(chunk.get("choices") or ()):  # typed nullable
-                index = choice.get("index", position)
-                self._read_choice(index, choice, choice.get(said) or {}, events)
-        except (AttributeError, TypeError):  # a list, a number or a word where an object belongs
+                index = _typed(choice.get("index"), int)
+                self._read_choice(position if index is None else index, choice, choice.get(said) or {}, events)
+        except (AttributeError, TypeError, ValueError):  # a list, a number or a word where an object belongs
             raise APIResponseValidationError(
                 f"the answer has not the shape of a completion: {data[:200]!r}", status_code=200
             ) from None
@@ -188,41 +212,53 @@ class CompletionDecoder:
 
     def _note(self, chunk: dict[str, Any]) -> None:
         """Latches what must be said once, whichever chunk it comes on; a later figure replaces an earlier one."""
-        if self._identity is None and "id" in chunk:
-            self._identity = Identity(chunk.get("id"), chunk.get("model"), chunk.get("system_fingerprint"))
+        if self._identity is None and (chunk.get("id") or chunk.get("model")):
+            self._identity = Identity(*(_typed(chunk.get(key), str) for key in ("id", "model", "system_fingerprint")))
         if chunk.get("usage"):
-            self._usage = chunk["usage"]
+            self._usage = _to_usage(chunk["usage"])
         if chunk.get("time_info"):
-            self._time_info = chunk["time_info"]
+            self._time_info = _typed(chunk["time_info"], dict)
         # Documented as service_tier_used for "auto", later seen as service_tier: either is taken.
-        tier = chunk.get("service_tier") or chunk.get("service_tier_used")
+        tier = _typed(chunk.get("service_tier") or chunk.get("service_tier_used"), str)
         if tier and self._identity is not None:
             self._identity.service_tier = tier
 
     def _read_choice(self, index: int, choice: dict[str, Any], said: dict[str, Any], events: list[Event]) -> None:
-        reasoning = said.get("reasoning")
+        reasoning = _typed(said.get("reasoning"), str)
         if reasoning:
             events.append(ReasoningDelta(reasoning, index))
-        text = said.get("content")
+        text = _typed(said.get("content"), str)
         if text:
-            if not isinstance(text, str):
-                raise TypeError
-            events.append(TextDelta(text, index))
-            if index == 0:
-                self._text.append(text)
-        for position, call in enumerate(said.get("tool_calls") or ()):
-            function = call.get("function") or {}
-            # Whole answers number no calls: their place in the list is their number.
-            number = call.get("index", position)
-            fragment = ToolCallFragment(number, call.get("id"), function.get("name"), function.get("arguments"), index)
-            events.append(fragment)
+            splitter = self._splitters.get(index)
+            if splitter is None:
+                splitter = self._splitters[index] = ThinkSplitter()
+            if splitter.is_plain:
+                self._say(text, index, events)
+            else:
+                self._say_pieces(splitter.feed(text), index, events)
+        calls = _typed(said.get("tool_calls"), list)
+        if calls:
+            tracker = self._calls.setdefault(index, ToolCallTracker())
+            events.extend(tracker.add(call, index) for call in calls)
         for key, of_reasoning in (("logprobs", False), ("reasoning_logprobs", True)):
-            tokens = (choice.get(key) or {}).get("content")
+            tokens = _typed((choice.get(key) or {}).get("content"), list)
             if tokens:
-                events.append(LogprobsDelta(tokens, of_reasoning, index))
-        reason = choice.get("finish_reason")
+                events.append(LogprobsDelta([dict(token) for token in tokens], of_reasoning, index))
+        reason = _typed(choice.get("finish_reason"), str) or None
         if reason is not None or index not in self._finishes:
             self._finishes[index] = reason
+
+    def _say(self, text: str, index: int, events: list[Event]) -> None:
+        events.append(TextDelta(text, index))
+        if index == 0:
+            self._text.append(text)
+
+    def _say_pieces(self, pieces: list[Piece], index: int, events: list[Event]) -> None:
+        for kind, text in pieces:
+            if kind == "reasoning":
+                events.append(ReasoningDelta(text, index))
+            else:
+                self._say(text, index, events)
 
 
 def _to_object(data: bytes, what: str) -> dict[str, Any]:
@@ -251,16 +287,24 @@ def _not_json(data: bytes, what: str, error: ValueError) -> APIResponseValidatio
 def _to_usage(usage: dict[str, Any]) -> Usage:
     prompt = usage.get("prompt_tokens_details") or {}
     completion = usage.get("completion_tokens_details") or {}
-    prompt_tokens = usage.get("prompt_tokens") or 0
-    completion_tokens = usage.get("completion_tokens") or 0
+    prompt_tokens = _typed(usage.get("prompt_tokens"), int) or 0
+    completion_tokens = _typed(usage.get("completion_tokens"), int) or 0
+    # On the wire at the top in July 2026 and under the details in August: read both places.
+    image_tokens = _typed(prompt.get("image_tokens"), int)
     return Usage(
         prompt_tokens=prompt_tokens,
         completion_tokens=completion_tokens,
-        total_tokens=usage.get("total_tokens") or prompt_tokens + completion_tokens,
-        cached_tokens=prompt.get("cached_tokens"),
-        # On the wire at the top in July 2026 and under the details in August: read both places.
-        image_tokens=prompt.get("image_tokens", usage.get("image_tokens")),
-        reasoning_tokens=completion.get("reasoning_tokens"),
-        accepted_prediction_tokens=completion.get("accepted_prediction_tokens"),
-        rejected_prediction_tokens=completion.get("rejected_prediction_tokens"),
+        total_tokens=_typed(usage.get("total_tokens"), int) or prompt_tokens + completion_tokens,
+        cached_tokens=_typed(prompt.get("cached_tokens"), int),
+        image_tokens=_typed(usage.get("image_tokens"), int) if image_tokens is None else image_tokens,
+        reasoning_tokens=_typed(completion.get("reasoning_tokens"), int),
+        accepted_prediction_tokens=_typed(completion.get("accepted_prediction_tokens"), int),
+        rejected_prediction_tokens=_typed(completion.get("rejected_prediction_tokens"), int),
     )
+
+
+def _typed(value: Any, kind: type[T]) -> T | None:
+    """``value``, which may be null. Raises ``TypeError`` where it is of another kind."""
+    if value is None or isinstance(value, kind):
+        return value
+    raise TypeError

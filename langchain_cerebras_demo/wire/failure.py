@@ -33,7 +33,9 @@ _CLASSES: dict[int, type[errors.APIStatusError]] = {
 }
 
 # Headers that may hold what belongs to the user or to nobody: they never reach an exception.
-_PRIVATE_HEADERS = frozenset({"set-cookie", "cookie", "authorization", "proxy-authorization", "proxy-authenticate"})
+_PRIVATE_HEADERS = frozenset(
+    {"set-cookie", "cookie", "authorization", "proxy-authorization", "proxy-authenticate", "location"}
+)
 
 # "Please reduce the length of the messages or completion. Current length is N while limit is M" (cline#5140)
 _OVERFLOW_WORDS = re.compile(
@@ -41,7 +43,28 @@ _OVERFLOW_WORDS = re.compile(
 )
 _OVERFLOW_CODES = frozenset({"context_length_exceeded", "exceed_context_size_error"})
 
+# The status that an error event speaks of where it names none: a flat one cannot. The words are those seen with that
+# status as an HTTP answer; the code comes first, for a wrong key's type has been seen to be "invalid_request_error".
+_STATUS_OF_WORD = {
+    **dict.fromkeys(_OVERFLOW_CODES, 400),
+    "invalid_request_error": 400,
+    "wrong_api_format": 400,
+    "authentication_error": 401,
+    "wrong_api_key": 401,
+    "not_found_error": 404,
+    "model_not_found": 404,
+    "content_too_large": 413,
+    "too_many_requests_error": 429,
+    "too_many_tokens_error": 429,
+    "request_quota_exceeded": 429,
+    "token_quota_exceeded": 429,
+    "queue_exceeded": 429,
+}
+
+_FAILURE_KEYS = frozenset({"error", "message", "detail", "status_code"})
+
 _SHOWN_CHARACTERS = 300
+_SEARCHED_CHARACTERS = 16_384  # a title stands at the top; a hostile page must not buy a search of a megabyte
 
 
 def from_answer(status: int, headers: Mapping[str, str], body: bytes) -> errors.APIStatusError:
@@ -53,15 +76,15 @@ def from_answer(status: int, headers: Mapping[str, str], body: bytes) -> errors.
         body: what could be read of its body.
     """
     text = body.decode("utf-8", "replace")
-    decoded = _json_or_text(body, text)
+    decoded = to_json_or_text(body)
     words = _words(decoded)
     message = words["message"] or _describe_text(text, headers)
     if 300 <= status < 400:
-        target = headers.get("location", "")
         message = (
-            f"the server redirects to {_host_of(target)!r}; a request with a key does not follow: set base_url to it"
+            f"the server redirects to {_target(headers.get('location', ''))!r}; "
+            "a request with a key does not follow: set base_url to it"
         )
-    safe_headers = {name: value for name, value in headers.items() if name not in _PRIVATE_HEADERS}
+    safe_headers = {name: value for name, value in headers.items() if name.lower() not in _PRIVATE_HEADERS}
     return _status_class(status, words)(
         f"{status}: {message}",
         status_code=status,
@@ -78,13 +101,22 @@ def from_answer(status: int, headers: Mapping[str, str], body: bytes) -> errors.
 
 def is_failure(decoded: Mapping[str, Any]) -> bool:
     """Whether the JSON of a 200 answer, or of an event in one, speaks of an error in either shape."""
-    if decoded.get("error"):
-        return True
-    return "choices" not in decoded and ("message" in decoded or "detail" in decoded)
+    return bool(decoded.get("error")) or ("choices" not in decoded and not _FAILURE_KEYS.isdisjoint(decoded))
+
+
+def to_json_or_text(body: bytes) -> Any:
+    """``body`` as JSON; where it is none, as text."""
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return body.decode("utf-8", "replace")
 
 
 def from_event(decoded: Any) -> errors.APIStatusError:
-    """The exception that the JSON of a 200 answer, or of an event in one, speaks of; 500 where it names no status."""
+    """The exception that the JSON of a 200 answer, or of an event in one, speaks of.
+
+    Its status is the one it names, else the one that its code or type belongs to, else 500.
+    """
     words = _words(decoded)
     status = _status_of(decoded, words)
     return _status_class(status, words)(
@@ -133,17 +165,18 @@ def _words(decoded: Any) -> dict[str, str | None]:
 
 def _word(value: Any) -> str | None:
     # `code` was a number once (vercel/ai's tests); strings may be empty (the SDK's ErrorChunkResponse defaults).
-    return None if value is None or value == "" else str(value)
+    return None if value is None else str(value).strip() or None
 
 
-def _detail(detail: Any) -> str:
+def _detail(detail: Any) -> Any:
     """FastAPI's 422: ``loc: msg`` a line; its 404 is a plain string."""
     if not isinstance(detail, list):
-        return str(detail)
+        return detail
     lines = []
     for item in detail:
         if isinstance(item, dict):
-            place = ".".join(str(part) for part in item.get("loc", ()))
+            loc = item.get("loc")
+            place = ".".join(map(str, loc)) if isinstance(loc, list) else ""
             lines.append(f"{place}: {item.get('msg', item)}" if place else str(item.get("msg", item)))
         else:
             lines.append(str(item))
@@ -160,14 +193,7 @@ def _status_of(decoded: Any, words: Mapping[str, str | None]) -> int:
     for candidate in candidates:
         if isinstance(candidate, int | str) and re.fullmatch(r"[45]\d\d", str(candidate)):
             return int(candidate)
-    return 500
-
-
-def _json_or_text(body: bytes, text: str) -> Any:
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return text
+    return _STATUS_OF_WORD.get(words["code"] or "") or _STATUS_OF_WORD.get(words["type"] or "") or 500
 
 
 def _looks_like_html(text: str) -> bool:
@@ -179,13 +205,14 @@ def _describe_text(text: str, headers: Mapping[str, str]) -> str:
     if not text.strip():
         return "the answer has no body"
     if _looks_like_html(text):
-        title = re.search(r"<title[^>]*>(.*?)</title>", text, re.IGNORECASE | re.DOTALL)
+        title = re.search(r"<title[^>]*>(.*?)</title>", text[:_SEARCHED_CHARACTERS], re.IGNORECASE | re.DOTALL)
         named = f" titled {' '.join(title[1].split())[:_SHOWN_CHARACTERS]!r}" if title else ""
         sender = headers.get("server")
         return f"an HTML page{named} came instead of JSON" + (f" (server: {sender})" if sender else "")
     return text.strip()[:_SHOWN_CHARACTERS]
 
 
-def _host_of(url: str) -> str:
-    found = re.match(r"[a-z]+://([^/?#]*)", url, re.IGNORECASE)
-    return found[1].rpartition("@")[2] if found else url[:_SHOWN_CHARACTERS]
+def _target(location: str) -> str:
+    """The host of a redirect, or the path of one within the host; never a user, a password or a query."""
+    found = re.match(r"(?:[a-z][a-z0-9+.-]*:)?//([^/?#]*)", location, re.IGNORECASE)
+    return found[1].rpartition("@")[2] if found else re.split(r"[?#]", location)[0]

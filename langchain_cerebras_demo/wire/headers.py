@@ -47,7 +47,7 @@ def to_retry_after(headers: Mapping[str, str]) -> float | None:
         return seconds
     try:
         wait = parsedate_to_datetime(wish) - parsedate_to_datetime(headers.get("date", ""))
-    except (TypeError, ValueError):  # no date on either side, or one with and one without a time zone
+    except (TypeError, ValueError, OverflowError):  # no date on one side, one without a time zone, or an absurd one
         return None
     return max(0.0, wait.total_seconds())
 

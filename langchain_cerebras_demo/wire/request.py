@@ -177,8 +177,8 @@ def to_parameters(given: Mapping[str, Any], *, check: bool = True) -> dict[str, 
     for name, value in to_our_names(given).items():
         if name not in PARAMETERS:
             raise TypeError(
-                f"{name!r} is no parameter of the API{nearest(name, tuple(PARAMETERS))}; "
-                "what is to go out unchecked belongs in model_kwargs"
+                f"{name!r} is no parameter of the API; what is to go out unchecked belongs in model_kwargs"
+                f"{nearest(name, tuple(PARAMETERS))}"
             )
         if value is not None:
             parameters[name] = check_parameter(name, value) if check else value
@@ -260,7 +260,7 @@ def to_json(body: Mapping[str, Any]) -> bytes:
         ValueError: it holds what JSON cannot say; the message names the first message or key that does.
     """
     try:
-        return orjson.dumps(body)
+        return orjson.dumps(body, default=_to_dict)
     except TypeError as error:  # orjson.JSONEncodeError is one
         raise ValueError(f"{_culprit(body)} cannot be written as JSON: {error}") from None
 
@@ -274,10 +274,16 @@ def _culprit(body: Mapping[str, Any]) -> str:
 
 def _is_json(value: Any) -> bool:
     try:
-        orjson.dumps(value)
+        orjson.dumps(value, default=_to_dict)
     except TypeError:
         return False
     return True
+
+
+def _to_dict(value: Any) -> Any:
+    if isinstance(value, Mapping):  # orjson knows dict alone, and we promise to take any mapping
+        return dict(value)
+    raise TypeError
 
 
 def _short(value: Any) -> str:

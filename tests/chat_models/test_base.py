@@ -233,13 +233,13 @@ def test_every_parameter_of_the_api_is_a_field_and_goes_out_under_the_apis_name(
     assert set(PARAMETERS) <= set(ChatCerebrasDemo.model_fields)
     model_for(server).invoke("hello")
     assert set(server.requests[0].json) == {"model", "messages"}
-    fields = {"temperature": 0.5, "top_p": 0.9, "max_tokens": 9, "seed": 1, "stop": ["x"], "user": "u"}
+    fields = {"temperature": 0.5, "top_p": 0.9, "max_tokens": 90, "seed": 1, "stop": ["x"], "user": "u"}
     model_for(server, **fields).invoke("hello")
     assert (
         server.requests[1].json.items()
         >= {
             **{name: value for name, value in fields.items() if name != "max_tokens"},
-            "max_completion_tokens": 9,
+            "max_completion_tokens": 90,
         }.items()
     )
 
@@ -247,9 +247,9 @@ def test_every_parameter_of_the_api_is_a_field_and_goes_out_under_the_apis_name(
 def test_arguments_of_a_call_win_over_fields(server):
     """invoke(temperature=…, stop=…, model=…)."""
     model = model_for(server, temperature=0.1, max_tokens=5)
-    model.invoke("hello", temperature=0.9, max_completion_tokens=6, stop=["z"], model="qwen-3.8")
+    model.invoke("hello", temperature=0.9, max_completion_tokens=60, stop=["z"], model="qwen-3.8")
     body = server.requests[0].json
-    assert (body["temperature"], body["max_completion_tokens"], body["stop"]) == (0.9, 6, ["z"])
+    assert (body["temperature"], body["max_completion_tokens"], body["stop"]) == (0.9, 60, ["z"])
     assert body["model"] == "qwen-3.8-27b"
 
 
@@ -461,11 +461,11 @@ def test_a_constructor_opens_nothing():
 
 def test_langsmith_reads_the_right_provider_and_model(server):
     """ls_provider equals model_provider, or summarisation ignores reported usage."""
-    model = model_for(server, temperature=0.4, max_tokens=8, stop="x")
+    model = model_for(server, temperature=0.4, max_tokens=80, stop="x")
     params = model._get_ls_params()
     assert params["ls_provider"] == model.invoke("hello").response_metadata["model_provider"] == "cerebras"
     assert params["ls_model_name"] == "gpt-oss-120b"
-    assert (params["ls_temperature"], params["ls_max_tokens"], params["ls_stop"]) == (0.4, 8, ["x"])
+    assert (params["ls_temperature"], params["ls_max_tokens"], params["ls_stop"]) == (0.4, 80, ["x"])
     assert model._get_ls_params(stop=["y"], temperature=1)["ls_stop"] == ["y"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import textwrap
 
 import pytest
@@ -38,3 +39,11 @@ def made_up_engine(tmp_path, monkeypatch):
         monkeypatch.syspath_prepend(tmp_path)  # the child gets the parent's path
 
     return install
+
+
+@pytest.fixture
+def ctrl_c():
+    """Ctrl-C as a terminal's programs know it; a shell starts background jobs with the signal ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

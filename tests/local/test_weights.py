@@ -187,22 +187,24 @@ def test_a_file_cut_short_is_fetched_again(tiny, cache):
 
 
 def test_two_that_fetch_at_once_both_succeed(tiny, cache, monkeypatch):
-    """Both have fetched before either puts its file in place."""
+    """Both have fetched before either puts its file in place, which is a move and so never half done."""
     both_fetched = threading.Barrier(2, timeout=60)
     put_in_place = weights.put_in_place
 
-    def meet(*args):
+    def meet(fresh, *args):
+        fetched.append(fresh.stat().st_ino)
         both_fetched.wait()
-        put_in_place(*args)
+        put_in_place(fresh, *args)
 
     monkeypatch.setattr(weights, "put_in_place", meet)
-    found = []
+    fetched, found = [], []
     threads = [threading.Thread(target=lambda: found.append(find_weights(tiny))) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert found == [cache / "tiny.gguf"] * 2
+    assert found[0].stat().st_ino in fetched
     assert names_in(cache) == ["tiny.gguf"]
 
 
@@ -278,7 +280,7 @@ def test_a_full_disk_is_named_with_the_space_it_takes(tiny, cache, monkeypatch):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot interrupt a parent alone")
-def test_an_interrupt_leaves_nothing_behind(tiny, cache, tmp_path, monkeypatch):
+def test_an_interrupt_leaves_nothing_behind(tiny, cache, tmp_path, monkeypatch, ctrl_c):
     """Not our folder and not the temporary files of pip, which is killed."""
     fake = tmp_path / "fake" / "pip"
     fake.mkdir(parents=True)

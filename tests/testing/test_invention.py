@@ -62,6 +62,14 @@ def test_a_number_behind_its_name_goes_first():
     assert invent(schema, "x", Facts("30 and 42")) == {"age": 30, "size": 42}
 
 
+def test_the_last_fact_stays():
+    """A prompt with fewer facts than the schema has places fills them all."""
+    numbers = {"properties": {"a": {"type": "integer"}, "b": {"type": "integer"}}, "required": ["a", "b"]}
+    assert invent(numbers, "x", Facts("7")) == {"a": 7, "b": 7}
+    strings = {"properties": {"a": {"type": "string"}, "b": {"type": "string"}}, "required": ["a", "b"]}
+    assert invent(strings, "x", Facts("'one'")) == {"a": "one", "b": "one"}
+
+
 @pytest.mark.parametrize(
     ("prompt", "keys"),
     [("a joke", {"setup"}), ("a joke with a punchline", {"setup", "punchline"}), ("no punchline", {"setup"})],

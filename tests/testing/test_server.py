@@ -159,6 +159,17 @@ def test_waiting_says_whether_it_came(server):
     assert not server.wait_for_disconnect(timeout=0.01)
 
 
+def test_a_wait_ends_when_the_thing_happens(server):
+    """Not when the time is over."""
+    server.script(Reply("x"), Silence())
+    with connect(server) as connection, concurrent.futures.ThreadPoolExecutor() as pool:
+        send(connection, server, chat())
+        read(connection)
+        waiting = pool.submit(server.wait_for_requests, 2, 30)
+        send(connection, server, chat())
+        assert waiting.result(timeout=10)
+
+
 def test_reading_an_answer_to_its_end_is_no_departure(server):
     """A client that has all it wanted may close at once."""
     for body in (chat(), chat(stream=True)) * 20:
@@ -234,6 +245,17 @@ def test_a_bug_in_the_loopback_is_told_at_the_end(monkeypatch):
     with pytest.raises(RuntimeError, match="itself failed") as caught:
         server.stop()
     assert isinstance(caught.value.__cause__, TypeError)
+
+
+def test_a_bug_below_the_answers_is_told_too(monkeypatch, caplog):
+    """What asyncio would only log is kept for the end as well."""
+    monkeypatch.setattr(Connection, "data_received", None)
+    server = LoopbackCerebras().start()
+    with pytest.raises((http.client.RemoteDisconnected, ConnectionResetError)):
+        ask(server, chat())
+    with pytest.raises(RuntimeError, match="itself failed"):
+        server.stop()
+    assert caplog.records == []
 
 
 def test_the_failure_of_a_test_is_not_hidden_by_the_end(monkeypatch):

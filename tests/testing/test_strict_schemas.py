@@ -23,7 +23,7 @@ GOOD = [
     closed(a=WORD, b={"type": "array", "items": closed(c=WORD)}),
     closed(a={"anyOf": [WORD, {"type": "null"}]}) | {"required": ["a"]},
     closed(a={"$ref": "#/$defs/B"}) | {"$defs": {"B": closed(c={"$ref": "#/$defs/C"}), "C": WORD}},
-    closed(a={"type": "string", "enum": ["x", "y"]}, b={"enum": [1, 2]}),
+    closed(a={"type": "string", "enum": ["x", "y"]}, b={"enum": [1, 2]}, c={"type": "boolean", "enum": [True]}),
     closed(pattern=WORD, format=WORD),
     nested(10),
 ]
@@ -40,6 +40,7 @@ BAD = [
     (closed(a={"anyOf": [WORD] * 6}), "5 branches"),
     (closed(a={"enum": [1, "x"]}), "enum"),
     (closed(a={"type": "string", "enum": [1]}), "enum"),
+    (closed(a={"type": "integer", "enum": [True]}), "enum"),
     (closed(a={"$ref": "https://example.com/x"}), "$ref"),
     (closed(a={"$ref": "#/$defs/B"}), "$ref"),
     (closed(a={"$ref": "#/$defs/B"}) | {"$defs": {"B": closed(b={"$ref": "#/$defs/B"})}}, "recursive"),

@@ -98,3 +98,23 @@ def raw_chat(server, body):
         f"content-type: application/json\r\ncontent-length: {len(payload)}\r\n\r\n"
     )
     return head.encode() + payload
+
+
+def after_calls(question, *names):
+    """The conversation in which these tools were called, one turn each."""
+    messages = [{"role": "user", "content": question}]
+    for number, name in enumerate(names):
+        call = {"id": f"c{number}", "type": "function", "function": {"name": name, "arguments": "{}"}}
+        messages.append({"role": "assistant", "tool_calls": [call]})
+        messages.append({"role": "tool", "tool_call_id": f"c{number}", "content": f"result of {name}"})
+    return messages
+
+
+def calls_of(answer):
+    calls = answer.message.get("tool_calls", [])
+    return [(call["function"]["name"], json.loads(call["function"]["arguments"])) for call in calls]
+
+
+WEATHER = function("get_weather", {"location": {"type": "string"}})
+
+CONVERT = function("convert_currency", {"amount": {"type": "integer"}})

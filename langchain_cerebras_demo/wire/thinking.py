@@ -1,0 +1,81 @@
+"""``<think>…</think>`` in front of an answer's text, told apart from the text while it streams.
+
+Some models, and ``reasoning_format="raw"`` on any, write their reasoning into the content. A block counts only at the very
+beginning: an answer that talks about the tag further down keeps it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+OPENING, CLOSING = "<think>", "</think>"
+
+Piece = tuple[Literal["text", "reasoning"], str]
+
+
+@dataclass(slots=True)
+class ThinkSplitter:
+    """Splits one choice's content, cut anywhere. ``is_plain`` says that all that follows is text, and that some came."""
+
+    is_plain: bool = False
+    _state: Literal["opening", "thinking", "closed"] = "opening"
+    _held: str = ""
+    _began: bool = False
+
+    def feed(self, content: str) -> list[Piece]:
+        """The pieces that are certain by now; what may yet be part of a tag is held back."""
+        if self.is_plain:
+            return [("text", content)] if content else []
+        self._held += content
+        pieces: list[Piece] = []
+        if self._state == "opening":
+            pieces += self._open()
+        if self._state == "thinking":
+            pieces += self._think()
+        if self._state == "closed":
+            pieces += self._close()
+        return pieces
+
+    def finish(self) -> list[Piece]:
+        """What was held back, at the end of the content: it was no tag after all."""
+        held, self._held = self._held, ""
+        if self._state == "closed" or not held:
+            return []
+        self.is_plain = self._state == "opening"
+        return [("reasoning" if self._state == "thinking" else "text", held)]
+
+    def _open(self) -> list[Piece]:
+        start = self._held.lstrip()
+        if start.startswith(OPENING):
+            self._state, self._held = "thinking", start[len(OPENING) :]
+            return []
+        if OPENING.startswith(start):  # nothing but white space, or the beginning of the tag
+            return []
+        return self._rest_is_text()
+
+    def _think(self) -> list[Piece]:
+        if not self._began:
+            self._held = self._held.lstrip("\n")  # the tag stands on a line of its own
+            self._began = bool(self._held)
+        thought, tag, rest = self._held.partition(CLOSING)
+        if tag:
+            self._state, self._held = "closed", rest
+            return [("reasoning", thought)] if thought else []
+        kept = _tag_beginning(thought)
+        self._held = thought[len(thought) - kept :]
+        thought = thought[: len(thought) - kept]
+        return [("reasoning", thought)] if thought else []
+
+    def _close(self) -> list[Piece]:
+        self._held = self._held.lstrip("\n")  # the blank line between a thought and its answer
+        return self._rest_is_text() if self._held else []
+
+    def _rest_is_text(self) -> list[Piece]:
+        held, self._held, self.is_plain = self._held, "", True
+        return [("text", held)]
+
+
+def _tag_beginning(text: str) -> int:
+    """How many characters at the end of ``text`` may be the beginning of the closing tag."""
+    return next((size for size in range(len(CLOSING) - 1, 0, -1) if text.endswith(CLOSING[:size])), 0)

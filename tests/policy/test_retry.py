@@ -1,0 +1,98 @@
+"""Whether a failed attempt is made again, and when: pure arithmetic over every error, attempt and chance."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from langchain_cerebras_demo import errors
+from langchain_cerebras_demo.policy import RetryPolicy
+from langchain_cerebras_demo.wire.failure import from_answer
+
+WISHES = st.none() | st.floats(0, 1e15)
+CHANCES = st.floats(0, 1)
+ATTEMPTS = st.integers(1, 5) | st.integers(1, 100_000)
+POLICIES = st.builds(
+    RetryPolicy,
+    max_retries=st.integers(0, 5) | st.integers(0, 200_000),
+    first_wait=st.floats(0, 10),
+    longest_wait=st.floats(0, 100),
+    longest_wish=st.floats(0, 1000),
+)
+STATUSES = st.sampled_from([400, 401, 402, 403, 404, 408, 409, 413, 422, 429, 500, 503, 529])
+
+
+def status_error(status, wish=None):
+    error = from_answer(status, {}, b"{}")
+    error.retry_after = wish
+    return error
+
+
+ERRORS = st.builds(status_error, STATUSES, WISHES) | st.sampled_from(
+    [
+        errors.APIConnectionError("m"),
+        errors.APITimeoutError("m"),
+        errors.StreamInterruptedError("m"),
+        errors.APIResponseValidationError("m"),
+    ]
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(policy=POLICIES, error=ERRORS, attempt=ATTEMPTS, chance=CHANCES)
+@example(policy=RetryPolicy(max_retries=200_000), error=status_error(500), attempt=100_000, chance=1.0)
+def test_every_decision_keeps_the_rules(policy, error, attempt, chance):
+    """Stop behind the last retry, for what a fresh call cannot mend, and for an absurd wish; else a bounded wait."""
+    wait = policy.wait(error, attempt, chance)
+    wish = getattr(error, "retry_after", None)
+    if attempt > policy.max_retries or not error.is_retryable or (wish or 0) > policy.longest_wish:
+        assert wait is None
+        return
+    assert wait is not None
+    assert math.isfinite(wait)
+    assert (
+        (wish or 0.0)
+        <= wait
+        <= (wish or 0.0) + min(policy.longest_wait, policy.first_wait * 2.0 ** min(attempt - 1, 99))
+    )
+
+
+@pytest.mark.parametrize("max_retries", [0, 1, 3])
+def test_a_policy_allows_one_send_more_than_its_retries(max_retries):
+    """`max_retries=3` means at most four sends."""
+    policy, sends = RetryPolicy(max_retries=max_retries), 1
+    while policy.wait(errors.APIConnectionError("m"), sends, 0.5) is not None:
+        sends += 1
+    assert sends == max_retries + 1
+
+
+@pytest.mark.parametrize(("chance", "part"), [(0.0, 0.0), (0.25, 0.25), (1.0, 1.0)])
+def test_waits_double_up_to_the_longest_and_jitter_takes_any_part_of_them(chance, part):
+    """Full jitter: callers that failed together do not wake together."""
+    policy = RetryPolicy(max_retries=9)
+    waits = [policy.wait(errors.APITimeoutError("m"), attempt, chance) for attempt in range(1, 8)]
+    assert waits == [part * bound for bound in (0.5, 1, 2, 4, 8, 8, 8)]
+
+
+@pytest.mark.parametrize(
+    ("wish", "wait"),
+    [(0.0, 0.25), (3.0, 3.25), (61.0, 61.25), (120.0, 120.25), (120.1, None), (86_400.0, None)],
+)
+def test_the_servers_wish_is_obeyed_with_jitter_on_top_and_an_absurd_one_stops(wish, wait):
+    """Never sooner than it asked; beyond two minutes the error tells the caller instead."""
+    assert RetryPolicy().wait(status_error(429, wish), 1, 0.5) == wait
+
+
+@pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 413, 422])
+def test_what_a_fresh_call_cannot_mend_is_never_sent_again(status):
+    """Not even where the server names a time."""
+    assert RetryPolicy(max_retries=100).wait(status_error(status, 1.0), 1, 0.5) is None
+
+
+@pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503, 529])
+def test_what_may_pass_is_sent_again(status):
+    """Time-outs and failures of theirs, conflicts, limits."""
+    assert RetryPolicy().wait(status_error(status), 1, 1.0) == 0.5

@@ -1,0 +1,228 @@
+"""The exception tree: what the docstring draws is what the classes are, and what LangChain takes them for."""
+
+from __future__ import annotations
+
+import ast
+import copy
+import inspect
+import pickle
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from langchain_core import exceptions as langchain
+
+import langchain_cerebras_demo
+from langchain_cerebras_demo import errors
+from langchain_cerebras_demo.limits import RateLimitSnapshot
+
+CLASSES = {
+    name: kind
+    for name, kind in vars(errors).items()
+    if inspect.isclass(kind) and issubclass(kind, BaseException) and kind.__module__ == errors.__name__
+}
+LANGCHAIN = {
+    kind for kind in vars(langchain).values() if inspect.isclass(kind) and issubclass(kind, langchain.ModelError)
+}
+
+
+class Row(NamedTuple):
+    """One line of the drawing."""
+
+    parent: str | None
+    status: str | None
+    langchain: str | None
+
+
+def drawn_tree():
+    """The drawing in the module's docstring: three columns a level, the LangChain class behind the dot."""
+    rows, parents = {}, []
+    for line in errors.__doc__.splitlines():
+        found = re.match(r"    ([│├└─ ]*)([A-Z]\w+Error)(?: \((\w{3})\))?(?: +· (?:LangChain's )?(\w+))?", line)
+        if found:
+            depth = len(found[1]) // 3
+            parents[depth:] = [found[2]]
+            rows[found[2]] = Row(parents[depth - 1] if depth else None, found[3], found[4])
+    return rows
+
+
+TREE = drawn_tree()
+each_class = pytest.mark.parametrize("kind", CLASSES.values(), ids=CLASSES.keys())
+
+
+def core_classes(kind):
+    """The nearest classes of LangChain's that this one is."""
+    found = [base for base in kind.__mro__ if base in LANGCHAIN]
+    return [base for base in found if not any(base is not other and issubclass(other, base) for other in found)]
+
+
+# -- the tree
+
+
+def test_the_drawing_holds_every_exception_and_all_shows_them():
+    """No class without a line, no line without a class."""
+    assert set(TREE) == set(CLASSES)
+    assert set(errors.__all__) == {*CLASSES, "ErrorResponse"}
+
+
+@each_class
+def test_every_class_stands_where_it_is_drawn(kind):
+    """Under its one parent, with the status and the LangChain class behind its name."""
+    row = TREE[kind.__name__]
+    ours = [base.__name__ for base in kind.__bases__ if base in CLASSES.values()]
+    assert ours == ([row.parent] if row.parent else [])
+    direct = [base.__name__ for base in kind.__bases__ if base in LANGCHAIN]
+    if row.langchain == "ModelError" or kind is errors.CerebrasError:
+        assert core_classes(kind) == [langchain.ModelError]
+    else:
+        assert direct == ([row.langchain] if row.langchain else [])
+    if row.status:
+        assert str(kind.status_code) == row.status.replace("xx", "00")
+    assert kind.__doc__
+
+
+def test_every_condition_that_langchain_knows_has_a_class_of_ours():
+    """Middleware that catches theirs catches ours."""
+    covered = {base for kind in CLASSES.values() for base in kind.__bases__}
+    assert covered >= LANGCHAIN
+    assert len(LANGCHAIN) >= 10
+
+
+def test_a_timeout_is_pythons_own_too():
+    """`except TimeoutError` is what people write."""
+    assert issubclass(errors.APITimeoutError, TimeoutError)
+
+
+def test_errors_imports_of_langchain_its_exceptions_alone():
+    """They are light; everything else of LangChain is not."""
+    tree = ast.parse(Path(errors.__file__).read_text(encoding="utf-8"))
+    imported = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            imported |= {f"{node.module}.{alias.name}" for alias in node.names}
+    assert {
+        name for name in imported if name.startswith("lang") and not name.startswith("langchain_cerebras_demo")
+    } == {"langchain_core.exceptions"}
+
+
+def test_the_main_ones_stand_at_the_top():
+    """What most people catch needs no second import."""
+    for name in ("CerebrasError", "APIError", "APIStatusError", "RateLimitError", "MissingKeyError"):
+        assert getattr(langchain_cerebras_demo, name) is CLASSES[name]
+
+
+# -- may a fresh call succeed?
+
+RETRYABLE = {
+    "APIConnectionError",
+    "APITimeoutError",
+    "StreamInterruptedError",
+    "RateLimitError",
+    "InternalServerError",
+}
+
+
+@each_class
+def test_is_retryable_is_what_langchain_says_of_the_condition(kind):
+    """Middleware retries by this answer alone."""
+    assert kind("m").is_retryable is (kind.__name__ in RETRYABLE)
+    assert {base.is_retryable for base in core_classes(kind)} == {kind.__name__ in RETRYABLE}
+
+
+@pytest.mark.parametrize(("status", "retryable"), [(408, True), (409, True), (405, False), (413, False), (429, False)])
+def test_a_status_without_a_class_says_itself_whether_it_may_pass(status, retryable):
+    """408 and 409 are tried again by the vendors' SDKs too."""
+    assert errors.APIStatusError("m", status_code=status).is_retryable is retryable
+
+
+# -- what they hold
+
+
+def every_detail(kind):
+    """An exception of this class with everything that it can hold."""
+    if issubclass(kind, errors.APIStatusError):
+        error = kind(
+            "message",
+            status_code=418,
+            code="c",
+            type="t",
+            param="p",
+            request_id="r",
+            retry_after=1.5,
+            limits=RateLimitSnapshot(limit_requests_day=5),
+            body={"message": "m"},
+            response=errors.ErrorResponse(418, {"server": "s"}, '{"message": "m"}'),
+        )
+    elif kind is errors.MissingKeyError:
+        error = kind("message", tried=[("environment", "not set")])
+    elif kind is errors.APIResponseValidationError:
+        error = kind("message", status_code=200)
+    else:
+        error = kind("message")
+    if isinstance(error, errors.APIError):
+        error.partial, error.attempts = "half an ans", 3
+    return error
+
+
+def shown(error):
+    fields = {
+        name: vars(value) if isinstance(value, errors.ErrorResponse) else value for name, value in vars(error).items()
+    }
+    return type(error), error.args, str(error), error.is_retryable, fields
+
+
+@each_class
+def test_an_exception_survives_pickle_and_copy_with_all_it_holds(kind):
+    """It travels between processes, and queues and tracers copy it."""
+    error = every_detail(kind)
+    assert error.args == ("message",)
+    copies = [pickle.loads(pickle.dumps(error, protocol)) for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1)]
+    for other in (*copies, copy.copy(error), copy.deepcopy(error)):
+        assert shown(other) == shown(error)
+
+
+@each_class
+def test_a_message_stays_under_2000_characters(kind):
+    """A log line, not a dump; what fits is not touched."""
+    assert str(kind("m" * 1999)) == "m" * 1999
+    for length in (2000, 2001, 10**6):
+        text = str(kind("m" * length))
+        assert len(text) == 1999
+        assert text.endswith("m …")
+    assert str(kind()) == ""
+
+
+def test_nothing_had_come_and_one_send_was_made_unless_somebody_says_otherwise():
+    """The defaults of every failure between a request and its answer."""
+    error = errors.APIConnectionError("m")
+    assert (error.partial, error.attempts) == (None, 1)
+
+
+def test_a_status_error_without_a_status_has_its_classes():
+    """Each class knows its own."""
+    assert errors.RateLimitError("m").status_code == 429
+    assert errors.BadRequestError("m", status_code=413).status_code == 413
+    assert errors.BadRequestError.status_code == 400
+
+
+def test_what_was_tried_for_a_key_is_kept_in_its_order():
+    """As pairs that cannot change."""
+    tried = [("cookies", "none given"), ("environment", "not set")]
+    error = errors.MissingKeyError("m", tried=tried)
+    tried.clear()
+    assert error.tried == (("cookies", "none given"), ("environment", "not set"))
+
+
+def test_an_error_response_is_what_tracers_read():
+    """Status, headers, text and JSON, detached from what they were made of; the text stays out of `repr`."""
+    headers = {"server": "s"}
+    response = errors.ErrorResponse(500, headers, '{"message": "m"}')
+    headers["server"] = "other"
+    assert (response.status_code, response.headers, response.text) == (500, {"server": "s"}, '{"message": "m"}')
+    assert response.json() == {"message": "m"}
+    assert repr(response) == "<ErrorResponse 500>"
+    with pytest.raises(ValueError, match="Expecting value"):
+        errors.ErrorResponse(502, {}, "<html>").json()

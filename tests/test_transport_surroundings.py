@@ -1,0 +1,212 @@
+"""What the transport takes from its surroundings, and what it leaves behind: proxies, exits and forks."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+
+from langchain_cerebras_demo.testing import LoopbackCerebras
+from langchain_cerebras_demo.transport import AiohttpTransport, HttpRequest
+from tests.support.processes import STRICT, run_python
+from tests.support.tiny import TinyProxy
+from tests.support.tls import LoopbackTLS
+
+SENTINEL = "csk-never-shown"
+MODELS = "/public/v1/models"
+VARIABLES = ("http_proxy", "https_proxy", "all_proxy")
+
+
+@pytest.fixture(scope="module")
+def tls():
+    return LoopbackTLS()
+
+
+@pytest.fixture
+async def transport(tls, server):
+    """Leads ``other.example`` to the loopback server."""
+    mine = AiohttpTransport(resolver=tls.resolver(server.port), ssl_context=tls.client_context())
+    yield mine
+    await mine.aclose()
+
+
+@pytest.fixture
+async def proxy(server):
+    async with TinyProxy(server.port) as running:
+        yield running
+
+
+async def ask(transport, url, **more):
+    """One request with a key; gives its status and reads it to its end."""
+    key = {"Authorization": f"Bearer {SENTINEL}"}
+    response = await transport.send(HttpRequest("GET", url, secret_headers=lambda: key, **more))
+    while await response.read():
+        pass
+    response.close()
+    return response.status
+
+
+@pytest.mark.parametrize("variable", ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"])
+async def test_a_proxy_of_the_environment_is_used(transport, proxy, server, monkeypatch, variable):
+    """As every HTTP client does: that of the scheme, else the one for all."""
+    monkeypatch.setenv(variable, proxy.url)
+    assert await ask(transport, f"http://other.example{MODELS}") == 404  # the loopback server is asked for a whole URL
+    assert [head.split("\r\n")[0] for head in proxy.heads] == [f"GET http://other.example{MODELS} HTTP/1.1"]
+    assert len(server.requests) == 1
+
+
+async def test_a_proxy_for_https_is_a_tunnel_that_sees_no_header(tls, monkeypatch):
+    """It learns the host's name; the key goes through it encrypted to the host itself."""
+    with LoopbackCerebras(ssl_context=tls.server_context()) as site:
+        async with TinyProxy(site.port) as proxy:
+            monkeypatch.setenv("https_proxy", proxy.url)
+            transport = AiohttpTransport(resolver=tls.resolver(1), ssl_context=tls.client_context())
+            assert await ask(transport, f"https://other.example{MODELS}") == 200
+            await transport.aclose()
+        assert site.requests[0].bearer == SENTINEL
+        assert [head.split("\r\n")[0] for head in proxy.heads] == ["CONNECT other.example:443 HTTP/1.1"]
+        assert SENTINEL not in "".join(proxy.heads)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_loopback_is_never_asked_for_through_a_proxy_of_the_environment(server, proxy, monkeypatch, host):
+    """The embedded model and tests work behind a company's proxy, too."""
+    transport = AiohttpTransport()
+    for variable in VARIABLES:
+        monkeypatch.setenv(variable, proxy.url)
+    assert await ask(transport, f"http://{host}:{server.port}{MODELS}") == 200
+    assert proxy.heads == []
+    await transport.aclose()
+
+
+async def test_no_proxy_names_the_hosts_that_need_none(transport, proxy, monkeypatch):
+    """As every HTTP client does."""
+    monkeypatch.setenv("http_proxy", proxy.url)
+    monkeypatch.setenv("no_proxy", "somewhere.example,.example")
+    assert await ask(transport, f"http://other.example{MODELS}") == 200
+    assert proxy.heads == []
+
+
+async def test_a_request_may_refuse_the_proxies_of_the_environment(transport, proxy, monkeypatch):
+    """Cookies do."""
+    for variable in VARIABLES:
+        monkeypatch.setenv(variable, proxy.url)
+    assert await ask(transport, f"http://other.example{MODELS}", environment_proxy=False) == 200
+    assert proxy.heads == []
+
+
+@pytest.mark.parametrize("environment_proxy", [True, False])
+async def test_an_explicit_proxy_goes_before_the_environment(transport, proxy, monkeypatch, environment_proxy):
+    """Also where those of the environment are refused; its password goes to it alone."""
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    given = proxy.url.replace("://", "://user:password@")
+    await ask(transport, f"http://other.example{MODELS}", proxy=given, environment_proxy=environment_proxy)
+    (head,) = proxy.heads
+    assert f"Proxy-Authorization: Basic {base64.b64encode(b'user:password').decode()}" in head
+    assert "Authorization: Bearer" in head
+
+
+# What the scripts below have in common: a server in a process of its own kind, and one request that keeps its connection.
+PRELUDE = f"""
+import asyncio, gc, os, sys, threading
+from langchain_cerebras_demo.testing import LoopbackCerebras
+from langchain_cerebras_demo.transport import HttpRequest, default_transport
+from langchain_cerebras_demo.portal import portal
+
+server = LoopbackCerebras().start()
+
+async def ask():
+    response = await default_transport().send(HttpRequest("GET", f"http://127.0.0.1:{{server.port}}{MODELS}"))
+    while await response.read():
+        pass
+    response.close()
+    return response.status
+"""
+
+
+def assert_silent(code, *lines, flags=STRICT):
+    done = run_python(PRELUDE + code, flags=flags)
+    assert (done.stderr, done.stdout.splitlines(), done.returncode) == ("", list(lines), 0)
+
+
+def test_asyncio_run_closes_the_session_without_a_warning():
+    """Again and again, with a connection that was kept for the next request; nothing stays open."""
+    assert_silent(
+        """
+for _ in range(3):
+    print(asyncio.run(ask()), server.wait_for_connections(0))
+server.stop()
+""",
+        *["200 True"] * 3,
+    )
+
+
+def test_the_portal_closes_the_session_at_the_end_of_the_process():
+    """With a connection that was kept, and without a warning."""
+    assert_silent("print(portal.run(ask))", "200")
+
+
+@pytest.mark.parametrize("end", ["loop.close()", "pass"])
+def test_a_loop_that_is_closed_or_left_without_its_generators_being_shut_down_is_forgotten(end):
+    """Old scripts end so. No log, no leak: a loop that was closed is let go of, its sockets with it, by the next one.
+
+    asyncio itself warns of sockets it finds open, where such warnings are switched on; they are off by default.
+    """
+    open_at_the_end = 1 if "close" in end else 3  # the last loop's; those that were never closed may be run again
+    assert_silent(
+        f"""
+for _ in range(3):
+    loop = asyncio.new_event_loop()
+    print(loop.run_until_complete(ask()))
+    {end}
+    del loop
+gc.collect()
+print(server.wait_for_connections({open_at_the_end}), len(default_transport()._sessions))
+""",
+        *["200"] * 3,
+        f"True {open_at_the_end}",
+        flags=(),
+    )
+
+
+@pytest.mark.parametrize("leave", ["sys.exit(0)", "os._exit(0)"])
+def test_a_forked_child_opens_connections_of_its_own_and_leaves_its_parents_alone(leave):
+    """The parent's kept connection is not used in the child, not closed by its end, and still good in the parent."""
+    assert_silent(
+        f"""
+print(portal.run(ask), flush=True)
+pid = os.fork()
+if pid == 0:
+    print("child", portal.run(ask), asyncio.run(ask()), flush=True)
+    {leave}
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), portal.run(ask))
+print([request.connection for request in server.requests])
+""",
+        "200",
+        "child 200 200",
+        "0 200",
+        "[1, 2, 3, 1]",
+    )
+
+
+@pytest.mark.parametrize(("leave", "flags"), [("os._exit(0)", STRICT), ("sys.exit(0)", ())])
+def test_a_child_forked_inside_a_running_loop_leaves_in_silence(leave, flags):
+    """multiprocessing leaves by ``os._exit``. By ``sys.exit`` asyncio closes its copy of the loop, with a warning of its own."""
+    assert_silent(
+        f"""
+async def main():
+    print(await ask(), flush=True)
+    pid = os.fork()
+    if pid == 0:
+        {leave}
+    os.waitpid(pid, 0)
+    print(await ask())
+
+asyncio.run(main())
+print([request.connection for request in server.requests])
+""",
+        "200",
+        "200",
+        "[1, 1]",
+        flags=flags,
+    )

@@ -1,0 +1,286 @@
+"""An answer that is an error, in any shape, is one exception that says what to do and shows no secret."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from langchain_cerebras_demo import errors
+from langchain_cerebras_demo.limits import RateLimitSnapshot
+from langchain_cerebras_demo.wire.failure import from_answer
+
+MEGABYTE = 1024 * 1024
+
+
+def fail(status=400, body="", headers=None):
+    data = body if isinstance(body, bytes) else body.encode() if isinstance(body, str) else json.dumps(body).encode()
+    return from_answer(status, headers or {}, data)
+
+
+def flat(message="m", kind="t", param="p", code="c"):
+    return {"message": message, "type": kind, "param": param, "code": code}
+
+
+# -- which class
+
+CLASSES = {
+    400: errors.BadRequestError,
+    401: errors.AuthenticationError,
+    402: errors.PaymentRequiredError,
+    403: errors.PermissionDeniedError,
+    404: errors.NotFoundError,
+    405: errors.APIStatusError,
+    408: errors.APIStatusError,
+    409: errors.APIStatusError,
+    413: errors.BadRequestError,
+    418: errors.APIStatusError,
+    422: errors.UnprocessableEntityError,
+    429: errors.RateLimitError,
+    500: errors.InternalServerError,
+    502: errors.InternalServerError,
+    503: errors.InternalServerError,
+    529: errors.InternalServerError,
+    599: errors.InternalServerError,
+    204: errors.APIStatusError,
+    302: errors.APIStatusError,
+}
+RETRYABLE = {408, 409, 429, 500, 502, 503, 529, 599}
+
+
+@pytest.mark.parametrize("status", CLASSES)
+@pytest.mark.parametrize("body", [flat(), {"status_code": 418, "error": flat()}, {"detail": "m"}, "<html>", ""])
+def test_the_status_decides_the_class_whatever_the_body_says(status, body):
+    """And whether a fresh call may succeed: a time-out of theirs, a passing conflict, a limit, a failure."""
+    error = fail(status, body)
+    assert type(error) is CLASSES[status]
+    assert error.status_code == status
+    assert error.is_retryable is (status in RETRYABLE)
+    assert str(error).startswith(f"{status}: ")
+
+
+# -- which words
+
+
+@pytest.mark.parametrize("body", [flat(), {"error": flat()}, {"status_code": 500, "error": flat()}])
+def test_flat_and_enveloped_bodies_give_the_same_words(body):
+    """Message, type, param and code are the service's own; the body is kept as it was decoded."""
+    error = fail(400, body)
+    assert str(error) == "400: m"
+    assert (error.type, error.param, error.code) == ("t", "p", "c")
+    assert error.body == body
+    assert error.response.json() == body
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        # FastAPI's two forms
+        ({"detail": "Model 'x' not found or not publicly available"}, "Model 'x' not found or not publicly available"),
+        (
+            {"detail": [{"loc": ["body", "messages", 0], "msg": "Field required", "type": "missing"}, {"msg": "And"}]},
+            "body.messages.0: Field required; And",
+        ),
+        ({"detail": ["a", {"loc": None, "msg": "b"}, {"loc": 5}, 6]}, "a; b; {'loc': 5}; 6"),
+        ({"detail": "d", "message": "m"}, "m"),
+        ({"error": "a word"}, "a word"),
+        ({"error": "invalid_grant", "message": "m"}, "m"),
+        ({"error": {"message": "m", "code": 42}}, "m"),
+        ('"a JSON string"', "a JSON string"),
+        # no words of its own: what came, in short
+        (flat(message=""), '{"message": "", "type": "t", "param": "p", "code": "c"}'),
+        ({"detail": None}, '{"detail": null}'),
+        ("[1, 2]", "[1, 2]"),
+        ("{broken", "{broken"),
+        ("  upstream connect error\n", "upstream connect error"),
+        (b"\xff\xfe", "\ufffd\ufffd"),
+        ("", "the answer has no body"),
+        (" \r\n", "the answer has no body"),
+    ],
+)
+def test_the_message_is_what_the_body_says(body, message):
+    """In any shape, and never empty."""
+    assert str(fail(400, body)) == f"400: {message}"
+
+
+@pytest.mark.parametrize(
+    ("page", "headers", "message"),
+    [
+        ("<html><head><TITLE>\n 502  Bad\nGateway </TITLE>", {}, "an HTML page titled '502 Bad Gateway' came instead"),
+        ("\n<!DOCTYPE html><title lang=en>Just a moment...</title>", {}, "titled 'Just a moment...'"),
+        ("<html>nothing", {}, "an HTML page came instead of JSON"),
+        ("<html><title>T</title>", {"server": "cloudflare"}, "titled 'T' came instead of JSON (server: cloudflare)"),
+    ],
+)
+def test_an_html_page_is_named_by_its_title(page, headers, message):
+    """Somebody in between answered: a gateway, a login page, a challenge."""
+    error = fail(502, page, headers)
+    assert message in str(error)
+    assert error.body == page
+
+
+@pytest.mark.parametrize("page", ["<html>" + "<title" * (MEGABYTE // 6), "<html>" + "<title>" * (MEGABYTE // 7)])
+def test_a_hostile_page_does_not_buy_a_search_of_a_megabyte(page):
+    """Ten thousand openings of a title and no end: minutes, if all of it were searched."""
+    started = time.process_time()
+    assert "an HTML page came" in str(fail(502, page))
+    assert time.process_time() - started < 5
+
+
+def test_numbers_and_empty_strings_of_a_body_become_words_and_none():
+    """`code` has been a number; the service's own type defaults to empty strings."""
+    error = fail(500, {"status_code": 500, "error": {"message": "m", "type": "", "param": None, "code": 42, "id": ""}})
+    assert (error.type, error.param, error.code, error.request_id) == (None, None, "42", None)
+
+
+# -- a request that does not fit
+
+OVERFLOW_MESSAGES = [
+    "Please reduce the length of the messages or completion. Current length is 8193 while limit is 8192",
+    "This model's maximum context length is 8192 tokens.",
+    "the request exceeds the available context window",
+]
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        *((400, flat(message)) for message in OVERFLOW_MESSAGES),
+        *((400, {"error": {"message": message}}) for message in OVERFLOW_MESSAGES),
+        (400, flat(code="context_length_exceeded")),
+        (413, flat(code="context_length_exceeded")),
+        # llama.cpp's
+        (400, {"error": {"code": 400, "message": "too large", "type": "exceed_context_size_error", "n_ctx": 256}}),
+    ],
+)
+def test_a_prompt_that_does_not_fit_is_a_context_overflow(status, body):
+    """By the service's code or type, else by its English: LangChain's summarisation reacts to the class."""
+    error = fail(status, body)
+    assert type(error) is errors.ContextOverflowError
+    assert error.status_code == status
+    assert not error.is_retryable
+
+
+@pytest.mark.parametrize("status", [401, 404, 422, 429, 500])
+def test_the_status_is_believed_before_the_words_of_an_overflow(status):
+    """A limit of tokens a minute is no limit of the window."""
+    assert type(fail(status, flat(OVERFLOW_MESSAGES[0], code="context_length_exceeded"))) is CLASSES[status]
+
+
+@pytest.mark.parametrize("body", [flat(code="content_too_large"), flat("property 'context' is unsupported"), "", "[]"])
+def test_other_refusals_are_no_overflow(body):
+    """Summarising would not help."""
+    assert type(fail(400, body)) is errors.BadRequestError
+    assert type(fail(413, body)) is errors.BadRequestError
+
+
+# -- redirects
+
+
+@pytest.mark.parametrize(
+    ("location", "shown"),
+    [
+        ("https://elsewhere.example/v1?key=hidden#hidden", "'elsewhere.example'"),
+        ("https://hidden:hidden@elsewhere.example:8443/v1", "'elsewhere.example:8443'"),
+        ("https://hidden@hidden@elsewhere.example", "'elsewhere.example'"),
+        ("//hidden:hidden@elsewhere.example/v1", "'elsewhere.example'"),
+        ("HTTPS://elsewhere.example", "'elsewhere.example'"),
+        ("/login?key=hidden", "'/login'"),
+        ("/login#hidden", "'/login'"),
+        ("", "''"),
+        (None, "''"),
+    ],
+)
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_not_followed_and_names_the_host_alone(status, location, shown):
+    """No user, password or query of the address, in the message or anywhere else on the exception."""
+    error = fail(status, "", {} if location is None else {"location": location})
+    assert f"redirects to {shown}; " in str(error)
+    assert "set base_url" in str(error)
+    assert "hidden" not in repr(vars(error)) + repr(vars(error.response))
+
+
+# -- headers
+
+SECRET_HEADERS = ["set-cookie", "cookie", "authorization", "proxy-authorization", "proxy-authenticate", "Set-Cookie"]
+
+
+def test_headers_that_may_hold_a_secret_never_reach_the_exception():
+    """Tracers send `.response.headers` away; the others are kept for them."""
+    headers = dict.fromkeys(SECRET_HEADERS, "hidden") | {"server": "s", "content-type": "application/json"}
+    error = fail(500, flat(), headers)
+    assert error.response.headers == {"server": "s", "content-type": "application/json"}
+    assert "hidden" not in repr(vars(error)) + repr(vars(error.response)) + repr(pickle.dumps(error))
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "request_id"),
+    [
+        ({"inference-id": "i", "x-request-id": "x"}, {}, "i"),
+        ({"x-request-id": "x"}, {"error": {"message": "m", "id": "b"}}, "x"),
+        ({}, {"error": {"message": "m", "id": "b"}}, "b"),
+        ({}, flat() | {"id": "b"}, "b"),
+        ({}, flat(), None),
+    ],
+)
+def test_the_request_id_is_the_headers_else_the_bodys(headers, body, request_id):
+    """The service's own `inference-id` comes before the usual name."""
+    assert fail(500, body, headers).request_id == request_id
+
+
+def test_the_wish_to_wait_and_the_limits_are_read_from_the_headers():
+    """In seconds; nothing announced is `None`."""
+    headers = {
+        "retry-after": "49",
+        "x-ratelimit-remaining-tokens-minute": "0",
+        "x-ratelimit-reset-tokens-minute": "11.38",
+    }
+    error = fail(429, flat(), headers)
+    assert error.retry_after == 49.0
+    assert error.limits == RateLimitSnapshot(remaining_tokens_minute=0, reset_tokens_minute=11.38)
+    silent = fail(429, flat(), {"retry-after": "soon"})
+    assert (silent.retry_after, silent.limits) == (None, None)
+
+
+# -- whatever comes
+
+
+@pytest.mark.parametrize(
+    "body", ["x" * MEGABYTE, flat("x" * MEGABYTE), {"detail": ["x" * MEGABYTE]}, {"y": "x" * MEGABYTE}]
+)
+def test_the_message_stays_short_and_the_body_whole(body):
+    """A megabyte of an error is no log line."""
+    error = fail(500, body)
+    assert len(str(error)) < 2000
+    assert error.body == body
+    assert len(error.response.text) >= MEGABYTE
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["error", "message", "detail", "loc", "msg", "type", "param", "code", "id", "status_code"]),
+            inner,
+            max_size=5,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(status=st.integers(201, 599), body=JSON.map(json.dumps).map(str.encode) | st.binary(max_size=50))
+def test_any_answer_is_a_status_error_with_words(status, body):
+    """Whatever a server makes up; it also pickles."""
+    error = from_answer(status, {}, body)
+    assert error.status_code == status
+    assert len(str(error)) > len(f"{status}: ")
+    for word in (error.type, error.param, error.code, error.request_id):
+        assert word is None or (isinstance(word, str) and word)
+    assert pickle.loads(pickle.dumps(error)).body == error.body

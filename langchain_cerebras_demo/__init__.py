@@ -16,7 +16,11 @@ from langchain_cerebras_demo._version import __version__
 
 if TYPE_CHECKING:
     from langchain_cerebras_demo.catalog import AliasTable, ModelSpec, RetiredModelWarning
-    from langchain_cerebras_demo.chat_models import ChatCerebrasDemo, TruncatedAnswerWarning
+    from langchain_cerebras_demo.chat_models import (
+        ChatCerebrasDemo,
+        TruncatedAnswerWarning,
+        register_with_init_chat_model,
+    )
     from langchain_cerebras_demo.errors import (
         APIConnectionError,
         APIError,
@@ -45,6 +49,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "ChatCerebrasDemo": "chat_models",
     "TruncatedAnswerWarning": "chat_models",
+    "register_with_init_chat_model": "chat_models",
     "Cerebras": "provider",
     "AliasTable": "catalog",
     "ModelSpec": "catalog",
@@ -99,6 +104,7 @@ __all__ = [
     "Transport",
     "TruncatedAnswerWarning",
     "__version__",
+    "register_with_init_chat_model",
 ]
 
 

@@ -151,15 +151,15 @@ class AiohttpTransport:
                 proxy=request.proxy or (session.proxy_for(request.url) if request.environment_proxy else None),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=request.connect_timeout),
             )
-        except _KNOWN as error:
-            failure: BaseException = translate(error, request.url)
-        except BaseException as error:  # noqa: BLE001 - a cancellation above all; raised again below
-            failure = error.with_traceback(None)
-            failure.__cause__ = failure.__context__ = None
+        except BaseException as error:  # noqa: BLE001 - cancellations, too; raised again below
+            failure = translate(error, request.url) if isinstance(error, _KNOWN) else error.with_traceback(None)
         else:
             return AiohttpResponse(response)
         # Raised here and not in the handler: aiohttp's exceptions and frames hold the request's headers, key included.
-        raise failure
+        try:
+            raise failure
+        finally:
+            failure.__cause__ = failure.__context__ = None  # asyncio's tasks in Python may be in a handler of their own
 
     async def _session(self) -> _LoopSession:
         loop = asyncio.get_running_loop()
@@ -270,6 +270,9 @@ class AiohttpResponse:
 
     def close(self) -> None:
         """See ``HttpResponse.close``."""
+        connection = self._response.connection
+        if connection is not None and connection.transport is not None:
+            connection.transport.abort()  # a farewell by TLS could outlive the loop
         self._response.close()  # a body read to its end has already given its connection back
 
     def __repr__(self) -> str:
@@ -282,6 +285,7 @@ _KNOWN = (aiohttp.ClientError, OSError, ValueError, asyncio.TimeoutError)
 _FAILURES: tuple[tuple[type[BaseException], type[APIConnectionError | APIResponseValidationError], str], ...] = (
     (aiohttp.ConnectionTimeoutError, APITimeoutError, "could not connect to {host} in time"),
     (asyncio.TimeoutError, APITimeoutError, "{host} did not answer in time"),
+    (TimeoutError, APITimeoutError, "{host} did not answer in time"),  # the system's; up to Python 3.10 a class apart
     (aiohttp.ClientConnectorDNSError, APIConnectionError, "the name {host} could not be resolved"),
     (aiohttp.ClientConnectorCertificateError, APIConnectionError, "the certificate of {host} is not trusted"),
     (aiohttp.ClientConnectorSSLError, APIConnectionError, "no secure connection to {host}"),

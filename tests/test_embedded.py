@@ -126,7 +126,8 @@ def test_a_forced_tool_call_is_a_tool_call(model):
 
 
 SCRIPT = """
-import asyncio, os, sys
+import asyncio, logging, os, sys
+logging.getLogger("asyncio").setLevel(logging.ERROR)  # its debug mode remarks every slow step of a busy machine
 from langchain_cerebras_demo import ChatCerebrasDemo
 
 model = ChatCerebrasDemo(base_url="local", temperature=0, max_tokens=30)

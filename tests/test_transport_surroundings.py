@@ -110,13 +110,15 @@ async def test_an_explicit_proxy_goes_before_the_environment(transport, proxy, m
 PRELUDE = f"""
 import asyncio, gc, os, sys, threading
 from langchain_cerebras_demo.testing import LoopbackCerebras
-from langchain_cerebras_demo.transport import HttpRequest, default_transport
+from langchain_cerebras_demo.transport import AiohttpTransport, HttpRequest, default_transport
+import warnings
 from langchain_cerebras_demo.portal import portal
 
+warnings.filterwarnings("ignore", "(?s).*fork", DeprecationWarning)  # that threads and forks go badly together is known
 server = LoopbackCerebras().start()
 
-async def ask():
-    response = await default_transport().send(HttpRequest("GET", f"http://127.0.0.1:{{server.port}}{MODELS}"))
+async def ask(transport=None):
+    response = await (transport or default_transport()).send(HttpRequest("GET", f"http://127.0.0.1:{{server.port}}{MODELS}"))
     while await response.read():
         pass
     response.close()
@@ -162,9 +164,14 @@ for _ in range(3):
     del loop
 gc.collect()
 print(server.wait_for_connections({open_at_the_end}), len(default_transport()._sessions))
+mine = AiohttpTransport()
+loop = asyncio.new_event_loop()
+print(loop.run_until_complete(ask(mine)))
+{end}
 """,
         *["200"] * 3,
         f"True {open_at_the_end}",
+        "200",
         flags=(),
     )
 

@@ -14,10 +14,12 @@ from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
 
 from langchain_cerebras_demo import catalog, local
-from langchain_cerebras_demo.chat_models import facts, generations
+from langchain_cerebras_demo.chat_models import abilities, facts, generations
 from langchain_cerebras_demo.chat_models import tools as tools_module
 from langchain_cerebras_demo.chat_models.fields import ChatFields
 from langchain_cerebras_demo.chat_models.messages import to_wire
+from langchain_cerebras_demo.chat_models.schemas import to_response_format
+from langchain_cerebras_demo.chat_models.structured import Method, structured_output
 from langchain_cerebras_demo.errors import APIError
 from langchain_cerebras_demo.portal import portal
 from langchain_cerebras_demo.wire.request import PARAMETERS, ChatRequest, to_our_names, to_parameters
@@ -161,7 +163,7 @@ class ChatCerebrasDemo(ChatFields):
             tool_choice: ``"auto"``, ``"any"`` (some tool has to be called), ``"none"``, a tool's name, or a dict.
             strict: whether the service holds the arguments to the schema; equal for all tools.
             parallel_tool_calls: whether one answer may hold several calls; not sent to models that refuse it.
-            response_format: a response format in the API's own form, beside the tools.
+            response_format: beside the tools: a schema of any kind, or a response format in the API's own form.
             **kwargs: more of a call's arguments.
 
         Raises:
@@ -172,9 +174,37 @@ class ChatCerebrasDemo(ChatFields):
             "tools": converted or None,  # never an empty list: some servers refuse it
             "tool_choice": tools_module.to_tool_choice(tool_choice, converted),
             "parallel_tool_calls": parallel_tool_calls if converted else None,
-            "response_format": response_format,
+            "response_format": None if response_format is None else to_response_format(response_format),
         }
         return self.bind(**{name: value for name, value in bound.items() if value is not None}, **kwargs)
+
+    def with_structured_output(
+        self,
+        schema: Any = None,
+        *,
+        method: Method | None = None,
+        include_raw: bool = False,
+        strict: bool | None = None,
+        tools: Sequence[tools_module.Tool] | None = None,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, Any]:
+        """The model, answering by a schema; what each argument is stands at ``structured_output``.
+
+        Args:
+            schema: a pydantic class, dataclass, TypedDict, or a dict such as a JSON schema.
+            method: ``"json_schema"`` (the default where the model can), ``"function_calling"`` or ``"json_mode"``.
+            include_raw: whether the answer is ``{"raw", "parsed", "parsing_error"}``.
+            strict: whether the service holds the answer to the schema.
+            tools: tools that the model may call instead of answering.
+            **kwargs: more of a call's arguments.
+
+        Raises:
+            ValueError: arguments that do not go together, or a schema that strict mode cannot do.
+            TypeError: ``schema`` is no schema.
+        """
+        return structured_output(
+            self, schema, method=method, include_raw=include_raw, strict=strict, tools=tools, **kwargs
+        )
 
     # -- the four ways of calling
 
@@ -185,13 +215,14 @@ class ChatCerebrasDemo(ChatFields):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        client, provider = self._client(), self._provider
+        client = self._client()
         request = self._to_request(messages, stop, kwargs, stream=True)
+        origin = self._origin(request)
         sent: list[ChatGenerationChunk] = []
         try:
             async with aclosing(client.stream(request)) as batches:
                 async for events in batches:
-                    for chunk in generations.to_chunks(events, provider):
+                    for chunk in generations.to_chunks(events, origin):
                         sent.append(chunk)
                         if run_manager:
                             await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
@@ -207,13 +238,14 @@ class ChatCerebrasDemo(ChatFields):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        client, provider = self._client(), self._provider
+        client = self._client()
         request = self._to_request(messages, stop, kwargs, stream=True)
+        origin = self._origin(request)
         sent: list[ChatGenerationChunk] = []
         try:
             with closing(portal.iterate(lambda: client.stream(request))) as batches:
                 for events in batches:
-                    for chunk in generations.to_chunks(events, provider):
+                    for chunk in generations.to_chunks(events, origin):
                         sent.append(chunk)
                         if run_manager:
                             run_manager.on_llm_new_token(chunk.text, chunk=chunk)
@@ -230,7 +262,7 @@ class ChatCerebrasDemo(ChatFields):
         **kwargs: Any,
     ) -> ChatResult:
         request = self._to_request(messages, stop, kwargs, stream=False)
-        return generations.to_result(await self._client().complete(request), self._provider)
+        return generations.to_result(await self._client().complete(request), self._origin(request))
 
     def _generate(
         self,
@@ -241,7 +273,10 @@ class ChatCerebrasDemo(ChatFields):
     ) -> ChatResult:
         client = self._client()
         request = self._to_request(messages, stop, kwargs, stream=False)
-        return generations.to_result(portal.run(lambda: client.complete(request)), self._provider)
+        return generations.to_result(portal.run(lambda: client.complete(request)), self._origin(request))
+
+    def _origin(self, request: ChatRequest) -> generations.Origin:
+        return generations.Origin(self._provider, self._spec(request.model))
 
     def _to_request(
         self, messages: Sequence[BaseMessage], stop: list[str] | None, kwargs: Mapping[str, Any], *, stream: bool
@@ -252,10 +287,15 @@ class ChatCerebrasDemo(ChatFields):
         extra = {**self.model_kwargs, **called_with.pop("model_kwargs", {})}
         if stop:
             called_with["stop"] = stop
+        spec = self._spec(model)
         given = {**self._default_parameters, **to_our_names(called_with)}
-        parameters = to_parameters(given, check=self.check_requests)
+        parameters = abilities.fit(to_parameters(given, check=self.check_requests), spec, check=self.check_requests)
         if stream and parameters.get("n", 1) > 1:
             raise ValueError(
                 f"n={parameters['n']}: several answers cannot be streamed as one; use invoke or leave n out"
             )
-        return ChatRequest(model=model, messages=to_wire(messages), parameters=parameters, extra=extra)
+        replay = abilities.replay_of(spec) if self.replay_reasoning else None
+        wire = to_wire(messages, replay=replay, check=self.check_requests)
+        if replay == "think_tags" and any(message["role"] == "assistant" for message in wire):
+            parameters.setdefault("clear_thinking", False)  # else the service drops the thoughts that were sent back
+        return ChatRequest(model=model, messages=wire, parameters=parameters, extra=extra)

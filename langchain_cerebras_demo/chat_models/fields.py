@@ -37,8 +37,8 @@ class ChatFields(BaseChatModel):
     """Cookies of a signed-in session, ``{"name": "value"}``: they buy its demo key (experimental)."""
     aliases: Mapping[str, str] | None = None
     """Names for models, over the built-in ones."""
-    base_url: str | None = None
-    """Ends in ``/v1``; ``None``: ``CEREBRAS_BASE_URL``, else Cerebras; ``"local"``: the embedded model."""
+    base_url: str | None = Field(default=None, validate_default=True)
+    """Ends in ``/v1``; ``None``: ``CEREBRAS_BASE_URL`` of this moment, else Cerebras; ``"local"``: the embedded model."""
 
     temperature: float | None = None
     """0 to 2."""
@@ -72,6 +72,8 @@ class ChatFields(BaseChatModel):
     """Deprecated by the service in favour of ``reasoning_effort="none"``."""
     clear_thinking: bool | None = None
     """Whether the reasoning of earlier turns is dropped (GLM)."""
+    replay_reasoning: bool = True
+    """Whether the reasoning of earlier turns goes back to the model, in the form that it reads."""
     response_format: dict[str, Any] | None = None
     """``{"type": "json_object"}``, or ``json_schema`` with its schema."""
     tools: list[dict[str, Any]] | None = None
@@ -152,11 +154,15 @@ class ChatFields(BaseChatModel):
             ChainKeyResolver([value])
         return value
 
-    @field_validator("base_url", "aliases", "timeout", "default_headers")
+    @field_validator("base_url")
+    @classmethod
+    def _complete_base_url(cls, value: str | None) -> str:
+        return to_base_url(value)  # from here on the model says where it asks, in another process too
+
+    @field_validator("aliases", "timeout", "default_headers")
     @classmethod
     def _check_setting(cls, value: Any, info: ValidationInfo) -> Any:
         check: dict[str | None, Callable[[Any], Any]] = {
-            "base_url": to_base_url,
             "aliases": AliasTable,
             "timeout": Timeout.from_value,
             "default_headers": check_headers,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from langchain_core.exceptions import OutputParserException
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.ai import InputTokenDetails, OutputTokenDetails, UsageMetadata
 from langchain_core.messages.tool import tool_call, tool_call_chunk
@@ -13,7 +15,9 @@ from langchain_core.output_parsers.openai_tools import make_invalid_tool_call, p
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.outputs.chat_generation import merge_chat_generation_chunks
 
+from langchain_cerebras_demo.catalog import ModelSpec
 from langchain_cerebras_demo.chat_models.content import REASONING_KEY
+from langchain_cerebras_demo.chat_models.facts import to_cost
 from langchain_cerebras_demo.errors import APIError
 from langchain_cerebras_demo.wire.completion import (
     Event,
@@ -28,17 +32,26 @@ from langchain_cerebras_demo.wire.completion import (
 )
 
 
+@dataclass(frozen=True)
+class Origin:
+    """Where an answer comes from: ``model_provider`` of its messages, and what the catalogue knows of the model asked."""
+
+    provider: str
+    spec: ModelSpec | None = None
+
+
 class TruncatedAnswerWarning(UserWarning):
     """An answer ended at its token limit in a way that is easily taken for a whole one."""
 
 
-def to_chunks(events: Iterable[Event], provider: str) -> Iterator[ChatGenerationChunk]:
+def to_chunks(events: Iterable[Event], origin: Origin) -> Iterator[ChatGenerationChunk]:
     """One chunk a delta; how the answer ended becomes one last chunk, marked as such.
 
     Args:
         events: those of one network read.
-        provider: ``model_provider`` of every chunk; equal values merge into one.
+        origin: where they come from; equal providers merge into one.
     """
+    provider = origin.provider
     ending: list[Event] = []
     for event in events:
         if isinstance(event, TextDelta):
@@ -59,13 +72,13 @@ def to_chunks(events: Iterable[Event], provider: str) -> Iterator[ChatGeneration
         else:
             ending.append(event)
     if ending:
-        yield _last_chunk(ending, provider)
+        yield _last_chunk(ending, origin)
 
 
-def to_result(events: Sequence[Event], provider: str) -> ChatResult:
+def to_result(events: Sequence[Event], origin: Origin) -> ChatResult:
     """The whole answer: a generation a choice, the same content and metadata as the merged chunks of a stream."""
     choices = sorted({event.choice for event in events if isinstance(event, Finish)}) or [0]
-    generations = [_to_generation(events, choice, provider) for choice in choices]
+    generations = [_to_generation(events, choice, origin) for choice in choices]
     return ChatResult(generations=generations)
 
 
@@ -88,22 +101,22 @@ def _to_tool_call_chunk(event: ToolCallFragment, provider: str) -> AIMessageChun
     return message
 
 
-def _last_chunk(ending: Sequence[Event], provider: str) -> ChatGenerationChunk:
+def _last_chunk(ending: Sequence[Event], origin: Origin) -> ChatGenerationChunk:
     """Finish reason, identity, usage and timing, each said once: LangChain's merge joins what is said twice."""
     _warn_of_cut(ending, repaired=True)
     message = AIMessageChunk(
         content="",
-        response_metadata=_to_metadata(ending, 0, provider),
+        response_metadata=_to_metadata(ending, 0, origin),
         usage_metadata=_to_usage_metadata(ending),
         chunk_position="last",
     )
     return _chunk(message)
 
 
-def _to_generation(events: Sequence[Event], choice: int, provider: str) -> ChatGeneration:
+def _to_generation(events: Sequence[Event], choice: int, origin: Origin) -> ChatGeneration:
     mine = [event for event in events if getattr(event, "choice", choice) == choice]
     _warn_of_cut(mine, repaired=False)
-    metadata = _to_metadata(mine, choice, provider)
+    metadata = _to_metadata(mine, choice, origin)
     metadata.update(_to_logprobs([event for event in mine if isinstance(event, LogprobsDelta)]))
     reasoning = "".join(event.text for event in mine if isinstance(event, ReasoningDelta))
     tool_calls: list[Any] = []
@@ -147,18 +160,20 @@ def _warn_of_cut(events: Iterable[Event], *, repaired: bool) -> None:
 
 def _add_tool_call(event: ToolCallFragment, tool_calls: list[Any], invalid_tool_calls: list[Any]) -> None:
     # No arguments at all is how some models call a function that takes none.
-    arguments = event.arguments if event.arguments not in {None, "", "null"} else "{}"
-    raw = {"id": event.id, "type": "function", "function": {"name": event.name, "arguments": arguments}}
+    raw = {"id": event.id, "type": "function", "function": {"name": event.name, "arguments": event.arguments or "{}"}}
     try:
-        parsed = parse_tool_call(raw, return_id=True)
-    except Exception as error:  # noqa: BLE001 - LangChain's parser raises its own and others'; each means "not JSON"
+        call = parse_tool_call(raw, return_id=True)
+    except OutputParserException as error:
         invalid_tool_calls.append(make_invalid_tool_call(raw, str(error)))
         return
-    tool_calls.append(parsed)
+    if call is not None and not isinstance(call["args"], dict):  # a list, a number: JSON, and no arguments
+        invalid_tool_calls.append(make_invalid_tool_call(raw, "the arguments are no JSON object"))
+        return
+    tool_calls.append(call)
 
 
-def _to_metadata(events: Iterable[Event], choice: int, provider: str) -> dict[str, Any]:
-    metadata: dict[str, Any] = {"model_provider": provider}
+def _to_metadata(events: Iterable[Event], choice: int, origin: Origin) -> dict[str, Any]:
+    metadata: dict[str, Any] = {"model_provider": origin.provider}
     for event in events:
         if isinstance(event, Finish) and event.choice == choice:
             metadata["finish_reason"] = event.reason
@@ -169,6 +184,10 @@ def _to_metadata(events: Iterable[Event], choice: int, provider: str) -> dict[st
                 metadata["service_tier"] = event.service_tier
         elif isinstance(event, Timing):
             metadata["time_info"] = event.time_info
+        elif isinstance(event, Usage) and choice == 0 and origin.spec is not None:  # it counts all choices together
+            cost = to_cost(origin.spec, event)
+            if cost is not None:
+                metadata["estimated_cost_usd"] = cost
     return metadata
 
 

@@ -6,178 +6,228 @@ What it takes: cerebras-cloud-sdk 1.91.0, ``types/chat/completion_create_params.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from langchain_core.messages import (
     AIMessage,
     BaseMessage,
     ChatMessage,
+    FunctionMessage,
     HumanMessage,
     SystemMessage,
     ToolMessage,
 )
 
+from langchain_cerebras_demo.chat_models.content import PROVIDERS, REASONING_KEY
+from langchain_cerebras_demo.chat_models.history import Turn, settle
+from langchain_cerebras_demo.chat_models.parts import CALL_KEYS, kind_of, to_content, to_json_text, to_result
 from langchain_cerebras_demo.wire.request import ROLES
 
-Block = dict[str, Any]
+__all__ = ["Replay", "to_wire"]
 
-# Blocks of an answer that are not its text: the tool calls stand in `tool_calls` too, and the thinking of another vendor's
-# model is refused here and worthless.
-_NOT_SENT_BACK = frozenset(
-    {"reasoning", "thinking", "redacted_thinking", "tool_call", "tool_call_chunk", "invalid_tool_call", "tool_use"}
-)
+Wire = dict[str, Any]
+Replay: TypeAlias = Literal["reasoning", "think_tags"]
+"""How a model wants its earlier reasoning back; ``catalog.ReasoningSpec.replay`` knows it."""
 
 
-def to_wire(messages: Sequence[BaseMessage]) -> list[dict[str, Any]]:
+class _Rules(NamedTuple):
+    replay: Replay | None
+    check: bool
+
+
+def to_wire(messages: Sequence[BaseMessage], *, replay: Replay | None = None, check: bool = True) -> list[Wire]:
     """The messages as the API takes them.
 
+    Args:
+        messages: LangChain's, of any vendor's model. They are not changed.
+        replay: how the reasoning of our own earlier answers goes back: in the message's ``reasoning``, as think tags in
+            front of its content, or not at all. That of other vendors' models never does.
+        check: whether the service's rules for tool calls (``history.settle``) and images are kept or refused here;
+            ``False`` leaves ids, order and images as they are.
+
     Raises:
-        ValueError: no messages, a message or block that cannot be said on this wire, an image that is no base64 PNG or
-            JPEG; the error names message, block and remedy.
-        TypeError: something that is no message, or bytes where text belongs.
+        ValueError: no messages, a message or block that cannot be said on this wire, or one against the service's rules;
+            the error names message, block and remedy.
+        TypeError: something that is no message, or a value of a wrong type.
     """
     if not messages:
         raise ValueError("messages is empty: give at least one message")
-    return [_to_wire(message, f"messages[{position}]") for position, message in enumerate(messages)]
+    rules = _Rules(replay, check)
+    turns: list[Turn] = []
+    for position, message in enumerate(messages):
+        place = f"messages[{position}]"
+        convert = _CONVERTERS.get(type(message)) or _find_converter(message, place)
+        for wire in convert(message, place, rules):
+            turns.append((position, wire))  # noqa: PERF401 - a comprehension an inner loop is slower
+    return settle(turns) if check else [wire for _, wire in turns]
 
 
-def _to_wire(message: BaseMessage, place: str) -> dict[str, Any]:
-    if isinstance(message, ChatMessage):
-        if message.role not in ROLES:
-            raise ValueError(f"{place} has role {message.role!r}: give one of {', '.join(ROLES)}")
-        return _named(
-            {"role": message.role, "content": _content(message, place, images=message.role == "user")}, message
-        )
-    if isinstance(message, HumanMessage):
-        return _named({"role": "user", "content": _content(message, place, images=True)}, message)
-    if isinstance(message, SystemMessage):
-        # How LangChain marks OpenAI's developer role, which the API types too.
-        role = "developer" if message.additional_kwargs.get("__openai_role__") == "developer" else "system"
-        return _named({"role": role, "content": _content(message, place)}, message)
-    if isinstance(message, ToolMessage):
-        return {"role": "tool", "tool_call_id": message.tool_call_id, "content": _tool_result(message, place)}
-    if isinstance(message, AIMessage):
-        return _named(_assistant(message, place), message)
+def _find_converter(message: Any, place: str) -> Callable[[Any, str, _Rules], Sequence[Wire]]:
+    """That of the nearest base class: chunks and users' own classes are messages too."""
+    for base in type(message).__mro__:
+        if base in _CONVERTERS:
+            return _CONVERTERS[base]
     raise TypeError(
         f"{place} is a {type(message).__name__}, which the API has no role for: "
         "give a HumanMessage, SystemMessage, AIMessage, ToolMessage or ChatMessage"
     )
 
 
-def _named(wire: dict[str, Any], message: BaseMessage) -> dict[str, Any]:
+def _from_system(message: BaseMessage, place: str, rules: _Rules) -> Sequence[Wire]:
+    # How LangChain marks OpenAI's developer role, which the API types too.
+    role = "developer" if message.additional_kwargs.get("__openai_role__") == "developer" else "system"
+    return (_spoken(role, message, place, rules),)
+
+
+def _from_user(message: BaseMessage, place: str, rules: _Rules) -> Sequence[Wire]:
+    """Anthropic's tool results stand in user messages: they become tool messages, before what the user said."""
+    spoken = _spoken("user", message, place, rules)
+    if isinstance(message.content, str):
+        return (spoken,)
+    results = list(_tool_results(message.content, place))
+    return (*results, spoken) if spoken["content"] or not results else results
+
+
+def _tool_results(content: list[Any], place: str) -> Iterator[Wire]:
+    for number, block in enumerate(content):
+        if kind_of(block) == "tool_result":
+            where = f"{place}.content[{number}]"
+            call_id, result = block.get("tool_use_id"), block.get("content")
+            if not isinstance(call_id, str):
+                raise TypeError(
+                    f"{where} has a tool_use_id of type {type(call_id).__name__}: give the call's id, a str"
+                )
+            text = "" if result is None else to_result(result, where)
+            yield {"role": "tool", "tool_call_id": call_id, "content": text}
+
+
+def _from_chat(message: ChatMessage, place: str, rules: _Rules) -> Sequence[Wire]:
+    if message.role == "user":
+        return _from_user(message, place, rules)
+    if message.role == "assistant":
+        return _from_assistant(message, place, rules)
+    if message.role == "tool":
+        raise ValueError(f"{place} has role 'tool' and names no call: give a ToolMessage with its tool_call_id")
+    if message.role not in ROLES:
+        raise ValueError(f"{place} has role {message.role!r}: give one of {', '.join(ROLES)}")
+    return (_spoken(message.role, message, place, rules),)
+
+
+def _from_tool(message: ToolMessage, place: str, rules: _Rules) -> Sequence[Wire]:  # noqa: ARG001 - a converter's signature
+    return ({"role": "tool", "tool_call_id": message.tool_call_id, "content": to_result(message.content, place)},)
+
+
+def _from_function(message: FunctionMessage, place: str, rules: _Rules) -> Sequence[Wire]:  # noqa: ARG001 - as above
+    # OpenAI's old form has no ids; the rules give this one the id of the call before it.
+    return ({"role": "tool", "tool_call_id": "", "content": to_result(message.content, place)},)
+
+
+def _spoken(role: str, message: BaseMessage, place: str, rules: _Rules) -> Wire:
+    content = to_content(message.content, place, role=role, check=rules.check)
+    return _named({"role": role, "content": content}, message, place)
+
+
+def _named(wire: Wire, message: BaseMessage, place: str) -> Wire:
     name = message.name or message.additional_kwargs.get("name")
     if name:
+        if not isinstance(name, str):
+            raise TypeError(f"{place} has a name of type {type(name).__name__}: give a str")
         wire["name"] = name
     return wire
 
 
-def _assistant(message: AIMessage, place: str) -> dict[str, Any]:
-    wire: dict[str, Any] = {"role": "assistant"}
-    calls = [_tool_call(call["id"], call["name"], _to_arguments(call["args"])) for call in message.tool_calls]
-    # Sent as they were: without them the tool message that answers one would refer to nothing.
-    calls += [_tool_call(call["id"], call["name"] or "", call["args"] or "") for call in message.invalid_tool_calls]
-    content = _content(message, place, skipped=_NOT_SENT_BACK)
-    if content or not calls:  # an empty content beside tool calls was once an error, and no content never is
-        wire["content"] = content
+def _from_assistant(message: BaseMessage, place: str, rules: _Rules) -> Sequence[Wire]:
+    wire: Wire = {"role": "assistant"}
+    content = to_content(message.content, place, role="assistant", check=rules.check)
+    if not content and isinstance(refusal := message.additional_kwargs.get("refusal"), str):
+        content = refusal  # all that the user was told
+    if rules.replay and (reasoning := _reasoning(message, place)):
+        if rules.replay == "reasoning":
+            wire["reasoning"] = reasoning
+        else:
+            thought = f"<think>{reasoning}</think>"
+            content = thought + content if isinstance(content, str) else [{"type": "text", "text": thought}, *content]
+    calls = _tool_calls(message, place)
     if calls:
         wire["tool_calls"] = calls
-    return wire
+    if not calls or _says_something(content):  # none at all is always taken; empty beside calls was once a 400
+        wire["content"] = content
+    return (_named(wire, message, place),)
 
 
-def _tool_call(call_id: str | None, name: str, arguments: str) -> dict[str, Any]:
-    return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
+def _says_something(content: str | list[dict[str, Any]]) -> bool:
+    return bool(content) if isinstance(content, str) else any(part.get("text") != "" for part in content)
 
 
-def _to_arguments(args: dict[str, Any]) -> str:
-    return json.dumps(args, ensure_ascii=False)
+def _reasoning(message: BaseMessage, place: str) -> str:
+    """What our own model had thought; nothing for another vendor's."""
+    provider = message.response_metadata.get("model_provider")
+    if provider is not None and provider not in PROVIDERS:
+        return ""
+    thoughts = [message.additional_kwargs.get(REASONING_KEY)]
+    if not thoughts[0] and provider is not None and isinstance(message.content, list):
+        blocks = [block for block in message.content if isinstance(block, dict) and block.get("type") == "reasoning"]
+        thoughts = [block.get("reasoning") for block in blocks]
+    for thought in thoughts:
+        if not isinstance(thought, str | None):
+            raise TypeError(f"{place} has reasoning of type {type(thought).__name__}: give a str")
+    return "".join(thought for thought in thoughts if thought)
 
 
-def _tool_result(message: ToolMessage, place: str) -> str:
-    """A tool's result as one string, which every server reads; what is not text goes as JSON text."""
-    if isinstance(message.content, str):
-        return message.content
-    return "".join(
-        block
-        if isinstance(block, str)
-        else _text(block, place)
-        if block.get("type") == "text"
-        else _to_arguments(block)
-        for block in message.content
-    )
+def _tool_calls(message: BaseMessage, place: str) -> list[Wire]:
+    """Every call of the message once, wherever it stands: in its fields, in its blocks, else in the vendor's raw form.
+
+    Broken ones go out as they were: without them the result that answers one would refer to nothing.
+    """
+    calls: list[Wire] = []
+    if isinstance(message, AIMessage) and (message.tool_calls or message.invalid_tool_calls):
+        given = (*message.tool_calls, *message.invalid_tool_calls)
+        calls = [_to_call(call["id"], call["name"], call["args"], place) for call in given]
+    if isinstance(message.content, list):
+        known = {call["id"] for call in calls}
+        in_blocks = [_to_call(*said, place) for said in _calls_in_blocks(message.content)]
+        calls += [call for call in in_blocks if call["id"] not in known]
+    if calls or not message.additional_kwargs:
+        return calls
+    return [_to_call(*raw, place) for raw in _raw_calls(message.additional_kwargs, place)]
 
 
-def _content(
-    message: BaseMessage, place: str, *, images: bool = False, skipped: frozenset[str] = frozenset()
-) -> str | list[Block]:
-    """A string as it is, blocks as the API's parts: never joined, so that the model reads what was written."""
-    if isinstance(message.content, str):
-        return message.content
-    parts: list[Block] = []
-    for number, block in enumerate(message.content):
-        where = f"{place}.content[{number}]"
-        if isinstance(block, str):
-            parts.append({"type": "text", "text": block})
-        elif block.get("type") in skipped:
-            continue
-        else:
-            parts.append(_part(block, where, images=images))
-    return parts
+def _calls_in_blocks(content: list[Any]) -> Iterator[tuple[Any, Any, Any]]:
+    """Id, name and arguments of the calls that stand in the content."""
+    for block in content:
+        if isinstance(block, dict) and (keys := CALL_KEYS.get(kind_of(block) or "")):
+            yield block.get(keys[0]), block.get("name"), block.get(keys[1])
 
 
-def _part(block: Block, place: str, *, images: bool) -> Block:
-    kind = block.get("type")
-    if kind == "text":
-        return {"type": "text", "text": _text(block, place)}
-    read_url = _IMAGE_URLS.get(str(kind))
-    if read_url is None:
-        raise ValueError(
-            f"{place} is a {kind!r} block, which the API does not take: send text, or an image by a user message"
-        )
-    if not images:
-        raise ValueError(f"{place} is an image: the API takes images in user messages alone")
-    url = read_url(block)
-    if not isinstance(url, str) or not url.startswith("data:image/"):
-        shown = url if isinstance(url, str) and len(url) < 200 else type(url).__name__
-        raise ValueError(
-            f"{place} is an image that is not sent along ({shown}): the API takes base64 PNG or JPEG data alone, "
-            "so download it and give its bytes as base64"
-        )
-    image_url = {"url": url}
-    detail = (
-        block.get("image_url", {}).get("detail")
-        if kind == "image_url" and isinstance(block["image_url"], dict)
-        else None
-    )
-    return {"type": "image_url", "image_url": {**image_url, "detail": detail} if detail else image_url}
+def _raw_calls(additional_kwargs: dict[str, Any], place: str) -> Iterator[tuple[Any, Any, Any]]:
+    """Id, name and arguments of the calls in OpenAI's form; its oldest had one call and no id."""
+    raw = additional_kwargs.get("tool_calls")
+    if not raw and (call := additional_kwargs.get("function_call")):
+        raw = [{"function": call}]
+    for call in raw or ():
+        function = call.get("function") if isinstance(call, dict) else None
+        if not isinstance(function, dict):
+            raise TypeError(
+                f"{place} has a raw tool call without a function in additional_kwargs: give it in tool_calls"
+            )
+        yield call.get("id"), function.get("name"), function.get("arguments")
 
 
-def _text(block: Block, place: str) -> str:
-    text = block.get("text")
-    if not isinstance(text, str):
-        raise TypeError(f"{place} has text of type {type(text).__name__}: give a str (decode bytes first)")
-    return text
+def _to_call(call_id: Any, name: Any, arguments: Any, place: str) -> Wire:
+    for value, what in ((call_id, "id"), (name, "name")):
+        if not isinstance(value, str | None):
+            raise TypeError(f"{place} has a tool call with {what} of type {type(value).__name__}: give a str")
+    if not isinstance(arguments, str):
+        arguments = "{}" if arguments is None else to_json_text(arguments, f"{place}: the arguments of {name!r}")
+    return {"id": call_id, "type": "function", "function": {"name": name or "", "arguments": arguments}}
 
 
-def _url_of_openai_block(block: Block) -> Any:
-    image = block.get("image_url")
-    return image.get("url") if isinstance(image, dict) else image
-
-
-def _url_of_image_block(block: Block) -> Any:
-    """LangChain's v1 (``base64``), its v0 (``data`` or ``url``) and Anthropic's (``source``) image blocks."""
-    source = block.get("source")
-    if isinstance(source, dict):
-        data, mime_type = source.get("data"), source.get("media_type")
-        url = source.get("url")
-    else:
-        data, mime_type = block.get("base64") or block.get("data"), block.get("mime_type")
-        url = block.get("url") or block.get("image")  # the API's own {"type": "image", "image": …}
-    return f"data:{mime_type or 'image/png'};base64,{data}" if data else url
-
-
-_IMAGE_URLS: dict[str, Callable[[Block], Any]] = {
-    "image_url": _url_of_openai_block,
-    "image": _url_of_image_block,
+_CONVERTERS: dict[type, Callable[[Any, str, _Rules], Sequence[Wire]]] = {
+    HumanMessage: _from_user,
+    AIMessage: _from_assistant,
+    SystemMessage: _from_system,
+    ToolMessage: _from_tool,
+    ChatMessage: _from_chat,
+    FunctionMessage: _from_function,
 }

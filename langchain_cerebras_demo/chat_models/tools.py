@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
-# A contract derived from the documentation gives this pattern; OpenAI's is the same.
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+from langchain_cerebras_demo.chat_models.schemas import check_tool_name, to_lenient_schema, to_strict_schema
+
 _CHOICES = frozenset({"none", "auto", "required"})
 
 Tool = Mapping[str, Any] | type | Callable[..., Any] | BaseTool
@@ -24,16 +23,16 @@ def to_tools(tools: Sequence[Tool], *, strict: bool | None = None) -> list[dict[
         strict: whether the service holds the arguments to the schema; ``None`` leaves what each tool says.
 
     Raises:
-        ValueError: a name that the API does not take, or one name twice.
+        ValueError: a name that the API does not take, or a strict schema that it cannot do.
     """
     converted = [_to_tool(tool, strict) for tool in tools]
-    names = [tool["function"]["name"] for tool in converted]
-    for name in names:
-        if not isinstance(name, str) or not _NAME.fullmatch(name):
-            raise ValueError(f"the tool name {name!r} is not taken: use 1 to 64 letters, digits, '_' and '-'")
-        if names.count(name) > 1:
-            raise ValueError(f"two tools are named {name!r}: rename one")
-    return _with_equal_strict(converted)
+    for tool in _with_equal_strict(converted):
+        function = tool["function"]
+        check_tool_name(function["name"])
+        if "parameters" in function:
+            fit = to_strict_schema if function.get("strict") else to_lenient_schema
+            function["parameters"] = fit(function["parameters"])
+    return converted
 
 
 def to_tool_choice(choice: str | bool | Mapping[str, Any] | None, tools: Sequence[Mapping[str, Any]]) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Protocol, runtime_checkable
 
-from langchain_cerebras_demo.errors import KeyFormatError, MissingKeyError
+from langchain_cerebras_demo.errors import MissingKeyError
 from langchain_cerebras_demo.keys.secret import Secret, to_key
 
 HOW_TO_GET_A_KEY = (
@@ -101,10 +101,8 @@ def _wrap(key: str | None, source: str) -> Secret:
         raise MissingKeyError(f"{source} returned None instead of a key. {HOW_TO_GET_A_KEY}", tried=[(source, "None")])
     try:
         return to_key(key, source)
-    except KeyFormatError as error:
-        failure = error.with_traceback(None)  # its frames are gone, and ours holds nothing
-    del key
-    raise failure
+    finally:
+        del key  # a traceback that shows locals must not show it
 
 
 def name_of(resolver: object) -> str:

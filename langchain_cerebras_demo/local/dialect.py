@@ -60,9 +60,13 @@ def to_local(body: Mapping[str, Any]) -> dict[str, Any]:
     local["messages"] = [to_local_message(index, message) for index, message in enumerate(body.get("messages") or ())]
     limit = local.pop("max_tokens", None)
     limit = local.get("max_completion_tokens", limit)
-    local["max_completion_tokens"] = DEFAULT_COMPLETION_TOKENS if limit is None or limit < 0 else limit
+    local["max_completion_tokens"] = DEFAULT_COMPLETION_TOKENS if limit in (None, -1) else limit
     if local.get("stream"):  # Cerebras sends the usage unasked, llama.cpp only when asked
         local["stream_options"] = {**local.get("stream_options", {}), "include_usage": True}
+    if local["temperature"] == 0 or "seed" in local:
+        # Asked to be repeatable. A cached beginning makes the batch of the prompt smaller, a smaller batch rounds otherwise,
+        # and the last bits decide between words: the same prompt gave two texts, depending on what the slot had answered.
+        local.setdefault("cache_prompt", False)
     set_tools(local)
     return local
 

@@ -134,7 +134,7 @@ class Child:
             self.stderr.close()
 
     def forget(self) -> None:
-        """In a forked process: drops the copies of the parent's handles, and leaves its child alone, as end() then does."""
+        """In a forked process: drops the copies of the parent's handles, and leaves the parent's child alone."""
         for handle in (self.stdin, self.stdout, self.stderr):
             handle.close()
         # Popen's destructor would warn of a running child, and wait for a process that is not ours.
@@ -252,6 +252,8 @@ class LocalServer:
     def _forget(self) -> None:
         """In a forked process, which has this thread alone: the lock's holder may not exist here."""
         self._lock = threading.Lock()
+        if self._ending is not None:
+            self._ending.detach()
         if self._child is not None:
             self._child.forget()
         self._ending = self._child = None

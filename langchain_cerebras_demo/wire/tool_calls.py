@@ -61,6 +61,8 @@ class ToolCallTracker:
         new_id = call_id if call.id is None else None
         new_name = name if call.name is None else None
         call.id, call.name = call.id or call_id, call.name or name
+        if arguments == "null" and not call.arguments:
+            arguments = ""  # how some models call a function that takes none
         if arguments:
             call.arguments.append(arguments)
         return ToolCallFragment(index, new_id, new_name, arguments, choice)

@@ -23,7 +23,7 @@ def environment(server):
 
 def run(*arguments, environment, stdin=""):
     return subprocess.run(
-        [*COMMAND, *arguments], env=environment, input=stdin, capture_output=True, text=True, timeout=60
+        [*COMMAND, *arguments], env=environment, input=stdin, capture_output=True, text=True, timeout=60, check=False
     )
 
 

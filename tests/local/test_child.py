@@ -109,10 +109,10 @@ def test_pages_of_a_browser_are_kept_out_and_there_is_no_page(embedded):
     connection = http.client.HTTPConnection(url.hostname, url.port, timeout=60)
     connection.request("GET", "/", headers={**LOCAL_HEADERS, "Origin": "https://evil.example"})
     answer = connection.getresponse()
-    body = answer.read()
+    answer.read()
     connection.close()
     assert answer.headers["Access-Control-Allow-Origin"] not in {"*", "https://evil.example"}
-    assert b"<html" not in body.lower()
+    assert answer.status == 404
 
 
 def test_a_stop_breaks_off_a_running_stream_and_does_not_wait_for_it():

@@ -60,6 +60,9 @@ class Parent:
             start_new_session=True,  # so that a signal can go to the group, as a terminal sends Ctrl-C
             env={**os.environ, "PYTHONPATH": str(ROOT)},
         )
+        self.child = None
+
+    def wait_for_the_child(self):
         line = self.process.stdout.readline()
         self.child = int(line) if line.strip() else None
 
@@ -85,6 +88,7 @@ def parent():
         def make(*arguments, **keywords):
             made = Parent(*arguments, **keywords)
             stack.callback(made.kill)
+            made.wait_for_the_child()
             return made
 
         yield make

@@ -16,7 +16,6 @@ from langchain_cerebras_demo.wire.completion import (
     LogprobsDelta,
     ReasoningDelta,
     TextDelta,
-    ToolCallFragment,
     Usage,
 )
 from tests.wire.shapes import (
@@ -32,7 +31,6 @@ from tests.wire.shapes import (
     SHAPES,
     TIME_INFO,
     USAGE,
-    call,
     chunk,
     facts,
     read,
@@ -223,9 +221,12 @@ def test_an_answer_is_known_by_the_first_chunk_that_names_it():
     assert only(Identity, streamed(nameless, ROLE, chunk(finish="stop"))) == [Identity(ID, MODEL, FINGERPRINT)]
 
 
-def test_an_answer_without_any_name_has_no_identity():
-    """Nothing is made up."""
-    assert only(Identity, streamed({"choices": [{"delta": {"content": "a"}, "finish_reason": "stop"}]})) == []
+@pytest.mark.parametrize("named", [{"id": ID}, {"model": MODEL}, {}])
+def test_an_answer_with_half_a_name_is_known_by_it(named):
+    """Neither the id nor the model hangs on the other; without both there is no identity, and none is made up."""
+    said = {"choices": [{"delta": {"content": "a"}, "finish_reason": "stop"}], **named}
+    expected = [Identity(named.get("id"), named.get("model"), None)] if named else []
+    assert only(Identity, streamed(said)) == expected
 
 
 # -- several choices, log probabilities
@@ -262,46 +263,6 @@ def test_log_probabilities_of_text_and_of_reasoning_are_told_apart():
     assert only(LogprobsDelta, read_whole(whole({"content": "a"}, logprobs=said))) == expected
 
 
-# -- tool calls of servers that number them badly
-
-
-FRAGMENTS = {
-    "id and name on every fragment": [
-        [call(index=0, call_id="a", name="f", arguments="{")],
-        [call(index=0, call_id="a", name="f", arguments="}")],
-    ],
-    "no index": [[call(call_id="a", name="f", arguments="{")], [call(arguments="}")]],
-    "empty words": [
-        [call(index=0, call_id="a", name="f", arguments="{")],
-        [call(index=0, call_id="", name="", arguments="}")],
-    ],
-    "the name after the id": [[call(index=0, call_id="a")], [call(index=0, name="f", arguments="{}")]],
-    "a number of its own": [[call(index=3, call_id="a", name="f", arguments="{}")]],
-    "no function at first": [
-        [{"index": 0, "id": "a", "function": None}],
-        [call(index=0, name="f", arguments="{}")],
-    ],
-}
-
-
-@pytest.mark.parametrize("fragments", FRAGMENTS.values(), ids=FRAGMENTS.keys())
-def test_a_tool_call_is_one_call_with_its_id_and_name_said_once(fragments):
-    """LangChain joins what is said twice: a name on every fragment would become "ff"."""
-    events = streamed(*(chunk({"tool_calls": calls}) for calls in fragments))
-    assert {key: said for key, said in facts(events).items() if key[0] == "call"} == {("call", 0, 0): ["a", "f", "{}"]}
-
-
-@pytest.mark.parametrize("index", [0, None])
-@pytest.mark.parametrize("together", [True, False])
-def test_calls_of_one_number_are_told_apart_by_their_ids(index, together):
-    """Some servers call every call number 0, and some give no number at all."""
-    first = call(index=index, call_id="a", name="f", arguments="{}")
-    second = call(index=index, call_id="b", name="g", arguments="[")
-    deltas = [[first, second]] if together else [[first], [second]]
-    events = streamed(*(chunk({"tool_calls": calls}) for calls in deltas))
-    assert only(ToolCallFragment, events) == [ToolCallFragment(0, "a", "f", "{}"), ToolCallFragment(1, "b", "g", "[")]
-
-
 # -- whether the answer is whole
 
 
@@ -327,6 +288,14 @@ def test_an_answer_is_complete_when_every_choice_has_its_finish_reason_or_done_c
     _, decoder = read(to_sse(*stream))
     assert decoder.complete is complete
     assert decoder.done is ("[DONE]" in stream)
+
+
+def test_a_whole_answer_is_complete():
+    """Also where the service gives no finish reason: nothing more can come."""
+    decoder = CompletionDecoder()
+    assert decoder.feed_whole(to_data(whole({"content": "a"}, finish=None)))[1] == Finish(None)
+    assert decoder.done
+    assert decoder.complete
 
 
 @pytest.mark.parametrize("late", [chunk({"content": "late"}), {"error": {"message": "late"}}, "no JSON", "[DONE]"])

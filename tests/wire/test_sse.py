@@ -76,6 +76,7 @@ RULES = {
     "CR": (b"data: a\r\r", [("", b"a")]),
     "CRLF": (b"data: a\r\n\r\n", [("", b"a")]),
     "all three mixed": (b"data: a\r\ndata: b\rdata: c\n\r\n", [("", b"a\nb\nc")]),
+    "a CR, then an LF that ends another line": (b"data: a\rdata: b\n\ndata: c\n\n", [("", b"a\nb"), ("", b"c")]),
     "a byte order mark at the start is dropped": (b"\xef\xbb\xbfdata: a\n\n", [("", b"a")]),
     "a byte order mark further on is not": (b"\n\xef\xbb\xbfdata: a\n\n", []),
     "comments are nothing": (b": ping\n\n:\n\ndata: a\n: in between\ndata: b\n\n", [("", b"a\nb")]),

@@ -1,0 +1,204 @@
+"""Content blocks to the API's parts: the blocks of LangChain (v0 and v1), of OpenAI and of Anthropic.
+
+A part is built anew from its block, so no key that the API does not know goes out. LangChain's ``is_data_content_block``
+is never asked: it takes 290 µs a call, more than a whole history of texts takes here.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from typing import Any
+
+__all__ = ["CALL_KEYS", "Part", "kind_of", "to_content", "to_json_text", "to_result"]
+
+Part = dict[str, Any]
+
+CALL_KEYS: dict[str, tuple[str, str]] = {
+    "tool_call": ("id", "args"),
+    "tool_call_chunk": ("id", "args"),
+    "invalid_tool_call": ("id", "args"),
+    "tool_use": ("id", "input"),
+    "function_call": ("call_id", "arguments"),
+}
+"""Blocks that are tool calls (LangChain's, Anthropic's, OpenAI's), and under which keys they say id and arguments."""
+
+# Blocks that have their say elsewhere: calls in `tool_calls`, their fragments (`input_json_delta`) there too, tool results
+# in messages of their own, our own reasoning in `reasoning`. That of another vendor's model is worthless here.
+_LEFT_OUT: dict[str, frozenset[str]] = {
+    "assistant": frozenset(
+        {*CALL_KEYS, "input_json_delta", "reasoning", "thinking", "redacted_thinking", "reasoning_content"}
+    ),
+    "user": frozenset({"tool_result"}),
+}
+
+_IMAGES = frozenset({"image", "image_url"})
+# As JSON text they would flood the prompt with base64.
+_MEDIA = _IMAGES | {"input_image", "audio", "input_audio", "video", "file", "document"}
+
+# https URLs and other image types are a 400: inference-docs.cerebras.ai/capabilities/image-inputs.
+_IMAGE_URI = re.compile(r"data:image/(?:png|jpeg|jpg);base64,")
+
+
+def kind_of(block: Any) -> str | None:
+    """The ``type`` of a content block; ``None`` for one without, and for what is no block."""
+    kind = block.get("type") if isinstance(block, dict) else None
+    return kind if isinstance(kind, str) else None
+
+
+def to_content(content: Any, place: str, *, role: str, check: bool) -> str | list[Part]:
+    """A message's content as the API takes it.
+
+    A string stays one and so does every text block: joined, the model would not read what was written. A list without
+    parts becomes the empty string.
+
+    Args:
+        content: LangChain's.
+        place: the message's, for errors: ``messages[3]``.
+        role: the API's: who speaks decides which blocks have their say elsewhere and are left out.
+        check: whether images are held against the service's rules (base64 PNG or JPEG, in user messages).
+
+    Raises:
+        ValueError: a block that cannot be said on this wire, or an image against the rules.
+        TypeError: content, block or text of a wrong type.
+    """
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        raise TypeError(f"{place}.content is of type {type(content).__name__}: give a str or a list of blocks")
+    left_out = _LEFT_OUT.get(role, frozenset())
+    parts = [
+        _to_part(block, f"{place}.content[{number}]", role, check=check)
+        for number, block in enumerate(content)
+        if kind_of(block) not in left_out
+    ]
+    return parts or ""
+
+
+def to_result(content: Any, place: str) -> str:
+    """A tool's result as one string, which every server reads: texts as they are, other blocks as JSON text.
+
+    Nothing is put between them. Raises as ``to_content``.
+    """
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        raise TypeError(f"{place}.content is of type {type(content).__name__}: give a str or a list of blocks")
+    return "".join(_to_result_text(block, f"{place}.content[{number}]") for number, block in enumerate(content))
+
+
+def to_json_text(value: Any, place: str) -> str:
+    """``value`` as JSON text, letters beyond ASCII as they are.
+
+    Raises:
+        TypeError: it holds what JSON cannot say.
+    """
+    try:
+        return json.dumps(value, ensure_ascii=False)
+    except (TypeError, ValueError) as error:  # ValueError: it holds itself
+        raise TypeError(f"{place} cannot be said as JSON: {error}") from None
+
+
+def _to_part(block: Any, place: str, role: str, *, check: bool) -> Part:
+    if isinstance(block, str):
+        return {"type": "text", "text": block}
+    kind = kind_of(block)
+    if kind == "text":
+        return {"type": "text", "text": _text(block, "text", place)}
+    if kind == "refusal" and role == "assistant":  # what the user read in place of an answer
+        return {"type": "text", "text": _text(block, "refusal", place)}
+    if kind in _IMAGES:
+        return _to_image(block, place, role, check=check)
+    _refuse_non_block(block, place)
+    raise ValueError(
+        f"{place} is a block of type {block.get('type')!r}, which the API does not take from the {role}: "
+        "say it as a text block, or leave it out"
+    )
+
+
+def _to_result_text(block: Any, place: str) -> str:
+    if isinstance(block, str):
+        return block
+    kind = kind_of(block)
+    if kind == "text":
+        return _text(block, "text", place)
+    if kind in _MEDIA:
+        raise ValueError(
+            f"{place} is a block of type {kind!r} in a tool's result, where the API takes text alone: "
+            "say in words what it shows, or send an image by a user message"
+        )
+    _refuse_non_block(block, place)
+    return to_json_text(block, place)
+
+
+def _refuse_non_block(block: Any, place: str) -> None:
+    if not isinstance(block, dict):
+        raise TypeError(f"{place} is of type {type(block).__name__}: give a str or a block as a dict")
+
+
+def _text(block: dict[str, Any], key: str, place: str) -> str:
+    text = block.get(key)
+    if not isinstance(text, str):
+        raise TypeError(f"{place} has {key} of type {type(text).__name__}: give a str (decode bytes first)")
+    return text
+
+
+def _to_image(block: dict[str, Any], place: str, role: str, *, check: bool) -> Part:
+    if check and role != "user":
+        raise ValueError(f"{place} is an image by the {role}: the API takes images in user messages alone")
+    image = block.get("image_url")
+    # LangChain's own blocks hold the image themselves, OpenAI's and Anthropic's in a dict of its own.
+    holder = image if isinstance(image, dict) else block["source"] if isinstance(block.get("source"), dict) else block
+    uri = _image_uri(holder, place)
+    if check:
+        _check_image(uri, place)
+    url = {"url": uri}
+    if isinstance(detail := holder.get("detail"), str):
+        url["detail"] = detail
+    return {"type": "image_url", "image_url": url}
+
+
+def _image_uri(holder: dict[str, Any], place: str) -> str:
+    """The image's URI: as given, or made of its base64 data and media type under LangChain's or Anthropic's names."""
+    data = holder.get("base64") or holder.get("data")
+    if data:
+        mime_type = holder.get("mime_type") or holder.get("media_type")
+        if not isinstance(data, str) or not mime_type:
+            raise ValueError(
+                f"{place} is an image with data of type {type(data).__name__} and mime_type {mime_type!r}: "
+                "give base64 text and 'image/png' or 'image/jpeg'"
+            )
+        return f"data:{mime_type};base64,{data}"
+    # `image_url` as a plain string is what people write; `image` is the API's own name.
+    uri = holder.get("url") or holder.get("image_url") or holder.get("image")
+    if isinstance(uri, str):
+        return uri
+    raise ValueError(
+        f"{place} is an image without its data (it has {', '.join(sorted(map(str, holder)))}): the API takes base64 PNG or "
+        "JPEG data alone, so give its bytes as base64"
+    )
+
+
+def _check_image(uri: str, place: str) -> None:
+    prefix = _IMAGE_URI.match(uri)
+    if not prefix:
+        raise ValueError(
+            f"{place} is an image that is not sent along ({_shown(uri)}): the API takes base64 PNG or JPEG data alone, "
+            "so download or convert it and give its bytes as base64"
+        )
+    data = uri[prefix.end() :]
+    try:
+        complete = bool(base64.b64decode(data, validate=True))
+    except (binascii.Error, ValueError):  # ValueError: letters beyond ASCII
+        complete = False
+    if not complete:
+        raise ValueError(f"{place} is an image whose data is not base64: encode its bytes with base64.b64encode")
+
+
+def _shown(uri: str) -> str:
+    """Enough of a URI to find it by: no data, and neither a query nor a password, which may be a secret."""
+    if uri.startswith("data:"):
+        return uri.split(",", 1)[0][:40]
+    return re.sub(r"//[^/@]*@", "//", re.split(r"[?#]", uri)[0])[:120]

@@ -1,0 +1,337 @@
+"""JSON schemas made fit for Cerebras' strict mode. Pure: a schema in, a new one out.
+
+What the service demands, from its structured-outputs page, the version-2 rules and refusals that people have posted:
+``additionalProperties`` false and ``properties`` on every object, a type everywhere, ``$defs`` and no ``definitions``, no
+lists of types, no ``nullable``, five branches of ``anyOf``, no recursion, limits of size. Refused by name ("Invalid fields
+for schema with types ['string']: {'maxLength'}", claude-code-router#708, elizaOS#11123): lengths, patterns, formats,
+counts of items, ``prefixItems``. It reads a list of what it knows, so what is not on ours is said in the description
+instead, and ``violations.find_violations`` holds the answer against it afterwards.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import orjson
+
+from langchain_cerebras_demo.chat_models.plain_schemas import (
+    KEYWORDS,
+    NUMBER_KEYWORDS,
+    ROOT,
+    STRUCTURE,
+    implied_type,
+    in_words,
+    kinds_of,
+    reference_name,
+    short_name,
+    to_plain,
+)
+
+MAX_DEPTH = 10
+MAX_CHARACTERS = 5_000
+MAX_PROPERTIES = 500
+MAX_ENUM_VALUES = 500
+MAX_BRANCHES = 5
+
+# Neither the grammar nor a sentence can stand for these.
+_UNSPEAKABLE = frozenset(
+    {"allOf", "contains", "dependentRequired", "dependentSchemas", "else", "if", "not", "oneOf", "then"}
+    | {"unevaluatedItems"}
+)
+# Says nothing to the model, or is said otherwise.
+_SILENT = frozenset({"$anchor", "$comment", "$defs", "$id", "$schema", "definitions", "discriminator", "strict"}) | {
+    "deprecated",
+    "readOnly",
+    "unevaluatedProperties",
+    "writeOnly",
+}
+_FREE = frozenset({"patternProperties", "propertyNames"})
+
+
+def to_strict_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The schema as Cerebras' strict mode takes it. ``schema`` is not changed.
+
+    Properties that are not required stay so, and may then be absent from the answer (version 2 of the API).
+
+    Raises:
+        ValueError: it cannot be said in strict mode: a free mapping, a place without a type, recursion, conditions, or
+            too large. The message names the place as a JSON pointer, what is wrong and the remedy.
+    """
+    fitted = _fit_root(schema, strict=True)
+    _refuse_rings(fitted)
+    _check_sizes(fitted)
+    return fitted
+
+
+def to_lenient_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The same for ``strict: false``, where a schema is a hint: what the service would refuse by name is reworded.
+
+    Nothing is refused; what strict mode could not do (free mappings, recursion) stays as it is.
+    """
+    return _fit_root(schema, strict=False)
+
+
+def _refuse(path: str, problem: str, remedy: str) -> NoReturn:
+    raise ValueError(
+        f"the schema does not fit Cerebras' strict mode: {path} {problem}. {remedy}, or pass strict=False: "
+        "the schema is then a hint to the model"
+    )
+
+
+# -- fitting
+
+
+def _fit_root(schema: Mapping[str, Any], *, strict: bool) -> dict[str, Any]:
+    root = _copied(schema)
+    definitions: dict[str, Any] = {**root.pop("definitions", {}), **root.pop("$defs", {})}
+    seen: set[str | None] = set()
+    while (name := reference_name(to_plain(root).get("$ref"))) in definitions.keys() - seen:
+        # Where a class stands among its own parts, pydantic's root is a reference to it.
+        seen.add(name)
+        root = {**definitions[str(name)], **{key: value for key, value in to_plain(root).items() if key != "$ref"}}
+    fitter = _Fitter(strict, frozenset(definitions))
+    fitted: dict[str, Any] = fitter.fit(root, ROOT)
+    fitted.pop("title", None)  # the name beside the schema says it
+    if strict and fitted.get("type") != "object":
+        _refuse(ROOT, "is no object", "Wrap it in an object with one property")
+    parts: dict[str, Any] = {}
+    waiting = _references(fitted) if strict else list(definitions)
+    while waiting:  # what nothing refers to would only count against the size
+        part = waiting.pop(0)
+        if part in definitions and part not in parts:
+            parts[part] = fitter.fit(definitions[part], f"{ROOT}/$defs/{part}", part)
+            waiting += _references(parts[part])
+    return {**fitted, "$defs": parts} if parts else fitted
+
+
+def _copied(node: Any) -> Any:
+    """A deep copy in which references go to ``$defs``."""
+    if isinstance(node, Mapping):
+        copy = {key: _copied(value) for key, value in node.items()}
+        if name := reference_name(copy.get("$ref")):
+            copy["$ref"] = f"{ROOT}/$defs/{name}"
+        return copy
+    return [_copied(value) for value in node] if isinstance(node, list | tuple) else node
+
+
+@dataclass(frozen=True)
+class _Fitter:
+    """Fits one node after the other. Where it is not strict, it leaves as it is what it would refuse."""
+
+    strict: bool
+    names: frozenset[str]
+
+    def fit(self, node: Any, path: str, name: str = "") -> Any:
+        """``node`` as the service takes it; ``path`` is where it stands and ``name`` what it is called there."""
+        if not isinstance(node, Mapping):
+            if self.strict:
+                _refuse(path, "allows anything" if node else "allows nothing", "Give it a type")
+            return node
+        plain = to_plain(node)
+        if odd := sorted(plain.keys() & _UNSPEAKABLE):
+            if self.strict:
+                _refuse(f"{path}/{odd[0]}", "is a condition that it cannot express", "Leave it out and check it after")
+            return node
+        said: list[str] = []
+        if "$ref" in plain:
+            fitted = self._reference(plain, path)
+        elif "anyOf" in plain:
+            fitted = self._union(plain, path, said)
+        else:
+            fitted = self._typed(plain, path, said)
+        return node if fitted is None else _described(fitted, plain, said, name)
+
+    def _reference(self, plain: Mapping[str, Any], path: str) -> dict[str, Any] | None:
+        name, target = reference_name(plain["$ref"]), plain["$ref"]
+        if name in self.names and not self._has_beside(plain, "$ref", path):
+            return {"$ref": target}
+        if self.strict and target == ROOT:
+            _refuse(path, "refers to the whole schema: it contains itself", "Unroll it as deep as you need it")
+        if self.strict:
+            _refuse(path, f"refers to {target!r}, which is none of its $defs", "Put the part under $defs")
+        return None
+
+    def _has_beside(self, plain: Mapping[str, Any], keyword: str, path: str) -> bool:
+        """Whether there is a second structure in one node, which would have to be merged. Strict: refused."""
+        others = sorted(plain.keys() & STRUCTURE - {keyword, "type"})
+        if others and self.strict:
+            _refuse(path, f"has {others[0]!r} beside {keyword!r}", "Say both in one place")
+        return bool(others)
+
+    def _union(self, plain: Mapping[str, Any], path: str, said: list[str]) -> dict[str, Any] | None:
+        if self._has_beside(plain, "anyOf", path):
+            return None
+        branches = []
+        for number, branch in enumerate(plain["anyOf"]):
+            typed = branch
+            if "type" in plain and isinstance(branch, Mapping) and not branch.keys() & _TYPED:
+                typed = {"type": plain["type"], **branch}
+            branches.append(self.fit(typed, f"{path}/anyOf/{number}"))
+        return self._join(branches, path, said)
+
+    def _join(self, branches: list[Any], path: str, said: list[str]) -> dict[str, Any]:
+        """The union of fitted branches; of one, the branch itself."""
+        flat: list[Any] = []
+        for branch in branches:
+            inner = branch["anyOf"] if isinstance(branch, dict) and branch.keys() == {"anyOf"} else [branch]
+            flat += [one for one in inner if one not in flat]
+        if self.strict and not flat:
+            _refuse(path, "has no branch", "Give it a type")
+        if self.strict and len(flat) > MAX_BRANCHES:
+            _refuse(path, f"has {len(flat)} branches: {len(flat) - MAX_BRANCHES} too many", "Use fewer kinds of values")
+        if len(flat) != 1 or not isinstance(flat[0], dict):
+            return {"anyOf": flat}
+        only: dict[str, Any] = flat[0]
+        if "description" in only:
+            said.append(only["description"])
+        return {key: value for key, value in only.items() if key != "description"}
+
+    def _typed(self, plain: Mapping[str, Any], path: str, said: list[str]) -> dict[str, Any] | None:
+        kind: Any = plain.get("type") or implied_type(plain)
+        if kind not in KEYWORDS:
+            if self.strict:
+                _refuse(path, f"has the type {kind!r}" if kind else "says nothing of its type", "Give it a type")
+            return None
+        if kind == "object":
+            return self._object(plain, path)
+        if kind == "array":
+            return self._array(plain, path, said)
+        fitted: dict[str, Any] = {"type": kind}
+        if "enum" in plain:
+            fitted["enum"] = plain["enum"]
+            if self.strict and kinds_of(plain["enum"], [kind]) != {kind: plain["enum"]}:
+                _refuse(path, f"has an enum with values that are no {kind}", "Name single values of one type")
+        if kind in {"integer", "number"}:
+            fitted |= {keyword: plain[keyword] for keyword in NUMBER_KEYWORDS if keyword in plain}
+        return fitted
+
+    def _object(self, plain: Mapping[str, Any], path: str) -> dict[str, Any]:
+        # An object that says nothing of further properties is closed; one that says nothing at all is a mapping.
+        is_free = plain.get("additionalProperties", "properties" not in plain) is not False or plain.keys() & _FREE
+        if is_free and self.strict:
+            _refuse(path, "is a mapping with free keys", "Name its properties, or make it a list of keys and values")
+        properties, required = plain.get("properties", {}), list(plain.get("required", ()))
+        fitted: dict[str, Any] = {"type": "object"}
+        if "properties" in plain or self.strict:
+            fitted["properties"] = {
+                name: self.fit(member, f"{path}/properties/{name}", name) for name, member in properties.items()
+            }
+        for name in required if self.strict else ():
+            if name not in properties:
+                _refuse(path, f"requires {name!r}, which is none of its properties", "Add the property")
+        if required:
+            fitted["required"] = required
+        if self.strict:
+            return {**fitted, "additionalProperties": False}
+        if "additionalProperties" in plain:
+            fitted["additionalProperties"] = self.fit(plain["additionalProperties"], f"{path}/additionalProperties")
+        return fitted | {keyword: plain[keyword] for keyword in sorted(plain.keys() & _FREE)}
+
+    def _array(self, plain: Mapping[str, Any], path: str, said: list[str]) -> dict[str, Any]:
+        items = plain.get("items", {})
+        listed = isinstance(items, list)  # how pydantic 1 writes a tuple
+        places = items if listed else plain.get("prefixItems")
+        if not places:
+            if self.strict and items == {}:
+                _refuse(path, "says nothing of its items", "Give 'items' a type")
+            return {"type": "array"} | ({"items": self.fit(items, f"{path}/items")} if "items" in plain else {})
+        keyword, rest = ("items", plain.get("additionalItems")) if listed else ("prefixItems", items)
+        branches = [self.fit(place, f"{path}/{keyword}/{number}") for number, place in enumerate(places)]
+        if isinstance(rest, Mapping) and rest:
+            branches.append(self.fit(rest, f"{path}/items"))
+        named = [short_name(place) for place in places]
+        if len(set(named)) > 1:
+            said.append("in this order: " + ", ".join(named))
+        inner: list[str] = []
+        joined = self._join(branches, f"{path}/{keyword}", inner)
+        return {"type": "array", "items": joined | ({"description": inner[0]} if inner else {})}
+
+
+_TYPED = frozenset({"$ref", "allOf", "anyOf", "const", "enum", "oneOf", "type"})
+
+
+def _described(fitted: dict[str, Any], plain: Mapping[str, Any], said: list[str], name: str) -> dict[str, Any]:
+    """``fitted`` with what it could not keep of ``plain`` in words."""
+    title = plain.get("title", fitted.pop("title", None))  # of a union of one, the branch's
+    if isinstance(title, str) and not _repeats(title, name):
+        fitted["title"] = title
+    known = fitted.keys() | STRUCTURE | _SILENT | {"title", "description"}
+    text = "; ".join([*said, *in_words({key: value for key, value in plain.items() if key not in known})])
+    if description := plain.get("description"):
+        fitted["description"] = f"{description} ({text})" if text else description
+    elif text:
+        fitted["description"] = text[0].upper() + text[1:]
+    return fitted
+
+
+def _repeats(title: str, name: str) -> bool:
+    """Whether a title says no more than the name that the node has anyway, as pydantic's do."""
+    return bool(name) and re.sub(r"[\W_]", "", title).lower() == re.sub(r"[\W_]", "", name).lower()
+
+
+# -- what the whole must be
+
+
+def _walk(node: Any, path: str = ROOT, depth: int = 0) -> Iterator[tuple[str, int, Mapping[str, Any]]]:
+    """Every node with where it stands and how deep."""
+    if not isinstance(node, Mapping):
+        return
+    yield path, depth, node
+    for group in ("properties", "$defs"):
+        for name, member in node.get(group, {}).items():
+            yield from _walk(member, f"{path}/{group}/{name}", depth + (group == "properties"))
+    yield from _walk(node.get("items"), f"{path}/items", depth + 1)
+    for number, branch in enumerate(node.get("anyOf", ())):
+        yield from _walk(branch, f"{path}/anyOf/{number}", depth)
+
+
+def _references(node: Any) -> list[str]:
+    return [name for _, _, inner in _walk(node) if (name := reference_name(inner.get("$ref")))]
+
+
+def _refuse_rings(schema: Mapping[str, Any]) -> None:
+    reached = {name: _references(part) for name, part in schema.get("$defs", {}).items()}
+    done: set[str] = set()
+
+    def visit(name: str, above: tuple[str, ...]) -> None:
+        if name in above:
+            ring = " -> ".join([*above[above.index(name) :], name])
+            _refuse(f"{ROOT}/$defs/{name}", f"contains itself: {ring}", "Unroll it as deep as you need it")
+        if name not in done:
+            for part in reached[name]:
+                visit(part, (*above, name))
+            done.add(name)
+
+    for name in reached:
+        visit(name, ())
+
+
+def _check_sizes(schema: Mapping[str, Any]) -> None:
+    nodes = list(_walk(schema))
+    path, depth, _ = max(nodes, key=lambda found: found[1])
+    if depth > MAX_DEPTH:
+        _refuse(path, f"lies {depth} levels deep: {depth - MAX_DEPTH} too many", "Make the schema flatter")
+    for keyword, most in (("properties", MAX_PROPERTIES), ("enum", MAX_ENUM_VALUES)):
+        counts = {path: len(node.get(keyword, ())) for path, _, node in nodes}
+        if (total := sum(counts.values())) > most:
+            problem = f"has {total} {keyword} in all: {total - most} too many; most at {_largest(counts)}"
+            _refuse(ROOT, problem, "Leave some out")
+    if (length := _length(schema)) > MAX_CHARACTERS:
+        parts = {
+            f"{ROOT}/{group}/{name}": _length(part)
+            for group in ("properties", "$defs")
+            for name, part in schema.get(group, {}).items()
+        }
+        problem = f"is {length} characters long: {length - MAX_CHARACTERS} too many; most in {_largest(parts)}"
+        _refuse(ROOT, problem, "Shorten names and descriptions")
+
+
+def _length(schema: Any) -> int:
+    return len(orjson.dumps(schema).decode())
+
+
+def _largest(sizes: Mapping[str, int]) -> str:
+    return ", ".join(f"{path} ({sizes[path]})" for path in sorted(sizes, key=lambda path: -sizes[path])[:3])

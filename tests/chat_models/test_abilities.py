@@ -1,0 +1,62 @@
+"""What a model cannot do is refused before sending, or left out where that is the same."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from langchain_cerebras_demo.catalog import find_spec
+from langchain_cerebras_demo.chat_models.abilities import fit, replay_of
+
+GPT_OSS, QWEN, GLM, LLAMA = (
+    find_spec(name) for name in ("gpt-oss-120b", "qwen-3.8-27b", "zai-glm-4.7", "llama-3.3-70b")
+)
+TOOL = {"type": "function", "function": {"name": "f"}}
+
+FITS = [
+    (GPT_OSS, {"tools": [TOOL], "parallel_tool_calls": True}, {"tools": [TOOL]}),
+    (QWEN, {"tools": [TOOL], "parallel_tool_calls": True}, {"tools": [TOOL], "parallel_tool_calls": True}),
+    (None, {"tools": [TOOL], "parallel_tool_calls": True}, {"tools": [TOOL], "parallel_tool_calls": True}),
+    (QWEN, {"tools": [], "parallel_tool_calls": True}, {}),
+    (QWEN, {"disable_reasoning": True}, {"reasoning_effort": "none"}),
+    (GLM, {"disable_reasoning": True}, {"reasoning_effort": "none"}),
+    (LLAMA, {"reasoning_effort": "none"}, {}),
+    (GLM, {"reasoning_effort": "low"}, {"reasoning_effort": "low"}),
+    (None, {"reasoning_effort": "none"}, {"reasoning_effort": "none"}),
+]
+
+
+@pytest.mark.parametrize(("spec", "given", "fitted"), FITS)
+def test_parameters_are_fitted_to_the_model(spec, given, fitted):
+    """What the model takes goes out, under the name it has today."""
+    assert fit(given, spec, check=True) == fitted
+
+
+REFUSED = [
+    (GPT_OSS, {"reasoning_effort": "none"}, r"'none'.*gpt-oss-120b.*'low', 'medium', 'high'"),
+    (LLAMA, {"reasoning_effort": "high"}, r"llama-3.3-70b does not reason"),
+    (replace(GPT_OSS, tool_calling=False), {"tools": [TOOL]}, r"cannot call tools"),
+    (None, {"tool_choice": "auto"}, r"tool_choice='auto' without tools"),
+    (None, {"top_logprobs": 2}, r"top_logprobs needs logprobs"),
+    (None, {"reasoning_format": "raw", "response_format": {"type": "json_object"}}, r"exclude each other"),
+]
+
+
+@pytest.mark.parametrize(("spec", "given", "words"), REFUSED)
+def test_what_the_model_cannot_do_is_refused_by_name(spec, given, words):
+    """With the remedy; unchecked it goes out as it is."""
+    with pytest.raises(ValueError, match=words):
+        fit(given, spec, check=True)
+    assert fit(given, spec, check=False) == given
+
+
+def test_reasoning_goes_back_in_the_models_own_form():
+    """A field, think tags, or not at all where nobody knows."""
+    assert [replay_of(spec) for spec in (GPT_OSS, QWEN, GLM, LLAMA, None)] == [
+        "reasoning",
+        "reasoning",
+        "think_tags",
+        None,
+        None,
+    ]

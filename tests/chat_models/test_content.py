@@ -1,0 +1,98 @@
+"""Standard content blocks: the same blocks through invoke, streams, v1 and v3."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from langchain_cerebras_demo import ChatCerebrasDemo
+from langchain_cerebras_demo.testing import Reply
+
+CALLS = [
+    {"tool_calls": [{"index": 0, "id": "c1", "type": "function", "function": {"name": "f", "arguments": ""}}]},
+    {"tool_calls": [{"index": 0, "type": "function", "function": {"arguments": '{"a": 1'}}]},
+    {"tool_calls": [{"index": 0, "type": "function", "function": {"arguments": "1}"}}]},
+    {"tool_calls": [{"index": 1, "id": "c2", "type": "function", "function": {"name": "g", "arguments": '{"b": 2}'}}]},
+]
+ANSWERS = {
+    "text": [{"content": "Hello "}, {"content": "Ann"}],
+    "reasoning and text": [{"reasoning": "Hm. "}, {"reasoning": "Ok."}, {"content": "Hello "}, {"content": "Ann"}],
+    "text and two calls": [{"content": "Hello "}, {"content": "Ann"}, *CALLS],
+    "all of it": [{"reasoning": "Hm."}, {"content": "Hello "}, {"content": "Ann"}, *CALLS],
+    "calls alone": CALLS,
+    "think tags in the text": [{"content": "<thi"}, {"content": "nk>Hm.</think>"}, {"content": "\n\nHello Ann"}],
+}
+EXPECTED = {
+    "reasoning": {"type": "reasoning", "reasoning": "Hm."},
+    "text": {"type": "text", "text": "Hello Ann"},
+    "calls": [
+        {"type": "tool_call", "id": "c1", "name": "f", "args": {"a": 11}},
+        {"type": "tool_call", "id": "c2", "name": "g", "args": {"b": 2}},
+    ],
+}
+
+
+def expected(name):
+    blocks = []
+    if "reasoning" in name or name == "all of it" or "think" in name:
+        blocks.append({"type": "reasoning", "reasoning": "Hm. Ok." if name == "reasoning and text" else "Hm."})
+    if name != "calls alone":
+        blocks.append(EXPECTED["text"])
+    if "call" in name or name == "all of it":
+        blocks += EXPECTED["calls"]
+    return blocks
+
+
+def plain(blocks):
+    return [{key: value for key, value in block.items() if key != "index"} for block in blocks]
+
+
+def merged(chunks):
+    whole = None
+    for chunk in chunks:
+        whole = chunk if whole is None else whole + chunk
+    return whole
+
+
+async def collected(chunks):
+    return [chunk async for chunk in chunks]
+
+
+async def v3_output(model):
+    stream = await model.astream_events("hello", version="v3")
+    return await stream.output
+
+
+WAYS = {
+    "invoke": lambda model: model.invoke("hello"),
+    "ainvoke": lambda model: asyncio.run(model.ainvoke("hello")),
+    "stream": lambda model: merged(model.stream("hello")),
+    "astream": lambda model: merged(asyncio.run(collected(model.astream("hello")))),
+    "stream_events v3": lambda model: model.stream_events("hello", version="v3").output,
+    "astream_events v3": lambda model: asyncio.run(v3_output(model)),
+}
+
+
+@pytest.mark.filterwarnings("ignore::langchain_core._api.beta_decorator.LangChainBetaWarning")
+@pytest.mark.parametrize("output_version", [None, "v1"])
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", ANSWERS)
+def test_every_way_gives_the_same_blocks(server, name, way, output_version):
+    """Reasoning first, one text block, finished tool calls, under both output versions."""
+    server.script(Reply(deltas=[{"role": "assistant"}, *ANSWERS[name]]))
+    model = ChatCerebrasDemo(base_url=server.base_url, api_key=server.key, output_version=output_version)
+    message = WAYS[way](model)
+    assert plain(message.content_blocks) == expected(name)
+    calls = [(call["id"], call["args"]) for call in message.tool_calls]
+    assert calls == [(call["id"], call["args"]) for call in expected(name) if call["type"] == "tool_call"]
+    assert message.usage_metadata["total_tokens"] > 0
+    assert message.response_metadata["finish_reason"]
+
+
+def test_a_chunk_with_a_fragment_shows_a_fragment(server):
+    """Not a finished call without arguments, as LangChain's best effort would."""
+    server.script(Reply(deltas=[{"role": "assistant"}, *CALLS]))
+    model = ChatCerebrasDemo(base_url=server.base_url, api_key=server.key)
+    kinds = [block["type"] for chunk in model.stream("hello") for block in chunk.content_blocks]
+    assert set(kinds) == {"tool_call_chunk"}

@@ -1,0 +1,300 @@
+"""`langchain-openai` as the oracle: the same messages give the same wire, but for the listed kinds of difference."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+import pytest
+from langchain_core.messages import (
+    AIMessage,
+    AIMessageChunk,
+    ChatMessage,
+    FunctionMessage,
+    HumanMessage,
+    HumanMessageChunk,
+    SystemMessage,
+    ToolMessage,
+)
+
+from langchain_cerebras_demo.chat_models.messages import to_wire
+from tests.chat_models.differences import KINDS, expected, oracles_wire, text, words_of
+
+URI = "data:image/png;base64,iVBORw0KGgo="
+THINKING = {"type": "thinking", "thinking": "hm", "signature": "s"}
+
+
+# -- the histories: pieces, and what is made of them
+
+
+def user(*content, **more):
+    return HumanMessage(list(content), **more)
+
+
+def image(block):
+    return user(text("see"), block)
+
+
+def ask(call_id, words="well", args=None, **more):
+    return AIMessage(words, tool_calls=[{"name": "add", "args": args or {"a": 1}, "id": call_id}], **more)
+
+
+def tell(call_id, content="5", **more):
+    return ToolMessage(content, tool_call_id=call_id, **more)
+
+
+def exchange(call_id, *, kinds=(), content="5", **more):
+    return ([ask(call_id, **more), tell(call_id, content)], set(kinds))
+
+
+def use(call_id, kind="tool_use"):
+    fields = {
+        "tool_use": {"id": call_id, "input": {"a": "ü"}},
+        "tool_call": {"id": call_id, "args": {"a": "ü"}},
+        "function_call": {"id": "fc", "call_id": call_id, "arguments": '{"a": "ü"}'},
+    }
+    return {"type": kind, "name": "add", **fields[kind]}
+
+
+def broken(call_id, args='{"a": '):
+    return {"name": "add", "args": args, "id": call_id, "error": None}
+
+
+def raw(call_id):
+    return {"id": call_id, "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}, "index": 0}
+
+
+def in_user(call_id, content="5"):
+    return {"type": "tool_result", "tool_use_id": call_id, "content": content}
+
+
+SPOKEN = {
+    "question": ([HumanMessage("hi")], set()),
+    "named": ([HumanMessage("hi", name="ann")], set()),
+    "named in kwargs": ([HumanMessage("hi", additional_kwargs={"name": "ann"})], set()),
+    "chunk": ([HumanMessageChunk("hi")], set()),
+    "texts": ([user(text("a"), text("b\n"))], set()),
+    "strings": ([user("a", "b")], {"string"}),
+    "string and text": ([user("a", text("b"))], {"string"}),
+    "cached": ([user(text("a", cache_control={"type": "ephemeral"}))], {"extra"}),
+    "indexed": ([user(text("a", index=0, id="x"), "b")], {"extra", "string"}),
+    "no words": ([user()], {"empty"}),
+    "letters": ([HumanMessage("grün \U0001f600 \n\t\x00")], set()),
+    "image": ([image({"type": "image_url", "image_url": {"url": URI, "detail": "low"}})], set()),
+    "image, v1": ([image({"type": "image", "base64": "AAAA", "mime_type": "image/jpeg"})], set()),
+    "image, v1 uri": ([image({"type": "image", "url": URI})], set()),
+    "image, v0": ([image({"type": "image", "source_type": "base64", "data": "AAAA", "mime_type": "image/png"})], set()),
+    "image, Anthropic's": (
+        [image({"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}})],
+        set(),
+    ),
+    "image, short": ([image({"type": "image_url", "image_url": URI})], {"image"}),
+    "image, the API's": ([image({"type": "image", "image": URI})], {"image"}),
+    "system": ([SystemMessage("be kind")], set()),
+    "system, texts": ([SystemMessage([text("be"), text("kind")])], set()),
+    "system, cached": ([SystemMessage([text("be", cache_control={"type": "ephemeral"})])], {"extra"}),
+    "developer": ([SystemMessage("be kind", additional_kwargs={"__openai_role__": "developer"})], set()),
+    **{
+        f"chat, {role}": ([ChatMessage("hi", role=role)], set())
+        for role in ("user", "system", "assistant", "developer")
+    },
+    "answer": ([AIMessage("hi")], set()),
+    "answer, named": ([AIMessage("hi", name="bob")], set()),
+    "answer, empty": ([AIMessage("")], set()),
+    "answer, texts": ([AIMessage([text("a"), text("b")])], set()),
+    "answer, strings": ([AIMessage(["a", "b"])], {"string"}),
+    "answer, annotated": ([AIMessage([text("a", annotations=[{"type": "citation"}], index=0)])], set()),
+    "answer, chunk": ([AIMessageChunk("hi")], set()),
+    "answer, metadata": ([AIMessage("hi", id="x", response_metadata={"a": 1})], set()),
+    "thinking": ([AIMessage([THINKING, text("hi")])], set()),
+    "thinking alone": ([AIMessage([THINKING])], {"empty"}),
+    "thinking, encrypted": ([AIMessage([{"type": "redacted_thinking", "data": "x"}, text("hi")])], {"thought"}),
+    "reasoning": ([AIMessage([{"type": "reasoning", "reasoning": "hm"}, text("hi")])], set()),
+    "reasoning in kwargs": ([AIMessage("hi", additional_kwargs={"reasoning_content": "hm"})], set()),
+    "refusal": ([AIMessage([{"type": "refusal", "refusal": "no"}])], {"refusal"}),
+    "refusal in kwargs": ([AIMessage("", additional_kwargs={"refusal": "no"})], {"refusal"}),
+}
+EXCHANGES = {
+    "call": exchange("x1"),
+    "call without words": exchange("x2", words="", kinds={"empty"}),
+    "call with empty words": exchange("x3", words=[text("")], kinds={"empty"}),
+    "call with texts": exchange("x4", words=[text("a"), text("b")]),
+    "call with thinking": exchange("x5", words=[THINKING, text("a")]),
+    "call with thinking alone": exchange("x6", words=[THINKING], kinds={"empty"}),
+    "arguments, letters": exchange("x7", args={"ä": "grün \U0001f600 \n\t\x00\u2028"}),
+    "arguments, nested": exchange("x8", args={"a": [1, 2.5, None, True, {"b": []}], "c": 10**20, "d": 1e-9}),
+    "arguments, none": ([AIMessage("a", tool_calls=[{"name": "add", "args": {}, "id": "x9"}]), tell("x9")], set()),
+    "call and name": exchange("x10", name="bob"),
+    "call beside its block": exchange("x11", words=[text("a"), use("x11")]),
+    "call beside its v1 block": exchange("x12", words=[text("a"), use("x12", "tool_call")]),
+    "call in raw too": exchange("x13", additional_kwargs={"tool_calls": [raw("x13")]}),
+    "call in blocks, v1": (
+        [AIMessage(content_blocks=[text("a"), use("x14", "tool_call")], response_metadata={"output_version": "v1"}), tell("x14")],
+        set(),
+    ),
+    "call in a block, Anthropic's": ([AIMessage([text("a"), use("x15")]), tell("x15")], {"block"}),
+    "call in a block, OpenAI's": ([AIMessage([text("a"), use("x16", "function_call")]), tell("x16")], {"block"}),
+    "call in a block, v1": ([AIMessage([text("a"), use("x17", "tool_call")]), tell("x17")], {"block"}),
+    "call in a block and another": (
+        [ask("x18", words=["a", use("x19")]), tell("x19"), tell("x18")],
+        {"block", "string"},
+    ),
+    "parallel": ([AIMessage("a", tool_calls=[*ask("y1").tool_calls, *ask("y2").tool_calls]), tell("y1"), tell("y2")], set()),
+    "out of order": ([AIMessage("a", tool_calls=[*ask("y3").tool_calls, *ask("y4").tool_calls]), tell("y4"), tell("y3")], set()),
+    "broken": ([AIMessage("a", invalid_tool_calls=[broken("y5")]), tell("y5", "no JSON", status="error")], set()),
+    "broken and whole": (
+        [AIMessage("a", tool_calls=ask("y6").tool_calls, invalid_tool_calls=[broken("y7", "")]), tell("y6"), tell("y7")],
+        set(),
+    ),
+    "broken, without arguments": ([AIMessage("a", invalid_tool_calls=[broken("y8", None)]), tell("y8")], {"id"}),
+    "raw": ([AIMessage("a", additional_kwargs={"tool_calls": [raw("y9")]}), tell("y9")], set()),
+    "raw alone": (
+        [AIMessage("a", additional_kwargs={"tool_calls": [raw("y10")]}).model_copy(update={"tool_calls": []}), tell("y10")],
+        set(),
+    ),
+    "chunk of a call": (
+        [AIMessageChunk("a", tool_call_chunks=[{"name": "add", "args": '{"a": 1}', "id": "y11", "index": 0}]), tell("y11")],
+        set(),
+    ),
+    "function": (
+        [AIMessage("a", additional_kwargs={"function_call": raw("")["function"]}), FunctionMessage("5", name="add")],
+        {"old", "id"},
+    ),
+    "no id": ([ask(None), tell("")], {"id"}),
+    "result, named": ([ask("z1"), tell("z1", name="add", artifact=[1])], set()),
+    "result, empty": exchange("z2", content=""),
+    "result, texts": exchange("z3", content=[text("5"), text("6", id="x")], kinds={"result"}),
+    "result, strings": exchange("z4", content=["5", " and ", "6"], kinds={"result"}),
+    "result, JSON": exchange("z5", content=[text("5"), {"type": "json", "json": {"a": "ü"}}], kinds={"result"}),
+    "result, nothing": exchange("z6", content=[], kinds={"result"}),
+    "result, late": ([ask("z7"), SystemMessage("be kind"), tell("z7")], {"late"}),
+    "result in the user's": ([ask("z8"), user(in_user("z8"))], {"user"}),
+    "result and the user's words": ([ask("z9"), user(text("and"), in_user("z9"), text("now"))], {"user"}),
+    "result in parts in the user's": ([ask("z10"), user(in_user("z10", [text("5"), "6"]))], {"user", "result"}),
+    "results in the user's": (
+        [AIMessage([text("a"), use("z11"), use("z12")]), user(in_user("z12"), in_user("z11"))],
+        {"block", "user"},
+    ),
+}  # fmt: skip
+PIECES = {**SPOKEN, **EXCHANGES}
+
+
+def histories(name):
+    """The piece alone, in the middle of a conversation, and before two others; ids differ from piece to piece."""
+    messages, kinds = PIECES[name]
+    yield messages, kinds
+    yield [SystemMessage("s"), HumanMessage("q"), AIMessage("a"), *messages, HumanMessage("q")], kinds
+    names = list(PIECES)
+    for step in (7, 40):
+        more, more_kinds = PIECES[names[(names.index(name) + step) % len(names)]]
+        yield messages + more, kinds | more_kinds
+
+
+HISTORIES = [history for name in PIECES for history in histories(name)]
+
+
+def as_json(wire):
+    return json.loads(json.dumps(wire))
+
+
+@pytest.mark.parametrize("name", PIECES)
+def test_the_same_messages_give_the_oracles_wire_but_for_the_listed_differences(name):
+    """And each difference that is listed for a history is needed for it."""
+    for messages, kinds in histories(name):
+        ours = as_json(to_wire(messages))
+        assert ours == expected(messages, kinds)
+        for kind in kinds:
+            assert ours != expected(messages, kinds - {kind}), f"{kind} makes no difference"
+
+
+def substance(wire):
+    """What no difference may hide: texts, images, calls with their arguments, ids."""
+    told: dict[str, list[Any]] = {"texts": [], "images": [], "calls": [], "ids": []}
+    for message in wire:
+        content = message.get("content") or []
+        for part in [content] if isinstance(content, str) else content:
+            kind = part.get("type") if isinstance(part, dict) else "str"
+            if kind in {"image_url", "image"}:
+                image = part.get("image_url", part.get("image"))
+                told["images"].append(image["url"] if isinstance(image, dict) else image)
+            elif kind == "tool_result":
+                told["ids"].append(part["tool_use_id"])
+                told["texts"] += map(words_of, part["content"])
+            elif kind != "redacted_thinking":
+                told["texts"].append(part["refusal"] if kind == "refusal" else words_of(part))
+        calls = [call["function"] for call in message.get("tool_calls", ())]
+        calls += [message["function_call"]] if "function_call" in message else []
+        told["calls"] += [(call["name"], call["arguments"] or "{}") for call in calls]
+        ids = [call["id"] for call in message.get("tool_calls", ())] + [message.get("tool_call_id")]
+        told["ids"] += [an_id for an_id in ids if an_id]
+    return told
+
+
+def test_no_difference_hides_what_the_oracle_sends():
+    """Every text, image, call and id of the oracle's wire is in ours, as often."""
+    for messages, _ in HISTORIES:
+        theirs, ours = substance(oracles_wire(messages)), substance(to_wire(messages))
+        everything = "".join(ours["texts"])
+        assert [words for words in theirs.pop("texts") if words not in everything] == []
+        for what, told in theirs.items():
+            assert [thing for thing in told if told.count(thing) > ours[what].count(thing)] == []
+
+
+def test_the_table_of_differences_is_short_and_every_kind_is_met():
+    """A difference that no history shows is none."""
+    assert len(HISTORIES) >= 80
+    assert len(KINDS) <= 12
+    assert set.union(*(kinds for _, kinds in HISTORIES)) == set(KINDS)
+    assert all(kind.reason for kind in KINDS.values())
+
+
+def lose_a_message(wire):
+    wire.pop()
+
+
+def change_a_text(wire):
+    for message in wire:
+        if isinstance(message.get("content"), str):
+            message["content"] += " "
+        elif message.get("content"):
+            message["content"][0] = text("something else")
+
+
+def join_texts(wire):
+    for message in wire:
+        if isinstance(message.get("content"), list) and all(part["type"] == "text" for part in message["content"]):
+            message["content"] = "\n".join(part["text"] for part in message["content"])
+
+
+def change_ids(wire):
+    for message in wire:
+        for call in message.get("tool_calls", ()):
+            call["id"] += "x"
+        if "tool_call_id" in message:
+            message["tool_call_id"] += "x"
+
+
+def change_arguments(wire):
+    for message in wire:
+        for call in message.get("tool_calls", ()):
+            call["function"]["arguments"] += " "
+
+
+def add_a_key(wire):
+    wire[0]["reasoning_content"] = "hm"
+
+
+@pytest.mark.parametrize("change", [lose_a_message, change_a_text, join_texts, change_ids, change_arguments, add_a_key])
+def test_a_difference_of_no_listed_kind_is_found(change):
+    """Even where all kinds were allowed at once: none of them is so wide that another hides in it."""
+    found = 0
+    for messages, _ in HISTORIES:
+        ours = as_json(to_wire(messages))
+        assert ours == expected(messages, set(KINDS))
+        changed = copy.deepcopy(ours)
+        change(changed)
+        if changed != ours:
+            found += 1
+            assert changed != expected(messages, set(KINDS))
+    assert found

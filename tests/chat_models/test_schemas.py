@@ -1,0 +1,780 @@
+"""JSON schemas made fit for strict mode: each rule, each refusal, and answers held against what could not be said."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import enum
+import json
+import re
+from datetime import date
+from typing import Annotated, Generic, Literal, TypeVar
+
+import jsonschema
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from langchain_core.tools import tool
+from pydantic import BaseModel, ConfigDict, Field, RootModel
+from typing_extensions import NotRequired, Required, TypedDict
+
+from langchain_cerebras_demo.chat_models.answer_types import to_answer_type
+from langchain_cerebras_demo.chat_models.schemas import (
+    check_tool_name,
+    to_lenient_schema,
+    to_response_format,
+    to_schema_name,
+    to_strict_schema,
+    to_tool,
+)
+from langchain_cerebras_demo.chat_models.violations import find_violations
+from langchain_cerebras_demo.testing.invention import Facts, invent
+from langchain_cerebras_demo.testing.strict_schemas import strict_problems
+
+WORD = {"type": "string"}
+
+
+def an_object(**properties):
+    return {"type": "object", "properties": properties}
+
+
+def closed(**properties):
+    return an_object(**properties) | {"additionalProperties": False}
+
+
+def fitted(member, **more):
+    """The property `a` of an object, made fit."""
+    return to_strict_schema(an_object(a=member) | more)["properties"]["a"]
+
+
+# -- one property in, one property out
+
+RULES = {
+    "an object is closed": (an_object(b=WORD), closed(b=WORD)),
+    "an object without properties is closed": (an_object(), closed()),
+    "an object that allows nothing is closed": ({"type": "object", "additionalProperties": False}, closed()),
+    "the type is read from the keywords": ({"properties": {"b": WORD}}, closed(b=WORD)),
+    "what is required stays, the rest stays optional": (
+        an_object(b=WORD, c=WORD) | {"required": ["b"]},
+        {"type": "object", "properties": {"b": WORD, "c": WORD}, "required": ["b"], "additionalProperties": False},
+    ),
+    "a list of types is a union": ({"type": ["string", "null"]}, {"anyOf": [WORD, {"type": "null"}]}),
+    "a list of one type is the type": ({"type": ["string"]}, WORD),
+    "each type of a list keeps what is said of it": (
+        {"type": ["integer", "string"], "minimum": 3, "maxLength": 2, "description": "D"},
+        {
+            "anyOf": [{"type": "integer", "minimum": 3}, WORD | {"description": "At most 2 characters"}],
+            "description": "D",
+        },
+    ),
+    "nullable is a union with null": (WORD | {"nullable": True}, {"anyOf": [WORD, {"type": "null"}]}),
+    "nullable beside a union": (
+        {"anyOf": [WORD, {"type": "integer"}], "nullable": True},
+        {"anyOf": [WORD, {"type": "integer"}, {"type": "null"}]},
+    ),
+    "nullable beside an enum": (
+        WORD | {"nullable": True, "enum": ["x"]},
+        {"anyOf": [WORD | {"enum": ["x"]}, {"type": "null"}]},
+    ),
+    "not nullable says nothing": (WORD | {"nullable": False}, WORD),
+    "allOf around one is that one": ({"allOf": [WORD], "description": "D"}, WORD | {"description": "D"}),
+    "oneOf is anyOf, the discriminator goes": (
+        {"oneOf": [WORD, {"type": "integer"}], "discriminator": {"propertyName": "kind"}},
+        {"anyOf": [WORD, {"type": "integer"}]},
+    ),
+    "a union in a union is one union": (
+        {"anyOf": [{"anyOf": [WORD, {"type": "integer"}]}, {"type": "null"}]},
+        {"anyOf": [WORD, {"type": "integer"}, {"type": "null"}]},
+    ),
+    "a union of one is that one": (
+        {"anyOf": [WORD | {"description": "B"}], "description": "A"},
+        WORD | {"description": "A (B)"},
+    ),
+    "equal branches are one": ({"anyOf": [WORD, WORD]}, WORD),
+    "the type beside a union belongs to its branches": (
+        {"type": "string", "anyOf": [{"maxLength": 1}, {"enum": ["xx"]}]},
+        {"anyOf": [WORD | {"description": "At most 1 character"}, WORD | {"enum": ["xx"]}]},
+    ),
+    "const is an enum of one": ({"const": "x"}, WORD | {"enum": ["x"]}),
+    "const null is null": ({"const": None}, {"type": "null"}),
+    "an enum gets its type": ({"enum": [1, 2]}, {"type": "integer", "enum": [1, 2]}),
+    "whole and broken numbers are numbers": ({"enum": [1, 2.5]}, {"type": "number", "enum": [1, 2.5]}),
+    "a boolean is no number": (
+        {"enum": [True, 1]},
+        {"anyOf": [{"type": "boolean", "enum": [True]}, {"type": "integer", "enum": [1]}]},
+    ),
+    "an enum of several types is a union": (
+        {"enum": ["x", 1, None]},
+        {"anyOf": [WORD | {"enum": ["x"]}, {"type": "integer", "enum": [1]}, {"type": "null"}]},
+    ),
+    "values of an enum that its type excludes go": (WORD | {"enum": ["x", 1]}, WORD | {"enum": ["x"]}),
+    "numbers keep their constraints": (
+        {"type": "integer", "minimum": 0, "exclusiveMaximum": 9, "multipleOf": 3},
+        {"type": "integer", "minimum": 0, "exclusiveMaximum": 9, "multipleOf": 3},
+    ),
+    "constraints of a type that it is not mean nothing": (WORD | {"minimum": 3}, WORD),
+    "counts in words": (
+        {"type": "array", "items": WORD, "minItems": 2, "maxItems": 5, "uniqueItems": True},
+        {"type": "array", "items": WORD, "description": "2 to 5 items; no item twice"},
+    ),
+    "one count": (
+        {"type": "array", "items": WORD, "minItems": 1},
+        {"type": "array", "items": WORD, "description": "At least 1 item"},
+    ),
+    "no count": ({"type": "array", "items": WORD, "minItems": 0}, {"type": "array", "items": WORD}),
+    "lengths, pattern and format behind the description": (
+        WORD | {"description": "A code.", "minLength": 3, "maxLength": 3, "pattern": "^x", "format": "date"},
+        WORD | {"description": "A code. (exactly 3 characters; matches the regular expression ^x; in the format date)"},
+    ),
+    "default and examples in words, null is no news": (
+        {"type": "integer", "default": 3, "examples": [4, 5]},
+        {"type": "integer", "description": "Default 3; for example 4, 5"},
+    ),
+    "a default of null says nothing": (WORD | {"default": None}, WORD),
+    "keywords that nobody knows stand as JSON": (WORD | {"x-unit": ["m"]}, WORD | {"description": 'X-unit: ["m"]'}),
+    "what says nothing to a model goes": (WORD | {"$comment": "x", "deprecated": True, "$id": "y"}, WORD),
+    "a title that repeats the name goes": (WORD | {"title": "A"}, WORD),
+    "another title stays": (WORD | {"title": "Full name"}, WORD | {"title": "Full name"}),
+    "a tuple is a list in words": (
+        {"type": "array", "prefixItems": [{"type": "integer"}, WORD], "minItems": 2, "maxItems": 2},
+        {
+            "type": "array",
+            "items": {"anyOf": [{"type": "integer"}, WORD]},
+            "description": "In this order: integer, string; exactly 2 items",
+        },
+    ),
+    "a tuple of one type": (
+        {"type": "array", "items": [WORD, WORD], "minItems": 2, "maxItems": 2},
+        {"type": "array", "items": WORD, "description": "Exactly 2 items"},
+    ),
+    "properties called like keywords are properties": (
+        an_object(pattern=WORD, title=WORD, definitions=WORD),
+        closed(pattern=WORD, title=WORD, definitions=WORD),
+    ),
+}
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_schema_is_reworded_for_strict_mode(rule):
+    """What the service refuses is said in a way that it takes; nothing is lost."""
+    given_, expected = RULES[rule]
+    assert fitted(given_) == expected
+    assert strict_problems(to_strict_schema(an_object(a=given_))) == []
+
+
+def test_definitions_stand_under_defs_and_references_follow():
+    """`definitions` is refused; what nothing refers to goes, since it would count against the size."""
+    schema = an_object(a={"allOf": [{"$ref": "#/definitions/B"}], "description": "D"}) | {
+        "definitions": {"B": an_object(c={"$ref": "#/definitions/C"}) | {"title": "B"}, "C": WORD, "Unused": WORD}
+    }
+    assert to_strict_schema(schema) == closed(a={"$ref": "#/$defs/B", "description": "D"}) | {
+        "$defs": {"B": closed(c={"$ref": "#/$defs/C"}), "C": WORD}
+    }
+
+
+def test_a_root_that_is_a_reference_is_what_it_refers_to():
+    """As pydantic writes a class that stands among its own parts."""
+    schema = {"$ref": "#/$defs/A", "$defs": {"A": an_object(b=WORD)}}
+    assert to_strict_schema(schema) == closed(b=WORD)
+
+
+def test_the_schema_that_was_given_is_not_changed():
+    """Not at any depth, and the new one shares nothing with it."""
+    schema = an_object(a={"enum": ["x"]}, b={"$ref": "#/definitions/B"}) | {"definitions": {"B": an_object(c=WORD)}}
+    before = copy.deepcopy(schema)
+    out = to_strict_schema(schema)
+    out["properties"]["a"]["enum"].append("y")
+    out["$defs"]["B"]["properties"].clear()
+    assert schema == before
+
+
+# -- refusals
+
+
+def nested(depth):
+    schema = WORD
+    for _ in range(depth):
+        schema = an_object(a=schema)
+    return schema
+
+
+REFERENCE_B, REFERENCE_C = {"$ref": "#/$defs/B"}, {"$ref": "#/$defs/C"}
+REFUSALS = {
+    "open object": (
+        an_object(a=an_object(b=WORD) | {"additionalProperties": True}),
+        r"#/properties/a is a mapping with free keys. Name its properties, or make it a list",
+    ),
+    "mapping": (an_object(a={"type": "object", "additionalProperties": WORD}), "#/properties/a is a mapping"),
+    "bare object": (an_object(a={"type": "object"}), "#/properties/a is a mapping"),
+    "keys by pattern": (an_object(a=an_object() | {"patternProperties": {"^x": WORD}}), "#/properties/a is a mapping"),
+    "keys by name": (
+        an_object(a={"type": "object", "propertyNames": {"enum": ["x"]}, "additionalProperties": WORD}),
+        "#/properties/a is a mapping",
+    ),
+    "mapping in a list in a part": (
+        an_object(a=REFERENCE_B) | {"$defs": {"B": an_object(c={"type": "array", "items": {"type": "object"}})}},
+        r"#/\$defs/B/properties/c/items is a mapping",
+    ),
+    "anything": (an_object(a={}), "#/properties/a says nothing of its type. Give it a type"),
+    "true": (an_object(a=True), "#/properties/a allows anything"),
+    "list of anything": (an_object(a={"type": "array", "items": {}}), "#/properties/a says nothing of its items"),
+    "list without items": (an_object(a={"type": "array"}), "#/properties/a says nothing of its items"),
+    "list of nothing": (an_object(a={"type": "array", "items": False}), "#/properties/a/items allows nothing"),
+    "two structures": (
+        an_object(a={"allOf": [an_object(b=WORD)], "properties": {"c": WORD}}),
+        "#/properties/a/allOf is a condition",
+    ),
+    "list of true": (an_object(a={"type": "array", "items": True}), "#/properties/a/items allows anything"),
+    "unknown type": (an_object(a={"type": "text"}), "#/properties/a has the type 'text'"),
+    "enum of objects": (an_object(a={"enum": [{}]}), "#/properties/a says nothing of its type"),
+    "enum of another type": (an_object(a=WORD | {"enum": [1]}), "#/properties/a has an enum .* no string"),
+    "empty union": (an_object(a={"anyOf": []}), "#/properties/a has no branch"),
+    "many branches": (
+        an_object(a={"anyOf": [WORD | {"enum": [str(n)]} for n in range(7)]}),
+        "#/properties/a has 7 branches: 2 too many",
+    ),
+    "properties beside a union": (
+        an_object(a={"properties": {"b": WORD}, "anyOf": [WORD]}),
+        "#/properties/a has 'properties' beside 'anyOf'",
+    ),
+    "properties beside a reference": (
+        an_object(a=REFERENCE_B | {"required": ["x"]}) | {"$defs": {"B": an_object(x=WORD)}},
+        "#/properties/a has 'required' beside '\\$ref'",
+    ),
+    "conjunction": (
+        an_object(a=WORD | {"allOf": [{"minLength": 1}, {"maxLength": 2}]}),
+        "#/properties/a/allOf is a condition",
+    ),
+    "negation": (an_object(a=WORD | {"not": {"const": "x"}}), "#/properties/a/not is a condition .* check it after"),
+    "condition": (an_object(a=WORD) | {"if": {}, "then": {}}, "#/if is a condition"),
+    "reference elsewhere": (
+        an_object(a={"$ref": "https://example.com/x"}),
+        "#/properties/a refers to 'https://example",
+    ),
+    "reference to nothing": (an_object(a=REFERENCE_B), r"refers to '#/\$defs/B', which is none of its \$defs"),
+    "reference to a property": (an_object(a={"$ref": "#/properties/b"}, b=WORD), "refers to '#/properties/b'"),
+    "requires what it has not": (an_object(a=WORD) | {"required": ["b"]}, "# requires 'b', which is none"),
+    "root is a list": ({"type": "array", "items": WORD}, "# is no object. Wrap it"),
+    "root is a union": ({"anyOf": [an_object(a=WORD), an_object(b=WORD)]}, "# is no object"),
+    "contains itself": (
+        an_object(a=REFERENCE_B) | {"$defs": {"B": an_object(b=REFERENCE_B)}},
+        r"#/\$defs/B contains itself: B -> B",
+    ),
+    "contain each other": (
+        an_object(a=REFERENCE_B)
+        | {"$defs": {"B": an_object(c={"type": "array", "items": REFERENCE_C}), "C": {"anyOf": [REFERENCE_B, WORD]}}},
+        "B -> C -> B",
+    ),
+    "refers to the whole": (
+        an_object(a={"$ref": "#"}),
+        "#/properties/a refers to the whole schema: it contains itself",
+    ),
+    "root is a ring": ({"$ref": "#/$defs/B", "$defs": {"B": an_object(b=REFERENCE_B)}}, "B -> B"),
+    "too deep": (nested(11), "(/properties/a){11} lies 11 levels deep: 1 too many"),
+    "too long": (
+        an_object(a=WORD | {"description": "x" * 5_000}, b=WORD),
+        r"# is 51\d\d characters long: 1\d\d too many; most in #/properties/a \(50\d\d\), #/properties/b \(17\)",
+    ),
+    "too many properties": (
+        an_object(a=an_object(**{f"p{n}": WORD for n in range(502)})),
+        r"has 503 properties in all: 3 too many; most at #/properties/a \(502\)",
+    ),
+    "too many enum values": (
+        an_object(a={"enum": list(range(501))}),
+        r"has 501 enum in all: 1 too many; most at #/properties/a \(501\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+def test_what_strict_mode_cannot_do_is_refused_by_place_and_remedy(case):
+    """A JSON pointer, what is wrong, what to do; `strict=False` is always a way."""
+    schema, words = REFUSALS[case]
+    with pytest.raises(ValueError, match=words) as caught:
+        to_strict_schema(schema)
+    assert "or pass strict=False" in str(caught.value)
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+def test_a_lenient_schema_refuses_nothing(case):
+    """What strict mode could not do stays as it is."""
+    to_lenient_schema(REFUSALS[case][0])
+
+
+def test_a_lenient_schema_is_reworded_too_and_stays_open():
+    """The service refuses some keywords without strict as well (claude-code-router#708)."""
+    schema = an_object(
+        a={"type": "array", "items": WORD, "minItems": 2}, b={"type": "object", "additionalProperties": WORD}
+    )
+    assert to_lenient_schema(schema) == an_object(
+        a={"type": "array", "items": WORD, "description": "At least 2 items"},
+        b={"type": "object", "additionalProperties": WORD},
+    )
+    odd = an_object(a={"not": {"$ref": "#/definitions/B"}}) | {"definitions": {"B": WORD}}
+    assert to_lenient_schema(odd) == an_object(a={"not": REFERENCE_B}) | {"$defs": {"B": WORD}}
+    ring = {"$ref": "#/definitions/B", "definitions": {"B": an_object(b={"$ref": "#/definitions/B"})}}
+    assert to_lenient_schema(ring) == an_object(b=REFERENCE_B) | {"$defs": {"B": an_object(b=REFERENCE_B)}}
+
+
+# -- names
+
+
+@pytest.mark.parametrize(
+    ("title", "name"),
+    [("Person", "Person"), ("Box[int]", "Box_int_"), ("My thing", "My_thing"), ("x" * 70, "x" * 64), ("", "answer")],
+)
+def test_a_title_becomes_a_name(title, name):
+    """Letters, digits, '_' and '-', 1 to 64 of them."""
+    assert to_schema_name(title) == name
+
+
+@given(st.text())
+def test_every_title_becomes_a_name(title):
+    """Whatever it holds, and a name stays what it is."""
+    name = to_schema_name(title)
+    assert check_tool_name(name) == name == to_schema_name(name)
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a.b", "x" * 65, "größe", "a\n"])
+def test_a_bad_tool_name_is_refused_by_name(name):
+    """With what is allowed."""
+    with pytest.raises(ValueError, match=re.escape(repr(name)) + ".*1 to 64 letters"):
+        check_tool_name(name)
+
+
+# -- classes and other forms
+
+T = TypeVar("T")
+
+
+class Colour(enum.Enum):
+    RED = "red"
+    BLUE = "blue"
+
+
+class Person(BaseModel):
+    """A person."""
+
+    name: str
+    born: date
+    colour: Colour = Colour.RED
+
+
+class Box(BaseModel, Generic[T]):
+    content: T
+
+
+class Node(BaseModel):
+    children: list[Node]
+
+
+class Address(TypedDict):
+    """Where someone lives."""
+
+    city: str
+
+
+class Visitor(TypedDict):
+    """A visitor.
+
+    Args:
+        name: what they are called
+    """
+
+    name: str
+    age: Annotated[int | None, None, "how old"]
+    badge: Annotated[str, ..., "what it says"]
+    stars: Annotated[int, Field(ge=0)]
+    homes: list[Address]
+    nick: NotRequired[str]
+    schema: str
+
+
+class Partial(TypedDict, total=False):
+    a: Required[int]
+    b: Address | None
+
+
+class Ring(TypedDict):
+    next: Ring
+
+
+@dataclasses.dataclass
+class Point:
+    """A point."""
+
+    x: int
+    where: Address | None = None
+
+
+def person_parts(**more):
+    return closed(
+        name=WORD,
+        born=WORD | {"description": "In the format date"},
+        colour={"$ref": "#/$defs/Colour", "description": 'Default "red"'},
+    ) | {"required": ["name", "born"], "$defs": {"Colour": WORD | {"enum": ["red", "blue"]}}, **more}
+
+
+def test_a_pydantic_class_is_strict_by_default():
+    """Its docstring stands beside the name, its parts under $defs."""
+    assert to_response_format(Person) == {
+        "type": "json_schema",
+        "json_schema": {"name": "Person", "description": "A person.", "strict": True, "schema": person_parts()},
+    }
+
+
+def test_a_tool_says_nothing_of_strict_unless_asked():
+    """As all other tools: a request must not mix them."""
+    assert "strict" not in to_tool(Person)["function"]
+    assert to_tool(Person, strict=True) == {
+        "type": "function",
+        "function": {"name": "Person", "description": "A person.", "strict": True, "parameters": person_parts()},
+    }
+    assert to_tool(Person, strict=False)["function"]["strict"] is False
+
+
+def test_a_generic_class_has_a_name_that_the_api_takes():
+    """Box[int]."""
+    assert to_response_format(Box[int])["json_schema"]["name"] == "Box_int_"
+
+
+def test_a_typed_dict_may_leave_keys_out_and_describe_them():
+    """NotRequired, total=False, LangChain's Annotated[type, default, description], any key, nested ones."""
+    wanted = to_response_format(Visitor)["json_schema"]
+    assert wanted["name"] == "Visitor"
+    assert wanted["description"].startswith("A visitor.")
+    assert wanted["schema"] == closed(
+        name=WORD,
+        age={"anyOf": [{"type": "integer"}, {"type": "null"}], "description": "how old"},
+        badge=WORD | {"description": "what it says"},
+        stars={"type": "integer", "minimum": 0},
+        homes={"type": "array", "items": {"$ref": "#/$defs/Address"}},
+        nick=WORD,
+        schema=WORD,
+    ) | {
+        "required": ["name", "badge", "stars", "homes", "schema"],
+        "$defs": {"Address": closed(city=WORD) | {"required": ["city"], "description": "Where someone lives."}},
+    }
+    partial = to_response_format(Partial)["json_schema"]
+    assert "description" not in partial  # no docstring is not dict's docstring
+    assert partial["schema"]["required"] == ["a"]
+
+
+def test_a_dataclass_gives_instances():
+    """Nested parts included."""
+    answer_type = to_answer_type(Point)
+    assert answer_type.from_json({"x": 1, "where": {"city": "Rome"}}) == Point(1, {"city": "Rome"})
+    assert to_response_format(Point)["json_schema"]["description"] == "A point."
+
+
+def test_pydantic_1_classes_are_taken():
+    """Where `pydantic.v1` can be imported; answers are instances."""
+    v1 = pytest.importorskip("pydantic.v1")
+
+    Old = v1.create_model("Old", size=(v1.conint(ge=1), ...), colour=(Colour, v1.Field(Colour.RED, description="D")))  # noqa: N806 - a class
+    wanted = to_response_format(Old)["json_schema"]["schema"]
+    assert wanted["properties"] == {
+        "size": {"type": "integer", "minimum": 1},
+        "colour": {"$ref": "#/$defs/Colour", "description": 'D (default "red")'},
+    }
+    assert to_answer_type(Old).from_json({"size": 2}) == Old(size=2)
+    with pytest.raises(ValueError, match="size"):
+        to_answer_type(Old).from_json({"size": 0})
+
+
+def test_a_class_in_pydantics_strict_mode_takes_dates_and_enums():
+    """They come as JSON text, which is where strict mode allows them."""
+
+    class Exact(BaseModel):
+        model_config = ConfigDict(strict=True)
+        born: date
+        colour: Colour
+
+    value = to_answer_type(Exact).from_json({"born": "2026-01-31", "colour": "red"})
+    assert value == Exact(born=date(2026, 1, 31), colour=Colour.RED)
+
+
+@tool
+def add(a: int) -> int:
+    """Adds."""
+    return a
+
+
+SCHEMA = an_object(a={"type": "integer"}) | {"required": ["a"]}
+FORMS = {
+    "JSON schema": SCHEMA | {"title": "add", "description": "Adds."},
+    "function": {"name": "add", "description": "Adds.", "parameters": SCHEMA},
+    "tool": {"type": "function", "function": {"name": "add", "description": "Adds.", "parameters": SCHEMA}},
+    "Anthropic tool": {"name": "add", "description": "Adds.", "input_schema": SCHEMA},
+    "json_schema": {"name": "add", "description": "Adds.", "schema": SCHEMA},
+    "response format": {
+        "type": "json_schema",
+        "json_schema": {"name": "add", "description": "Adds.", "schema": SCHEMA, "strict": True},
+    },
+    "LangChain tool": add,
+    "function of Python": add.func,
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_all_forms_of_one_schema_are_one(form):
+    """And they come out as they went in, once more."""
+    wanted = to_response_format(FORMS[form])
+    assert wanted == {
+        "type": "json_schema",
+        "json_schema": {
+            "name": "add",
+            "description": "Adds.",
+            "strict": True,
+            "schema": closed(a={"type": "integer"}) | {"required": ["a"]},
+        },
+    }
+    assert to_response_format(wanted) == wanted
+
+
+def test_a_function_without_parameters_is_an_empty_object():
+    """{"name": …} alone."""
+    assert to_tool({"name": "now"})["function"]["parameters"] == an_object()
+    assert to_response_format({"name": "now"})["json_schema"]["schema"] == closed()
+
+
+def test_a_schema_without_a_title_is_called_answer():
+    """The API wants a name."""
+    assert to_response_format(SCHEMA)["json_schema"]["name"] == "answer"
+
+
+def test_strict_is_the_callers_word_else_the_schemas_else_the_default():
+    """Two different words are an error."""
+    said = FORMS["response format"] | {"json_schema": FORMS["json_schema"] | {"strict": False}}
+    assert to_response_format(said)["json_schema"]["strict"] is False
+    assert to_response_format(SCHEMA, strict=False)["json_schema"]["strict"] is False
+    with pytest.raises(ValueError, match="strict=False itself and strict=True was given"):
+        to_response_format(said, strict=True)
+
+
+@pytest.mark.parametrize(
+    ("schema", "kind", "words"),
+    [
+        (list[Person], TypeError, "a class with one field"),
+        (Person | None, TypeError, "is not taken"),
+        (5, TypeError, "the schema 5 is not taken"),
+        ({"colour": "red"}, ValueError, "'colour' is no JSON schema"),
+        ({}, ValueError, r"\(none\) is no JSON schema"),
+        (RootModel[list[int]], ValueError, "# is no object"),
+        (Node, ValueError, "Node -> Node"),
+        (Ring, ValueError, "Ring -> Ring"),
+    ],
+    ids=str,
+)
+def test_what_is_no_schema_is_refused_by_name(schema, kind, words):
+    """LangChain's own conversion drops a recursion in silence."""
+    with pytest.raises(kind, match=words):
+        to_response_format(schema)
+
+
+def test_a_recursive_class_is_whole_where_the_schema_is_a_hint():
+    """Nothing is dropped."""
+    parameters = to_tool(Node)["function"]["parameters"]
+    assert parameters["$defs"]["Node"]["properties"]["children"]["items"] == {"$ref": "#/$defs/Node"}
+
+
+# -- the answer against what was said in words
+
+VIOLATIONS = [
+    (WORD | {"minLength": 2}, "x", "xx", "has fewer characters than 2"),
+    (WORD | {"maxLength": 2}, "xxx", "xx", "has more characters than 2"),
+    (WORD | {"pattern": "^x$"}, "y", "x", "does not match the pattern ^x$"),
+    (WORD | {"pattern": r"\p{L}("}, None, "x", ""),
+    ({"type": "array", "items": WORD, "minItems": 2}, ["x"], ["x", "x"], "has fewer items than 2"),
+    ({"type": "array", "items": WORD, "maxItems": 1}, ["x", "y"], ["x"], "has more items than 1"),
+    ({"type": "array", "items": WORD, "uniqueItems": True}, [{"a": 1}, {"a": 1}], ["x", "y"], "has an item twice"),
+    ({"type": "array", "items": WORD | {"maxLength": 1}}, ["x", "xx"], ["x"], "#/a/1 has more characters"),
+    ({"type": "array", "prefixItems": [{"type": "integer"}, WORD]}, ["x", "x"], [1, "x"], "#/a/0 is not integer"),
+    ({"type": "array", "prefixItems": [WORD], "items": False}, ["x", "y"], ["x"], "#/a/1 is not allowed"),
+    (an_object(b=WORD) | {"minProperties": 1}, {}, {"b": "x"}, "has fewer properties than 1"),
+    (an_object(b=WORD, c=WORD) | {"maxProperties": 1}, {"b": "x", "c": "x"}, {"b": "x"}, "more properties"),
+    (an_object(b=WORD | {"minLength": 2}), {"b": "x"}, {}, "#/a/b has fewer"),
+    ({"type": "integer", "minimum": 1, "maximum": 2}, 3, 2, "is more than 2"),
+    ({"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}, 0, 0.5, "is not more than 0"),
+    ({"anyOf": [WORD | {"maxLength": 1}, {"type": "null"}]}, "xx", None, "more characters than 1"),
+    ({"anyOf": [WORD | {"maxLength": 1}, WORD | {"pattern": "^y"}]}, "xx", "yy", "characters"),
+    ({"type": ["string", "null"], "maxLength": 1}, "xx", "x", "more characters than 1"),
+    ({"allOf": [{"$ref": "#/$defs/B"}]}, "xxx", "x", "more characters than 2"),
+    (
+        {
+            "oneOf": [
+                an_object(kind={"const": "cat"}, name=WORD | {"maxLength": 1}) | {"required": ["kind"]},
+                an_object(kind={"const": "dog"}, name=WORD | {"maxLength": 3}) | {"required": ["kind"]},
+            ]
+        },
+        {"kind": "cat", "name": "xx"},
+        {"kind": "dog", "name": "xx"},
+        "#/a/name has more characters than 1",
+    ),
+    (
+        {
+            "anyOf": [
+                an_object(name=WORD, x=WORD) | {"required": ["x"]},
+                an_object(name=WORD | {"maxLength": 3}) | {"required": ["name"]},
+            ]
+        },
+        {"name": "xxxx"},
+        {"name": "xxxx", "x": ""},
+        "#/a/name has more characters than 3",
+    ),
+    ({"allOf": [{"minLength": 2}, {"maxLength": 3}]}, "xxxx", "xx", "more characters than 3"),
+    *(
+        (WORD | {"format": name}, bad, good, f"is not in the format {name}")
+        for name, bad, good in [
+            ("date", "31.1.2026", "2026-01-31"),
+            ("date-time", "2026-01-31", "2026-01-31T12:00:00.5Z"),
+            ("date-time", "2026-02-31T12:00:00Z", "2026-01-31 12:00:00+01:00"),
+            ("time", "25:00", "12:00:00Z"),
+            ("uuid", "x", "00000000-0000-4000-8000-000000000000"),
+            ("email", "x", "x@example.com"),
+            ("uri", "x", "https://example.com/"),
+            ("ipv4", "1.2.3", "1.2.3.4"),
+            ("ipv6", "1.2.3.4", "::1"),
+        ]
+    ),
+    (WORD | {"format": "nobody-knows"}, None, "x", ""),
+]
+
+
+@pytest.mark.parametrize(("schema", "bad", "good", "words"), VIOLATIONS, ids=lambda value: str(value)[:40])
+def test_an_answer_is_held_against_what_was_said_in_words(schema, bad, good, words):
+    """By place, as a JSON pointer."""
+    whole = an_object(a=schema) | {"$defs": {"B": WORD | {"maxLength": 2}}}
+    assert find_violations({"a": good}, whole) == []
+    if bad is not None:
+        found = find_violations({"a": bad}, whole)
+        assert len(found) == 1
+        assert words in found[0]
+        assert found[0].startswith("#/a")
+        with pytest.raises(ValueError, match=re.escape(words)):
+            to_answer_type(whole).from_json({"a": bad})
+
+
+# -- all of it at once
+
+REASONS = (
+    "is a mapping with free keys|says nothing of|allows anything|has the type|has an enum|has no branch|too many"
+    "|beside|is a condition|refers to|requires|is no object|contains itself"
+)
+SCALARS = [
+    WORD | {"minLength": 2, "pattern": "^x", "title": "A"},
+    WORD | {"maxLength": 4, "enum": ["x", "yyyyy"], "description": "D"},
+    {"type": "integer", "minimum": 1, "exclusiveMaximum": 9, "default": 3},
+    {"type": ["string", "null"], "minLength": 1, "title": "Other"},
+    {"type": "boolean"},
+    {"type": "number"},
+    {"const": "x"},
+    {"enum": ["x", 1, None]},
+]
+ODD = [
+    *({}, True, {"type": "object"}, {"type": "array"}, {"type": "object", "additionalProperties": WORD}),
+    *(
+        {"enum": [{}]},
+        {"type": "text"},
+        {"$ref": "#"},
+        {"not": {}},
+        WORD | {"not": {}},
+        {"anyOf": []},
+        {"allOf": [True]},
+    ),
+    *(
+        {"$ref": "#/$defs/A"},
+        {"$ref": "#/$defs/B"},
+        {"$ref": "#/$defs/A", "description": "D"},
+        WORD | {"nullable": True},
+    ),
+    *(
+        {"oneOf": [WORD], "anyOf": [WORD]},
+        {"anyOf": [{"const": n} for n in "abcdef"]},
+        {"properties": {}, "required": ["x"]},
+    ),
+]
+
+
+@st.composite
+def members(draw, leaves, depth=3):
+    """A schema as pydantic and others write them."""
+    kind = (
+        draw(st.sampled_from(["leaf", "leaf", "object", "list", "tuple", "anyOf", "oneOf", "allOf"]))
+        if depth
+        else "leaf"
+    )
+    if kind == "leaf":
+        return copy.deepcopy(draw(st.sampled_from(leaves)))
+    if kind == "object":
+        return draw(objects(leaves, depth))
+    inner = [draw(members(leaves, depth - 1)) for _ in range(draw(st.integers(1, 3)))]
+    if kind == "list":
+        return {"type": "array", "items": inner[0]} | draw(
+            st.sampled_from([{}, {"minItems": 2}, {"uniqueItems": True}])
+        )
+    if kind == "tuple":
+        return {"type": "array", "prefixItems": inner, "minItems": len(inner), "maxItems": len(inner)}
+    return {kind: inner} if kind != "allOf" else {"allOf": inner[:1], "description": "E"}
+
+
+@st.composite
+def objects(draw, leaves, depth=3):
+    names = draw(st.lists(st.sampled_from(["a", "b", "title", "pattern"]), unique=True, max_size=3))
+    schema = an_object(**{name: draw(members(leaves, depth - 1)) for name in names})
+    if names:
+        schema["required"] = names[: draw(st.integers(0, len(names)))]
+    return schema | draw(st.sampled_from([{}, {"additionalProperties": False}, {"minProperties": 1}]))
+
+
+@st.composite
+def schemas(draw, leaves):
+    return draw(objects(leaves)) | {"$defs": {name: draw(members(leaves, 1)) for name in "AB"}}
+
+
+@settings(max_examples=100, deadline=None)
+@given(schemas([*SCALARS, *ODD]))
+def test_every_schema_is_made_fit_or_refused_for_a_reason(schema):
+    """The strict service takes what comes out; making it fit again changes nothing; the input is left alone."""
+    before = copy.deepcopy(schema)
+    lenient = to_lenient_schema(schema)
+    assert to_lenient_schema(lenient) == lenient
+    try:
+        out = to_strict_schema(schema)
+    except ValueError as refusal:
+        assert re.match(f"the schema does not fit Cerebras' strict mode: #[^ ]* .*({REASONS})", str(refusal))  # noqa: PT017
+    else:
+        assert strict_problems(out) == []
+        assert to_strict_schema(out) == out
+    assert schema == before
+
+
+@settings(max_examples=100, deadline=None)
+@given(schemas(SCALARS), st.sampled_from(["x", '"yy" 2', "title pattern 7", "b: 3"]))
+def test_what_the_service_writes_and_the_check_lets_through_fits_the_schema(schema, prompt):
+    """An answer written by the fitted schema alone, without a violation, is one of the schema that was given."""
+    try:
+        answer = invent(to_strict_schema(schema), "answer", Facts(prompt))
+    except ValueError:
+        assume(False)
+    assume(not find_violations(answer, schema))
+    any_branch_may_fit = json.loads(json.dumps(schema).replace('"oneOf"', '"anyOf"'))
+    jsonschema.Draft202012Validator(any_branch_may_fit).validate(answer)
+
+
+def test_literals_of_several_types_and_unions_by_kind_are_taken():
+    """As pydantic writes them."""
+
+    class Cat(BaseModel):
+        kind: Literal["cat"]
+
+    class Dog(BaseModel):
+        kind: Literal["dog"]
+        tags: tuple[int, str]
+
+    class Zoo(BaseModel):
+        beast: Cat | Dog = Field(discriminator="kind")
+        mark: Literal["x", 1] | None
+        spare: Annotated[int | None, Field(ge=0)] = None
+
+    assert strict_problems(to_strict_schema(Zoo.model_json_schema())) == []

@@ -1,0 +1,239 @@
+"""Tools and tool choices in every shape, and what a stream of their fragments becomes."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TypedDict
+
+import pytest
+from langchain_core.messages import HumanMessage
+from langchain_core.runnables import RunnableBinding
+from langchain_core.tools import tool
+from pydantic import BaseModel, Field
+
+from langchain_cerebras_demo import ChatCerebrasDemo, TruncatedAnswerWarning
+from langchain_cerebras_demo.chat_models.tools import to_tool_choice, to_tools
+from langchain_cerebras_demo.testing import Call, Reply
+
+
+@tool
+def add(a: int, b: int) -> int:
+    """Adds two numbers."""
+    return a + b
+
+
+def subtract(a: int, b: int) -> int:
+    """Subtracts two numbers."""
+    return a - b
+
+
+class Multiply(BaseModel):
+    """Multiplies two numbers."""
+
+    a: int
+    b: int = Field(description="the second one")
+
+
+class Divide(TypedDict):
+    """Divides two numbers."""
+
+    a: int
+    b: int
+
+
+OPENAI = {
+    "type": "function",
+    "function": {
+        "name": "power",
+        "description": "d",
+        "parameters": {"type": "object", "properties": {}},
+        "strict": True,
+    },
+    "cache_control": {"type": "ephemeral"},
+}
+ANTHROPIC = {"name": "root", "description": "d", "input_schema": {"type": "object", "properties": {}}}
+SCHEMA = {"title": "log", "description": "d", "type": "object", "properties": {"a": {"type": "integer"}}}
+
+
+def model_for(server, **fields):
+    return ChatCerebrasDemo(**{"base_url": server.base_url, "api_key": server.key, "max_retries": 0, **fields})
+
+
+def test_tools_come_in_every_shape():
+    """LangChain tools, functions, classes, and dicts of others; keys that the API does not know are left behind."""
+    converted = to_tools([add, subtract, Multiply, Divide, OPENAI, ANTHROPIC, SCHEMA])
+    names = [one["function"]["name"] for one in converted]
+    assert names == ["add", "subtract", "Multiply", "Divide", "power", "root", "log"]
+    assert all(set(one) == {"type", "function"} for one in converted)
+    assert all(set(one["function"]) <= {"name", "description", "parameters", "strict"} for one in converted)
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_strict_is_equal_for_all_tools(strict):
+    """Given for all it counts for all."""
+    assert {one["function"]["strict"] for one in to_tools([add, OPENAI], strict=strict)} == {strict}
+
+
+def test_mixed_strict_is_made_equal():
+    """The service refuses a request that mixes them."""
+    assert {one["function"].get("strict", False) for one in to_tools([add, OPENAI])} == {False}
+
+
+@pytest.mark.parametrize(
+    ("choice", "wire"),
+    [
+        (None, None),
+        (False, None),
+        (True, "required"),
+        ("any", "required"),
+        ("required", "required"),
+        ("auto", "auto"),
+        ("none", "none"),
+        ("add", {"type": "function", "function": {"name": "add"}}),
+        ({"type": "function", "function": {"name": "add"}}, {"type": "function", "function": {"name": "add"}}),
+    ],
+)
+def test_tool_choices_come_in_every_shape(choice, wire):
+    """LangChain's words become the API's."""
+    assert to_tool_choice(choice, to_tools([add])) == wire
+
+
+REFUSED = [
+    (lambda: to_tools([{"name": "a b", "description": "", "input_schema": {}}]), "'a b'"),
+    (lambda: to_tools([{"name": "x" * 65, "description": "", "input_schema": {}}]), "64"),
+    (lambda: to_tools([{"type": "web_search"}]), "web_search"),
+    (lambda: to_tool_choice("divide", to_tools([add])), "'divide'.*add"),
+    (lambda: to_tool_choice({"type": "function", "function": {"name": "x"}}, to_tools([add])), "names no tool"),
+]
+
+
+@pytest.mark.parametrize(("call", "words"), REFUSED)
+def test_what_the_api_does_not_take_is_refused_by_name(call, words):
+    """Before anything is sent."""
+    with pytest.raises(ValueError, match=words):
+        call()
+
+
+def test_bind_tools_gives_a_binding_of_plain_dicts(server):
+    """So that caches can tell two bindings apart; the request carries the tools."""
+    bound = model_for(server).bind_tools([add], tool_choice="any")
+    assert isinstance(bound, RunnableBinding)
+    assert isinstance(bound.kwargs["tools"][0], dict)
+    message = bound.invoke("Please add 2 and 3.")
+    assert message.tool_calls[0]["name"] == "add"
+    assert server.requests[0].json["tool_choice"] == "required"
+
+
+def test_no_tools_are_no_key(server):
+    """An empty list, as an agent may bind: neither tools nor a choice go out."""
+    model_for(server).bind_tools([], tool_choice="any", parallel_tool_calls=True).invoke("hello")
+    assert set(server.requests[0].json) == {"model", "messages"}
+
+
+def test_parallel_tool_calls_goes_to_models_that_take_the_word(server):
+    """The catalogue says which: gpt-oss refuses it."""
+    for name in ("gpt-oss-120b", "qwen-3.8-27b"):
+        model_for(server, model=name).bind_tools([add], parallel_tool_calls=False).invoke("hello")
+    gpt_oss, qwen = (request.json for request in server.requests)
+    assert "parallel_tool_calls" not in gpt_oss
+    assert qwen["parallel_tool_calls"] is False
+
+
+# -- fragments
+
+
+def fragment(index=0, call_id=None, name=None, arguments=None, **more):
+    function = {key: value for key, value in {"name": name, "arguments": arguments}.items() if value is not None}
+    call = {"type": "function", "function": function, **more}
+    if index is not None:
+        call["index"] = index
+    if call_id:
+        call["id"] = call_id
+    return {"tool_calls": [call]}
+
+
+FRAGMENTS = {
+    "in order": [fragment(0, "c1", "add", ""), fragment(0, arguments='{"a": 1, '), fragment(0, arguments='"b": 2}')],
+    "whole in one delta": [fragment(0, "c1", "add", '{"a": 1, "b": 2}')],
+    "without an index": [fragment(None, "c1", "add", ""), fragment(None, arguments='{"a": 1, "b": 2}')],
+    "name on every delta": [fragment(0, "c1", "add", '{"a": 1, '), fragment(0, "c1", "add", '"b": 2}')],
+    "name behind the id": [fragment(0, "c1"), fragment(0, None, "add"), fragment(0, arguments='{"a": 1, "b": 2}')],
+}
+
+
+@pytest.mark.parametrize("name", FRAGMENTS)
+def test_fragments_become_one_call(server, name):
+    """Whatever way they come in: one call, one name, one id, whole arguments."""
+    server.script(Reply(deltas=[{"role": "assistant"}, *FRAGMENTS[name]], finish_reason="tool_calls"))
+    merged = sum_chunks(model_for(server).stream("add"))
+    assert merged.tool_calls == [{"name": "add", "args": {"a": 1, "b": 2}, "id": "c1", "type": "tool_call"}]
+    assert merged.invalid_tool_calls == []
+
+
+SEVERAL = {
+    "by index": [fragment(0, "c1", "add", '{"a": 1}'), fragment(1, "c2", "add", '{"a": 2}')],
+    "index 0 again": [fragment(0, "c1", "add", '{"a": 1}'), fragment(0, "c2", "add", '{"a": 2}')],
+    "interleaved": [
+        fragment(0, "c1", "add", ""),
+        fragment(1, "c2", "add", ""),
+        fragment(0, arguments='{"a": 1}'),
+        fragment(1, arguments='{"a": 2}'),
+    ],
+    "without an index": [fragment(None, "c1", "add", '{"a": 1}'), fragment(None, "c2", "add", '{"a": 2}')],
+    "both in one delta": [
+        {
+            "tool_calls": [
+                fragment(0, "c1", "add", '{"a": 1}')["tool_calls"][0],
+                fragment(1, "c2", "add", '{"a": 2}')["tool_calls"][0],
+            ]
+        }
+    ],
+}
+
+
+@pytest.mark.parametrize("name", SEVERAL)
+def test_fragments_of_several_calls_stay_apart(server, name):
+    """Each call its own."""
+    server.script(Reply(deltas=[{"role": "assistant"}, *SEVERAL[name]], finish_reason="tool_calls"))
+    merged = sum_chunks(model_for(server).stream("add"))
+    assert [(call["id"], call["args"]) for call in merged.tool_calls] == [("c1", {"a": 1}), ("c2", {"a": 2})]
+
+
+@pytest.mark.parametrize("arguments", ["", "null", "{}"])
+@pytest.mark.parametrize("way", ["invoke", "stream"])
+def test_no_arguments_are_an_empty_mapping(server, arguments, way):
+    """How models call a function that takes none."""
+    server.script(Reply(tool_calls=[Call("now", arguments, id="c1")]))
+    model = model_for(server)
+    message = model.invoke("now") if way == "invoke" else sum_chunks(model.stream("now"))
+    assert [(call["name"], call["args"]) for call in message.tool_calls] == [("now", {})]
+    assert message.invalid_tool_calls == []
+
+
+def test_a_call_cut_off_by_length_is_an_invalid_one_or_warned_of(server):
+    """By invoke it is an invalid tool call; LangChain's merge of a stream repairs it, so a warning names it."""
+    cut = Reply(tool_calls=[Call("add", '{"a": 1, "b', id="c1")], finish_reason="length")
+    server.script(cut, cut)
+    model = model_for(server)
+    message = model.invoke("add")
+    assert (message.tool_calls, message.invalid_tool_calls[0]["name"]) == ([], "add")
+    with pytest.warns(TruncatedAnswerWarning, match=r"add.*cut off.*max_tokens"):
+        list(model.stream("add"))
+
+
+def test_an_answer_that_reasoning_ate_warns_with_the_remedy(server):
+    """finish_reason length and no text: nothing was said."""
+    reply = Reply(reasoning="Let me think about it for", finish_reason="length")
+    server.script(reply, reply)
+    model = model_for(server)
+    with pytest.warns(TruncatedAnswerWarning, match=r"max_tokens.*reasoning_effort"):
+        model.invoke("hello")
+    with pytest.warns(TruncatedAnswerWarning, match=r"max_tokens.*reasoning_effort"):
+        asyncio.run(model.ainvoke([HumanMessage("hello")]))
+
+
+def sum_chunks(chunks):
+    whole = None
+    for chunk in chunks:
+        whole = chunk if whole is None else whole + chunk
+    return whole

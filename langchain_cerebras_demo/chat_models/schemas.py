@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from langchain_cerebras_demo.chat_models.answer_types import AnswerType, to_answer_type
@@ -49,6 +50,8 @@ def to_response_format(schema: Any, *, strict: bool | None = None) -> dict[str, 
         ValueError: strict mode cannot do it (see ``to_strict_schema``), or the dict itself says another ``strict``.
         TypeError: ``schema`` is none of these.
     """
+    if isinstance(schema, Mapping) and schema.get("type") in {"text", "json_object"}:
+        return dict(schema)  # the formats that have no schema
     answer_type = to_answer_type(schema)
     wanted = {**_named(answer_type), "strict": agreed_strict(answer_type, strict, default=True)}
     fit = to_strict_schema if wanted["strict"] else to_lenient_schema

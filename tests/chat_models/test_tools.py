@@ -124,6 +124,16 @@ def test_bind_tools_gives_a_binding_of_plain_dicts(server):
     assert server.requests[0].json["tool_choice"] == "required"
 
 
+def test_a_response_format_may_stand_beside_the_tools(server):
+    """In the API's own form as it is, made fit for strict mode, or as a class."""
+    model = model_for(server)
+    assert model.bind_tools([add], response_format={"type": "json_object"}).kwargs["response_format"] == {
+        "type": "json_object"
+    }
+    bound = model.bind_tools([add], response_format=Multiply).kwargs["response_format"]["json_schema"]
+    assert (bound["name"], bound["strict"], bound["schema"]["additionalProperties"]) == ("Multiply", True, False)
+
+
 def test_no_tools_are_no_key(server):
     """An empty list, as an agent may bind: neither tools nor a choice go out."""
     model_for(server).bind_tools([], tool_choice="any", parallel_tool_calls=True).invoke("hello")

@@ -20,6 +20,7 @@ from langchain_cerebras_demo.errors import (
     APIError,
     APIResponseValidationError,
     AuthenticationError,
+    CerebrasError,
     MissingKeyError,
     NotFoundError,
     StreamInterruptedError,
@@ -287,7 +288,7 @@ def _interrupted(problem: APIError, text: str) -> APIError:
 def _with_nearest(problem: NotFoundError, model: str) -> NotFoundError:
     near = catalog.nearest_ids(model, _today())
     if near and (problem.param == "model" or problem.code == "model_not_found"):
-        problem.args = (f"{problem} Known ids near {model!r}: {', '.join(near)}.",)
+        problem.args = CerebrasError(f"{problem} Known ids near {model!r}: {', '.join(near)}.").args  # bounded
     return problem
 
 

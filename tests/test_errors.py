@@ -201,6 +201,20 @@ def test_nothing_had_come_and_one_send_was_made_unless_somebody_says_otherwise()
     assert (error.partial, error.attempts) == (None, 1)
 
 
+def test_what_the_service_said_stands_under_its_own_names():
+    """What it was given, and `None` for what it was not."""
+    error, empty = every_detail(errors.BadRequestError), errors.APIStatusError("m")
+    said = {"code": "c", "type": "t", "param": "p", "request_id": "r", "retry_after": 1.5, "body": {"message": "m"}}
+    for name, value in said.items():
+        assert getattr(error, name) == value
+        assert getattr(empty, name) is None
+    assert (error.limits, empty.limits) == (RateLimitSnapshot(limit_requests_day=5), None)
+    assert (error.response.status_code, empty.response) == (418, None)
+    assert (error.status_code, empty.status_code) == (418, 0)
+    assert errors.APIResponseValidationError("m", status_code=200).status_code == 200
+    assert errors.APIResponseValidationError("m").status_code is None
+
+
 def test_a_status_error_without_a_status_has_its_classes():
     """Each class knows its own."""
     assert errors.RateLimitError("m").status_code == 429

@@ -15,7 +15,6 @@ from langchain_cerebras_demo.errors import (
     APIResponseValidationError,
     APITimeoutError,
     InternalServerError,
-    KeyFormatError,
     MissingKeyError,
     RateLimitError,
 )
@@ -197,13 +196,14 @@ def test_a_time_out_shows_nothing_of_what_it_broke_off():
 
     class Holding:
         async def send(self, request):
-            held = request.secret_headers()
+            held = [str(value) for value in request.secret_headers().values()]
             await asyncio.Event().wait()
             return held
 
     with pytest.raises(APITimeoutError) as caught:
         asyncio.run(SessionCookieKey(COOKIES, transport=Holding(), timeout=0.01).resolve())
-    assert "never-shown" not in all_that_shows(caught.value)
+    shown = all_that_shows(caught.value)
+    assert "never-shown" not in shown
 
 
 async def test_a_wrong_answer_is_not_kept(session, site):
@@ -254,35 +254,6 @@ async def test_without_cookies_nothing_is_asked(transport, site, cookies):
     with pytest.raises(MissingKeyError, match="no cookie was given"):
         await SessionCookieKey(cookies, transport=transport).resolve()
     assert site.requests == []
-
-
-WRONG_COOKIES = {
-    "no mapping": ("session-token=never-shown", TypeError, "cookies is a str"),
-    "pairs": ([("session-token", "never-shown")], TypeError, "cookies is a list"),
-    "a name that is no str": ({5: "never-shown"}, TypeError, "name is a int"),
-    "a value that is no str": ({"good": "x", "bad": b"never-shown"}, TypeError, "'bad' is a bytes"),
-    "a value that is None": ({"bad": None, "good": "never-shown"}, TypeError, "'bad' is a NoneType"),
-    "a line break": ({"bad": "never-shown\r\nX-Evil: 1"}, KeyFormatError, "'bad' has a line break"),
-    "a line break behind": ({"bad": "never-shown\n"}, KeyFormatError, "'bad' has a line break"),
-    "a semicolon": ({"bad": "never-shown; admin=1"}, KeyFormatError, "'bad' has a line break, a semicolon"),
-    "a letter outside ASCII": ({"bad": "never-shownß"}, KeyFormatError, "outside ASCII"),
-    "a zero byte": ({"bad": "never-shown\0"}, KeyFormatError, "'bad'"),
-    "an empty name": ({"": "never-shown"}, KeyFormatError, "cannot be a cookie's name"),
-    "a name with a space": ({"a b": "never-shown"}, KeyFormatError, "'a b' cannot be"),
-    "a name with a line break": ({"a\nb": "never-shown"}, KeyFormatError, "cannot be a cookie's name"),
-    "a whole cookie as the name": ({"token=never-shown": ""}, KeyFormatError, "'token' cannot be"),
-}
-
-
-@pytest.mark.parametrize("case", WRONG_COOKIES)
-def test_cookies_that_no_header_can_carry_are_refused_at_once(case):
-    """By the cookie's name; neither its value nor another cookie's is shown, the frames' locals included."""
-    with pytest.raises(WRONG_COOKIES[case][1]) as caught:
-        SessionCookieKey(WRONG_COOKIES[case][0])
-    assert WRONG_COOKIES[case][2] in str(caught.value)
-    shown = all_that_shows(caught.value)
-    assert "in __init__" in shown
-    assert "never-shown" not in shown
 
 
 async def test_the_key_is_kept_in_memory_and_shown_by_nobody(session, site):

@@ -60,6 +60,11 @@ def test_every_decision_keeps_the_rules(policy, error, attempt, chance):
     )
 
 
+def test_two_retries_are_the_default():
+    """As in the vendors' SDKs."""
+    assert RetryPolicy().max_retries == 2
+
+
 @pytest.mark.parametrize("max_retries", [0, 1, 3])
 def test_a_policy_allows_one_send_more_than_its_retries(max_retries):
     """`max_retries=3` means at most four sends."""

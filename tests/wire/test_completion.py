@@ -158,6 +158,27 @@ def test_the_stream_of_llama_cpp_is_read():
     assert facts(events) == facts(read_whole(LOCAL_WHOLE))
 
 
+# -- reasoning inside the text
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("<think>2+2</think>4", {("ReasoningDelta", 0): "2+2", ("TextDelta", 0): "4"}),
+        ("<think>cut off </th", {("ReasoningDelta", 0): "cut off </th"}),
+        ("<thi", {("TextDelta", 0): "<thi"}),
+        ("see <think>", {("TextDelta", 0): "see <think>"}),
+    ],
+)
+def test_a_think_block_is_reasoning_streamed_and_whole(content, said):
+    """What is held back, as it may be the beginning of a tag, comes at the end at the latest."""
+    for events in (
+        streamed(*(chunk({"content": letter}) for letter in content), "[DONE]"),
+        read_whole(whole({"content": content})),
+    ):
+        assert {key: text for key, text in facts(events).items() if isinstance(key, tuple)} == said
+
+
 # -- usage and timing
 
 

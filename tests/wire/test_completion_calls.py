@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from langchain_cerebras_demo.wire.completion import ToolCallFragment
+from langchain_cerebras_demo.wire.completion import Finish, ToolCallFragment
 from tests.wire.shapes import call, chunk, facts, read, read_whole, to_sse, whole
 
 
@@ -40,6 +40,26 @@ def test_a_tool_call_is_one_call_with_its_id_and_name_said_once(fragments):
     """LangChain joins what is said twice: a name on every fragment would become "ff"."""
     events = streamed(*(chunk({"tool_calls": calls}) for calls in fragments))
     assert {key: said for key, said in facts(events).items() if key[0] == "call"} == {("call", 0, 0): ["a", "f", "{}"]}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "broken"),
+    [('{"text": "hel', ["f"]), ('{"text": "hello"}', []), ("", []), ("null", []), ("[", ["f"])],
+)
+def test_the_end_names_the_calls_that_were_cut_off(arguments, broken):
+    """LangChain would mend half an argument into a whole one, and a tool would run with it."""
+    fragments = [call(index=0, call_id="a", name="f", arguments=arguments[:3]), call(index=0, arguments=arguments[3:])]
+    events = streamed(*(chunk({"tool_calls": [fragment]}) for fragment in fragments), chunk(finish="length"))
+    assert [event.broken_calls for event in only(Finish, events)] == [broken]
+
+
+def test_null_for_arguments_is_a_call_without_any():
+    """How some models call a function that takes none; within arguments it is JSON like any other."""
+    fragments = [call(index=0, call_id="a", name="f", arguments="null")]
+    assert only(ToolCallFragment, streamed(chunk({"tool_calls": fragments}))) == [ToolCallFragment(0, "a", "f", "")]
+    turns = [call(index=0, call_id="a", name="f", arguments='{"x":'), call(index=0, arguments="null")]
+    events = streamed(*(chunk({"tool_calls": [fragment]}) for fragment in turns))
+    assert [event.arguments for event in only(ToolCallFragment, events)] == ['{"x":', "null"]
 
 
 @pytest.mark.parametrize("index", [0, None])

@@ -46,6 +46,9 @@ FAILURES = [
     (FLAT | {"code": "wrong_api_key", "type": "invalid_request_error"}, errors.AuthenticationError, 401),
     (FLAT | {"code": "context_length_exceeded"}, errors.ContextOverflowError, 400),
     ({"error": {"message": OVERFLOW, "type": "invalid_request_error"}}, errors.ContextOverflowError, 400),
+    # the answer's own status_code comes first, then the error's, then any other word for it
+    ({"status_code": 403, "error": INNER | {"status_code": 404, "code": 429}}, errors.PermissionDeniedError, 403),
+    ({"status": 403, "error": INNER | {"status_code": 404, "code": 429}}, errors.NotFoundError, 404),
     # a status that is none
     ({"status_code": 200, "error": INNER}, errors.InternalServerError, 500),
     ({"status_code": True, "error": INNER}, errors.InternalServerError, 500),
@@ -78,7 +81,9 @@ def test_the_services_own_words_stand_in_the_exceptions_fields(body):
     assert (error.type, error.param, error.code, error.request_id) == ("server_error", "p", "c", "chatcmpl-9")
 
 
-@pytest.mark.parametrize("body", [{"status_code": 500, "error": {"message": "", "code": ""}}, {"error": None}])
+@pytest.mark.parametrize(
+    "body", [{"status_code": 500, "error": {"message": "", "code": ""}}, {"status_code": 500}, {"error": None}]
+)
 def test_an_error_without_words_is_an_error(body):
     """The service's own type lets every string be empty."""
     with pytest.raises(errors.InternalServerError, match="no message") as caught:

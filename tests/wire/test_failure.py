@@ -95,6 +95,7 @@ def test_flat_and_enveloped_bodies_give_the_same_words(body):
         (flat(message=""), '{"message": "", "type": "t", "param": "p", "code": "c"}'),
         ({"detail": None}, '{"detail": null}'),
         ("[1, 2]", "[1, 2]"),
+        (json.dumps({"y": "x" * 1000}), '{"y": "' + "x" * 293),
         ("{broken", "{broken"),
         ("  upstream connect error\n", "upstream connect error"),
         (b"\xff\xfe", "\ufffd\ufffd"),
@@ -195,7 +196,7 @@ def test_other_refusals_are_no_overflow(body):
         (None, "''"),
     ],
 )
-@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("status", [300, 301, 302, 303, 307, 308, 399])
 def test_a_redirect_is_not_followed_and_names_the_host_alone(status, location, shown):
     """No user, password or query of the address, in the message or anywhere else on the exception."""
     error = fail(status, "", {} if location is None else {"location": location})

@@ -69,6 +69,7 @@ def test_headers_without_limits_give_an_empty_snapshot():
     [
         ({"retry-after": "49"}, 49.0),
         ({"retry-after": "0"}, 0.0),
+        ({"retry-after": "1e15"}, 1e15),
         ({"retry-after": "1.5"}, 1.5),
         ({"retry-after-ms": "1500"}, 1.5),
         ({"retry-after-ms": "1500", "retry-after": "2"}, 1.5),

@@ -122,6 +122,22 @@ def test_what_the_api_refuses_is_refused_here_with_name_value_and_remedy(name, v
         check_parameter(name, value)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "remedy"),
+    [
+        ("n", 0, "give a whole number from 1"),
+        ("top_logprobs", 21, "give a whole number from 0 to 20"),
+        ("temperature", 3, "give a number from 0 to 2"),
+        ("service_tier", "fast", "give one of 'auto', 'default', 'flex', 'priority'"),
+        ("stop", ["a"] * 5, "the API takes four at most"),
+    ],
+)
+def test_the_remedy_names_the_range(name, value, remedy):
+    """Nobody has to look it up."""
+    with pytest.raises(ValueError, match=f"{remedy}$"):
+        to_parameters({name: value})
+
+
 @pytest.mark.parametrize(("name", "value"), REFUSED, ids=short_id)
 def test_unchecked_values_go_out_as_they_are(name, value):
     """`check=False` is for ranges that may be out of date."""

@@ -113,8 +113,8 @@ def check_names(values: Mapping[str, Any], known: Iterable[str]) -> dict[str, An
         if name not in names:
             del values, renamed  # a traceback that shows locals must not show a key
             raise TypeError(
-                f"ChatCerebrasDemo has no argument {name!r}{nearest(name, (*names, *_OTHER_NAMES))} "
-                "A key that the API knows and we do not goes into model_kwargs={…}."
+                f"ChatCerebrasDemo has no argument {name!r}; a key that the API knows and we do not goes into model_kwargs"
+                f"{nearest(name, (*names, *_OTHER_NAMES))}"
             )
     return renamed
 

@@ -138,9 +138,9 @@ def check_parameter(name: str, value: Any) -> Any:
 
 
 def nearest(name: str, known: Sequence[str]) -> str:
-    """The end of a sentence: the known word nearest to ``name``, or a full stop."""
+    """A half sentence that names the known word nearest to ``name``, or nothing."""
     found = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    return f"; did you mean {found[0]!r}?" if found else "."
+    return f"; did you mean {found[0]!r}?" if found else ""
 
 
 def to_our_names(given: Mapping[str, Any]) -> dict[str, Any]:

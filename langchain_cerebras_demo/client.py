@@ -6,19 +6,20 @@ import asyncio
 import random
 import warnings
 import weakref
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Mapping
 from contextlib import aclosing, nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, TypeVar
 
 from langchain_cerebras_demo import catalog, local
 from langchain_cerebras_demo._version import __version__
-from langchain_cerebras_demo.endpoint import check_headers, check_key_host, is_loopback, to_base_url
+from langchain_cerebras_demo.endpoint import check_headers, check_key_host, is_loopback, redact, to_base_url
 from langchain_cerebras_demo.errors import (
     APIConnectionError,
     APIError,
     APIResponseValidationError,
+    APITimeoutError,
     AuthenticationError,
     CerebrasError,
     MissingKeyError,
@@ -39,12 +40,15 @@ from langchain_cerebras_demo.transport import (
     HttpRequest,
     Transport,
     default_transport,
+    timeout,
 )
 from langchain_cerebras_demo.wire import failure
 from langchain_cerebras_demo.wire.completion import CompletionDecoder, Event
 from langchain_cerebras_demo.wire.request import ChatRequest, to_json
 
 USER_AGENT = f"langchain-cerebras-demo/{__version__}"
+
+T = TypeVar("T")
 
 _warned: set[str] = set()
 
@@ -57,6 +61,7 @@ class _Call:
     resolver: KeyResolver | None
     key: Secret | None
     deadline: float | None
+    is_stream: bool = False
 
 
 class Client:
@@ -73,7 +78,7 @@ class Client:
         user_agent: instead of our own.
         proxy: instead of the environment's.
         max_concurrency: requests of this client that may run at once in one loop; the others wait their turn, and their
-            time-outs start then.
+            time-outs start then. A stream holds its place until it is read to its end or closed.
 
     Raises:
         ValueError: a ``base_url`` without scheme or host, or a header that is none.
@@ -137,7 +142,7 @@ class Client:
                 else:
                     return
                 if started:
-                    raise _interrupted(problem, decoder.text)
+                    raise _interrupted(redact(problem, call.key), decoder.text, attempt)
                 call, attempt = await self._next_attempt(call, problem, attempt, request.model)
 
     async def complete(self, request: ChatRequest) -> list[Event]:
@@ -210,7 +215,7 @@ class Client:
             connect_timeout=self._timeout.connect,
             proxy=self._proxy,
         )
-        return await self._with_source(http, server)
+        return replace(await self._with_source(http, server), is_stream=stream)
 
     async def _with_source(
         self, request: HttpRequest, server: local.LocalServer | None, *, is_keyless: bool = False
@@ -220,7 +225,20 @@ class Client:
         call = _Call(request, self._keys, None, None if total is None else now() + total)
         if server:
             return replace(_with_key(call, Secret(server.api_key, "the embedded server")), resolver=None)
-        return call if is_keyless else _with_key(call, await self._find_key(request.url))
+        if is_keyless:
+            return call
+        return _with_key(call, await self._in_time(self._find_key(request.url), call.deadline))
+
+    async def _in_time(self, finding: Awaitable[T], deadline: float | None) -> T:
+        """What ``finding`` a key gives, within the call's deadline: a source may be a slow network."""
+        try:
+            async with timeout(None if deadline is None else deadline - now()):
+                return await finding
+        except APITimeoutError:  # the source's own
+            raise
+        except asyncio.TimeoutError:
+            pass
+        raise APITimeoutError(f"no key within {self._timeout.total:g} s (timeout.total)")
 
     async def _local_server(self) -> local.LocalServer | None:
         """The embedded server behind ``base_url``, started if need be; ``None`` where it is somebody else's."""
@@ -239,13 +257,15 @@ class Client:
         return key
 
     def _exchange(self, call: _Call) -> Exchange:
-        return Exchange(self._transport, call.request, self._timeout, call.deadline)
+        return Exchange(
+            self._transport, call.request, is_stream=call.is_stream, bounds=self._timeout, deadline=call.deadline
+        )
 
     async def _next_attempt(self, call: _Call, problem: APIError, attempt: int, model: str) -> tuple[_Call, int]:
         """The call to make next and its number; raises ``problem`` where there is none."""
-        problem.attempts = attempt
+        redact(problem, call.key).attempts = attempt
         if isinstance(problem, AuthenticationError) and call.resolver and call.key:
-            fresh = await refresh_secret(call.resolver, call.key)
+            fresh = await self._in_time(refresh_secret(call.resolver, call.key), call.deadline)
             if not fresh.matches(call.key):  # once: the next call carries no resolver
                 check_key_host(fresh, call.request.url)
                 return replace(_with_key(call, fresh), resolver=None), attempt
@@ -261,6 +281,8 @@ class Client:
             return nullcontext()
         loop = asyncio.get_running_loop()
         if loop not in self._slots:
+            for other in [other for other in self._slots if other.is_closed()]:
+                del self._slots[other]  # a semaphore that somebody waited for holds its loop, and so its own entry
             self._slots[loop] = asyncio.Semaphore(self._max_concurrency)
         return self._slots[loop]
 
@@ -277,11 +299,11 @@ def _with_key(call: _Call, key: Secret | None) -> _Call:
     return replace(call, key=key, request=replace(call.request, secret_headers=key.bearer if key else None))
 
 
-def _interrupted(problem: APIError, text: str) -> APIError:
+def _interrupted(problem: APIError, text: str, attempt: int) -> APIError:
     """The failure of an answer that had begun, with what had come."""
     if type(problem) is APIConnectionError:
         problem = StreamInterruptedError(f"the stream broke off: {problem}")
-    problem.partial = text
+    problem.partial, problem.attempts = text, attempt
     return problem
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from langchain_cerebras_demo.errors import KeyHostError
-from langchain_cerebras_demo.keys import Secret
+from langchain_cerebras_demo.errors import APIError, APIStatusError, KeyFormatError, KeyHostError
+from langchain_cerebras_demo.keys import MARK, Secret
 from langchain_cerebras_demo.transport import LOOPBACK_HOSTS
+
+E = TypeVar("E", bound=APIError)
 
 API_BASE = "https://api.cerebras.ai/v1"
 BASE_URL_VARIABLE = "CEREBRAS_BASE_URL"
@@ -22,6 +24,7 @@ def to_base_url(given: str | None) -> str:
 
     Raises:
         ValueError: no scheme, no host, or more than an address; the message names where it came from.
+        KeyFormatError: a user or a password in it.
         TypeError: not a str.
     """
     source = "base_url" if given is not None else BASE_URL_VARIABLE
@@ -30,7 +33,7 @@ def to_base_url(given: str | None) -> str:
         raise TypeError(f"{source} is a {type(url).__name__}: give a str like {API_BASE!r}, or 'local'")
     url = url.strip()
     if "@" in url:  # refused before anything shows it: a password may stand there
-        raise ValueError(f"{source} has a user in it: give scheme, host and path alone, and the key as api_key")
+        raise KeyFormatError(f"{source} has a user in it: give scheme, host and path alone, and the key as api_key")
     if url == "local":
         return url
     if not url.isprintable() or " " in url:
@@ -51,15 +54,17 @@ def check_headers(headers: Mapping[Any, Any]) -> Mapping[str, str]:
 
     Raises:
         TypeError: a name or a value that is no str.
-        ValueError: a line break, or an ``Authorization`` header: the key is a source's business.
+        KeyFormatError: a line break, or an ``Authorization`` header: the key is a source's business.
     """
     for name, value in headers.items():
         if not isinstance(name, str) or not isinstance(value, str):
             raise TypeError(f"header {name!r} is not a pair of str")
         if any(mark in name + value for mark in "\r\n\0"):
-            raise ValueError(f"header {name!r} has a line break or a zero byte")
+            raise KeyFormatError(f"header {name!r} has a line break or a zero byte")
         if name.lower() == "authorization":
-            raise ValueError("the header Authorization is made from the key: give it as api_key or by a key_resolver")
+            raise KeyFormatError(
+                "the header Authorization is made from the key: give it as api_key or by a key_resolver"
+            )
     return headers
 
 
@@ -84,3 +89,24 @@ def is_loopback(url: str) -> bool:
 
 def _is_cerebras(host: str) -> bool:
     return host == "cerebras.ai" or host.endswith(".cerebras.ai")
+
+
+def redact(problem: E, key: Secret | None) -> E:
+    """``problem`` without the key, should the service or something before it have repeated it in its answer."""
+    if key is None:
+        return problem
+    problem.args = tuple(_without(arg, key) for arg in problem.args)
+    if isinstance(problem, APIStatusError):
+        problem.body = _without(problem.body, key)
+        if problem.response is not None:
+            problem.response.text = _without(problem.response.text, key)
+            problem.response.headers = _without(problem.response.headers, key)
+    return problem
+
+
+def _without(value: Any, key: Secret) -> Any:
+    if isinstance(value, str):
+        return value.replace(key.reveal(), MARK)
+    if isinstance(value, dict):
+        return {name: _without(inner, key) for name, inner in value.items()}
+    return [_without(inner, key) for inner in value] if isinstance(value, list) else value

@@ -35,13 +35,17 @@ class Exchange:
     Args:
         transport: what carries the bytes.
         request: what is sent.
+        is_stream: whether events were asked for.
         bounds: how long each stage may take.
         deadline: the time of the running loop by which the whole call has to be done, retries included.
     """
 
-    def __init__(self, transport: Transport, request: HttpRequest, bounds: Timeout, deadline: float | None) -> None:
+    def __init__(
+        self, transport: Transport, request: HttpRequest, *, is_stream: bool, bounds: Timeout, deadline: float | None
+    ) -> None:
         self._transport = transport
         self._request = request
+        self._wants_stream = is_stream
         self._bounds = bounds
         self._deadline = deadline
         self._since = now()  # when the stage that is under way began
@@ -82,15 +86,25 @@ class Exchange:
         if response.status == 200:
             return response
         try:
-            body = await self._read_all(response, MAX_ERROR_BYTES)
+            body = await self._read_some(response, MAX_ERROR_BYTES)
         finally:
             response.close()
         raise failure.from_answer(response.status, response.headers, body)
 
+    async def _read_some(self, response: HttpResponse, limit: int) -> bytes:
+        """The beginning of an error's body: the status has said the most, so nothing that breaks here counts."""
+        body = b""
+        try:
+            while len(body) < limit and (piece := await self._bounded(response.read())):
+                body += piece
+        except APIError:
+            pass
+        return body[:limit]
+
     def _is_stream(self, response: HttpResponse) -> bool:
         """Whether events are to come. JSON to a stream request is taken as the answer it is, HTML as the mistake it is."""
         sent = response.headers.get("content-type", "")
-        return "event-stream" in self._request.headers["Accept"] and not ("json" in sent or "html" in sent)
+        return self._wants_stream and not ("json" in sent or "html" in sent)
 
     async def _read_events(
         self, response: HttpResponse, decoder: CompletionDecoder
@@ -111,11 +125,17 @@ class Exchange:
             if arrived:  # comments are no progress, and a consumer's own time is not the server's
                 self._since, self._stage = now(), "idle"
             if problem:
+                if held := decoder.flush():
+                    yield held  # `partial` is all that came
                 raise problem
             if not received:
                 break
         if not decoder.complete:
+            if held := decoder.flush():
+                yield held
             raise StreamInterruptedError("the stream ended with neither a finish_reason nor [DONE]: it is cut off")
+        if not decoder.has_choices:
+            raise APIResponseValidationError("the stream has no choices", status_code=200)
         yield decoder.end()
         await self._drain(response)
 
@@ -157,6 +177,8 @@ class Exchange:
         try:
             async with timeout(left):
                 return await awaitable
+        except APITimeoutError:  # the transport's own, which is a TimeoutError too
+            raise
         except asyncio.TimeoutError:
             what = {"first_event": "no answer", "idle": "no further event", "total": "not finished"}[stage]
         raise APITimeoutError(f"{what} within {bound:g} s (timeout.{stage})")

@@ -110,7 +110,10 @@ class Cerebras(metaclass=_Facts):
             proxy=proxy,
         )
         kwargs.pop("stream", None)  # the original's switch; a generator streams
-        request = ChatRequest(cls.get_model(model), messages, to_parameters(kwargs))
+        parameters = to_parameters(kwargs)
+        if parameters.get("n", 1) > 1:
+            raise ValueError(f"n={parameters['n']}: several answers cannot be one stream of text; leave n out")
+        request = ChatRequest(cls.get_model(model), messages, parameters)
         async with aclosing(client.stream(request)) as batches:
             async for events in batches:
                 for event in events:

@@ -62,7 +62,7 @@ class HttpRequest:
 
     method: str
     url: str
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)  # a user's own may be secrets
     secret_headers: Callable[[], Mapping[str, str]] | None = None
     body: bytes | None = field(default=None, repr=False)
     connect_timeout: float | None = 60.0
@@ -160,6 +160,7 @@ class AiohttpTransport:
             raise failure
         finally:
             failure.__cause__ = failure.__context__ = None  # asyncio's tasks in Python may be in a handler of their own
+            del failure  # its traceback holds this frame
 
     async def _session(self) -> _LoopSession:
         loop = asyncio.get_running_loop()

@@ -422,3 +422,112 @@ def test_a_retired_model_goes_through_with_one_warning(monkeypatch):
         warnings.simplefilter("error")
         assert client.resolve_model("llama3.1-70b") == "llama3.1-70b"
         assert client.resolve_model("my-own-endpoint") == "my-own-endpoint"
+
+
+# -- what a fresh reader found
+
+
+@pytest.mark.parametrize("first_event", [60, None])
+async def test_a_transports_own_time_out_is_told_as_it_is(first_event):
+    """ "Could not connect in time" is not "no answer"."""
+
+    class Slow:
+        async def send(self, request):
+            raise APITimeoutError("could not connect in time")
+
+    with pytest.raises(APITimeoutError, match="could not connect in time"):
+        await text_of(
+            Client(keys=StaticKey("csk-x"), transport=Slow(), retry=ONCE, timeout=Timeout(first_event=first_event))
+        )
+
+
+@pytest.mark.parametrize(
+    ("step", "kind"),
+    [
+        (
+            RawAnswer(401, {"content-type": "application/json"}, b'{"message": "wr', content_length=500),
+            AuthenticationError,
+        ),
+        (RawAnswer(429, {"retry-after": "7"}, b"x" * 1_200_000), RateLimitError),
+        (RawAnswer(500, {"content-type": "text/html"}, b"<html>" + b"x" * 1_200_000), InternalServerError),
+    ],
+    ids=["cut", "large", "a large page"],
+)
+async def test_an_errors_status_counts_whatever_becomes_of_its_body(server, step, kind):
+    """The status is believed before the words."""
+    server.script(step)
+    with pytest.raises(kind) as caught:
+        await text_of(client_for(server))
+    if kind is RateLimitError:
+        assert caught.value.retry_after == 7
+
+
+@pytest.mark.parametrize("events", [[], [{"id": "c", "choices": []}]])
+async def test_a_stream_without_choices_is_no_answer(server, events):
+    """[DONE] alone says nothing."""
+    server.script(RawStream([sse(*events)]))
+    with pytest.raises(APIResponseValidationError, match="no choices"):
+        await text_of(client_for(server))
+
+
+async def test_an_empty_event_is_passed_over(server):
+    """`data:` and nothing behind it."""
+    server.script(RawStream([b"data:\n\n", sse(CHUNK), b"data: \n\n", sse(FINISH)]))
+    assert await text_of(client_for(server)) == "Hi"
+
+
+async def test_a_slow_key_source_is_bound_by_the_deadline(server):
+    """timeout.total covers finding the key."""
+
+    async def key():
+        await asyncio.Event().wait()
+
+    with pytest.raises(APITimeoutError, match=r"no key within 0\.1 s"):
+        await text_of(client_for(server, keys=CallableKey(key), timeout=Timeout(total=0.1)))
+
+
+async def test_an_accept_header_of_ones_own_does_not_break_streams(server):
+    """What was asked for decides, not what a header says."""
+    assert await text_of(client_for(server, headers={"Accept": "*/*"}))
+
+
+async def test_a_key_that_the_service_repeats_is_in_no_exception(server):
+    """Message, body and response for tracers."""
+    server.script(Status(400, {"message": f"Incorrect API key provided: {server.key}", "code": "x"}))
+    with pytest.raises(Exception, match="Incorrect API key") as caught:
+        await text_of(client_for(server))
+    error = caught.value
+    assert server.key not in str(error) + repr(error.body) + error.response.text + repr(vars(error))
+
+
+async def test_an_error_after_a_retry_counts_all_sends(server):
+    """A 500, then a cut stream: two attempts."""
+    server.script(Status(500), CutAfter(events=2, reply=Reply(text="a b c d e f g h i j")))
+    with pytest.raises(StreamInterruptedError) as caught:
+        await text_of(client_for(server, retry=AT_ONCE))
+    assert caught.value.attempts == 2
+
+
+async def test_partial_holds_what_could_have_become_a_tag(server):
+    """Nothing that came is lost."""
+    server.script(RawStream([sse({"id": "c", "choices": [{"index": 0, "delta": {"content": "<thi"}}]})], end="eof"))
+    with pytest.raises(StreamInterruptedError) as caught:
+        await text_of(client_for(server))
+    assert caught.value.partial == "<thi"
+
+
+async def test_a_source_that_has_answered_is_the_only_one_asked_again(server, monkeypatch):
+    """A refused key of one source is never replaced by another's."""
+    monkeypatch.setenv("CEREBRAS_API_KEY", server.key)
+
+    class Once:
+        asked = 0
+
+        async def resolve(self):
+            self.asked += 1
+            if self.asked > 1:
+                raise MissingKeyError("no more")
+            return "csk-wrong"
+
+    with pytest.raises(AuthenticationError):
+        await text_of(client_for(server, keys=ChainKeyResolver([Once(), EnvKey()])))

@@ -284,16 +284,15 @@ class ChatCerebrasDemo(ChatFields):
         """The request of one call: its own arguments win over the model's fields."""
         called_with = {name: value for name, value in kwargs.items() if name not in _LANGCHAIN_ARGUMENTS}
         model = called_with.pop("model", None) or self.model
-        extra = {**self.model_kwargs, **called_with.pop("model_kwargs", {})}
+        extra = {**self.model_kwargs, **(called_with.pop("model_kwargs", None) or {})}
         if stop:
             called_with["stop"] = stop
         spec = self._spec(model)
         given = {**self._default_parameters, **to_our_names(called_with)}
         parameters = abilities.fit(to_parameters(given, check=self.check_requests), spec, check=self.check_requests)
-        if stream and parameters.get("n", 1) > 1:
-            raise ValueError(
-                f"n={parameters['n']}: several answers cannot be streamed as one; use invoke or leave n out"
-            )
+        several = extra.get("n", parameters.get("n", 1))
+        if stream and several > 1:
+            raise ValueError(f"n={several}: several answers cannot be streamed as one; use invoke or leave n out")
         replay = abilities.replay_of(spec) if self.replay_reasoning else None
         wire = to_wire(messages, replay=replay, check=self.check_requests)
         if replay == "think_tags" and any(message["role"] == "assistant" for message in wire):

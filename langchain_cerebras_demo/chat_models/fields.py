@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.language_models.chat_models import BaseChatModel
 from pydantic import ConfigDict, Field, PrivateAttr, SecretStr, ValidationInfo, field_validator, model_validator
@@ -104,19 +104,32 @@ class ChatFields(BaseChatModel):
     max_concurrency: int | None = Field(default=None, ge=1)
     """Requests of this model at once, a loop; the others wait their turn."""
     default_headers: dict[str, str] | None = Field(default=None, exclude=True, repr=False)
-    """Sent with every request. Never serialised: a header may be a secret."""
+    """Sent with every request. Not in ``repr`` or ``dumps``; a pickle holds them, so a secret belongs into ``api_key``."""
     user_agent: str | None = None
     """Instead of ``langchain-cerebras-demo/<version>``."""
-    proxy: str | None = Field(default=None, exclude=True, repr=False)
-    """Instead of the environment's proxy; may hold a password."""
+    proxy: Any = Field(default=None, exclude=True, repr=False)
+    """Address of a proxy, instead of the environment's; it may hold a password, and a pickle holds it."""
     streaming: bool = False
     """Whether ``invoke`` streams inside, for callbacks that want every token."""
     model_kwargs: dict[str, Any] = Field(default_factory=dict)
     """Keys that go into the body unchecked, over everything else."""
 
-    model_config = ConfigDict(protected_namespaces=())
+    model_config = ConfigDict(protected_namespaces=(), hide_input_in_errors=True)
 
     _client_memo: settings.ClientMemo = PrivateAttr(default_factory=settings.ClientMemo)
+
+    if not TYPE_CHECKING:  # for type checkers the constructor is the one that the fields make
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            """Raises what is wrong with an argument from here: the frames below hold all of them, the key among them."""
+            problem: Exception | None = None
+            try:
+                super().__init__(*args, **kwargs)
+            except Exception as error:  # noqa: BLE001 - raised again
+                problem = error.with_traceback(None)
+            if problem is not None:
+                del args, kwargs
+                raise problem
 
     @model_validator(mode="before")
     @classmethod
@@ -152,6 +165,13 @@ class ChatFields(BaseChatModel):
     def _check_key_resolver(cls, value: Any) -> Any:
         if value is not None:
             ChainKeyResolver([value])
+        return value
+
+    @field_validator("proxy")
+    @classmethod
+    def _check_proxy(cls, value: Any) -> Any:
+        if value is not None and not isinstance(value, str):
+            raise TypeError(f"proxy is a {type(value).__name__}: give an address like 'http://host:port'")
         return value
 
     @field_validator("base_url")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -84,15 +85,17 @@ class ClientMemo:
 
     def __init__(self) -> None:
         self._kept: tuple[ClientSettings, Client] | None = None
+        self._lock = threading.Lock()  # two threads must not get two clients, each with slots of its own
 
     def client(self, settings: ClientSettings) -> Client:
         """The client for these settings."""
-        kept = self._kept
-        if kept is not None and all(old is new for old, new in zip(kept[0], settings, strict=True)):
-            return kept[1]
-        client = settings.to_client()
-        self._kept = (settings, client)
-        return client
+        with self._lock:
+            kept = self._kept
+            if kept is not None and all(old is new for old, new in zip(kept[0], settings, strict=True)):
+                return kept[1]
+            client = settings.to_client()
+            self._kept = (settings, client)
+            return client
 
     def __deepcopy__(self, memo: object) -> ClientMemo:
         return ClientMemo()
@@ -109,6 +112,10 @@ def check_names(values: Mapping[str, Any], known: Iterable[str]) -> dict[str, An
     """
     names = tuple(known)
     renamed = {_OTHER_NAMES.get(name, name): value for name, value in values.items()}
+    if len(renamed) < len(values):
+        twice = next(name for name in values if _OTHER_NAMES.get(name, name) in values and name in _OTHER_NAMES)
+        del values, renamed
+        raise TypeError(f"{twice!r} and {_OTHER_NAMES[twice]!r} are one argument: leave one out")
     for name in renamed:
         if name not in names:
             del values, renamed  # a traceback that shows locals must not show a key

@@ -53,6 +53,9 @@ def ask(
     check_messages(messages)
     warnings.showwarning = _note_warning
     try:
+        if local_model:
+            _note(f"{local.LOCAL_MODEL} on this machine: a very small model, for trying things out")
+            local.shared_server()  # here and not on a thread of the loop, so that Ctrl-C ends the fetch and the start
         asyncio.run(_answer(ChatRequest(model, messages), is_local=local_model, as_json=as_json))
     except KeyboardInterrupt:
         _note("interrupted")
@@ -70,8 +73,6 @@ def ask(
 
 async def _answer(request: ChatRequest, *, is_local: bool, as_json: bool) -> None:
     client = Client(base_url="local" if is_local else None)
-    if is_local:
-        _note(f"{local.LOCAL_MODEL} on this machine: a very small model, for trying things out")
     events: list[Event] = []
     async with aclosing(client.stream(request)) as batches:
         async for batch in batches:

@@ -42,6 +42,7 @@ class ChainKeyResolver:
 
     def __init__(self, sources: Iterable[KeyResolver]) -> None:
         self.sources = tuple(sources)
+        self._answered: KeyResolver | None = None  # who gave the last key: only that one is asked for a fresher one
         for source in self.sources:
             if not isinstance(source, KeyResolver):
                 raise TypeError(f"{type(source).__name__} is no key source: it has no `async def resolve(self) -> str`")
@@ -56,14 +57,17 @@ class ChainKeyResolver:
         tried: list[tuple[str, str]] = []
         for source in self.sources:
             try:
-                return (await resolve_secret(source)).reveal()  # checked here, where the source has a name
+                found = await resolve_secret(source)  # checked here, where the source has a name
+                self._answered = source
+                return found.reveal()
             except MissingKeyError as error:
                 tried.extend(error.tried or [(name_of(source), str(error))])
         raise _nothing_found(tried)
 
     async def refresh(self, stale: str) -> str:
         """A key in place of ``stale``, which the service refused, from the source that gave it; the same if it has no other."""
-        for source in self.sources:
+        # Once one has answered, no other steps in behind the user's back, should it have none any more.
+        for source in self.sources if self._answered is None else (self._answered,):
             try:
                 return _wrap(await _refreshed(source, stale), name_of(source)).reveal()
             except MissingKeyError:
@@ -93,7 +97,8 @@ async def _refreshed(resolver: KeyResolver, stale: str) -> str:
     if not hasattr(resolver, "refresh"):
         return await resolver.resolve()  # asked again: a callable or a rotating file may know a newer one
     # The key it has now may already be newer than the refused one: another call was faster.
-    return await resolver.refresh(stale)  # type: ignore[no-any-return]  # optional, so not in the protocol
+    fresh = await resolver.refresh(stale)
+    return stale if fresh is None else fresh  # None: it has no other
 
 
 def _wrap(key: str | None, source: str) -> Secret:

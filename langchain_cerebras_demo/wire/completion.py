@@ -139,6 +139,18 @@ class CompletionDecoder:
         """The text of the first choice so far."""
         return "".join(self._text)
 
+    @property
+    def has_choices(self) -> bool:
+        """Whether the answer has begun: a choice was mentioned, with or without a word."""
+        return bool(self._finishes)
+
+    def flush(self) -> list[Event]:
+        """What was held back because it could have become a tag: at the end, or when nothing more will come."""
+        events: list[Event] = []
+        for choice, splitter in self._splitters.items():
+            self._say_pieces(splitter.finish(), choice, events)
+        return events
+
     def feed(self, name: str, data: bytes) -> list[Event]:
         """The events of one server-sent event.
 
@@ -155,6 +167,8 @@ class CompletionDecoder:
         if data == _DONE:
             self.done = True
             return []
+        if not data.strip() and not name:
+            return []  # an empty event says nothing
         if name == "error":
             raise failure.from_event(failure.to_json_or_text(data))
         chunk = _to_object(data, "an event of the stream")
@@ -180,9 +194,7 @@ class CompletionDecoder:
 
     def end(self) -> list[Event]:
         """How the answer ended: a ``Finish`` a choice, then what is known of identity, usage and timing, each once."""
-        events: list[Event] = []
-        for choice, splitter in self._splitters.items():
-            self._say_pieces(splitter.finish(), choice, events)
+        events = self.flush()
         events += [self._finish(choice, reason) for choice, reason in sorted(self._finishes.items())]
         if self._identity is not None:
             events.append(self._identity)

@@ -273,8 +273,11 @@ REFUSED = [
     ({"aliases": {"": "b"}}, ValidationError, r"empty"),
     ({"timeout": -1}, ValidationError, r"timeout=-1"),
     ({"timeout": "soon"}, TypeError, r"timeout='soon'"),
-    ({"default_headers": {"Authorization": "Bearer x"}}, ValidationError, r"api_key"),
-    ({"default_headers": {"X": "a\nb"}}, ValidationError, r"'X' has a line break"),
+    ({"default_headers": {"Authorization": "Bearer " + SENTINEL}}, KeyFormatError, r"api_key"),
+    ({"base_url": f"https://me:{SENTINEL}@gateway.example/v1"}, KeyFormatError, r"a user in it"),
+    ({"proxy": {"http": SENTINEL}}, TypeError, r"proxy is a dict"),
+    ({"model": "a", "model_name": "b"}, TypeError, r"one argument"),
+    ({"default_headers": {"X": SENTINEL + "\nb"}}, KeyFormatError, r"'X' has a line break"),
     ({"cookies": {"session": 5}}, TypeError, r"cookie 'session' is a int"),
     ({"cookies": ["a"]}, TypeError, r"cookies is a list"),
     ({"cookies": {"session": SENTINEL + "\n"}}, KeyFormatError, r"cookie 'session' has a line break"),
@@ -486,3 +489,14 @@ def test_system_and_tool_messages_reach_the_wire(server):
         "assistant",
         "tool",
     ]
+
+
+@pytest.mark.parametrize("fields", [{"fooo": 1}, {"max_retries": -1}, {"temperature": 9}])
+def test_no_frame_of_a_refused_constructor_holds_the_key(fields):
+    """A traceback with local variables, as error trackers take it."""
+    with pytest.raises((TypeError, ValueError)) as caught:
+        ChatCerebrasDemo(api_key=SENTINEL, **fields)
+    frames = traceback.TracebackException.from_exception(caught.value, capture_locals=True).stack
+    ours = [frame for frame in frames if "tests" not in frame.filename]
+    assert ours
+    assert [frame.name for frame in ours if SENTINEL in repr(frame.locals)] == []

@@ -181,7 +181,6 @@ def test_any_json_is_read_or_refused_with_an_error_of_ours(value, name):
 
 
 NOT_JSON = [
-    (b"", "not JSON"),
     (b'{"choices": [', r"not JSON .*: '\{\"choices\""),
     (b"[DONE", "not JSON"),
     (b"upstream connect error", "not JSON .*upstream connect error"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import pytest
 from langchain_tests.integration_tests import ChatModelIntegrationTests
 from langchain_tests.unit_tests import ChatModelUnitTests
+from vcr import VCR
 
 from langchain_cerebras_demo import ChatCerebrasDemo
 from langchain_cerebras_demo.testing import LoopbackCerebras
@@ -21,6 +22,20 @@ def _loopback():
     with LoopbackCerebras() as server:
         TestIntegration.server = server
         yield
+
+
+@pytest.fixture(scope="module")
+def vcr_config():
+    return {"match_on": ["method", "uri", "body"], "allow_playback_repeats": True}
+
+
+@pytest.fixture(scope="module")
+def vcr_cassette_dir(tmp_path_factory, _loopback):
+    """Recordings of this run's own (the port differs from run to run), so that the suite replays one without a network."""
+    folder = tmp_path_factory.mktemp("cassettes")
+    with VCR(match_on=("method", "uri", "body")).use_cassette(str(folder / "TestIntegration.test_stream_time.yaml")):
+        TestIntegration().streamed("Write a story about a cat.")
+    return str(folder)
 
 
 class TestUnit(ChatModelUnitTests):
@@ -69,6 +84,10 @@ class TestIntegration(ChatModelIntegrationTests):
         return True
 
     @property
+    def enable_vcr_tests(self):
+        return True
+
+    @property
     def model_override_value(self):
         return "gpt-oss-120b"
 
@@ -83,10 +102,10 @@ class TestIntegration(ChatModelIntegrationTests):
         return self._invoke_or_stream("Say it again.", stream=stream)
 
     def _invoke_or_stream(self, prompt, *, stream):
-        model = ChatCerebrasDemo(**self.chat_model_params)
-        if not stream:
-            return model.invoke(prompt)
+        return self.streamed(prompt) if stream else ChatCerebrasDemo(**self.chat_model_params).invoke(prompt)
+
+    def streamed(self, prompt):
         whole = None
-        for chunk in model.stream(prompt):
+        for chunk in ChatCerebrasDemo(**self.chat_model_params).stream(prompt):
             whole = chunk if whole is None else whole + chunk
         return whole

@@ -159,3 +159,12 @@ def test_one_model_is_used_by_many_threads_and_loops_at_once(server):
     for thread in threads:
         thread.join()
     assert all(f"number {number}" in answers[number] for number in range(16))
+
+
+def test_traces_tell_our_version():
+    """Beside LangChain's own."""
+    from langchain_cerebras_demo import __version__
+
+    versions = ChatCerebrasDemo().metadata["lc_versions"]
+    assert versions["langchain-cerebras-demo"] == __version__
+    assert "langchain-core" in versions

@@ -223,6 +223,8 @@ class ChatFields(BaseChatModel):
         fields = dict(state["__dict__"])
         if settings.is_secret(fields["api_key"]):
             fields["api_key"] = DroppedKey("api_key")
+        if isinstance(fields["cookies"], Mapping):  # put there by model_copy, which checks nothing
+            fields["cookies"] = DroppedKey("cookies")
         return {**state, "__dict__": fields}
 
     def __copy__(self) -> Self:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 
 from langchain_cerebras_demo.testing import LoopbackCerebras
@@ -19,6 +21,11 @@ FOREIGN_VARIABLES = (
     "LANGSMITH_TRACING",
     "LANGCHAIN_TRACING_V2",
 )
+
+
+def pytest_configure():
+    # A shell ignores SIGINT for what it starts in the background, and children inherit that: tests of Ctrl-C would hang.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser):

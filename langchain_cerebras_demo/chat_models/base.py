@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, closing
-from typing import Any
+from typing import Any, Literal
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import LangSmithParams, LanguageModelInput, ModelProfile
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
+from langchain_core.tools import BaseTool
 
 from langchain_cerebras_demo import catalog, local
 from langchain_cerebras_demo.chat_models import abilities, facts, generations
-from langchain_cerebras_demo.chat_models import tools as tools_module
 from langchain_cerebras_demo.chat_models.fields import ChatFields
 from langchain_cerebras_demo.chat_models.messages import to_wire
-from langchain_cerebras_demo.chat_models.schemas import to_response_format
-from langchain_cerebras_demo.chat_models.structured import Method, structured_output
 from langchain_cerebras_demo.errors import APIError
 from langchain_cerebras_demo.portal import portal
 from langchain_cerebras_demo.wire.request import PARAMETERS, ChatRequest, to_our_names, to_parameters
+
+Tool = Mapping[str, Any] | type | Callable[..., Any] | BaseTool
 
 # What LangChain itself may pass along with a call and the API has no word for.
 _LANGCHAIN_ARGUMENTS = frozenset({"stream", "stream_usage", "run_id"})
@@ -119,13 +119,13 @@ class ChatCerebrasDemo(ChatFields):
             return super().get_num_tokens(text)
         return math.ceil(len(text) / facts.CHARACTERS_PER_TOKEN)
 
-    def get_num_tokens_from_messages(
-        self, messages: list[BaseMessage], tools: Sequence[tools_module.Tool] | None = None
-    ) -> int:
+    def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[Tool] | None = None) -> int:
         """About how many tokens messages and tools are together, images included, without a tokenizer."""
         if self.custom_get_token_ids is not None:
             return super().get_num_tokens_from_messages(messages, tools)
-        return facts.estimate_tokens(messages, tools_module.to_tools(tools or ()))
+        from langchain_cerebras_demo.chat_models.tools import to_tools  # noqa: PLC0415 - as in bind_tools
+
+        return facts.estimate_tokens(messages, to_tools(tools or ()))
 
     async def alist_models(self, *, public: bool = False) -> list[dict[str, Any]]:
         """The models as the service lists them.
@@ -148,7 +148,7 @@ class ChatCerebrasDemo(ChatFields):
 
     def bind_tools(
         self,
-        tools: Sequence[tools_module.Tool],
+        tools: Sequence[Tool],
         *,
         tool_choice: str | bool | dict[str, Any] | None = None,
         strict: bool | None = None,
@@ -169,10 +169,14 @@ class ChatCerebrasDemo(ChatFields):
         Raises:
             ValueError: a tool's name or a tool choice that the API does not take.
         """
-        converted = tools_module.to_tools(tools, strict=strict)
+        # Here and not above: schemas are a fifth of what the class costs to import, and many never need them.
+        from langchain_cerebras_demo.chat_models.schemas import to_response_format  # noqa: PLC0415
+        from langchain_cerebras_demo.chat_models.tools import to_tool_choice, to_tools  # noqa: PLC0415
+
+        converted = to_tools(tools, strict=strict)
         bound = {
             "tools": converted or None,  # never an empty list: some servers refuse it
-            "tool_choice": tools_module.to_tool_choice(tool_choice, converted),
+            "tool_choice": to_tool_choice(tool_choice, converted),
             "parallel_tool_calls": parallel_tool_calls if converted else None,
             "response_format": None if response_format is None else to_response_format(response_format),
         }
@@ -182,10 +186,10 @@ class ChatCerebrasDemo(ChatFields):
         self,
         schema: Any = None,
         *,
-        method: Method | None = None,
+        method: Literal["json_schema", "function_calling", "json_mode"] | None = None,
         include_raw: bool = False,
         strict: bool | None = None,
-        tools: Sequence[tools_module.Tool] | None = None,
+        tools: Sequence[Tool] | None = None,
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, Any]:
         """The model, answering by a schema; what each argument is stands at ``structured_output``.
@@ -202,6 +206,8 @@ class ChatCerebrasDemo(ChatFields):
             ValueError: arguments that do not go together, or a schema that strict mode cannot do.
             TypeError: ``schema`` is no schema.
         """
+        from langchain_cerebras_demo.chat_models.structured import structured_output  # noqa: PLC0415 - as in bind_tools
+
         return structured_output(
             self, schema, method=method, include_raw=include_raw, strict=strict, tools=tools, **kwargs
         )

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing, closing
-from typing import Any, Literal
+from typing import Any
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import LangSmithParams, LanguageModelInput, ModelProfile
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
-from langchain_core.tools import BaseTool
 
 from langchain_cerebras_demo import catalog, local
 from langchain_cerebras_demo.chat_models import abilities, facts, generations
-from langchain_cerebras_demo.chat_models.fields import ChatFields
+from langchain_cerebras_demo.chat_models.fields import ChatFields, Method, Tool
 from langchain_cerebras_demo.chat_models.messages import to_wire
 from langchain_cerebras_demo.errors import APIError
 from langchain_cerebras_demo.portal import portal
 from langchain_cerebras_demo.wire.request import PARAMETERS, ChatRequest, to_our_names, to_parameters
-
-Tool = Mapping[str, Any] | type | Callable[..., Any] | BaseTool
 
 # What LangChain itself may pass along with a call and the API has no word for.
 _LANGCHAIN_ARGUMENTS = frozenset({"stream", "stream_usage", "run_id"})
@@ -186,7 +183,7 @@ class ChatCerebrasDemo(ChatFields):
         self,
         schema: Any = None,
         *,
-        method: Literal["json_schema", "function_calling", "json_mode"] | None = None,
+        method: Method | None = None,
         include_raw: bool = False,
         strict: bool | None = None,
         tools: Sequence[Tool] | None = None,

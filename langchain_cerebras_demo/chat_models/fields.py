@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_core.language_models.chat_models import BaseChatModel
+from langchain_core.tools import BaseTool
 from pydantic import ConfigDict, Field, PrivateAttr, SecretStr, ValidationInfo, field_validator, model_validator
 from typing_extensions import Self
 
@@ -18,6 +19,12 @@ from langchain_cerebras_demo.endpoint import check_headers, to_base_url
 from langchain_cerebras_demo.keys import ChainKeyResolver, DroppedKey
 from langchain_cerebras_demo.policy import Timeout
 from langchain_cerebras_demo.wire.request import PARAMETERS, check_parameter
+
+Tool = Mapping[str, Any] | type | Callable[..., Any] | BaseTool
+"""What a user may give as a tool."""
+
+Method = Literal["json_schema", "function_calling", "json_mode"]
+"""How an answer is made to follow a schema."""
 
 
 class ChatFields(BaseChatModel):

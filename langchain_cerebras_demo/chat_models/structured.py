@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Sequence
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.messages import AIMessage, BaseMessage
@@ -15,11 +15,9 @@ from langchain_core.utils.function_calling import convert_to_json_schema
 
 from langchain_cerebras_demo import catalog
 from langchain_cerebras_demo.chat_models.answer_types import AnswerType, to_answer_type
-from langchain_cerebras_demo.chat_models.fields import ChatFields
+from langchain_cerebras_demo.chat_models.fields import ChatFields, Method
 from langchain_cerebras_demo.chat_models.readings import Reading, Wanted
 from langchain_cerebras_demo.chat_models.schemas import to_response_format, to_tool
-
-Method = Literal["json_schema", "function_calling", "json_mode"]
 
 
 def structured_output(

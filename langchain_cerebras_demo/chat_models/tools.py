@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
+from langchain_cerebras_demo.chat_models.fields import Tool
 from langchain_cerebras_demo.chat_models.schemas import check_tool_name, to_lenient_schema, to_strict_schema
 
 _CHOICES = frozenset({"none", "auto", "required"})
-
-Tool = Mapping[str, Any] | type | Callable[..., Any] | BaseTool
 
 
 def to_tools(tools: Sequence[Tool], *, strict: bool | None = None) -> list[dict[str, Any]]:

@@ -33,16 +33,18 @@ if TYPE_CHECKING:
         StreamInterruptedError,
     )
     from langchain_cerebras_demo.keys import (
+        BrowserSessionKey,
         CallableKey,
         ChainKeyResolver,
         EnvKey,
         KeyResolver,
         SessionCookieKey,
+        SourceReport,
         StaticKey,
     )
     from langchain_cerebras_demo.limits import RateLimitSnapshot
     from langchain_cerebras_demo.local import LocalServer
-    from langchain_cerebras_demo.policy import Timeout
+    from langchain_cerebras_demo.policy import RateLimit, Timeout
     from langchain_cerebras_demo.provider import Cerebras
     from langchain_cerebras_demo.transport import AiohttpTransport, Transport
 
@@ -54,13 +56,16 @@ _HOMES = {
     "AliasTable": "catalog",
     "ModelSpec": "catalog",
     "RetiredModelWarning": "catalog",
+    "BrowserSessionKey": "keys",
     "CallableKey": "keys",
     "ChainKeyResolver": "keys",
     "EnvKey": "keys",
     "KeyResolver": "keys",
     "SessionCookieKey": "keys",
+    "SourceReport": "keys",
     "StaticKey": "keys",
     "LocalServer": "local",
+    "RateLimit": "policy",
     "Timeout": "policy",
     "AiohttpTransport": "transport",
     "Transport": "transport",
@@ -84,6 +89,7 @@ __all__ = [
     "AiohttpTransport",
     "AliasTable",
     "AuthenticationError",
+    "BrowserSessionKey",
     "CallableKey",
     "Cerebras",
     "CerebrasError",
@@ -94,10 +100,12 @@ __all__ = [
     "LocalServer",
     "MissingKeyError",
     "ModelSpec",
+    "RateLimit",
     "RateLimitError",
     "RateLimitSnapshot",
     "RetiredModelWarning",
     "SessionCookieKey",
+    "SourceReport",
     "StaticKey",
     "StreamInterruptedError",
     "Timeout",

@@ -100,7 +100,7 @@ class Client:
     ) -> None:
         self.base_url = to_base_url(base_url)
         self.aliases = aliases if aliases is not None else catalog.AliasTable()
-        self._keys = keys if keys is not None else ChainKeyResolver([EnvKey()])
+        self.keys = keys if isinstance(keys, ChainKeyResolver) else ChainKeyResolver([keys or EnvKey()])
         self._transport = transport or default_transport()
         self._timeout = timeout or Timeout()
         self._retry = retry or RetryPolicy()
@@ -222,7 +222,7 @@ class Client:
     ) -> _Call:
         """The call with its key, if it needs one, and its deadline."""
         total = self._timeout.total
-        call = _Call(request, self._keys, None, None if total is None else now() + total)
+        call = _Call(request, self.keys, None, None if total is None else now() + total)
         if server:
             return replace(_with_key(call, Secret(server.api_key, "the embedded server")), resolver=None)
         if is_keyless:
@@ -230,15 +230,18 @@ class Client:
         return _with_key(call, await self._in_time(self._find_key(request.url), call.deadline))
 
     async def _in_time(self, finding: Awaitable[T], deadline: float | None) -> T:
-        """What ``finding`` a key gives, within the call's deadline: a source may be a slow network."""
+        """What ``finding`` a key gives, in time: a source may be a slow network, or code that never answers."""
+        left, stage = self._timeout.first_event, "first_event"
+        if deadline is not None and (left is None or deadline - now() < left):
+            left, stage = deadline - now(), "total"
         try:
-            async with timeout(None if deadline is None else deadline - now()):
+            async with timeout(left):
                 return await finding
         except APITimeoutError:  # the source's own
             raise
         except asyncio.TimeoutError:
             pass
-        raise APITimeoutError(f"no key within {self._timeout.total:g} s (timeout.total)")
+        raise APITimeoutError(f"no key within {getattr(self._timeout, stage):g} s (timeout.{stage})")
 
     async def _local_server(self) -> local.LocalServer | None:
         """The embedded server behind ``base_url``, started if need be; ``None`` where it is somebody else's."""
@@ -248,7 +251,7 @@ class Client:
 
     async def _find_key(self, url: str) -> Secret | None:
         try:
-            key = await resolve_secret(self._keys)
+            key = await resolve_secret(self.keys)
         except MissingKeyError:
             if is_loopback(url):
                 return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -15,6 +16,8 @@ E = TypeVar("E", bound=APIError)
 
 API_BASE = "https://api.cerebras.ai/v1"
 BASE_URL_VARIABLE = "CEREBRAS_BASE_URL"
+
+_warned_hosts: set[str] = set()
 
 
 def to_base_url(given: str | None) -> str:
@@ -68,18 +71,35 @@ def check_headers(headers: Mapping[Any, Any]) -> Mapping[str, str]:
     return headers
 
 
+class PlainHttpWarning(UserWarning):
+    """A key is about to travel over plain http to another machine, where anybody on the way can read it."""
+
+
 def check_key_host(key: Secret, url: str) -> None:
-    """Holds the rule that a session's demo key goes to cerebras.ai over https alone.
+    """Holds the rule that a session's demo key goes to cerebras.ai over https alone; warns once a host of plain http.
 
     Raises:
         KeyHostError: it was about to go elsewhere.
     """
     parts = urlsplit(url)
-    if key.demo and not (parts.scheme == "https" and _is_cerebras(parts.hostname or "")):
+    if key.demo and not takes_demo_key(url):
         raise KeyHostError(
             f"the demo key of a session goes to https://*.cerebras.ai alone, not to {parts.scheme}://{parts.netloc}: "
             "give that host a key of its own by api_key"
         )
+    if parts.scheme == "http" and not is_loopback(url) and parts.netloc not in _warned_hosts:
+        _warned_hosts.add(parts.netloc)
+        warnings.warn(
+            f"the key travels to {parts.netloc} over plain http, where anybody on the way can read it: use https",
+            PlainHttpWarning,
+            stacklevel=2,
+        )
+
+
+def takes_demo_key(url: str) -> bool:
+    """Whether a session's demo key may go there."""
+    parts = urlsplit(url)
+    return parts.scheme == "https" and _is_cerebras(parts.hostname or "")
 
 
 def is_loopback(url: str) -> bool:

@@ -75,11 +75,15 @@ class CerebrasError(langchain.ModelError):
 
 
 class MissingKeyError(CerebrasError, langchain.ModelAuthenticationError):
-    """No source had a key. ``tried`` lists (source, why it had none) in the order they were asked."""
+    """No source had a key.
 
-    def __init__(self, message: str = "", *, tried: Sequence[tuple[str, str]] = ()) -> None:
+    ``tried`` lists (source, why it had none) in the order they were asked; ``remedy`` is what to do about it.
+    """
+
+    def __init__(self, message: str = "", *, tried: Sequence[tuple[str, str]] = (), remedy: str = "") -> None:
         super().__init__(message)
         self.tried = tuple(tried)
+        self.remedy = remedy
 
 
 class KeyFormatError(CerebrasError, langchain.ModelAuthenticationError):

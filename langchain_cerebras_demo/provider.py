@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 
 from langchain_cerebras_demo import catalog
 from langchain_cerebras_demo.client import Client
-from langchain_cerebras_demo.endpoint import API_BASE
-from langchain_cerebras_demo.keys import ChainKeyResolver, EnvKey, KeyResolver, SessionCookieKey, StaticKey
+from langchain_cerebras_demo.endpoint import API_BASE, to_base_url
+from langchain_cerebras_demo.keychain import to_key_chain
 from langchain_cerebras_demo.policy import Timeout
 from langchain_cerebras_demo.transport import Transport
 from langchain_cerebras_demo.wire.completion import TextDelta
@@ -42,7 +42,8 @@ class Cerebras(metaclass=_Facts):
         async for text in Cerebras.create_async_generator("gpt-oss-120b", [{"role": "user", "content": "Hi"}]):
             print(text, end="")
 
-    The key is ``api_key``, else the demo key of the session behind ``cookies``, else the variable ``CEREBRAS_API_KEY``.
+    The key is ``api_key``, else the demo key of the session behind ``cookies``, else the variable ``CEREBRAS_API_KEY``, else
+    the demo key of the session in the user's own browser (extra ``browser``; see ``BrowserSessionKey``).
 
     Different from the original, on purpose: it says who it is in its User-Agent and impersonates no browser; it has
     time-outs; cookies go to the session endpoint alone and the demo key to cerebras.ai alone; the session is asked once
@@ -72,7 +73,7 @@ class Cerebras(metaclass=_Facts):
         model: str,
         messages: Sequence[Mapping[str, Any]],
         api_key: str | None = None,
-        cookies: Mapping[str, str] | None = None,
+        cookies: Mapping[str, str] | str | None = None,
         *,
         proxy: str | None = None,
         timeout: Timeout | float | None = 60.0,
@@ -87,7 +88,7 @@ class Cerebras(metaclass=_Facts):
             model: an id or an alias; empty for the default.
             messages: mappings with ``role`` and ``content``.
             api_key: a key as it is.
-            cookies: names and values of a signed-in session's cookies.
+            cookies: names and values of a signed-in session's cookies, a cookie file's path, or ``"browser"``.
             proxy: instead of the environment's.
             timeout: seconds to connect, until the first event and between two events, or a ``Timeout``.
             headers: sent along.
@@ -101,9 +102,10 @@ class Cerebras(metaclass=_Facts):
         """
         _refuse_impersonation(kwargs)
         check_messages(messages)
+        base_url = to_base_url(api_base)
         client = Client(
-            base_url=api_base,
-            keys=_key_chain(api_key, cookies, transport),
+            base_url=base_url,
+            keys=to_key_chain(base_url, api_key=api_key, cookies=cookies, transport=transport, is_automatic=True),
             transport=transport,
             timeout=Timeout.from_value(timeout),
             headers=headers,
@@ -119,15 +121,6 @@ class Cerebras(metaclass=_Facts):
                 for event in events:
                     if isinstance(event, TextDelta):
                         yield event.text
-
-
-def _key_chain(api_key: str | None, cookies: Mapping[str, str] | None, transport: Transport | None) -> ChainKeyResolver:
-    sources: list[KeyResolver] = []
-    if api_key is not None:
-        sources.append(StaticKey(api_key))
-    elif cookies is not None:
-        sources.append(SessionCookieKey(cookies, transport=transport))
-    return ChainKeyResolver([*sources, EnvKey()])
 
 
 def _refuse_impersonation(kwargs: Mapping[str, Any]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 
 from langchain_cerebras_demo.endpoint import (
@@ -200,7 +202,20 @@ def test_a_demo_key_goes_nowhere_else(url):
 
 def test_a_key_of_the_users_own_goes_where_the_user_sends_it():
     """Only the demo key is bound to a host: gateways take keys of their own."""
-    check_key_host(Secret(SENTINEL, "api_key"), "http://gateway.example/v1")
+    check_key_host(Secret(SENTINEL, "api_key"), "https://gateway.example/v1")
+    check_key_host(Secret(SENTINEL, "api_key"), "http://localhost:8080/v1")
+
+
+def test_a_key_over_plain_http_to_another_machine_warns_once_a_host():
+    """By the host's name; loopback is this machine, and https is safe."""
+    for again in (False, True):
+        for host in ("gateway-one.example", "gateway-two.example:8080"):
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                check_key_host(Secret(SENTINEL, "api_key"), f"http://{host}/v1")
+            messages = [str(one.message) for one in caught]
+            assert len(messages) == (0 if again else 1)
+            assert all(host in message and SENTINEL not in message for message in messages)
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from langchain_cerebras_demo.chat_models import abilities, facts, generations
 from langchain_cerebras_demo.chat_models.fields import ChatFields, Method, Tool
 from langchain_cerebras_demo.chat_models.messages import to_wire
 from langchain_cerebras_demo.errors import APIError
+from langchain_cerebras_demo.keys import SourceReport
 from langchain_cerebras_demo.portal import portal
 from langchain_cerebras_demo.wire.request import PARAMETERS, ChatRequest, to_our_names, to_parameters
 
@@ -140,6 +141,10 @@ class ChatCerebrasDemo(ChatFields):
         """As ``alist_models``."""
         client = self._client()
         return portal.run(lambda: client.list_models(public=public))
+
+    def explain_keys(self) -> list[SourceReport]:
+        """Where this model's key comes from: each source in order and what it says; never a character of a key."""
+        return self._client().keys.explain()
 
     # -- tools
 

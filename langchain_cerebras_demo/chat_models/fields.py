@@ -16,6 +16,7 @@ from langchain_cerebras_demo.catalog import AliasTable
 from langchain_cerebras_demo.chat_models import settings
 from langchain_cerebras_demo.client import Client
 from langchain_cerebras_demo.endpoint import check_headers, to_base_url
+from langchain_cerebras_demo.keychain import to_cookie_source, to_key_source
 from langchain_cerebras_demo.keys import ChainKeyResolver, DroppedKey
 from langchain_cerebras_demo.policy import Timeout
 from langchain_cerebras_demo.wire.request import PARAMETERS, check_parameter
@@ -41,7 +42,7 @@ class ChatFields(BaseChatModel):
     transport: Any = Field(default=None, exclude=True, repr=False)
     """What carries the bytes: any ``Transport``; by default one that all models of the process share."""
     cookies: Any = Field(default=None, exclude=True, repr=False)
-    """Cookies of a signed-in session, ``{"name": "value"}``: they buy its demo key (experimental)."""
+    """A signed-in session that buys a demo key (experimental): ``{"name": "value"}``, a cookie file's path, or ``"browser"``."""
     aliases: Mapping[str, str] | None = None
     """Names for models, over the built-in ones."""
     base_url: str | None = Field(default=None, validate_default=True)
@@ -158,14 +159,14 @@ class ChatFields(BaseChatModel):
     def _check_api_key(cls, value: Any) -> Any:
         if value is None:
             return None
-        settings.to_key_source(value)
+        to_key_source(value)
         return SecretStr(value) if isinstance(value, str) else value
 
     @field_validator("cookies")
     @classmethod
     def _check_cookies(cls, value: Any, info: ValidationInfo) -> Any:
         """From here on they show nothing."""
-        return None if value is None else settings.to_cookie_source(value, info.data.get("transport"))
+        return None if value is None else to_cookie_source(value, info.data.get("transport"))
 
     @field_validator("key_resolver")
     @classmethod

@@ -10,15 +10,9 @@ from pydantic import SecretStr
 
 from langchain_cerebras_demo.catalog import AliasTable
 from langchain_cerebras_demo.client import Client
-from langchain_cerebras_demo.keys import (
-    CallableKey,
-    ChainKeyResolver,
-    DroppedKey,
-    EnvKey,
-    KeyResolver,
-    SessionCookieKey,
-    StaticKey,
-)
+from langchain_cerebras_demo.endpoint import to_base_url
+from langchain_cerebras_demo.keychain import to_key_chain
+from langchain_cerebras_demo.keys import ChainKeyResolver, KeyResolver
 from langchain_cerebras_demo.policy import RetryPolicy, Timeout
 from langchain_cerebras_demo.transport import Transport
 from langchain_cerebras_demo.wire.request import nearest
@@ -51,11 +45,21 @@ class ClientSettings(NamedTuple):
     proxy: str | None
     transport: Transport | None
 
+    def to_keys(self) -> ChainKeyResolver:
+        """Where the key comes from."""
+        return to_key_chain(
+            to_base_url(self.base_url),
+            key_resolver=self.key_resolver,
+            api_key=self.api_key,
+            cookies=self.cookies,
+            transport=self.transport,
+        )
+
     def to_client(self) -> Client:
         """A client for these settings."""
         return Client(
             base_url=self.base_url,
-            keys=ChainKeyResolver(self._sources()),
+            keys=self.to_keys(),
             transport=self.transport,
             timeout=Timeout.from_value(self.timeout),
             retry=RetryPolicy(max_retries=self.max_retries),
@@ -65,16 +69,6 @@ class ClientSettings(NamedTuple):
             proxy=self.proxy,
             max_concurrency=self.max_concurrency,
         )
-
-    def _sources(self) -> Iterable[KeyResolver]:
-        """Where the key comes from, in the order that the documentation promises."""
-        if self.key_resolver is not None:
-            yield self.key_resolver
-        if self.api_key is not None:
-            yield to_key_source(self.api_key)
-        if self.cookies is not None:
-            yield to_cookie_source(self.cookies, self.transport)
-        yield EnvKey()
 
 
 class ClientMemo:
@@ -124,22 +118,6 @@ def check_names(values: Mapping[str, Any], known: Iterable[str]) -> dict[str, An
                 f"{nearest(name, (*names, *_OTHER_NAMES))}"
             )
     return renamed
-
-
-def to_key_source(api_key: Any) -> KeyResolver:
-    """The source behind ``api_key``: a key as it is, or a callable that is asked for one."""
-    if isinstance(api_key, DroppedKey):
-        return api_key
-    if callable(api_key) and not isinstance(api_key, SecretStr):
-        return CallableKey(api_key)
-    return StaticKey(api_key)
-
-
-def to_cookie_source(cookies: Any, transport: Transport | None) -> KeyResolver:
-    """The source behind ``cookies``: the demo key of the session that they belong to."""
-    if isinstance(cookies, SessionCookieKey | DroppedKey):
-        return cookies
-    return SessionCookieKey(cookies, transport=transport)
 
 
 def is_secret(value: Any) -> bool:

@@ -8,6 +8,7 @@ import typer
 
 from langchain_cerebras_demo._version import __version__
 from langchain_cerebras_demo.cli.ask import ask
+from langchain_cerebras_demo.cli.keys import keys
 
 app = typer.Typer(
     name="cerebras-demo",
@@ -18,6 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # an error is a sentence; a traceback with locals could show a key
 )
 app.command()(ask)
+app.command()(keys)
 
 
 def _print_version(wanted: bool) -> None:

@@ -14,8 +14,11 @@ from typing import Annotated, Any
 import typer
 
 from langchain_cerebras_demo import catalog, local
+from langchain_cerebras_demo.cli.notes import note, note_warning, show_log
 from langchain_cerebras_demo.client import Client
+from langchain_cerebras_demo.endpoint import to_base_url
 from langchain_cerebras_demo.errors import APIError, CerebrasError, MissingKeyError
+from langchain_cerebras_demo.keychain import to_key_chain
 from langchain_cerebras_demo.wire.completion import (
     Event,
     Finish,
@@ -51,14 +54,15 @@ def ask(
     messages = [{"role": "system", "content": system}] if system else []
     messages.append({"role": "user", "content": question})
     check_messages(messages)
-    warnings.showwarning = _note_warning
+    warnings.showwarning = note_warning
+    show_log()
     try:
         if local_model:
-            _note(f"{local.LOCAL_MODEL} on this machine: a very small model, for trying things out")
+            note(f"{local.LOCAL_MODEL} on this machine: a very small model, for trying things out")
             local.shared_server()  # here and not on a thread of the loop, so that Ctrl-C ends the fetch and the start
         asyncio.run(_answer(ChatRequest(model, messages), is_local=local_model, as_json=as_json))
     except KeyboardInterrupt:
-        _note("interrupted")
+        note("interrupted")
         raise typer.Exit(EXIT_INTERRUPTED) from None
     except BrokenPipeError:
         _close_stdout()
@@ -67,12 +71,13 @@ def ask(
         if isinstance(error, APIError) and error.partial:
             sys.stdout.write("\n")
         hint = " On the command line the embedded model is --local." if isinstance(error, MissingKeyError) else ""
-        _note(f"{type(error).__name__}: {error}{hint}")
+        note(f"{type(error).__name__}: {error}{hint}")
         raise typer.Exit(EXIT_FAILED) from None
 
 
 async def _answer(request: ChatRequest, *, is_local: bool, as_json: bool) -> None:
-    client = Client(base_url="local" if is_local else None)
+    base_url = to_base_url("local" if is_local else None)
+    client = Client(base_url=base_url, keys=to_key_chain(base_url, is_automatic=True))
     events: list[Event] = []
     async with aclosing(client.stream(request)) as batches:
         async for batch in batches:
@@ -85,7 +90,7 @@ async def _answer(request: ChatRequest, *, is_local: bool, as_json: bool) -> Non
     )
     sys.stdout.flush()
     if any(isinstance(event, Finish) and event.reason == "length" for event in events):
-        _note("the answer was cut off at its longest permitted length")
+        note("the answer was cut off at its longest permitted length")
 
 
 def _to_record(events: list[Event], *, is_local: bool) -> dict[str, Any]:
@@ -114,14 +119,6 @@ def _to_record(events: list[Event], *, is_local: bool) -> dict[str, Any]:
         elif isinstance(event, Timing):
             record["time_info"] = event.time_info
     return record
-
-
-def _note(text: str) -> None:
-    typer.echo(f"cerebras-demo: {text}", err=True)
-
-
-def _note_warning(message: Warning | str, *_args: Any, **_kwargs: Any) -> None:
-    _note(str(message))
 
 
 def _close_stdout() -> None:

@@ -1,5 +1,12 @@
 """Where a key comes from, how it is kept, and who may see it."""
 
+from langchain_cerebras_demo.keys.browser_session import (
+    BROWSER_VARIABLE,
+    BrowserSessionKey,
+    refuse_automatic,
+    refuse_unasked,
+)
+from langchain_cerebras_demo.keys.report import SourceReport
 from langchain_cerebras_demo.keys.resolver import (
     HOW_TO_GET_A_KEY,
     ChainKeyResolver,
@@ -9,13 +16,16 @@ from langchain_cerebras_demo.keys.resolver import (
 )
 from langchain_cerebras_demo.keys.secret import MARK, DemoKey, Secret
 from langchain_cerebras_demo.keys.session import SESSION_URL, SessionCookieKey
-from langchain_cerebras_demo.keys.sources import API_KEY_VARIABLE, CallableKey, DroppedKey, EnvKey, StaticKey
+from langchain_cerebras_demo.keys.sources import API_KEY_VARIABLE, AbsentKey, CallableKey, DroppedKey, EnvKey, StaticKey
 
 __all__ = [
     "API_KEY_VARIABLE",
+    "BROWSER_VARIABLE",
     "HOW_TO_GET_A_KEY",
     "MARK",
     "SESSION_URL",
+    "AbsentKey",
+    "BrowserSessionKey",
     "CallableKey",
     "ChainKeyResolver",
     "DemoKey",
@@ -24,7 +34,10 @@ __all__ = [
     "KeyResolver",
     "Secret",
     "SessionCookieKey",
+    "SourceReport",
     "StaticKey",
     "refresh_secret",
+    "refuse_automatic",
+    "refuse_unasked",
     "resolve_secret",
 ]

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import asyncio
+import threading
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Protocol, runtime_checkable
 
-from langchain_cerebras_demo.errors import MissingKeyError
-from langchain_cerebras_demo.keys.secret import Secret, to_key
+from langchain_cerebras_demo.errors import CerebrasError, MissingKeyError
+from langchain_cerebras_demo.keys.report import SourceReport
+from langchain_cerebras_demo.keys.secret import MARK, Secret, to_key
 
 HOW_TO_GET_A_KEY = (
     "Get a free key at https://cloud.cerebras.ai and set CEREBRAS_API_KEY, or pass api_key=…; "
@@ -55,6 +61,7 @@ class ChainKeyResolver:
             KeyFormatError: the first that has one gave what cannot be a key.
         """
         tried: list[tuple[str, str]] = []
+        remedies: list[str] = []
         for source in self.sources:
             try:
                 found = await resolve_secret(source)  # checked here, where the source has a name
@@ -62,7 +69,8 @@ class ChainKeyResolver:
                 return found.reveal()
             except MissingKeyError as error:
                 tried.extend(error.tried or [(name_of(source), str(error))])
-        raise _nothing_found(tried)
+                remedies.append(error.remedy)
+        raise _nothing_found(tried, remedies)
 
     async def refresh(self, stale: str) -> str:
         """A key in place of ``stale``, which the service refused, from the source that gave it; the same if it has no other."""
@@ -73,6 +81,35 @@ class ChainKeyResolver:
             except MissingKeyError:
                 continue
         return stale
+
+    async def aexplain(self) -> list[SourceReport]:
+        """What each source says now, in order: the first that has a key is used, those behind it are not asked.
+
+        A session is asked for its demo key, as a call would do. No report holds a character of a key.
+        """
+        reports: list[SourceReport] = []
+        winner = ""
+        for source in self.sources:
+            if winner:
+                reports.append(SourceReport(name_of(source), "not asked", why=f"{winner} comes first"))
+                continue
+            reports.append(await _report(source))
+            if reports[-1].state != "has none":
+                winner = name_of(source)  # one that fails ends the chain, too
+        return reports
+
+    def explain(self) -> list[SourceReport]:
+        """As ``aexplain``, from a loop and a thread of its own, so that it may be called anywhere."""
+        asked: Future[list[SourceReport]] = Future()
+
+        def ask() -> None:
+            try:
+                asked.set_result(asyncio.run(self.aexplain()))
+            except BaseException as error:  # noqa: BLE001 - handed to the caller
+                asked.set_exception(error)
+
+        threading.Thread(target=ask, name="explain keys", daemon=True).start()
+        return asked.result()
 
     def __repr__(self) -> str:
         return f"ChainKeyResolver({', '.join(map(name_of, self.sources))})"
@@ -85,12 +122,63 @@ async def resolve_secret(resolver: KeyResolver) -> Secret:
         MissingKeyError: the resolver has none, or returned ``None``.
         KeyFormatError: it returned what cannot be a key.
     """
-    return _wrap(await resolver.resolve(), name_of(resolver))
+    with _asking(resolver):
+        return _wrap(await resolver.resolve(), name_of(resolver))
 
 
 async def refresh_secret(resolver: KeyResolver, stale: Secret) -> Secret:
     """A key in place of ``stale``; the same one where the resolver has no other."""
     return _wrap(await _refreshed(resolver, stale.reveal()), name_of(resolver))
+
+
+class _Question:
+    """A resolver while it is being asked."""
+
+    def __init__(self, resolver: KeyResolver) -> None:
+        self.resolver = resolver
+        self.is_open = True
+
+
+_questions: ContextVar[tuple[_Question, ...]] = ContextVar("cerebras_demo_key_questions", default=())
+
+
+@contextmanager
+def _asking(resolver: KeyResolver) -> Iterator[None]:
+    """Stops a resolver that asks itself, be it by asking the very model that it is to give a key to.
+
+    Raises:
+        RuntimeError: it is being asked already, further up in this very call.
+    """
+    asked = _questions.get()
+    if any(question.resolver is resolver and question.is_open for question in asked):
+        raise RuntimeError(
+            f"{name_of(resolver)} asks itself for the key: a resolver must not use the model or the chain it belongs to"
+        )
+    question = _Question(resolver)
+    token = _questions.set((*asked, question))
+    try:
+        yield
+    finally:
+        question.is_open = False  # a task that it started and that outlives it may ask it again
+        _questions.reset(token)
+
+
+async def _report(source: KeyResolver) -> SourceReport:
+    name = name_of(source)
+    try:
+        secret = await resolve_secret(source)
+    except MissingKeyError as error:
+        details = tuple(error.tried)
+        if len(details) == 1:
+            return SourceReport(name, "has none", why=details[0][1], remedy=error.remedy)
+        return SourceReport(name, "has none", why="none of these", remedy=error.remedy, details=details)
+    except CerebrasError as error:
+        return SourceReport(name, "failed", why=f"{type(error).__name__}: {error}")
+    except Exception as error:  # noqa: BLE001 - of somebody else's code, whose words may hold anything
+        return SourceReport(name, "failed", why=f"it raised {type(error).__name__}")
+    kind = "the demo key of a session (experimental)" if secret.demo else "a key"
+    origin = getattr(source, "origin", None)
+    return SourceReport(name, "used", found=MARK, why=f"{kind}, from {origin}" if origin else kind)
 
 
 async def _refreshed(resolver: KeyResolver, stale: str) -> str:
@@ -116,8 +204,9 @@ def name_of(resolver: object) -> str:
     return name if isinstance(name, str) else type(resolver).__name__
 
 
-def _nothing_found(tried: list[tuple[str, str]]) -> MissingKeyError:
+def _nothing_found(tried: list[tuple[str, str]], remedies: list[str]) -> MissingKeyError:
     if not tried:
-        return MissingKeyError(f"no key: no source was given. {HOW_TO_GET_A_KEY}")
+        return MissingKeyError(f"no key: no source was given. {HOW_TO_GET_A_KEY}", remedy=HOW_TO_GET_A_KEY)
     steps = "; ".join(f"{source}: {why}" for source, why in tried)
-    return MissingKeyError(f"no key was found. Tried, in order: {steps}. {HOW_TO_GET_A_KEY}", tried=tried)
+    remedy = " ".join(dict.fromkeys(filter(None, [*remedies, HOW_TO_GET_A_KEY])))
+    return MissingKeyError(f"no key was found. Tried, in order: {steps}. {remedy}", tried=tried, remedy=remedy)

@@ -32,6 +32,15 @@ class DemoKey(HiddenKey):
         return "<demo key>"
 
 
+class HiddenCookie(str):
+    """A cookie's value as a str whose ``repr`` is a mark, for the same reason."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "<cookie>"
+
+
 class Secret:
     """Holds one value; ``reveal`` is the only way out. It cannot be pickled and its ``repr`` is a fixed mark.
 

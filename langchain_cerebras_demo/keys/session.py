@@ -8,8 +8,12 @@ the key outside of its playground; that is the user's decision. A free key of ht
 from __future__ import annotations
 
 import asyncio
+import math
+import os
 import re
+import time
 from collections.abc import Mapping
+from pathlib import Path
 
 import orjson
 
@@ -19,6 +23,8 @@ from langchain_cerebras_demo.errors import (
     KeyFormatError,
     MissingKeyError,
 )
+from langchain_cerebras_demo.keys.cookie_file import read_cookie_file
+from langchain_cerebras_demo.keys.cookies import is_session_cookie, to_session
 from langchain_cerebras_demo.keys.secret import DemoKey, Secret, to_key
 from langchain_cerebras_demo.keys.single_flight import SingleFlight
 from langchain_cerebras_demo.keys.sources import SecretSource
@@ -30,48 +36,26 @@ SESSION_URL = "https://inference.cerebras.ai/api/auth/session"
 
 MAX_ANSWER_BYTES = 64 * 1024
 
+REFRESH_SECONDS = 30.0
+"""Within this time the same session is not asked for another key."""
+
 _HELP = "Sign in at https://inference.cerebras.ai and give the cookies of that session again, or use an API key."
 
-# The cookie that is the session, by the names of NextAuth and Auth.js; a long one comes in numbered chunks. Where it is
-# there, nothing else needs to leave: no analytics, no preferences.
-_SESSION_NAME = re.compile(r"(__Secure-|__Host-)?(next-auth|authjs)\.session-token(\.\d+)?")
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # a token, RFC 6265 section 4.1.1
 _VALUE = re.compile(
     r"[\x20-\x3a\x3c-\x7e]*"
 )  # wider than the RFC's cookie-octet, as browsers are; never ';' or a break
 
 
-class SessionCookieKey(SecretSource):
-    """Buys the demo key of a signed-in session and keeps it in memory, asked for once however many callers wait.
+class DemoKeySource(SecretSource):
+    """What buys a demo key and keeps it in memory, asked for once however many callers wait.
 
-    Args:
-        cookies: names and values of the session's cookies.
-        transport: what carries the one request; by default the shared one.
-        timeout: seconds for that request.
-
-    Raises:
-        TypeError: cookies that are no mapping of str to str; the message names the cookie.
-        KeyFormatError: a cookie that no header can carry; the message names it and never shows its value.
-
-    A copy in the process shares the key; a pickle drops the cookies.
+    A demo key says nothing of when it ends: it is good until the service refuses it.
     """
 
-    name = "cookies"
-
-    def __init__(
-        self,
-        cookies: Mapping[str, str],
-        *,
-        transport: Transport | None = None,
-        timeout: float = 15.0,
-    ) -> None:
-        try:
-            self._cookies = Secret(to_cookie_header(cookies), "cookies") if cookies else None
-        finally:
-            del cookies  # a traceback that shows locals must not show them
-        self._transport = transport
-        self._timeout = timeout
+    def __init__(self) -> None:
         self._key: DemoKey | None = None
+        self._refreshed_at = -math.inf
         self._flight: SingleFlight[DemoKey] = SingleFlight()
 
     async def resolve(self) -> str:
@@ -81,15 +65,72 @@ class SessionCookieKey(SecretSource):
             MissingKeyError: the session is signed out, or its answer holds no key.
             APIError: the session endpoint failed, stayed silent or sent nonsense.
         """
-        return self._key or await self._flight.run(self._fetch)
+        return self._key or await self._flight.run(self._renew)
 
     async def refresh(self, stale: str) -> str:
-        """A key newer than ``stale``: the one another call has already fetched, else one fetched now."""
-        if self._key is not None and self._key != stale:
+        """A key newer than ``stale``: the one another call has already fetched, else one fetched now.
+
+        The same one where the last refresh was less than half a minute ago: the session has no other.
+        """
+        if self._key is not None and (self._key != stale or time.monotonic() - self._refreshed_at < REFRESH_SECONDS):
             return self._key
-        return await self._flight.run(self._fetch)
+        return await self._flight.run(self._renew_refused)
+
+    async def _renew(self) -> DemoKey:
+        self._key = await self._fetch()
+        return self._key
+
+    async def _renew_refused(self) -> DemoKey:
+        key = await self._renew()
+        self._refreshed_at = time.monotonic()
+        return key
 
     async def _fetch(self) -> DemoKey:
+        raise NotImplementedError
+
+
+class SessionCookieKey(DemoKeySource):
+    """Buys the demo key of a signed-in session.
+
+    Args:
+        cookies: names and values of the session's cookies; or the path of a file that holds them, read again whenever a
+            key is bought: Netscape's cookies.txt, or the JSON that cookie-export extensions write.
+        transport: what carries the one request; by default the shared one.
+        timeout: seconds for that request.
+
+    Raises:
+        TypeError: cookies that are no mapping of str to str; the message names the cookie.
+        ValueError: a text that is no file's path.
+        KeyFormatError: a cookie that no header can carry; the message names it and never shows its value.
+
+    A copy in the process shares the key; a pickle drops cookies and keeps a path.
+    """
+
+    name = "cookies"
+
+    def __init__(
+        self,
+        cookies: Mapping[str, str] | str | os.PathLike[str],
+        *,
+        transport: Transport | None = None,
+        timeout: float = 15.0,
+    ) -> None:
+        super().__init__()
+        self._path: Path | None = None
+        self._cookies: Secret | None = None
+        try:
+            if isinstance(cookies, str | os.PathLike):
+                self._path = to_cookie_path(cookies)
+            elif cookies:
+                self._cookies = Secret(to_cookie_header(cookies), "cookies")
+        finally:
+            del cookies  # a traceback that shows locals must not show them
+        self._transport = transport
+        self._timeout = timeout
+
+    async def _fetch(self) -> DemoKey:
+        if self._path is not None:
+            self._cookies = await asyncio.to_thread(_read_header, self._path)
         if self._cookies is None:
             raise _missing("no cookie was given")
         request = HttpRequest(
@@ -102,11 +143,15 @@ class SessionCookieKey(SecretSource):
         )
         try:
             async with timeout(self._timeout):
-                self._key = await self._ask(request)
-                return self._key
+                return await self._ask(request)
         except asyncio.TimeoutError:
             pass  # not raised from here: what was cancelled would be its context, and hold the frames that hold the cookies
         raise APITimeoutError(f"{SESSION_URL} did not answer in {self._timeout:g} s. {_HELP}")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        if self._path is None:
+            return super().__reduce__()
+        return (_from_file, (str(self._path), self._transport, self._timeout))
 
     async def _ask(self, request: HttpRequest) -> DemoKey:
         response = await (self._transport or default_transport()).send(request)
@@ -133,8 +178,27 @@ def to_cookie_header(cookies: Mapping[str, str]) -> str:
     if problem:
         del cookies  # a traceback that shows locals must not show them
         raise problem
-    of_session = [name for name in cookies if _SESSION_NAME.fullmatch(name)]
+    # Where the session itself is there, nothing else needs to leave: no analytics, no preferences.
+    of_session = [name for name in cookies if is_session_cookie(name)]
     return "; ".join(f"{name}={cookies[name]}" for name in of_session or cookies)
+
+
+def to_cookie_path(given: str | os.PathLike[str]) -> Path:
+    """The cookie file's path.
+
+    Raises:
+        ValueError: there is no such file. The text is shown only where it looks like a file's name: somebody may have given
+            a cookie itself.
+    """
+    path = Path(given)
+    if path.is_file():
+        return path
+    is_name = path.suffix.lower() in {".txt", ".json"}
+    shown = f"there is no file {path.name!r}" if is_name else "the text given is no file's path"
+    del given, path  # a traceback that shows locals must not show them
+    raise ValueError(
+        f'cookies: {shown}. Give a mapping of names to values, the path of a cookies.txt or of exported JSON, or "browser"'
+    )
 
 
 def to_demo_key(status: int, headers: Mapping[str, str], body: bytes) -> DemoKey:
@@ -208,5 +272,20 @@ async def _read_bounded(response: HttpResponse) -> bytes:
         del body, piece  # a traceback that shows locals must not show them
 
 
-def _missing(why: str) -> MissingKeyError:
-    return MissingKeyError(f"no demo key: {why}. {_HELP}", tried=[("cookies", f"{why}. {_HELP.removesuffix('.')}")])
+def _from_file(path: str, transport: Transport | None, seconds: float) -> SessionCookieKey:
+    return SessionCookieKey(path, transport=transport, timeout=seconds)
+
+
+def _read_header(path: Path) -> Secret | None:
+    try:
+        held = to_session(read_cookie_file(path), time.time())
+    except (OSError, ValueError) as error:
+        why = f"the cookie file {path} cannot be read ({getattr(error, 'strerror', None) or error})"
+        raise _missing(why, "Give a cookies.txt, or the JSON that a cookie-export extension writes.") from None
+    if not held:
+        raise _missing(f"the cookie file {path} has no cookie of inference.cerebras.ai that is still valid")
+    return Secret(to_cookie_header(held), "cookies")
+
+
+def _missing(why: str, remedy: str = _HELP) -> MissingKeyError:
+    return MissingKeyError(f"no demo key: {why}. {remedy}", tried=[("cookies", why)], remedy=remedy)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import inspect
 import os
+import sys
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from langchain_cerebras_demo.errors import MissingKeyError
-from langchain_cerebras_demo.keys.secret import MARK, to_key
+from langchain_cerebras_demo.keys.secret import MARK, Secret, to_key
+from langchain_cerebras_demo.keys.single_flight import SingleFlight
 
 API_KEY_VARIABLE = "CEREBRAS_API_KEY"
 
@@ -79,27 +82,89 @@ class DroppedKey:
         return f"DroppedKey({self.name!r})"
 
 
+class AbsentKey:
+    """A source that is not asked, and says why: it keeps its place in the order, so that nobody wonders.
+
+    Args:
+        name: the source's name.
+        why: why it is not asked.
+        remedy: what to do to have it asked.
+    """
+
+    def __init__(self, name: str, why: str, remedy: str = "") -> None:
+        self.name = name
+        self._why = why
+        self._remedy = remedy
+
+    async def resolve(self) -> str:
+        """Never a key.
+
+        Raises:
+            MissingKeyError: always.
+        """
+        raise MissingKeyError(
+            f"{self.name}: {self._why}. {self._remedy}", tried=[(self.name, self._why)], remedy=self._remedy
+        )
+
+    def __repr__(self) -> str:
+        return f"AbsentKey({self.name!r})"
+
+
 class CallableKey:
-    """A key that a callable returns, asked again for every request.
+    """A key that a callable returns, asked again for every request unless it is to be kept for a while.
 
     Args:
         function: returns a str or a ``SecretStr``, or an awaitable of one. A plain function runs on the event loop: make
             it async if it waits for anything.
         name: how it is called in messages.
+        keep_for: seconds that a key is good for. It is kept so long, in memory, and asked for once however many callers
+            wait; a key that the service refuses is asked for again at once.
 
     Raises:
         TypeError: it is not callable.
+        ValueError: ``keep_for`` is no positive number of seconds.
     """
 
-    def __init__(self, function: Callable[[], Any | Awaitable[Any]], *, name: str = "api_key") -> None:
+    def __init__(
+        self, function: Callable[[], Any | Awaitable[Any]], *, name: str = "api_key", keep_for: float | None = None
+    ) -> None:
         if not callable(function):
             raise TypeError(f"{name} is a {type(function).__name__}: give a callable that returns a key")
+        if keep_for is not None and not 0 < keep_for <= sys.float_info.max:
+            raise ValueError(f"keep_for={keep_for!r}: give a positive number of seconds, or None to ask every time")
         self.name = name
         self._function = function
+        self._keep_for = keep_for
+        self._kept: tuple[Secret, float] | None = None
+        self._flight: SingleFlight[Secret] = SingleFlight()
 
     async def resolve(self) -> str:
-        """The callable's key of this moment; whatever it raises goes through."""
-        return to_key(await _call(self._function), self.name).reveal()
+        """The callable's key of this moment, or the kept one; whatever it raises goes through."""
+        if self._keep_for is None:
+            return to_key(await _call(self._function), self.name).reveal()
+        if self._kept and time.monotonic() < self._kept[1]:
+            return self._kept[0].reveal()
+        return (await self._flight.run(self._ask)).reveal()
+
+    async def refresh(self, stale: str) -> str:
+        """A key in place of ``stale``: the one that another call has fetched meanwhile, else one asked for now."""
+        if self._kept and self._kept[0].reveal() == stale:
+            self._kept = None
+        return await self.resolve()
+
+    async def _ask(self) -> Secret:
+        secret = to_key(await _call(self._function), self.name)
+        self._kept = (secret, time.monotonic() + (self._keep_for or 0.0))
+        return secret
+
+    def __copy__(self) -> CallableKey:
+        return self  # one key and one question for all copies
+
+    def __deepcopy__(self, memo: object) -> CallableKey:
+        return self
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_callable_key, (self._function, self.name, self._keep_for))
 
     def __repr__(self) -> str:
         return f"CallableKey({getattr(self._function, '__qualname__', type(self._function).__name__)})"
@@ -123,7 +188,9 @@ class EnvKey:
             KeyFormatError: it cannot be a header value.
         """
         if not os.environ.get(self.name, "").strip():
-            raise MissingKeyError(f"{self.name} is not set", tried=[(self.name, "not set")])
+            raise MissingKeyError(
+                f"{self.name} is not set", tried=[(self.name, "not set")], remedy=f"Set it: export {self.name}=…"
+            )
         return to_key(os.environ[self.name].strip(), self.name).reveal()
 
     async def refresh(self, stale: str) -> str:  # noqa: ARG002 - the protocol's signature
@@ -136,6 +203,10 @@ class EnvKey:
 
     def __repr__(self) -> str:
         return f"EnvKey({self.name!r})"
+
+
+def _callable_key(function: Callable[[], Any], name: str, keep_for: float | None) -> CallableKey:
+    return CallableKey(function, name=name, keep_for=keep_for)
 
 
 async def _call(function: Callable[[], Any]) -> Any:

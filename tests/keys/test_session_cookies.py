@@ -10,7 +10,7 @@ from tests.support.leaks import all_that_shows
 
 # Tests are given the names of these cases alone: a cookie would stand among the locals of the test's own frame.
 WRONG_COOKIES = {
-    "no mapping": ("session-token=never-shown", TypeError, "cookies is a str"),
+    "no mapping": ("session-token=never-shown", ValueError, "no file's path"),
     "pairs": ([("session-token", "never-shown")], TypeError, "cookies is a list"),
     "a name that is no str": ({5: "never-shown"}, TypeError, "name is a int"),
     "a value that is no str": ({"good": "x", "bad": b"never-shown"}, TypeError, "'bad' is a bytes"),

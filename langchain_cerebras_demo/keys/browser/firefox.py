@@ -1,0 +1,56 @@
+"""Firefox's cookies: plain text in SQLite, the newest of them only in its write-ahead log while it runs."""
+
+from __future__ import annotations
+
+import sqlite3
+from urllib.parse import parse_qsl
+
+from langchain_cerebras_demo.keys.browser.database import UnreadableError, read
+from langchain_cerebras_demo.keys.browser.profiles import Profile
+from langchain_cerebras_demo.keys.cookies import HOSTS, Cookie
+
+# From this version of its schema on Firefox (142) keeps the expiry in milliseconds instead of seconds.
+_MILLISECONDS_SINCE = 16
+
+_QUERY = (
+    "SELECT host, name, value, path, expiry, lastAccessed, originAttributes FROM moz_cookies WHERE host IN (?, ?, ?)"
+)
+
+Jars = dict[str, list[Cookie]]
+"""The cookies of each container by its name; the empty name is everything outside of containers."""
+
+
+def read_jars(profile: Profile) -> Jars:
+    """The cookies of our hosts, container by container; of partitions and private windows none.
+
+    Raises:
+        UnreadableError: the store cannot be read; the message says why.
+    """
+    return read(profile.database, _read_rows)
+
+
+def _read_rows(connection: sqlite3.Connection) -> Jars:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    unit = 1000 if version >= _MILLISECONDS_SINCE else 1
+    connection.text_factory = lambda raw: raw.decode("utf-8", "replace")  # one odd row must not cost the good ones
+    try:
+        rows = connection.execute(_QUERY, HOSTS).fetchall()
+    except sqlite3.OperationalError as error:
+        raise UnreadableError(f"it has not the tables of a Firefox ({error})") from None
+    jars: Jars = {}
+    for host, name, value, path, expiry, last_accessed, attributes in rows:
+        container = _container(attributes or "")
+        if container is None or not isinstance(expiry, int | float) or not isinstance(last_accessed, int | float):
+            continue
+        cookie = Cookie(host, str(name), str(value), str(path), expiry / unit, last_accessed / 1_000_000)
+        jars.setdefault(container, []).append(cookie)
+    return jars
+
+
+def _container(attributes: str) -> str | None:
+    """Whose cookie it is: ``""`` for no container, a container's number, ``None`` for a page's or a window's own."""
+    found = dict(parse_qsl(attributes.removeprefix("^")))
+    if found.pop("firstPartyDomain", "cerebras.ai") != "cerebras.ai":
+        return None
+    container = found.pop("userContextId", "")
+    return None if found else container  # partitionKey, privateBrowsingId and what may come: not the site's own cookies

@@ -1,0 +1,133 @@
+"""``cerebras-demo keys``: three pages that a new user understands, kept as text in tests/data/keys."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from langchain_cerebras_demo import transport as transport_module
+from langchain_cerebras_demo.cli import app
+from langchain_cerebras_demo.testing import LoopbackCerebras
+from langchain_cerebras_demo.transport import AiohttpTransport
+from tests.support.tls import LoopbackTLS
+
+PAGES = Path(__file__).parents[1] / "data" / "keys"
+TOKEN = "token-never-shown"
+DEMO_KEY = "demo-never-shown"
+SESSION = {"__Secure-next-auth.session-token": TOKEN}
+
+if sys.version_info < (3, 11):  # its asyncio calls a TLS connection unclosed that the other side has closed
+    pytestmark = pytest.mark.filterwarnings("ignore:.*SSLProtocolTransport:pytest.PytestUnraisableExceptionWarning")
+
+
+@pytest.fixture(autouse=True)
+def home(monkeypatch, tmp_path):
+    """A user's home without any browser, on no CI machine, with the extra installed."""
+    pytest.importorskip("browser_cookie3", reason='needs the extra: pip install "langchain-cerebras-demo[browser]"')
+    for name in ("CI", "XDG_CONFIG_HOME", "CEREBRAS_DEMO_BROWSER"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def site(monkeypatch):
+    """What stands for inference.cerebras.ai, for the transport that all share."""
+    tls = LoopbackTLS()
+    with LoopbackCerebras(ssl_context=tls.server_context(), demo_key=DEMO_KEY, session_cookies=SESSION) as server:
+        mine = AiohttpTransport(resolver=tls.resolver(server.port), ssl_context=tls.client_context())
+        monkeypatch.setattr(transport_module, "_default", mine)
+        yield server
+
+
+def sign_in(home):
+    """A Firefox that is signed in."""
+    profile = home / ".mozilla" / "firefox" / "abcd1234.default-release"
+    profile.mkdir(parents=True)
+    with closing(sqlite3.connect(profile / "cookies.sqlite")) as database, database:
+        database.execute("PRAGMA user_version = 17")
+        columns = "originAttributes, name, value, host, path, expiry, lastAccessed"
+        database.execute(f"CREATE TABLE moz_cookies ({columns})")
+        row = ("", *next(iter(SESSION.items())), ".cerebras.ai", "/", 4_000_000_000_000, 1_700_000_000_000_000)
+        database.execute("INSERT INTO moz_cookies VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+
+
+def keys(*arguments):
+    return CliRunner().invoke(app, ["keys", *arguments])
+
+
+def page(name):
+    return (PAGES / f"{name}.txt").read_text(encoding="utf-8")
+
+
+def test_with_nothing_the_page_says_what_was_tried_and_what_to_do():
+    """And the command fails, so that a script knows."""
+    done = keys()
+    assert done.output == page("nothing")
+    assert done.exit_code == 1
+
+
+def test_with_the_variable_the_page_says_that_it_is_used(monkeypatch):
+    """The key itself is a fixed mark, and no browser is looked into."""
+    monkeypatch.setenv("CEREBRAS_API_KEY", "csk-never-shown")
+    done = keys()
+    assert done.output == page("variable")
+    assert done.exit_code == 0
+
+
+def test_with_a_browsers_session_the_page_names_browser_and_profile(home, site):
+    """The session is asked for its key, once."""
+    sign_in(home)
+    done = keys()
+    assert done.stdout == page("browser")
+    assert done.exit_code == 0
+    assert len(site.requests) == 1
+
+
+def test_json_says_the_same_for_programs(home, site):
+    """One object; neither key nor cookie in it."""
+    sign_in(home)
+    done = keys("--json")
+    found = json.loads(done.stdout)
+    assert found["used"] == "browser session"
+    assert [source["state"] for source in found["sources"]] == ["has none", "used"]
+    assert found["sources"][1]["why"].endswith("Firefox, profile abcd1234.default-release")
+    assert not any(secret in done.output for secret in (TOKEN, DEMO_KEY))
+
+
+def test_a_cookie_file_can_be_looked_at_before_it_is_used(home, site):
+    """By the argument that the chat model takes."""
+    file = home / "cookies.txt"
+    file.write_text(f".cerebras.ai\tTRUE\t/\tTRUE\t4000000000\t__Secure-next-auth.session-token\t{TOKEN}\n")
+    done = keys("--cookies", str(file))
+    assert done.exit_code == 0
+    assert "✓ cookies **********" in done.output
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [("CEREBRAS_DEMO_BROWSER", "yes", "Set it to 0"), ("CEREBRAS_BASE_URL", "nonsense", "no scheme")],
+)
+def test_a_variable_that_says_nothing_sensible_is_named(monkeypatch, variable, value, words):
+    """In a sentence, without a traceback."""
+    monkeypatch.setenv(variable, value)
+    done = keys()
+    assert done.exit_code != 0
+    assert variable in done.output
+    assert words in done.output
+    assert "Traceback" not in done.output
+
+
+def test_it_runs_as_a_command(home):
+    """With its own standard output, and the mark for a source that has none."""
+    done = subprocess.run(
+        [sys.executable, "-m", "langchain_cerebras_demo", "keys"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (1, page("nothing"))

@@ -15,6 +15,7 @@ Needs the standard library and orjson alone. It shows that a client speaks the p
 from __future__ import annotations
 
 from langchain_cerebras_demo.testing.models import MODELS, LoopbackModel
+from langchain_cerebras_demo.testing.quota import Admission, Quota
 from langchain_cerebras_demo.testing.received import ReceivedRequest
 from langchain_cerebras_demo.testing.refusals import (
     QUEUE_EXCEEDED,
@@ -49,6 +50,7 @@ __all__ = [
     "QUEUE_EXCEEDED",
     "REQUESTS_EXCEEDED",
     "TOKENS_EXCEEDED",
+    "Admission",
     "Call",
     "CutAfter",
     "Disconnect",
@@ -58,6 +60,7 @@ __all__ = [
     "HtmlPage",
     "LoopbackCerebras",
     "LoopbackModel",
+    "Quota",
     "RawAnswer",
     "RawBytes",
     "RawStream",

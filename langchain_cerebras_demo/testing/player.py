@@ -43,12 +43,16 @@ EVENT_STREAM = ("content-type", "text/event-stream; charset=utf-8")
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """An answer before it is sent: a whole body, or the framed events of a stream, ``[DONE]`` among them."""
+    """An answer before it is sent: a whole body, or the framed events of a stream, ``[DONE]`` among them.
+
+    ``used_tokens`` is the total of its usage.
+    """
 
     status: int
     headers: tuple[tuple[str, str], ...]
     body: bytes = b""
     events: tuple[bytes, ...] | None = None
+    used_tokens: int = 0
 
 
 def with_headers(base: Sequence[tuple[str, str]], more: Headers) -> tuple[tuple[str, str], ...]:

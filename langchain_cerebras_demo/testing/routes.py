@@ -16,6 +16,7 @@ from langchain_cerebras_demo.testing.answers import answer, scripted_answer
 from langchain_cerebras_demo.testing.completions import to_chunks, to_completion
 from langchain_cerebras_demo.testing.models import LoopbackModel, to_catalogue_row, to_list_row
 from langchain_cerebras_demo.testing.player import DONE, EVENT_STREAM, JSON, Prepared, with_headers
+from langchain_cerebras_demo.testing.quota import cost_of
 from langchain_cerebras_demo.testing.refusals import RefusedError, documented_body, flat
 from langchain_cerebras_demo.testing.rules import check_chat, find_model
 from langchain_cerebras_demo.testing.scenarios import sse
@@ -24,12 +25,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import TypeAlias
 
+    from langchain_cerebras_demo.testing.quota import Admission, Quota
     from langchain_cerebras_demo.testing.received import ReceivedRequest
     from langchain_cerebras_demo.testing.scenarios import Reply
 
     Prepare: TypeAlias = "Callable[[Reply | None], Prepared]"
 
-__all__ = ["CHAT_PATH", "SESSION_PATH", "Service", "documented_headers", "route"]
+__all__ = ["CHAT_PATH", "SESSION_PATH", "Service", "admit", "documented_headers", "route"]
 
 CHAT_PATH = "/v1/chat/completions"
 SESSION_PATH = "/api/auth/session"
@@ -47,6 +49,7 @@ class Service:
     models: Mapping[str, LoopbackModel]
     session_cookies: Mapping[str, str] = field(repr=False)
     answered: int = 0
+    quota: Quota | None = None
 
 
 def documented_headers(service: Service, inference_id: str | None = None) -> tuple[tuple[str, str], ...]:
@@ -58,6 +61,13 @@ def documented_headers(service: Service, inference_id: str | None = None) -> tup
         ("server", "cloudflare"),
         ("set-cookie", "__cf_bm=loopback; HttpOnly; SameSite=None; Secure; Path=/"),
         ("inference-id", inference_id or f"loopback-{uuid.uuid4()}"),
+        *(service.quota.headers() if service.quota else unlimited_headers(service)),
+    )
+
+
+def unlimited_headers(service: Service) -> tuple[tuple[str, str], ...]:
+    """The headers of limits that nobody reaches."""
+    return (
         ("x-ratelimit-limit-requests-day", str(REQUESTS_A_DAY)),
         ("x-ratelimit-limit-tokens-minute", str(TOKENS_A_MINUTE)),
         ("x-ratelimit-remaining-requests-day", str(REQUESTS_A_DAY - service.answered)),
@@ -65,6 +75,13 @@ def documented_headers(service: Service, inference_id: str | None = None) -> tup
         ("x-ratelimit-reset-requests-day", "33011.382867"),
         ("x-ratelimit-reset-tokens-minute", "11.382867"),
     )
+
+
+def admit(service: Service, request: ReceivedRequest) -> Admission | None:
+    """Let a checked request in, where there is a quota. Raises ``RefusedError`` where it is used up."""
+    if service.quota is None or request.path != CHAT_PATH:
+        return None
+    return service.quota.admit(cost_of(request.json, service.models[request.json["model"]]), request)
 
 
 def route(service: Service, request: ReceivedRequest) -> Prepare:
@@ -113,10 +130,12 @@ def chat(service: Service, request: ReceivedRequest) -> Prepare:
     def prepare(reply: Reply | None) -> Prepared:
         found = answer(body, model) if reply is None else scripted_answer(reply, body, model)
         headers = with_headers(documented_headers(service, found.id), reply.headers if reply else ())
+        used = int(found.usage.get("total_tokens") or 0)
         if body.get("stream"):
             events = (*(sse(chunk) for chunk in to_chunks(found)), DONE)
-            return Prepared(200, with_headers((EVENT_STREAM,), headers), events=events)
-        return Prepared(200, with_headers((JSON,), headers), orjson.dumps(to_completion(found)))
+            return Prepared(200, with_headers((EVENT_STREAM,), headers), events=events, used_tokens=used)
+        whole = orjson.dumps(to_completion(found))
+        return Prepared(200, with_headers((JSON,), headers), whole, used_tokens=used)
 
     return prepare
 

@@ -15,7 +15,14 @@ from langchain_cerebras_demo.testing.http11 import Connection, MalformedRequestE
 from langchain_cerebras_demo.testing.models import MODELS, LoopbackModel
 from langchain_cerebras_demo.testing.player import JSON, Player
 from langchain_cerebras_demo.testing.refusals import RefusedError, flat
-from langchain_cerebras_demo.testing.routes import CHAT_PATH, SESSION_PATH, Service, documented_headers, route
+from langchain_cerebras_demo.testing.routes import (
+    CHAT_PATH,
+    SESSION_PATH,
+    Service,
+    admit,
+    documented_headers,
+    route,
+)
 from langchain_cerebras_demo.testing.scenarios import STEPS, Reply
 
 if TYPE_CHECKING:
@@ -23,6 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
+    from langchain_cerebras_demo.testing.player import Prepared
+    from langchain_cerebras_demo.testing.quota import Quota
     from langchain_cerebras_demo.testing.received import ReceivedRequest
     from langchain_cerebras_demo.testing.scenarios import Step
 
@@ -47,6 +56,7 @@ class LoopbackCerebras:
         demo_key: A second key that is let in; ``/api/auth/session`` gives it out.
         session_cookies: What a signed-in browser holds. All must come, equal, for the demo key; ``None`` = nobody can.
         latency: Seconds before the first byte of every answer.
+        quota: The account's limits, announced and kept; ``None`` = limits that nobody reaches.
     """
 
     def __init__(
@@ -58,11 +68,13 @@ class LoopbackCerebras:
         demo_key: str = "csk-demo-0123456789abcdef",
         session_cookies: Mapping[str, str] | None = None,
         latency: float = 0.0,
+        quota: Quota | None = None,
     ) -> None:
         built_in = {model.id: model for model in MODELS}
         served = [built_in.get(one, LoopbackModel(one)) if isinstance(one, str) else one for one in models]
         self.latency = latency
         self._service = Service(key, demo_key, {model.id: model for model in served}, dict(session_cookies or {}))
+        self._service.quota = quota
         self._ssl_context = ssl_context
         self._port: int | None = None
         self._changed = threading.Condition()
@@ -295,14 +307,28 @@ class LoopbackCerebras:
             self._service.answered += 1
             self._changed.notify_all()
         response = Response(connection, keep_alive=request.keeps_alive)
-        await asyncio.sleep(self.latency)
-        headers = documented_headers(self._service)
         try:
             prepare = route(self._service, request)
+            admission = admit(self._service, request)
         except RefusedError as refusal:
+            headers = documented_headers(self._service)
+            await asyncio.sleep(self.latency)
             await response.whole(refusal.status, (JSON, *headers), orjson.dumps(refusal.body))
         else:
-            await Player(response, prepare, headers).play(self._next_step(request.path))
+            headers = documented_headers(self._service)
+
+            def prepare_and_count(reply: Reply | None) -> Prepared:
+                prepared = prepare(reply)
+                if admission is not None:
+                    admission.used_tokens = prepared.used_tokens
+                return prepared
+
+            try:
+                await asyncio.sleep(self.latency)
+                await Player(response, prepare_and_count, headers).play(self._next_step(request.path))
+            finally:
+                if admission is not None and self._service.quota is not None:
+                    self._service.quota.end(admission)
         connection.answering = False
         return response.stays_open
 

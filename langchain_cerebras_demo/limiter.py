@@ -1,0 +1,333 @@
+"""The process-wide queue around ``policy.pacing``: first come, first served, from whatever task, thread or loop.
+
+Limits belong to an account and a model, so there is one queue a pair, and a request that needs much is not passed by
+those behind it that need less. Nothing runs here by itself: the caller whose turn is next sleeps until its time, and
+whatever is heard of the service meanwhile wakes it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import os
+import threading
+import time
+from bisect import bisect_left
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from operator import attrgetter
+from typing import TypeAlias
+
+from langchain_cerebras_demo.errors import APIStatusError, APITimeoutError, RateLimitError
+from langchain_cerebras_demo.limits import RateLimitSnapshot
+from langchain_cerebras_demo.policy.pacing import Pacer, Wait
+from langchain_cerebras_demo.policy.rate_limit import RateLimit, to_limit
+from langchain_cerebras_demo.policy.sharing import Reservation
+
+__all__ = ["Limiter", "Ticket", "process_limiter"]
+
+_LOG = logging.getLogger("langchain_cerebras_demo")
+
+_LOGGED_SECONDS = 1.0
+
+# How often a caller behind one of another loop looks whether that loop is still there: a loop says good-bye to nobody.
+_LOOK_SECONDS = 0.5
+
+# Queues that nobody uses and that are still remembered: accounts and models of a process, not of a service's lifetime.
+_MOST_LANES = 1024
+
+_place = attrgetter("place")
+
+
+class _Waiter:
+    """One caller in a queue, and what wakes it."""
+
+    def __init__(self, place: int, cost: float) -> None:
+        self.place = place
+        self.cost = cost
+        self.loop = asyncio.get_running_loop()
+        self.bell: asyncio.Future[None] | None = None
+
+    def wake(self) -> None:
+        bell, self.bell = self.bell, None
+        if bell is not None:
+            with contextlib.suppress(RuntimeError):  # its loop is closed
+                self.loop.call_soon_threadsafe(_ring, bell)
+
+    async def nap(self, bell: asyncio.Future[None], seconds: float | None) -> None:
+        """Until it is woken, or ``seconds`` are over."""
+        alarm = None if seconds is None else self.loop.call_later(seconds, _ring, bell)
+        try:
+            await bell
+        finally:
+            if alarm is not None:
+                alarm.cancel()
+
+
+def _ring(bell: asyncio.Future[None]) -> None:
+    if not bell.done():
+        bell.set_result(None)
+
+
+class _Lane:
+    """The queue of one account, model and given limit."""
+
+    def __init__(self, limit: RateLimit | None) -> None:
+        self.is_paced = limit is not None
+        self.pacer = Pacer(limit)
+        self.waiters: list[_Waiter] = []  # by place; one that asks again after a 429 keeps its own
+        self.open_tickets = 0
+        self.heard = 0.0  # when the service was last heard of
+        self.limit = ""  # what the queue waits for
+
+    @property
+    def is_idle(self) -> bool:
+        return not self.waiters and not self.open_tickets
+
+    def head(self) -> _Waiter | None:
+        """Whose turn is next: the first whose loop runs. Those of closed loops will never come."""
+        while self.waiters and self.waiters[0].loop.is_closed():
+            del self.waiters[0]
+        return next((waiter for waiter in self.waiters if waiter.loop.is_running()), None)
+
+    def wake_head(self) -> None:
+        if self.waiters and (head := self.head()) is not None:
+            head.wake()
+
+    def add(self, waiter: _Waiter) -> None:
+        position = bisect_left(self.waiters, waiter.place, key=_place)
+        self.waiters.insert(position, waiter)
+        if position + 1 < len(self.waiters):
+            self.waiters[position + 1].wake()  # it is not the head any more, or has a new neighbour
+
+    def remove(self, waiter: _Waiter) -> None:
+        position = bisect_left(self.waiters, waiter.place, key=_place)
+        if position < len(self.waiters) and self.waiters[position] is waiter:
+            del self.waiters[position]
+            if position < len(self.waiters):
+                self.waiters[position].wake()
+        self.wake_head()
+
+    def is_behind_a_stranger(self, waiter: _Waiter) -> bool:
+        """Whether the next in front belongs to another loop, which may die without a word."""
+        position = bisect_left(self.waiters, waiter.place, key=_place)
+        return 0 < position <= len(self.waiters) and self.waiters[position - 1].loop is not waiter.loop
+
+
+_Key: TypeAlias = "tuple[str, str, RateLimit | None]"
+
+
+class Limiter:
+    """Lets requests go when the limits of their account and model allow it.
+
+    All methods may be called from any thread and loop. Most take :func:`process_limiter`'s.
+
+    Args:
+        clock: seconds that only grow.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self.forget()
+
+    def forget(self) -> None:
+        """Start anew, as a forked child has to: whoever waited, waits in the parent."""
+        self._lock = threading.RLock()  # a ticket may be closed by the garbage collector, anywhere
+        self._lanes: OrderedDict[_Key, _Lane] = OrderedDict()
+        self._places = itertools.count(1)
+
+    async def acquire(
+        self,
+        account: str,
+        model: str,
+        cost_tokens: float,
+        limit: RateLimit | None,
+        deadline: float | None = None,
+        *,
+        place: int | None = None,
+    ) -> Ticket:
+        """Wait for this request's turn. The ticket has to be closed.
+
+        Args:
+            account: whose limits these are; a fingerprint, never the key.
+            model: the model's id.
+            cost_tokens: the estimated prompt and ``max_completion_tokens``: what the service takes when it lets a
+                request in.
+            limit: numbers that the user gave; ``RateLimit()`` for none besides what the service announces; ``None``
+                lets everything go at once and only listens.
+            deadline: the time of the running loop by which the call has to be done.
+            place: of the ticket that was refused before, so that the request does not queue up anew.
+
+        Raises:
+            RateLimitError: a limit of the day, or a ``retry-after``, that is over in more than two minutes;
+                ``retry_after`` says when, ``attempts`` is 0: nothing was sent.
+            APITimeoutError: the deadline has come.
+        """
+        with self._lock:
+            lane = self._lane((account, model, limit))
+            own_place = next(self._places) if place is None else place
+            if not lane.is_paced or not lane.waiters:
+                wait = lane.pacer.wait(cost_tokens, self._clock()) if lane.is_paced else Wait(0.0)
+                if wait.seconds <= 0:
+                    return self._ticket(lane, cost_tokens, own_place, 0.0)
+            waiter = _Waiter(own_place, cost_tokens)
+            lane.add(waiter)
+        return await self._queue(lane, waiter, model, deadline)
+
+    def snapshot(self, account: str, model: str) -> RateLimitSnapshot | None:
+        """What the service last said of this account's limits for this model; ``None`` before it has said anything."""
+        with self._lock:
+            lanes = [lane for (whose, which, _), lane in self._lanes.items() if (whose, which) == (account, model)]
+            lanes = [lane for lane in lanes if lane.pacer.snapshot is not None]
+            return max(lanes, key=lambda lane: lane.heard).pacer.snapshot if lanes else None
+
+    def _lane(self, key: _Key) -> _Lane:
+        lane = self._lanes.get(key)
+        if lane is None:
+            if len(self._lanes) >= _MOST_LANES:
+                idle = next((old for old, other in self._lanes.items() if other.is_idle), None)
+                if idle is not None:
+                    del self._lanes[idle]
+            lane = self._lanes[key] = _Lane(key[2])
+        self._lanes.move_to_end(key)
+        return lane
+
+    def _ticket(self, lane: _Lane, cost: float, place: int, waited: float) -> Ticket:
+        lane.open_tickets += 1
+        return Ticket(self, lane, lane.pacer.take(cost, self._clock()), place, waited)
+
+    async def _queue(self, lane: _Lane, waiter: _Waiter, model: str, deadline: float | None) -> Ticket:
+        began = self._clock()
+        try:
+            while True:
+                with self._lock:
+                    wait = self._turn(lane, waiter)
+                    if wait is not None and wait.seconds <= 0:
+                        waited = self._clock() - began
+                        ticket = self._ticket(lane, waiter.cost, waiter.place, waited)
+                        break
+                    is_behind_a_stranger = wait is None and lane.is_behind_a_stranger(waiter)
+                    bell = waiter.bell = waiter.loop.create_future()
+                if wait is not None and wait.is_final:
+                    raise _used_up(wait, model)
+                seconds = wait.seconds if wait is not None else _LOOK_SECONDS if is_behind_a_stranger else None
+                await waiter.nap(bell, _in_time(seconds, deadline, waiter.loop, lane.limit, self._clock() - began))
+        finally:
+            with self._lock:
+                lane.remove(waiter)
+        if waited > _LOGGED_SECONDS:
+            _LOG.info("a request to %s waited %.1f s for the rate limit (%s)", model, waited, lane.limit)
+        return ticket
+
+    def _turn(self, lane: _Lane, waiter: _Waiter) -> Wait | None:
+        """How long the first in the queue has to wait; ``None`` for all others."""
+        if lane.head() is not waiter:
+            return None
+        wait = lane.pacer.wait(waiter.cost, self._clock())
+        lane.limit = wait.limit or lane.limit
+        return wait
+
+    @contextlib.contextmanager
+    def _changing(self, lane: _Lane) -> Iterator[float]:
+        """The time, under the lock; then whose turn is next looks again."""
+        with self._lock:
+            yield self._clock()
+            lane.wake_head()
+
+
+class Ticket:
+    """The leave to send one request; made by :meth:`Limiter.acquire`.
+
+    Attributes:
+        waited: seconds until its turn.
+        place: its place in the queue, for a request that was refused and is sent again.
+    """
+
+    def __init__(self, limiter: Limiter, lane: _Lane, reservation: Reservation, place: int, waited: float) -> None:
+        self.waited = waited
+        self.place = place
+        self._limiter = limiter
+        self._lane = lane
+        self._reservation = reservation
+        self._is_open = True
+        self._was_let_in = False
+
+    def observe(self, snapshot: RateLimitSnapshot) -> None:
+        """The headers of a 200 have come, also such as announce nothing."""
+        with self._limiter._changing(self._lane) as now:  # noqa: SLF001 - its own
+            self._was_let_in = True
+            self._lane.heard = now
+            self._lane.pacer.observe(self._reservation, snapshot, now)
+
+    def refused(self, error: APIStatusError) -> None:
+        """The service has answered with an error and taken nothing; a 429 says which limit. The ticket is closed."""
+        limits = error.limits or RateLimitSnapshot()
+        with self._limiter._changing(self._lane) as now:  # noqa: SLF001 - its own
+            if not self._is_open:
+                return
+            self._lane.heard = now
+            if isinstance(error, RateLimitError):
+                self._lane.pacer.refused(self._reservation, to_limit(error), error.retry_after, now, limits)
+            else:
+                self._lane.pacer.observe(self._reservation, limits, now)
+                self._lane.pacer.settle(self._reservation, 0.0, now)
+            self._close()
+
+    def settle(self, total_tokens: float) -> None:
+        """The answer is over and its usage says so many tokens, the prompt's included. The ticket is closed."""
+        with self._limiter._changing(self._lane) as now:  # noqa: SLF001 - its own
+            if self._is_open:
+                self._lane.pacer.settle(self._reservation, total_tokens, now)
+                self._close()
+
+    def close(self) -> None:
+        """The request is over, whatever came of it; may be called again.
+
+        Without ``settle``, one that was never answered gives all back; one that was let in counts as used up, until the
+        service says what is left.
+        """
+        if self._is_open:
+            self.settle(self._reservation.cost if self._was_let_in else 0.0)
+
+    def _close(self) -> None:
+        self._is_open = False
+        self._lane.open_tickets -= 1
+
+
+def _in_time(
+    seconds: float | None, deadline: float | None, loop: asyncio.AbstractEventLoop, limit: str, waited: float
+) -> float | None:
+    """How long to sleep at most. Raises where the deadline has come."""
+    if deadline is None:
+        return seconds
+    left = deadline - loop.time()
+    if left <= 0:
+        raise APITimeoutError(f"not sent in time (timeout.total): waited {waited:.1f} s for the rate limit ({limit})")
+    return left if seconds is None else min(seconds, left)
+
+
+def _used_up(wait: Wait, model: str) -> RateLimitError:
+    error = RateLimitError(
+        f"429: not sent: the limit for {model} is used up ({wait.limit}); it may be asked again in {wait.seconds:.0f} s",
+        status_code=429,
+        code="request_quota_exceeded",
+        type="too_many_requests_error",
+        param="quota",
+        retry_after=wait.seconds,
+    )
+    error.attempts = 0
+    return error
+
+
+_process_limiter = Limiter()
+
+
+def process_limiter() -> Limiter:
+    """The one limiter of this process: limits belong to the account, and not to a model object."""
+    return _process_limiter
+
+
+with contextlib.suppress(AttributeError):  # Windows has no fork
+    os.register_at_fork(after_in_child=_process_limiter.forget)

@@ -1,0 +1,337 @@
+"""Pacing proved in virtual time: a service that refuses at admission, processes that know nothing of each other.
+
+Each process has so many tasks that ask again and again, in one queue, first come first served. The service is a token
+bucket that refills continuously; on its headers stands what is left of it. Nothing here sleeps.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import random
+from dataclasses import dataclass, field
+
+import pytest
+
+from langchain_cerebras_demo.limits import RateLimitSnapshot
+from langchain_cerebras_demo.policy.pacing import Pacer
+from langchain_cerebras_demo.policy.rate_limit import REQUESTS_A_MINUTE, TOKENS_A_MINUTE, RateLimit
+
+LIMIT = 200_000
+DAY = 1_000_000
+MINUTES = 3
+
+
+@dataclass
+class World:
+    """Time, and what is to happen in it."""
+
+    chance: random.Random
+    now: float = 0.0
+    events: list = field(default_factory=list)
+    number: itertools.count = field(default_factory=itertools.count)
+
+    def after(self, seconds, action, *arguments):
+        heapq.heappush(self.events, (self.now + seconds, next(self.number), action, arguments))
+
+    def run(self, until):
+        while self.events and self.events[0][0] <= until:
+            self.now, _, action, arguments = heapq.heappop(self.events)
+            action(*arguments)
+
+
+class Service:
+    """Admits or refuses, and counts. The arithmetic is its own, not that of the package."""
+
+    def __init__(self, world, *, level, requests_minute=None, requests_burst=None):
+        self.world = world
+        self.tokens, self.seen = level * LIMIT, 0.0
+        self.requests_minute = requests_minute
+        self.room = self.most_room = requests_burst or requests_minute or 0
+        self.admitted = []
+        self.refused = []
+        self.used = []
+
+    def refill(self):
+        passed, self.seen = self.world.now - self.seen, self.world.now
+        self.tokens = min(LIMIT, self.tokens + passed * LIMIT / 60)
+        if self.requests_minute:
+            self.room = min(self.most_room, self.room + passed * self.requests_minute / 60)
+
+    def admit(self, process, place, cost):
+        """The limit that refuses the request, or ``None``."""
+        self.refill()
+        if self.requests_minute and self.room < 1:
+            self.refused.append(self.world.now)
+            return REQUESTS_A_MINUTE
+        if self.tokens < cost:
+            self.refused.append(self.world.now)
+            return TOKENS_A_MINUTE
+        self.tokens -= cost
+        self.room -= 1
+        self.admitted.append((self.world.now, process, place, cost))
+        return None
+
+    def give_back(self, cost, used):
+        self.refill()
+        self.tokens = min(LIMIT, self.tokens + cost - used)
+        self.used.append((self.world.now, used))
+
+    def headers(self):
+        self.refill()
+        return RateLimitSnapshot(
+            limit_requests_day=DAY,
+            remaining_requests_day=DAY - len(self.admitted),
+            reset_requests_day=33_000.0,
+            limit_tokens_minute=LIMIT,
+            remaining_tokens_minute=int(self.tokens),
+            reset_tokens_minute=60 - self.world.now % 60,
+        )
+
+
+class Process:
+    """One queue and one pacer, as the limiter has them."""
+
+    def __init__(self, name, world, service, setting, given):
+        self.name, self.world, self.service, self.setting = name, world, service, setting
+        self.pacer = Pacer(given)
+        self.queue = []
+        self.places = itertools.count()
+        self.alarm = None
+        for _ in range(setting.tasks):
+            self.ask()
+
+    def ask(self):
+        place = next(self.places)
+        heapq.heappush(self.queue, (place, self.setting.cost(self.world.chance)))
+
+    def look(self, alarm=None):
+        """The head of the queue goes if it may, else it looks again when its wait is over."""
+        if alarm is not None and alarm != self.alarm:
+            return  # somebody has looked since
+        while self.queue:
+            place, cost = self.queue[0]
+            wait = self.pacer.wait(cost, self.world.now)
+            assert not wait.is_final
+            if wait.seconds > 0:
+                self.alarm = object()
+                self.world.after(wait.seconds + 0.001, self.look, self.alarm)
+                return
+            heapq.heappop(self.queue)
+            reservation = self.pacer.take(cost, self.world.now)
+            latency = self.world.chance.uniform(*self.setting.latency)
+            way = self.world.chance.uniform(0.002, 0.005)
+            self.world.after(way, self.arrive, reservation, place, cost, latency, way)
+
+    def arrive(self, reservation, place, cost, latency, way):
+        limit = self.service.admit(self.name, place, cost)
+        headers = self.service.headers()
+        if limit:
+            self.world.after(way, self.be_refused, reservation, place, cost, limit, headers)
+        elif self.setting.headers_late:
+            self.world.after(latency, self.answer, reservation, cost, way)
+        else:
+            self.world.after(way, self.hear, reservation, headers)
+            self.world.after(latency, self.answer, reservation, cost, way)
+
+    def answer(self, reservation, cost, way):
+        used = cost * self.setting.usage
+        self.service.give_back(cost, used)
+        if self.setting.headers_late:
+            self.world.after(way, self.hear, reservation, self.service.headers())
+        self.world.after(way, self.finish, reservation, used)
+
+    def hear(self, reservation, headers):
+        self.pacer.observe(reservation, headers, self.world.now)
+        self.look()
+
+    def finish(self, reservation, used):
+        self.pacer.settle(reservation, used, self.world.now)
+        self.ask()
+        self.look()
+
+    def be_refused(self, reservation, place, cost, limit, headers):
+        self.pacer.refused(reservation, limit, None, self.world.now, headers)
+        heapq.heappush(self.queue, (place, cost))  # it keeps its place
+        self.look()
+
+
+@dataclass
+class Setting:
+    tasks: int = 500
+    processes: int = 1
+    latency: tuple = (0.02, 3.0)
+    level: float = 1.0
+    usage: float = 1.0
+    costs: tuple = (1000,)
+    headers_late: bool = False
+    requests_minute: int | None = None
+    requests_burst: int | None = None
+    given: RateLimit | None = None
+    seed: int = 1
+
+    def cost(self, chance):
+        return chance.choice(self.costs)
+
+
+@dataclass
+class Outcome:
+    use: float  # the part of the limit that was used in the last two minutes
+    refused: float  # the part of all answers that were 429
+    refused_count: int
+    overtaken: int  # the most later ones of equal cost that passed one request, in one process
+    shares: list  # of each process, in tokens
+
+
+def simulate(setting):
+    world = World(random.Random(setting.seed))
+    service = Service(
+        world,
+        level=setting.level,
+        requests_minute=setting.requests_minute,
+        requests_burst=setting.requests_burst,
+    )
+    for name in range(setting.processes):
+        process = Process(name, world, service, setting, setting.given)
+        world.after(world.chance.uniform(0, 0.5), process.look)
+    world.run(60.0 * MINUTES)
+    admitted = service.admitted
+    if setting.requests_minute:
+        use = sum(1 for when, *_ in admitted if when >= 60) / (setting.requests_minute * (MINUTES - 1))
+    else:
+        use = sum(used for when, used in service.used if when >= 60) / (LIMIT * (MINUTES - 1))
+    shares = [
+        sum(cost for when, name, _, cost in admitted if name == one and when >= 60) for one in range(setting.processes)
+    ]
+    return Outcome(
+        use,
+        len(service.refused) / (len(admitted) + len(service.refused)),
+        len(service.refused),
+        max(most_overtaken([row for row in admitted if row[1] == one]) for one in range(setting.processes)),
+        shares,
+    )
+
+
+def most_overtaken(admitted):
+    """The most later ones (by place in the queue) of equal cost that were admitted before one request."""
+    most = 0
+    for cost in {row[3] for row in admitted}:
+        places = [place for _, _, place, own in admitted if own == cost]
+        for position, place in enumerate(places):
+            most = max(most, sum(1 for other in places[max(0, position - 200) : position] if other > place))
+    return most
+
+
+LATENCIES = [(0.02, 0.02), (0.02, 3.0), (3.0, 3.0)]
+LEVELS = pytest.mark.parametrize("level", [0.0, 1.0], ids=["empty", "full"])
+LATENCY = pytest.mark.parametrize("latency", LATENCIES, ids=["quick", "mixed", "slow"])
+USAGE = pytest.mark.parametrize("usage", [1.0, 0.2], ids=["all", "a_fifth"])
+COSTS = pytest.mark.parametrize("costs", [(1000,), (200, 2000)], ids=["equal", "ten_to_one"])
+
+
+@LEVELS
+@LATENCY
+@USAGE
+@COSTS
+def test_500_tasks_of_one_process_use_95_percent_of_the_tokens(level, latency, usage, costs):
+    """Over the last two of three minutes; under 1 % of the answers are 429, nobody is passed by more than five."""
+    outcome = simulate(Setting(level=level, latency=latency, usage=usage, costs=costs))
+    assert outcome.use >= 0.95
+    assert outcome.refused < 0.01
+    assert outcome.overtaken <= 5
+
+
+@LEVELS
+@LATENCY
+@USAGE
+@COSTS
+def test_four_processes_that_know_nothing_of_each_other_use_90_percent(level, latency, usage, costs):
+    """From the headers alone; and they settle fairly: each has between 0.8 and 1.2 of its share."""
+    outcome = simulate(Setting(processes=4, tasks=125, level=level, latency=latency, usage=usage, costs=costs))
+    assert outcome.use >= 0.90
+    assert outcome.refused < 0.01
+    assert outcome.overtaken <= 5
+    share = sum(outcome.shares) / 4
+    assert all(0.8 * share <= one <= 1.2 * share for one in outcome.shares)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_four_processes_that_begin_with_nothing_left_run_into_it_once_each(seed):
+    """The first request of each tells it; then they come one by one."""
+    outcome = simulate(Setting(processes=4, tasks=125, level=0.0, costs=(200, 2000), seed=seed))
+    assert outcome.use >= 0.90
+    assert outcome.refused < 0.01
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("processes", [1, 4])
+def test_headers_that_come_with_the_end_of_the_answer_do_as_well(processes, seed):
+    """What is left may be said when the request was let in, or when its answer has gone."""
+    outcome = simulate(Setting(processes=processes, tasks=500 // processes, headers_late=True, seed=seed))
+    assert outcome.use >= (0.95 if processes == 1 else 0.90)
+    assert outcome.refused < 0.01
+
+
+@LATENCY
+@pytest.mark.parametrize("burst", [None, 10], ids=["a_minute_at_once", "ten_at_once"])
+def test_600_requests_a_minute_given_as_a_number(latency, burst):
+    """95 % of them and no 429, however small the service's own bucket is."""
+    given = RateLimit(requests_per_minute=600)
+    outcome = simulate(Setting(requests_minute=600, requests_burst=burst, given=given, latency=latency, costs=(100,)))
+    assert outcome.use >= 0.95
+    assert outcome.refused_count == 0
+    assert outcome.overtaken <= 5
+
+
+@LATENCY
+@pytest.mark.parametrize("burst", [None, 10], ids=["a_minute_at_once", "ten_at_once"])
+def test_requests_a_minute_are_learnt_from_the_429s_that_name_them(latency, burst):
+    """No header announces them: 90 % are used, and few of the answers are 429."""
+    outcome = simulate(Setting(requests_minute=600, requests_burst=burst, latency=latency, costs=(100,)))
+    assert outcome.use >= 0.90
+    assert outcome.refused < 0.03
+
+
+def test_requests_as_large_as_a_twelfth_of_the_limit_are_served():
+    """16,384 tokens are what a request without a number of its own reserves; it may use a tenth of them."""
+    outcome = simulate(Setting(costs=(17_000,), usage=0.1))
+    assert outcome.use >= 0.95
+    assert outcome.refused < 0.01
+
+
+def test_a_large_request_is_not_starved_by_processes_with_small_ones():
+    """Each of four processes with large and small ones gets large ones through."""
+    outcome = simulate(Setting(processes=4, tasks=125, costs=(1000, 10_000)))
+    assert outcome.use >= 0.90
+    assert min(outcome.shares) >= 0.5 * sum(outcome.shares) / 4
+
+
+def test_a_process_that_comes_late_gets_its_share():
+    """Those who were there before leave it room."""
+    world = World(random.Random(3))
+    service = Service(world, level=1.0)
+    setting = Setting(tasks=125)
+    first = Process(0, world, service, setting, None)
+    late = Process(1, world, service, setting, None)
+    world.after(0.0, first.look)
+    world.after(60.0, late.look)
+    world.run(180.0)
+    shares = [sum(row[3] for row in service.admitted if row[0] >= 90 and row[1] == one) for one in (0, 1)]
+    assert min(shares) >= 0.8 * sum(shares) / 2
+    assert len(service.refused) < 0.01 * len(service.admitted)
+
+
+def test_without_pacing_most_of_it_is_429():
+    """The service of these tests does refuse: a pacer that never waits fails all of the above."""
+
+    class Blind(Pacer):
+        def wait(self, cost, now):
+            return super().wait(cost, now)._replace(seconds=0.0)
+
+    world = World(random.Random(1))
+    service = Service(world, level=1.0)
+    process = Process(0, world, service, Setting(tasks=500, latency=(0.5, 0.5)), None)
+    process.pacer = Blind()
+    world.after(0.0, process.look)
+    world.run(20.0)
+    assert len(service.refused) > len(service.admitted)

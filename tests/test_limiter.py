@@ -1,0 +1,347 @@
+"""The process-wide queue: real tasks, loops, threads and forks around the pure pacer."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import threading
+import time
+
+import pytest
+
+from langchain_cerebras_demo import limiter as module
+from langchain_cerebras_demo.errors import APITimeoutError, InternalServerError, RateLimitError
+from langchain_cerebras_demo.limiter import Limiter
+from langchain_cerebras_demo.limits import RateLimitSnapshot
+from langchain_cerebras_demo.policy import RateLimit
+from langchain_cerebras_demo.testing.refusals import REQUESTS_EXCEEDED
+from langchain_cerebras_demo.wire.failure import from_answer
+from tests.support.processes import run_python
+
+AUTO = RateLimit()
+NOTHING = RateLimitSnapshot()
+WHO = ("account", "gpt-oss-120b")
+
+
+def tokens(remaining, limit=60_000):
+    return RateLimitSnapshot(limit_tokens_minute=limit, remaining_tokens_minute=remaining, reset_tokens_minute=11.4)
+
+
+async def heard(limiter, snapshot, limit=AUTO):
+    """One request has been answered with these headers."""
+    ticket = await limiter.acquire(*WHO, 0, limit)
+    ticket.observe(snapshot)
+    ticket.settle(0)
+
+
+def the_lane(limiter):
+    (lane,) = limiter._lanes.values()
+    return lane
+
+
+async def waiting(limiter, count):
+    """Until so many stand in the one queue."""
+    while len(the_lane(limiter).waiters) != count:
+        await asyncio.sleep(0)
+
+
+# -- passing
+
+
+async def test_without_a_limit_ten_thousand_pass_at_once():
+    """`abatch` of 10,000: microseconds each."""
+    limiter = Limiter()
+    await heard(limiter, NOTHING)
+    began = time.perf_counter()
+    for _ in range(10_000):
+        ticket = await limiter.acquire(*WHO, 1000, AUTO)
+        ticket.observe(NOTHING)
+        ticket.settle(10)
+    assert time.perf_counter() - began < 2.0  # some 0.1 s; the bound is for a busy machine
+    assert ticket.waited == 0.0
+
+
+async def test_switched_off_it_only_listens():
+    """Nobody waits, and `model.limits` still shows the snapshot."""
+    limiter = Limiter()
+    await heard(limiter, tokens(0), None)
+    for _ in range(100):
+        assert (await limiter.acquire(*WHO, 50_000, None)).waited == 0.0
+    assert limiter.snapshot(*WHO) == tokens(0)
+
+
+async def test_the_snapshot_is_what_was_last_heard_of_this_account_and_model():
+    """Of errors too, and of no other model."""
+    limiter = Limiter()
+    assert limiter.snapshot(*WHO) is None
+    await heard(limiter, tokens(100))
+    error = from_answer(500, {"x-ratelimit-limit-tokens-minute": "7"}, b"{}")
+    assert isinstance(error, InternalServerError)
+    (await limiter.acquire(*WHO, 0, RateLimit(requests_per_minute=600))).refused(error)
+    assert limiter.snapshot(*WHO) == RateLimitSnapshot(limit_tokens_minute=7)
+    assert limiter.snapshot("account", "other") is None
+    assert limiter.snapshot("other", "gpt-oss-120b") is None
+
+
+# -- the queue
+
+
+async def test_waiters_are_served_first_come_first_served_and_small_ones_do_not_pass_a_large_one():
+    """The large one at the head needs 1,500 tokens that come at 1,000 a second; those behind it would have room."""
+    limiter, order = Limiter(), []
+    await heard(limiter, tokens(0))
+
+    async def ask(name, cost):
+        ticket = await limiter.acquire(*WHO, cost, AUTO)
+        order.append(name)
+        ticket.observe(tokens(60_000))  # a whole bucket, for all the others
+        ticket.settle(0)
+
+    names = ["large", *(f"small {number}" for number in range(50))]
+    tasks = [asyncio.create_task(ask(name, 1500 if name == "large" else 10)) for name in names]
+    await asyncio.wait_for(asyncio.gather(*tasks), 10)
+    assert order == names
+
+
+async def test_what_is_heard_wakes_the_one_whose_turn_is_next():
+    """An answer says that there is room: nobody sleeps on until the computed time."""
+    limiter = Limiter()
+    ticket = await limiter.acquire(*WHO, 0, AUTO)
+    ticket.observe(tokens(0, limit=6000))
+    newer = await limiter.acquire(*WHO, 0, AUTO)
+    task = asyncio.create_task(limiter.acquire(*WHO, 5000, AUTO))
+    await waiting(limiter, 1)
+    newer.observe(tokens(6000, limit=6000))
+    assert (await asyncio.wait_for(task, 5)).waited < 5
+
+
+async def test_a_waiter_that_is_cancelled_leaves_and_the_next_takes_its_turn():
+    """At the head, in the middle and at the end."""
+    limiter = Limiter()
+    await heard(limiter, tokens(0))
+    head, *others = [asyncio.create_task(limiter.acquire(*WHO, cost, AUTO)) for cost in (60_000, 100, 60_000, 1)]
+    await waiting(limiter, 4)
+    for gone in (others[1], others[2], head):
+        gone.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await gone
+    assert (await asyncio.wait_for(others[0], 10)).waited > 0
+    assert the_lane(limiter).waiters == []
+
+
+async def test_a_request_that_was_refused_keeps_its_place():
+    """It does not queue up behind all who came later."""
+    limiter, order = Limiter(), []
+    await heard(limiter, NOTHING)
+    first = await limiter.acquire(*WHO, 10, AUTO)
+    first.refused(from_answer(429, {"retry-after": "0.3"}, json.dumps(REQUESTS_EXCEEDED).encode()))
+
+    async def ask(name, place=None):
+        ticket = await limiter.acquire(*WHO, 10, AUTO, place=place)
+        order.append(name)
+        ticket.observe(NOTHING)
+        ticket.settle(1)
+
+    later = [asyncio.create_task(ask(name)) for name in range(2)]
+    await waiting(limiter, 2)
+    again = asyncio.create_task(ask("again", first.place))
+    await asyncio.wait_for(asyncio.gather(*later, again), 20)
+    assert order == ["again", 0, 1]
+
+
+# -- time
+
+
+async def test_a_used_up_day_raises_at_once_with_the_time_to_come_back():
+    """Nothing was sent."""
+    limiter = Limiter()
+    await heard(limiter, RateLimitSnapshot(1000, 0, 33_011.38))
+    with pytest.raises(RateLimitError, match="requests a day") as caught:
+        await limiter.acquire(*WHO, 10, AUTO)
+    assert (caught.value.status_code, caught.value.attempts) == (429, 0)
+    assert 33_000 < caught.value.retry_after <= 33_011.38
+    assert the_lane(limiter).waiters == []
+
+
+async def test_a_deadline_ends_the_wait():
+    """For the head of the queue and for those behind it; the message says what for."""
+    limiter = Limiter()
+    await heard(limiter, tokens(0))
+    deadline = asyncio.get_running_loop().time() + 0.05
+    calls = [limiter.acquire(*WHO, 60_000, AUTO, deadline) for _ in range(2)]
+    for error in await asyncio.gather(*calls, return_exceptions=True):
+        assert isinstance(error, APITimeoutError)
+        assert "tokens a minute" in str(error)
+        assert "timeout.total" in str(error)
+    assert the_lane(limiter).waiters == []
+
+
+async def test_a_wait_of_more_than_a_second_is_logged_once_with_the_limit_and_the_seconds(caplog):
+    """And never the account."""
+    limiter = Limiter()
+    quick, slow = RateLimit(requests_per_minute=600), RateLimit(requests_per_minute=45)
+    for limit in (quick, slow):
+        await heard(limiter, NOTHING, limit)
+    with caplog.at_level(logging.INFO, "langchain_cerebras_demo"):
+        tickets = [await limiter.acquire(*WHO, 100, quick) for _ in range(6)]
+        assert 0 < tickets[-1].waited < 1
+        assert caplog.messages == []
+        ticket = await limiter.acquire(*WHO, 100, slow)
+    (message,) = caplog.messages
+    assert ticket.waited > 1
+    assert "requests a minute" in message
+    assert f"{ticket.waited:.1f} s" in message
+    assert "account" not in message
+
+
+# -- tickets
+
+
+async def test_a_ticket_gives_back_what_was_never_let_in_and_once_alone():
+    """A request that was let in counts as used until the service says otherwise."""
+    limiter = Limiter()
+    await heard(limiter, tokens(60_000))
+    level = the_lane(limiter).pacer._tokens
+    lost = await limiter.acquire(*WHO, 10_000, AUTO)
+    assert level.level < 51_000
+    for _ in range(3):
+        lost.close()
+    assert 59_000 < level.level <= 60_000
+    broken = await limiter.acquire(*WHO, 10_000, AUTO)
+    broken.observe(NOTHING)
+    broken.close()
+    assert level.level < 51_000
+    assert the_lane(limiter).open_tickets == 0
+
+
+async def test_idle_queues_are_forgotten_when_there_are_too_many():
+    """Thousands of keys come and go."""
+    limiter = Limiter()
+    kept = await limiter.acquire("kept", "m", 10, AUTO)
+    for number in range(3 * module._MOST_LANES):
+        (await limiter.acquire(f"account {number}", "m", 10, AUTO)).close()
+    assert len(limiter._lanes) <= module._MOST_LANES
+    assert ("kept", "m", AUTO) in limiter._lanes
+    kept.close()
+
+
+# -- threads, loops, forks
+
+
+def test_eight_threads_with_eight_loops_share_one_queue():
+    """600 a minute for all together, and everyone gets through."""
+    limiter = Limiter()
+    limit = RateLimit(requests_per_minute=3000)  # 50 a second, 25 at once
+    passed = []
+
+    async def work():
+        for _ in range(10):
+            ticket = await limiter.acquire(*WHO, 10, limit)
+            passed.append(time.monotonic())
+            ticket.observe(NOTHING)
+            ticket.settle(1)
+
+    began = time.monotonic()
+    threads = [threading.Thread(target=asyncio.run, args=(work(),)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert len(passed) == 80
+    assert max(passed) - began >= (80 - 25) / 50 * 0.95
+    assert the_lane(limiter).is_idle
+
+
+def test_a_waiter_of_a_closed_loop_is_skipped():
+    """A loop says good-bye to nobody; those behind it go on."""
+    limiter = Limiter()
+    dead = asyncio.new_event_loop()
+
+    async def leave_one_waiting():
+        await heard(limiter, tokens(0))
+        task = asyncio.ensure_future(limiter.acquire(*WHO, 60_000, AUTO))
+        await waiting(limiter, 1)
+        return task
+
+    task = dead.run_until_complete(leave_one_waiting())
+    stopped = the_lane(limiter).waiters[0]
+
+    async def go():
+        return await asyncio.wait_for(limiter.acquire(*WHO, 100, AUTO), 10)
+
+    asyncio.run(go()).close()  # it has only stopped: skipped
+    assert the_lane(limiter).waiters == [stopped]
+    task._log_destroy_pending = False
+    dead.close()
+    asyncio.run(go()).close()  # it is closed: gone
+    assert the_lane(limiter).waiters == []
+    with contextlib.suppress(RuntimeError):
+        task.get_coro().close()
+
+
+def test_a_waiter_notices_that_the_loop_before_it_has_stopped():
+    """It was behind one of another loop when that loop stopped."""
+    limiter = Limiter()
+    is_stopping = threading.Event()
+    first = asyncio.new_event_loop()
+
+    async def head():
+        await heard(limiter, tokens(0))
+        task = asyncio.ensure_future(limiter.acquire(*WHO, 60_000, AUTO))
+        await waiting(limiter, 2)
+        is_stopping.set()
+        return task
+
+    found = []
+    thread = threading.Thread(target=lambda: found.append(first.run_until_complete(head())))
+
+    async def behind():
+        thread.start()
+        while not limiter._lanes or not the_lane(limiter).waiters:
+            await asyncio.sleep(0.001)
+        ticket = await asyncio.wait_for(limiter.acquire(*WHO, 100, AUTO), 10)
+        ticket.close()
+
+    asyncio.run(behind())
+    thread.join(5)
+    assert is_stopping.is_set()
+    (task,) = found
+    task.cancel()
+    first.run_until_complete(asyncio.gather(task, return_exceptions=True))
+    first.close()
+    assert the_lane(limiter).waiters == []
+
+
+def test_a_forked_child_starts_anew_whatever_the_parent_held():
+    """Another thread may have held the lock, and waiters do not live on."""
+    ran = run_python(
+        """
+        import asyncio, os, sys, threading, warnings
+        warnings.simplefilter("ignore", DeprecationWarning)  # a fork with threads: that is the point
+        from langchain_cerebras_demo.limiter import process_limiter
+        from langchain_cerebras_demo.policy import RateLimit
+        limiter, held, done = process_limiter(), threading.Event(), threading.Event()
+        async def ask():
+            return await limiter.acquire("a", "m", 10, RateLimit(requests_per_minute=60))
+        ticket = asyncio.run(ask())
+        def hold():
+            with limiter._lock:
+                held.set()
+                done.wait(20)
+        thread = threading.Thread(target=hold)
+        thread.start()
+        held.wait(20)
+        child = os.fork()
+        if child == 0:
+            asyncio.run(ask()).settle(1)
+            ticket.close()
+            os._exit(7)
+        _, status = os.waitpid(child, 0)
+        done.set()
+        thread.join()
+        print(os.waitstatus_to_exitcode(status))
+        """
+    )
+    assert (ran.stdout.strip(), ran.stderr) == ("7", "")

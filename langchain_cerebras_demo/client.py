@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gzip
 import random
 import warnings
 import weakref
-from collections.abc import AsyncGenerator, Awaitable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any, TypeVar
 
 from langchain_cerebras_demo import catalog, local
 from langchain_cerebras_demo._version import __version__
-from langchain_cerebras_demo.endpoint import check_headers, check_key_host, is_loopback, redact, to_base_url
+from langchain_cerebras_demo.call import Call, give_up
+from langchain_cerebras_demo.endpoint import (
+    check_headers,
+    check_key_host,
+    is_loopback,
+    redact,
+    takes_demo_key,
+    to_base_url,
+)
 from langchain_cerebras_demo.errors import (
     APIConnectionError,
     APIError,
     APIResponseValidationError,
+    APIStatusError,
     APITimeoutError,
     AuthenticationError,
     CerebrasError,
@@ -35,7 +46,10 @@ from langchain_cerebras_demo.keys import (
     refresh_secret,
     resolve_secret,
 )
-from langchain_cerebras_demo.policy import RetryPolicy, Timeout
+from langchain_cerebras_demo.limiter import Ticket, process_limiter
+from langchain_cerebras_demo.limits import RateLimitSnapshot
+from langchain_cerebras_demo.policy import RateLimit, RetryPolicy, Timeout
+from langchain_cerebras_demo.records import CallRecord
 from langchain_cerebras_demo.transport import (
     HttpRequest,
     Transport,
@@ -44,24 +58,23 @@ from langchain_cerebras_demo.transport import (
 )
 from langchain_cerebras_demo.wire import failure
 from langchain_cerebras_demo.wire.completion import CompletionDecoder, Event
+from langchain_cerebras_demo.wire.cost import estimate_cost
+from langchain_cerebras_demo.wire.headers import to_snapshot
 from langchain_cerebras_demo.wire.request import ChatRequest, to_json
+
+COMPRESS_FROM_BYTES = 8192
+"""A body from this size on is zipped, for cerebras.ai (https://inference-docs.cerebras.ai, "payload optimization")."""
+
+_GZIP_LEVEL = 1  # the sixth part of level 6's time for 15 % more bytes
+_WARM_SECONDS = 5.0
+
+_AUTO = RateLimit()
 
 USER_AGENT = f"langchain-cerebras-demo/{__version__}"
 
 T = TypeVar("T")
 
 _warned: set[str] = set()
-
-
-@dataclass(frozen=True)
-class _Call:
-    """What all attempts of one call share."""
-
-    request: HttpRequest
-    resolver: KeyResolver | None
-    key: Secret | None
-    deadline: float | None
-    is_stream: bool = False
 
 
 class Client:
@@ -79,6 +92,9 @@ class Client:
         proxy: instead of the environment's.
         max_concurrency: requests of this client that may run at once in one loop; the others wait their turn, and their
             time-outs start then. A stream holds its place until it is read to its end or closed.
+        rate_limit: what the account allows besides what the service announces; ``None`` sends at once, whatever it says.
+        compress: whether large bodies are zipped; by default for cerebras.ai, which takes it.
+        on_call: given a record of every call when it ends. It must be quick; what it raises is logged and forgotten.
 
     Raises:
         ValueError: a ``base_url`` without scheme or host, or a header that is none.
@@ -97,6 +113,9 @@ class Client:
         user_agent: str | None = None,
         proxy: str | None = None,
         max_concurrency: int | None = None,
+        rate_limit: RateLimit | None = _AUTO,
+        compress: bool | None = None,
+        on_call: Callable[[CallRecord], None] | None = None,
     ) -> None:
         self.base_url = to_base_url(base_url)
         self.aliases = aliases if aliases is not None else catalog.AliasTable()
@@ -107,6 +126,10 @@ class Client:
         self._headers = {"User-Agent": user_agent or USER_AGENT, **check_headers(headers or {})}
         self._proxy = proxy
         self._max_concurrency = max_concurrency
+        self._rate_limit = rate_limit
+        self._compresses = takes_demo_key(self.base_url) if compress is None else compress
+        self._on_call = on_call
+        self._limits: RateLimitSnapshot | None = None
         self._slots: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = (
             weakref.WeakKeyDictionary()
         )
@@ -116,7 +139,7 @@ class Client:
         """Whether the embedded model answers, and not Cerebras."""
         return self.base_url == "local" or local.find_server(self.base_url) is not None
 
-    async def stream(self, request: ChatRequest) -> AsyncGenerator[list[Event], None]:
+    async def stream(self, request: ChatRequest) -> AsyncGenerator[list[Event | CallRecord], None]:
         """The answer as it comes: a list of events a network read, the last list being how it ended.
 
         An attempt that fails before its first event is made again as the retry policy says. Enter it with ``aclosing``:
@@ -128,24 +151,31 @@ class Client:
         """
         async with self._slot():
             call = await self._prepare(request, stream=True)
-            attempt = 1
-            while True:
-                decoder = CompletionDecoder()
-                started = False
-                try:
-                    async with aclosing(self._exchange(call).events(decoder)) as batches:
-                        async for events in batches:
-                            started = True
-                            yield events
-                except APIError as error:
-                    problem = error
-                else:
-                    return
-                if started:
-                    raise _interrupted(redact(problem, call.key), decoder.text, attempt)
-                call, attempt = await self._next_attempt(call, problem, attempt, request.model)
+            with call.told(self._on_call):
+                place = None
+                while True:
+                    ticket = await self._admit(call, place)
+                    decoder = CompletionDecoder()
+                    started = False
+                    try:
+                        async with aclosing(self._exchange(call, ticket).events(decoder)) as batches:
+                            async for events in batches:
+                                if not started:
+                                    started = True
+                                    call.progress.first_event()
+                                yield _with_record(events, call, decoder, ticket)
+                    except APIError as error:
+                        problem = error
+                        _refuse(ticket, error)
+                    else:
+                        return
+                    finally:
+                        ticket.close()
+                    if started:
+                        raise _interrupted(redact(problem, call.key), decoder.text, call)
+                    call, place = await self._next_attempt(call, problem), ticket.place
 
-    async def complete(self, request: ChatRequest) -> list[Event]:
+    async def complete(self, request: ChatRequest) -> list[Event | CallRecord]:
         """The whole answer's events, asked for without streaming: the body counts as one event.
 
         Raises:
@@ -153,14 +183,21 @@ class Client:
         """
         async with self._slot():
             call = await self._prepare(request, stream=False)
-            attempt = 1
-            while True:
-                try:
-                    async with aclosing(self._exchange(call).events(CompletionDecoder())) as batches:
-                        return [event async for events in batches for event in events]
-                except APIError as error:
-                    problem = error
-                call, attempt = await self._next_attempt(call, problem, attempt, request.model)
+            with call.told(self._on_call):
+                place = None
+                while True:
+                    ticket = await self._admit(call, place)
+                    decoder = CompletionDecoder()
+                    try:
+                        async with aclosing(self._exchange(call, ticket).events(decoder)) as batches:
+                            events = [event async for batch in batches for event in batch]
+                        return _with_record(events, call, decoder, ticket)
+                    except APIError as error:
+                        problem = error
+                        _refuse(ticket, error)
+                    finally:
+                        ticket.close()
+                    call, place = await self._next_attempt(call, problem), ticket.place
 
     async def list_models(self, *, public: bool = False) -> list[dict[str, Any]]:
         """The rows of the model list: of the key's own, or of the public catalogue, which needs no key.
@@ -176,14 +213,39 @@ class Client:
             request = HttpRequest(
                 "GET", url, headers=self._headers, connect_timeout=self._timeout.connect, proxy=self._proxy
             )
-            call = await self._with_source(request, server, is_keyless=public)
-            attempt = 1
+            call = await self._with_source(Call(request, self.keys, None, None), server, is_keyless=public)
             while True:
                 try:
                     return _to_rows(await self._exchange(call).body())
                 except APIError as error:
                     problem = error
-                call, attempt = await self._next_attempt(call, problem, attempt, "")
+                call = await self._next_attempt(call, problem)
+
+    async def warm(self) -> None:
+        """Opens the connection ahead of the first request, without a key; whatever goes wrong will be said by that request."""
+        request = HttpRequest(
+            "GET",
+            f"{self.base_url}/tcp_warming",  # as Cerebras' own SDK does, which sends the key as well
+            headers=self._headers,
+            connect_timeout=self._timeout.connect,
+            proxy=self._proxy,
+        )
+        if not self.is_local:
+            with contextlib.suppress(APIError):
+                await Exchange(
+                    self._transport, request, is_stream=False, bounds=self._timeout, deadline=now() + _WARM_SECONDS
+                ).body()
+
+    async def aclose(self) -> None:
+        """Closes the connections of this loop, where the transport can."""
+        close = getattr(self._transport, "aclose", None)
+        if close is not None:
+            await close()
+
+    @property
+    def limits(self) -> RateLimitSnapshot | None:
+        """What the service last said of the limits of this client's account for any model, ``None`` before it has."""
+        return self._limits
 
     def resolve_model(self, name: str) -> str:
         """The id that ``name`` stands for. A retired one goes through with one warning that names its replacement."""
@@ -194,10 +256,11 @@ class Client:
             warnings.warn(message, catalog.RetiredModelWarning, stacklevel=2)
         return model
 
-    async def _prepare(self, request: ChatRequest, *, stream: bool) -> _Call:
+    async def _prepare(self, request: ChatRequest, *, stream: bool) -> Call:
         server = await self._local_server()
         base_url = server.base_url if server else self.base_url
-        body = replace(request, model=self.resolve_model(request.model)).to_body(stream=stream)
+        model = self.resolve_model(request.model)
+        body = replace(request, model=model).to_body(stream=stream)
         headers = {
             "Content-Type": "application/json",
             "Accept": "text/event-stream" if stream else "application/json",
@@ -207,27 +270,43 @@ class Client:
         if server:
             body = local.to_local(body)
             headers.update(local.LOCAL_HEADERS)
+        content = to_json(body)
+        if self._compresses and len(content) >= COMPRESS_FROM_BYTES:
+            content = gzip.compress(content, _GZIP_LEVEL, mtime=0)
+            headers["Content-Encoding"] = "gzip"
         http = HttpRequest(
             "POST",
             f"{base_url}/chat/completions",
             headers=headers,
-            body=to_json(body),
+            body=content,
             connect_timeout=self._timeout.connect,
             proxy=self._proxy,
         )
-        return replace(await self._with_source(http, server), is_stream=stream)
+        spec = catalog.find_spec(model)
+        cost = estimate_cost(body, spec.max_output_tokens if spec else None) if self._rate_limit else 0.0
+        call = Call(http, self.keys, None, None, is_stream=stream, model=model, cost_tokens=cost)
+        return await self._with_source(call, server)
 
-    async def _with_source(
-        self, request: HttpRequest, server: local.LocalServer | None, *, is_keyless: bool = False
-    ) -> _Call:
+    async def _with_source(self, call: Call, server: local.LocalServer | None, *, is_keyless: bool = False) -> Call:
         """The call with its key, if it needs one, and its deadline."""
         total = self._timeout.total
-        call = _Call(request, self.keys, None, None if total is None else now() + total)
+        call = replace(call, deadline=None if total is None else now() + total)
         if server:
-            return replace(_with_key(call, Secret(server.api_key, "the embedded server")), resolver=None)
+            return replace(call.with_key(Secret(server.api_key, "the embedded server")), resolver=None)
         if is_keyless:
-            return call
-        return _with_key(call, await self._in_time(self._find_key(request.url), call.deadline))
+            return replace(call, resolver=None)
+        return call.with_key(await self._in_time(self._find_key(call.request.url), call.deadline))
+
+    async def _admit(self, call: Call, place: int | None) -> Ticket:
+        """The leave to send, when the account's limits allow it."""
+        account = f"{self.base_url} {call.key.fingerprint() if call.key else ''}"
+        limit = None if self.is_local else self._rate_limit
+        ticket = await process_limiter().acquire(
+            account, call.model, call.cost_tokens, limit, call.deadline, place=place
+        )
+        call.progress.paced += ticket.waited
+        call.progress.sent_at = now()
+        return ticket
 
     async def _in_time(self, finding: Awaitable[T], deadline: float | None) -> T:
         """What ``finding`` a key gives, in time: a source may be a slow network, or code that never answers."""
@@ -259,25 +338,41 @@ class Client:
         check_key_host(key, url)
         return key
 
-    def _exchange(self, call: _Call) -> Exchange:
+    def _exchange(self, call: Call, ticket: Ticket | None = None) -> Exchange:
+        def on_headers(headers: Mapping[str, str]) -> None:
+            limits = to_snapshot(headers)
+            call.headers_came(headers, limits)
+            self._limits = limits or self._limits
+            if ticket is not None:
+                ticket.observe(limits)
+
         return Exchange(
-            self._transport, call.request, is_stream=call.is_stream, bounds=self._timeout, deadline=call.deadline
+            self._transport,
+            call.request,
+            is_stream=call.is_stream,
+            bounds=self._timeout,
+            deadline=call.deadline,
+            on_headers=on_headers,
         )
 
-    async def _next_attempt(self, call: _Call, problem: APIError, attempt: int, model: str) -> tuple[_Call, int]:
-        """The call to make next and its number; raises ``problem`` where there is none."""
-        redact(problem, call.key).attempts = attempt
+    async def _next_attempt(self, call: Call, problem: APIError) -> Call:
+        """The call to make next; raises ``problem`` where there is none."""
+        redact(problem, call.key)
+        progress = call.progress
         if isinstance(problem, AuthenticationError) and call.resolver and call.key:
             fresh = await self._in_time(refresh_secret(call.resolver, call.key), call.deadline)
             if not fresh.matches(call.key):  # once: the next call carries no resolver
                 check_key_host(fresh, call.request.url)
-                return replace(_with_key(call, fresh), resolver=None), attempt
-        wait = self._retry.wait(problem, attempt, random.random())  # noqa: S311 - jitter, not a secret
+                return replace(call.with_key(fresh), resolver=None)
+        wait = self._retry.wait(problem, progress.attempts, random.random())  # noqa: S311 - jitter, not a secret
         late = wait is not None and call.deadline is not None and now() + wait >= call.deadline
         if wait is None or late:
-            raise _with_nearest(problem, model) if isinstance(problem, NotFoundError) else problem
+            give_up(problem, call)
+            raise _with_nearest(problem, call.model) if isinstance(problem, NotFoundError) else problem
         await asyncio.sleep(wait)
-        return call, attempt + 1
+        progress.backed_off += wait
+        progress.attempts += 1
+        return call
 
     def _slot(self) -> Any:
         if self._max_concurrency is None:
@@ -298,16 +393,30 @@ def _to_rows(body: bytes) -> list[dict[str, Any]]:
     return rows
 
 
-def _with_key(call: _Call, key: Secret | None) -> _Call:
-    return replace(call, key=key, request=replace(call.request, secret_headers=key.bearer if key else None))
+def _with_record(
+    events: list[Event], call: Call, decoder: CompletionDecoder, ticket: Ticket
+) -> list[Event | CallRecord]:
+    """The last events of an answer with the record of its call behind them; all others as they are."""
+    if not decoder.ended:
+        return events  # type: ignore[return-value]  # a list[Event] that nobody will add to
+    call.progress.usage = decoder.usage
+    if decoder.usage is not None:
+        ticket.settle(decoder.usage.total_tokens)
+    return [*events, call.record()]
 
 
-def _interrupted(problem: APIError, text: str, attempt: int) -> APIError:
+def _refuse(ticket: Ticket, problem: APIError) -> None:
+    """Tells the limiter of an answer whose status was an error: such an answer took nothing of the account's limits."""
+    if isinstance(problem, APIStatusError) and problem.response is not None:
+        ticket.refused(problem)
+
+
+def _interrupted(problem: APIError, text: str, call: Call) -> APIError:
     """The failure of an answer that had begun, with what had come."""
     if type(problem) is APIConnectionError:
         problem = StreamInterruptedError(f"the stream broke off: {problem}")
-    problem.partial, problem.attempts = text, attempt
-    return problem
+    problem.partial = text
+    return give_up(problem, call)
 
 
 def _with_nearest(problem: NotFoundError, model: str) -> NotFoundError:

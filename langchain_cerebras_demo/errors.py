@@ -102,11 +102,13 @@ class APIError(CerebrasError):
     """Something went wrong between sending a request and the last byte of its answer.
 
     ``partial`` holds what had come before the failure: an ``AIMessageChunk`` from the chat model, the text from the
-    client and the provider, ``None`` where nothing had come. ``attempts`` counts the sends that were made.
+    client and the provider, ``None`` where nothing had come. ``attempts`` counts the sends that were made, ``waited`` the
+    seconds that were spent waiting to send: for a rate limit, and between attempts.
     """
 
     partial: Any = None
     attempts: int = 1
+    waited: float = 0.0
 
 
 class APIConnectionError(APIError, langchain.ModelConnectionError):
@@ -232,9 +234,13 @@ class UnprocessableEntityError(APIStatusError, langchain.ModelInvalidRequestErro
 
 
 class RateLimitError(APIStatusError, langchain.ModelRateLimitError):
-    """429: a limit of the account is used up, or the service is busy; ``code`` says which."""
+    """429: a limit of the account is used up, or the service is busy.
+
+    ``limit`` says which, in words: ``requests a minute``, ``tokens a minute``, ``requests a day``, ``the service's queue``.
+    """
 
     status_code = 429
+    limit: str | None = None
 
 
 class InternalServerError(APIStatusError, langchain.ModelAPIError):

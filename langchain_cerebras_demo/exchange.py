@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from typing import TypeVar
 
@@ -38,16 +38,25 @@ class Exchange:
         is_stream: whether events were asked for.
         bounds: how long each stage may take.
         deadline: the time of the running loop by which the whole call has to be done, retries included.
+        on_headers: called with the headers of a 200, as soon as they are here.
     """
 
     def __init__(
-        self, transport: Transport, request: HttpRequest, *, is_stream: bool, bounds: Timeout, deadline: float | None
+        self,
+        transport: Transport,
+        request: HttpRequest,
+        *,
+        is_stream: bool,
+        bounds: Timeout,
+        deadline: float | None,
+        on_headers: Callable[[Mapping[str, str]], None] | None = None,
     ) -> None:
         self._transport = transport
         self._request = request
         self._wants_stream = is_stream
         self._bounds = bounds
         self._deadline = deadline
+        self._on_headers = on_headers
         self._since = now()  # when the stage that is under way began
         self._stage = "first_event"
 
@@ -84,6 +93,8 @@ class Exchange:
         """The answer, its status being 200."""
         response: HttpResponse = await self._bounded(self._transport.send(self._request))
         if response.status == 200:
+            if self._on_headers is not None:
+                self._on_headers(response.headers)
             return response
         try:
             body = await self._read_some(response, MAX_ERROR_BYTES)

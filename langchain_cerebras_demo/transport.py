@@ -10,6 +10,7 @@ import asyncio
 import atexit
 import contextlib
 import os
+import socket
 import ssl
 import sys
 import threading
@@ -17,7 +18,8 @@ import urllib.request
 import weakref
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from types import SimpleNamespace
+from typing import Any, Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -105,6 +107,28 @@ class Transport(Protocol):
         """
 
 
+class _Connection:
+    """What a trace says of the connection that a request went out on."""
+
+    def __init__(self) -> None:
+        self.is_reused = False
+
+
+async def _note_reuse(_session: aiohttp.ClientSession, context: SimpleNamespace, _params: object) -> None:
+    context.trace_request_ctx.is_reused = True
+
+
+def _open_socket(address: tuple[Any, ...]) -> socket.socket:
+    """A socket that finds out when the other side is gone without a word: probed after half a minute of silence."""
+    family, kind, protocol = address[:3]
+    opened = socket.socket(family=family, type=kind, proto=protocol)
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, seconds in (("TCP_KEEPIDLE", 30), ("TCP_KEEPALIVE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
+        if hasattr(socket, name):  # each system has its own; macOS calls the first TCP_KEEPALIVE
+            opened.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), seconds)
+    return opened
+
+
 class _Connector(aiohttp.TCPConnector):
     """aiohttp's connector, which does not complain of what a fork, a closed loop or the end of the process left behind.
 
@@ -139,18 +163,13 @@ class AiohttpTransport:
         _transports.add(self)
 
     async def send(self, request: HttpRequest) -> AiohttpResponse:
-        """Sends and waits for status and headers; see ``Transport.send``."""
+        """Sends and waits for status and headers; see ``Transport.send``.
+
+        A request that meets a pooled connection which the server has closed meanwhile is sent once more, on a new one.
+        """
         session = await self._session()
         try:
-            response = await session.http.request(
-                request.method,
-                request.url,
-                headers={**request.headers, **(request.secret_headers() if request.secret_headers else {})},
-                data=request.body,
-                allow_redirects=False,
-                proxy=request.proxy or (session.proxy_for(request.url) if request.environment_proxy else None),
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=request.connect_timeout),
-            )
+            response = await self._request(session, request)
         except BaseException as error:  # noqa: BLE001 - cancellations, too; raised again below
             failure = translate(error, request.url) if isinstance(error, _KNOWN) else error.with_traceback(None)
         else:
@@ -161,6 +180,25 @@ class AiohttpTransport:
         finally:
             failure.__cause__ = failure.__context__ = None  # asyncio's tasks in Python may be in a handler of their own
             del failure  # its traceback holds this frame
+
+    async def _request(self, session: _LoopSession, request: HttpRequest) -> aiohttp.ClientResponse:
+        for is_last in (False, True):
+            connection = _Connection()
+            try:
+                return await session.http.request(
+                    request.method,
+                    request.url,
+                    headers={**request.headers, **(request.secret_headers() if request.secret_headers else {})},
+                    data=request.body,
+                    allow_redirects=False,
+                    proxy=request.proxy or (session.proxy_for(request.url) if request.environment_proxy else None),
+                    timeout=aiohttp.ClientTimeout(total=None, sock_connect=request.connect_timeout),
+                    trace_request_ctx=connection,
+                )
+            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+                if is_last or not connection.is_reused:
+                    raise
+        raise AssertionError  # never reached: the last round returns or raises
 
     async def _session(self) -> _LoopSession:
         loop = asyncio.get_running_loop()
@@ -213,14 +251,18 @@ class _LoopSession:
             resolver=resolver,
             ssl=ssl_context or True,
             ttl_dns_cache=300,
+            socket_factory=_open_socket,
         )
         self._connector.owner = os.getpid()
+        trace = aiohttp.TraceConfig()
+        trace.on_connection_reuseconn.append(_note_reuse)
         self.http = aiohttp.ClientSession(
             connector=self._connector,
             cookie_jar=aiohttp.DummyCookieJar(),  # an answer's cookies are dropped, none is ever sent by itself
             timeout=aiohttp.ClientTimeout(total=None),  # the client times each stage itself
             trust_env=False,  # it would also send what ~/.netrc knows; proxies are looked up below
             read_bufsize=2**18,
+            trace_configs=[trace],
         )
         self.guard: AsyncGenerator[None, None] | None = None
         self._proxies: dict[str, str | None] = {}

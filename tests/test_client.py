@@ -77,7 +77,7 @@ async def test_an_answer_ends_with_its_finish_identity_usage_and_timing(server, 
     else:
         events = await client.complete(HELLO)
     assert "".join(event.text for event in events if isinstance(event, TextDelta)) == "Hi there"
-    assert [type(event).__name__ for event in events[-4:]] == ["Finish", "Identity", "Usage", "Timing"]
+    assert [type(event).__name__ for event in events[-5:]] == ["Finish", "Identity", "Usage", "Timing", "CallRecord"]
     assert sum(isinstance(event, Usage) for event in events) == 1
 
 

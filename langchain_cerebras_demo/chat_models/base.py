@@ -12,6 +12,7 @@ from langchain_core.language_models import LangSmithParams, LanguageModelInput, 
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
+from typing_extensions import Self
 
 from langchain_cerebras_demo import catalog, local
 from langchain_cerebras_demo.chat_models import abilities, facts, generations
@@ -19,6 +20,7 @@ from langchain_cerebras_demo.chat_models.fields import ChatFields, Method, Tool
 from langchain_cerebras_demo.chat_models.messages import to_wire
 from langchain_cerebras_demo.errors import APIError
 from langchain_cerebras_demo.keys import SourceReport
+from langchain_cerebras_demo.limits import RateLimitSnapshot
 from langchain_cerebras_demo.portal import portal
 from langchain_cerebras_demo.wire.request import PARAMETERS, ChatRequest, to_our_names, to_parameters
 
@@ -145,6 +147,27 @@ class ChatCerebrasDemo(ChatFields):
     def explain_keys(self) -> list[SourceReport]:
         """Where this model's key comes from: each source in order and what it says; never a character of a key."""
         return self._client().keys.explain()
+
+    # -- connections and limits
+
+    @property
+    def limits(self) -> RateLimitSnapshot | None:
+        """What the service last said of the account's rate limits; ``None`` before the first answer."""
+        return self._client().limits
+
+    async def awarm(self) -> None:
+        """Opens the connection ahead of the first call of this loop; no key is sent, and failures are left to that call."""
+        await self._client().warm()
+
+    async def aclose(self) -> None:
+        """Closes this loop's connections, those of other models too: they share them. The next call opens new ones."""
+        await self._client().aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_exception: object) -> None:
+        await self.aclose()
 
     # -- tools
 

@@ -18,7 +18,7 @@ from langchain_cerebras_demo.client import Client
 from langchain_cerebras_demo.endpoint import check_headers, to_base_url
 from langchain_cerebras_demo.keychain import to_cookie_source, to_key_source
 from langchain_cerebras_demo.keys import ChainKeyResolver, DroppedKey
-from langchain_cerebras_demo.policy import Timeout
+from langchain_cerebras_demo.policy import RateLimit, Timeout
 from langchain_cerebras_demo.wire.request import PARAMETERS, check_parameter
 
 Tool = Mapping[str, Any] | type | Callable[..., Any] | BaseTool
@@ -111,6 +111,13 @@ class ChatFields(BaseChatModel):
     """Sends after the first one, while nothing has been handed out."""
     max_concurrency: int | None = Field(default=None, ge=1)
     """Requests of this model at once, a loop; the others wait their turn."""
+    rate_limit: Any = "auto"
+    """``"auto"``: requests wait their turn so that the limits the service announces are kept; ``None``: they never wait; or a
+    ``RateLimit`` with numbers of your own, such as the requests a minute, which the service does not announce."""
+    compress_requests: bool | None = None
+    """Whether large request bodies are zipped; ``None``: for cerebras.ai, which takes it, and nowhere else."""
+    on_call: Any = Field(default=None, exclude=True, repr=False)
+    """Called with a ``CallRecord`` when a call has ended: for metrics. It must be quick and may be called on any thread."""
     default_headers: dict[str, str] | None = Field(default=None, exclude=True, repr=False)
     """Sent with every request. Not in ``repr`` or ``dumps``; a pickle holds them, so a secret belongs into ``api_key``."""
     user_agent: str | None = None
@@ -187,13 +194,21 @@ class ChatFields(BaseChatModel):
     def _complete_base_url(cls, value: str | None) -> str:
         return to_base_url(value)  # from here on the model says where it asks, in another process too
 
-    @field_validator("aliases", "timeout", "default_headers")
+    @field_validator("on_call")
+    @classmethod
+    def _check_on_call(cls, value: Any) -> Any:
+        if value is not None and not callable(value):
+            raise TypeError(f"on_call is a {type(value).__name__}: give a callable that takes a CallRecord")
+        return value
+
+    @field_validator("aliases", "timeout", "default_headers", "rate_limit")
     @classmethod
     def _check_setting(cls, value: Any, info: ValidationInfo) -> Any:
         check: dict[str | None, Callable[[Any], Any]] = {
             "aliases": AliasTable,
             "timeout": Timeout.from_value,
             "default_headers": check_headers,
+            "rate_limit": RateLimit.from_value,
         }
         if value is not None:
             check[info.field_name](value)
@@ -218,6 +233,9 @@ class ChatFields(BaseChatModel):
                 timeout=self.timeout,
                 max_retries=self.max_retries,
                 max_concurrency=self.max_concurrency,
+                rate_limit=self.rate_limit,
+                compress_requests=self.compress_requests,
+                on_call=self.on_call,
                 default_headers=self.default_headers,
                 user_agent=self.user_agent,
                 proxy=self.proxy,

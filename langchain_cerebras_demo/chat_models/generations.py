@@ -19,6 +19,7 @@ from langchain_cerebras_demo.catalog import ModelSpec
 from langchain_cerebras_demo.chat_models.content import REASONING_KEY
 from langchain_cerebras_demo.chat_models.facts import to_cost
 from langchain_cerebras_demo.errors import APIError
+from langchain_cerebras_demo.records import CallRecord
 from langchain_cerebras_demo.wire.completion import (
     Event,
     Finish,
@@ -44,7 +45,7 @@ class TruncatedAnswerWarning(UserWarning):
     """An answer ended at its token limit in a way that is easily taken for a whole one."""
 
 
-def to_chunks(events: Iterable[Event], origin: Origin) -> Iterator[ChatGenerationChunk]:
+def to_chunks(events: Iterable[Event | CallRecord], origin: Origin) -> Iterator[ChatGenerationChunk]:
     """One chunk a delta; how the answer ended becomes one last chunk, marked as such.
 
     Args:
@@ -52,7 +53,7 @@ def to_chunks(events: Iterable[Event], origin: Origin) -> Iterator[ChatGeneratio
         origin: where they come from; equal providers merge into one.
     """
     provider = origin.provider
-    ending: list[Event] = []
+    ending: list[Event | CallRecord] = []
     for event in events:
         if isinstance(event, TextDelta):
             yield _chunk(AIMessageChunk(content=event.text, response_metadata={"model_provider": provider}))
@@ -75,7 +76,7 @@ def to_chunks(events: Iterable[Event], origin: Origin) -> Iterator[ChatGeneratio
         yield _last_chunk(ending, origin)
 
 
-def to_result(events: Sequence[Event], origin: Origin) -> ChatResult:
+def to_result(events: Sequence[Event | CallRecord], origin: Origin) -> ChatResult:
     """The whole answer: a generation a choice, the same content and metadata as the merged chunks of a stream."""
     choices = sorted({event.choice for event in events if isinstance(event, Finish)}) or [0]
     generations = [_to_generation(events, choice, origin) for choice in choices]
@@ -101,7 +102,7 @@ def _to_tool_call_chunk(event: ToolCallFragment, provider: str) -> AIMessageChun
     return message
 
 
-def _last_chunk(ending: Sequence[Event], origin: Origin) -> ChatGenerationChunk:
+def _last_chunk(ending: Sequence[Event | CallRecord], origin: Origin) -> ChatGenerationChunk:
     """Finish reason, identity, usage and timing, each said once: LangChain's merge joins what is said twice."""
     _warn_of_cut(ending, repaired=True)
     message = AIMessageChunk(
@@ -113,7 +114,7 @@ def _last_chunk(ending: Sequence[Event], origin: Origin) -> ChatGenerationChunk:
     return _chunk(message)
 
 
-def _to_generation(events: Sequence[Event], choice: int, origin: Origin) -> ChatGeneration:
+def _to_generation(events: Sequence[Event | CallRecord], choice: int, origin: Origin) -> ChatGeneration:
     mine = [event for event in events if getattr(event, "choice", choice) == choice]
     _warn_of_cut(mine, repaired=False)
     metadata = _to_metadata(mine, choice, origin)
@@ -135,7 +136,7 @@ def _to_generation(events: Sequence[Event], choice: int, origin: Origin) -> Chat
     return ChatGeneration(message=message)
 
 
-def _warn_of_cut(events: Iterable[Event], *, repaired: bool) -> None:
+def _warn_of_cut(events: Iterable[Event | CallRecord], *, repaired: bool) -> None:
     """Says what a cut by ``length`` has left that is easily taken for whole.
 
     ``repaired``: LangChain's merge of a stream closes the brackets of broken arguments, and the call looks like a good one.
@@ -172,7 +173,7 @@ def _add_tool_call(event: ToolCallFragment, tool_calls: list[Any], invalid_tool_
     tool_calls.append(call)
 
 
-def _to_metadata(events: Iterable[Event], choice: int, origin: Origin) -> dict[str, Any]:
+def _to_metadata(events: Iterable[Event | CallRecord], choice: int, origin: Origin) -> dict[str, Any]:
     metadata: dict[str, Any] = {"model_provider": origin.provider}
     for event in events:
         if isinstance(event, Finish) and event.choice == choice:
@@ -184,6 +185,9 @@ def _to_metadata(events: Iterable[Event], choice: int, origin: Origin) -> dict[s
                 metadata["service_tier"] = event.service_tier
         elif isinstance(event, Timing):
             metadata["time_info"] = event.time_info
+        elif isinstance(event, CallRecord):
+            measured = {name: getattr(event, name) for name in ("request_id", "attempts", "ttft", "tokens_per_second")}
+            metadata.update({name: value for name, value in measured.items() if value is not None})
         elif isinstance(event, Usage) and choice == 0 and origin.spec is not None:  # it counts all choices together
             cost = to_cost(origin.spec, event)
             if cost is not None:
@@ -199,7 +203,7 @@ def _to_logprobs(events: Iterable[LogprobsDelta]) -> dict[str, Any]:
     return logprobs
 
 
-def _to_usage_metadata(events: Iterable[Event]) -> UsageMetadata | None:
+def _to_usage_metadata(events: Iterable[Event | CallRecord]) -> UsageMetadata | None:
     usage = next((event for event in events if isinstance(event, Usage)), None)
     if usage is None:
         return None

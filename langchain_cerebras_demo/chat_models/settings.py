@@ -13,7 +13,7 @@ from langchain_cerebras_demo.client import Client
 from langchain_cerebras_demo.endpoint import to_base_url
 from langchain_cerebras_demo.keychain import to_key_chain
 from langchain_cerebras_demo.keys import ChainKeyResolver, KeyResolver
-from langchain_cerebras_demo.policy import RetryPolicy, Timeout
+from langchain_cerebras_demo.policy import RateLimit, RetryPolicy, Timeout
 from langchain_cerebras_demo.transport import Transport
 from langchain_cerebras_demo.wire.request import nearest
 
@@ -40,6 +40,9 @@ class ClientSettings(NamedTuple):
     timeout: Timeout | float | None
     max_retries: int
     max_concurrency: int | None
+    rate_limit: Any
+    compress_requests: bool | None
+    on_call: Any
     default_headers: Mapping[str, str] | None
     user_agent: str | None
     proxy: str | None
@@ -68,6 +71,9 @@ class ClientSettings(NamedTuple):
             user_agent=self.user_agent,
             proxy=self.proxy,
             max_concurrency=self.max_concurrency,
+            rate_limit=RateLimit.from_value(self.rate_limit),
+            compress=self.compress_requests,
+            on_call=self.on_call,
         )
 
 

@@ -19,6 +19,7 @@ from langchain_cerebras_demo.client import Client
 from langchain_cerebras_demo.endpoint import to_base_url
 from langchain_cerebras_demo.errors import APIError, CerebrasError, MissingKeyError
 from langchain_cerebras_demo.keychain import to_key_chain
+from langchain_cerebras_demo.records import CallRecord
 from langchain_cerebras_demo.wire.completion import (
     Event,
     Finish,
@@ -78,7 +79,7 @@ def ask(
 async def _answer(request: ChatRequest, *, is_local: bool, as_json: bool) -> None:
     base_url = to_base_url("local" if is_local else None)
     client = Client(base_url=base_url, keys=to_key_chain(base_url, is_automatic=True))
-    events: list[Event] = []
+    events: list[Event | CallRecord] = []
     async with aclosing(client.stream(request)) as batches:
         async for batch in batches:
             events += batch
@@ -93,7 +94,7 @@ async def _answer(request: ChatRequest, *, is_local: bool, as_json: bool) -> Non
         note("the answer was cut off at its longest permitted length")
 
 
-def _to_record(events: list[Event], *, is_local: bool) -> dict[str, Any]:
+def _to_record(events: list[Event | CallRecord], *, is_local: bool) -> dict[str, Any]:
     """What ``--json`` prints: the answer and what is known of it."""
     record: dict[str, Any] = {
         "content": "".join(event.text for event in events if isinstance(event, TextDelta)),

@@ -60,7 +60,7 @@ def _from_netscape(text: str) -> Iterator[Cookie]:
         if not entry.strip() or entry.startswith("#"):
             continue
         fields = entry.split("\t")
-        if len(fields) != _FIELDS or not fields[4].strip().removeprefix("-").replace(".", "", 1).isdigit():
+        if len(fields) != _FIELDS or not fields[4].strip().removeprefix("-").replace(".", "", 1).isdecimal():
             raise ValueError(f"line {number} has not the seven fields of a cookies.txt, with tabs between them")
         domain, with_subdomains, path, _secure, expires, name, value = fields
         # 0 is curl's word for a cookie that ends with the browser.

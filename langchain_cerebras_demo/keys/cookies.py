@@ -16,6 +16,12 @@ from langchain_cerebras_demo.keys.secret import HiddenCookie
 HOSTS = ("inference.cerebras.ai", ".inference.cerebras.ai", ".cerebras.ai")
 """The hosts whose cookies may be read, as browsers store them: with a dot in front where subdomains share it."""
 
+NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+"""What a cookie's name may be: a token, RFC 6265 section 4.1.1."""
+
+VALUE = re.compile(r"[\x20-\x3a\x3c-\x7e]*")
+"""What of a value goes into a header: wider than the RFC's cookie-octet, as browsers are; never ``;`` or a break."""
+
 _PATH = "/api/auth/session"
 
 _SESSION_NAME = re.compile(r"(__Secure-|__Host-)?(next-auth|authjs)\.session-token(\.\d+)?")
@@ -65,6 +71,8 @@ def is_expired(cookie: Cookie, now: float) -> bool:
 def _belongs(cookie: Cookie, now: float) -> bool:
     if cookie.host not in HOSTS or not cookie.value or is_expired(cookie, now):
         return False
+    if not NAME.fullmatch(cookie.name) or not VALUE.fullmatch(cookie.value):
+        return False  # no header can carry it: one odd preference must not cost the session
     if cookie.name.startswith("__Host-") and (cookie.host.startswith(".") or cookie.path != "/"):
         return False  # no browser would have kept it
     return cookie.path == _PATH or _PATH.startswith(cookie.path.rstrip("/") + "/")

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from typing import Protocol, runtime_checkable
 
 from langchain_cerebras_demo.errors import CerebrasError, MissingKeyError
@@ -108,7 +108,8 @@ class ChainKeyResolver:
             except BaseException as error:  # noqa: BLE001 - handed to the caller
                 asked.set_exception(error)
 
-        threading.Thread(target=ask, name="explain keys", daemon=True).start()
+        context = copy_context()  # so that a resolver that explains the chain it belongs to is stopped, too
+        threading.Thread(target=context.run, args=(ask,), name="explain keys", daemon=True).start()
         return asked.result()
 
     def __repr__(self) -> str:

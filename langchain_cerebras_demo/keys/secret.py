@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
 
 from langchain_cerebras_demo.errors import KeyFormatError
 
 MARK = "**********"
 
+_SALT = os.urandom(32)
 _HEADER_SAFE = re.compile(r"[\x21-\x7e]+")
 
 
@@ -67,6 +70,10 @@ class Secret:
     def matches(self, other: Secret) -> bool:
         """Whether both hold the same value."""
         return self._value == other._value
+
+    def fingerprint(self) -> str:
+        """A name for the value that is the same all over this process and means nothing outside of it."""
+        return hashlib.blake2b(self._value.encode(), key=_SALT, digest_size=16).hexdigest()
 
     def __repr__(self) -> str:
         return MARK

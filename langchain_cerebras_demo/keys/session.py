@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import math
 import os
-import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,7 +23,7 @@ from langchain_cerebras_demo.errors import (
     MissingKeyError,
 )
 from langchain_cerebras_demo.keys.cookie_file import read_cookie_file
-from langchain_cerebras_demo.keys.cookies import is_session_cookie, to_session
+from langchain_cerebras_demo.keys.cookies import NAME, VALUE, is_session_cookie, to_session
 from langchain_cerebras_demo.keys.secret import DemoKey, Secret, to_key
 from langchain_cerebras_demo.keys.single_flight import SingleFlight
 from langchain_cerebras_demo.keys.sources import SecretSource
@@ -40,11 +39,6 @@ REFRESH_SECONDS = 30.0
 """Within this time the same session is not asked for another key."""
 
 _HELP = "Sign in at https://inference.cerebras.ai and give the cookies of that session again, or use an API key."
-
-_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # a token, RFC 6265 section 4.1.1
-_VALUE = re.compile(
-    r"[\x20-\x3a\x3c-\x7e]*"
-)  # wider than the RFC's cookie-octet, as browsers are; never ';' or a break
 
 
 class DemoKeySource(SecretSource):
@@ -191,7 +185,7 @@ def to_cookie_path(given: str | os.PathLike[str]) -> Path:
             a cookie itself.
     """
     path = Path(given)
-    if path.is_file():
+    if os.path.isfile(path):  # noqa: PTH113 - Path's own raises for a long text, and its message shows all of it
         return path
     is_name = path.suffix.lower() in {".txt", ".json"}
     shown = f"there is no file {path.name!r}" if is_name else "the text given is no file's path"
@@ -247,12 +241,12 @@ def _problem_of(cookies: object) -> Exception | None:
 def _cookie_problem(name: object, value: object) -> Exception | None:
     if not isinstance(name, str):
         return TypeError(f"a cookie's name is a {type(name).__name__}: give a mapping of str to str")
-    if not _NAME.fullmatch(name):
+    if not NAME.fullmatch(name):
         shown = name.partition("=")[0]  # behind it stands a value that got into the name
         return KeyFormatError(f"{shown!r} cannot be a cookie's name: give letters, digits and !#$%&'*+-.^_`|~ only")
     if not isinstance(value, str):
         return TypeError(f"the value of cookie {name!r} is a {type(value).__name__}: give a str")
-    if not _VALUE.fullmatch(value):
+    if not VALUE.fullmatch(value):
         return KeyFormatError(f"the value of cookie {name!r} has a line break, a semicolon or a letter outside ASCII")
     return None
 

@@ -12,6 +12,7 @@ TOKENS_A_MINUTE = "tokens a minute"
 REQUESTS_A_MINUTE = "requests a minute"
 REQUESTS_A_DAY = "requests a day"
 RETRY_AFTER = "retry-after"
+QUEUE = "the service's queue"
 UNKNOWN = "an unnamed limit"
 
 
@@ -75,6 +76,8 @@ def to_limit(error: RateLimitError) -> str:
     (``queue_exceeded``) is no limit of the account's.
     """
     words = str(error).lower()
+    if error.code == "queue_exceeded" or "high traffic" in words:
+        return QUEUE
     if "per day" in words:
         return REQUESTS_A_DAY if "requests" in words else UNKNOWN
     if "per hour" in words:

@@ -118,9 +118,11 @@ class CompletionDecoder:
 
     ``complete`` says whether it has ended as the service ends one: every choice that began has its finish reason, or
     ``[DONE]`` came. ``done`` says that ``[DONE]`` came or the answer was a whole one: nothing more is to be read.
+    ``ended`` says that ``end`` has told how it ended.
     """
 
     done: bool = False
+    ended: bool = False
     _finishes: dict[int, str | None] = field(default_factory=dict)
     _identity: Identity | None = None
     _usage: Usage | None = None
@@ -143,6 +145,11 @@ class CompletionDecoder:
     def has_choices(self) -> bool:
         """Whether the answer has begun: a choice was mentioned, with or without a word."""
         return bool(self._finishes)
+
+    @property
+    def usage(self) -> Usage | None:
+        """The token counts, as far as the service has told them."""
+        return self._usage
 
     def flush(self) -> list[Event]:
         """What was held back because it could have become a tag: at the end, or when nothing more will come."""
@@ -194,6 +201,7 @@ class CompletionDecoder:
 
     def end(self) -> list[Event]:
         """How the answer ended: a ``Finish`` a choice, then what is known of identity, usage and timing, each once."""
+        self.ended = True
         events = self.flush()
         events += [self._finish(choice, reason) for choice, reason in sorted(self._finishes.items())]
         if self._identity is not None:

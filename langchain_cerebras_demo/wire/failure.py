@@ -85,7 +85,7 @@ def from_answer(status: int, headers: Mapping[str, str], body: bytes) -> errors.
             "a request with a key does not follow: set base_url to it"
         )
     safe_headers = {name: value for name, value in headers.items() if name.lower() not in _PRIVATE_HEADERS}
-    return _status_class(status, words)(
+    error = _status_class(status, words)(
         f"{status}: {message}",
         status_code=status,
         code=words["code"],
@@ -97,6 +97,10 @@ def from_answer(status: int, headers: Mapping[str, str], body: bytes) -> errors.
         body=decoded,
         response=errors.ErrorResponse(status, safe_headers, text),
     )
+    advice = headers.get("x-should-retry", "").lower()  # the vendors' SDKs obey it, against any other rule
+    if advice in {"true", "false"}:
+        error.is_retryable = advice == "true"
+    return error
 
 
 def is_failure(decoded: Mapping[str, Any]) -> bool:

@@ -62,12 +62,15 @@ WAYS = {
 }
 
 
+MEASURED = ("request_id", "ttft", "tokens_per_second")
+
+
 def facts_of(message):
     """What a user reads of an answer; ids and times are the run's own."""
     metadata = {
         key: value
         for key, value in message.response_metadata.items()
-        if key not in {"id", "time_info", "output_version", "logprobs"}
+        if key not in {"id", "time_info", "output_version", "logprobs", *MEASURED}
     }
     return {
         "text": message.text,

@@ -39,10 +39,13 @@ def _read_rows(connection: sqlite3.Connection) -> Jars:
         raise UnreadableError(f"it has not the tables of a Firefox ({error})") from None
     jars: Jars = {}
     for host, name, value, path, expiry, last_accessed, attributes in rows:
-        container = _container(attributes or "")
-        if container is None or not isinstance(expiry, int | float) or not isinstance(last_accessed, int | float):
+        is_text = all(isinstance(one, str) for one in (name, value, path, attributes or ""))
+        if not is_text or not isinstance(expiry, int | float) or not isinstance(last_accessed, int | float):
             continue
-        cookie = Cookie(host, str(name), str(value), str(path), expiry / unit, last_accessed / 1_000_000)
+        container = _container(attributes or "")
+        if container is None:
+            continue
+        cookie = Cookie(host, name, value, path, expiry / unit, last_accessed / 1_000_000)
         jars.setdefault(container, []).append(cookie)
     return jars
 

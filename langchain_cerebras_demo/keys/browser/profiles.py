@@ -147,7 +147,10 @@ def find_profiles() -> list[Profile]:
 
 
 def _expand(*patterns: str) -> Iterator[Path]:
-    home = Path.home()
+    try:
+        home = Path.home()
+    except RuntimeError:  # in a container, where the user has no name
+        return
     config = {
         "darwin": home / "Library" / "Application Support",
         "win32": Path(os.environ.get("APPDATA") or home / "AppData" / "Roaming"),

@@ -1,0 +1,147 @@
+"""One call under way: what all its attempts share, and what is measured of it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from langchain_cerebras_demo.errors import APIError, CerebrasError, RateLimitError
+from langchain_cerebras_demo.exchange import now
+from langchain_cerebras_demo.keys import KeyResolver, Secret
+from langchain_cerebras_demo.limits import RateLimitSnapshot
+from langchain_cerebras_demo.policy.rate_limit import to_limit
+from langchain_cerebras_demo.records import CallRecord
+from langchain_cerebras_demo.transport import HttpRequest
+from langchain_cerebras_demo.wire.completion import Usage
+
+_log = logging.getLogger("langchain_cerebras_demo")
+
+
+@dataclass
+class Progress:
+    """What is measured of a call. Times are those of the running loop, in seconds."""
+
+    began: float
+    attempts: int = 1
+    paced: float = 0.0
+    backed_off: float = 0.0
+    sent_at: float = 0.0
+    first_at: float | None = None
+    usage: Usage | None = None
+    request_id: str | None = None
+    limits: RateLimitSnapshot | None = None
+
+    def first_event(self) -> None:
+        """The first event of the answer is here."""
+        if self.first_at is None:
+            self.first_at = now()
+
+    @property
+    def waited(self) -> float:
+        """Seconds spent waiting to send."""
+        return self.paced + self.backed_off
+
+
+@dataclass(frozen=True)
+class Call:
+    """What all attempts of one call share.
+
+    Args:
+        request: what is sent.
+        resolver: who is asked for a fresher key after a 401; ``None`` where nobody is.
+        key: the key it is sent with.
+        deadline: the running loop's time by which all has to be done.
+        is_stream: whether events were asked for.
+        model: the model's id.
+        cost_tokens: what the service reserves of the account's tokens a minute.
+        progress: what is measured.
+    """
+
+    request: HttpRequest
+    resolver: KeyResolver | None
+    key: Secret | None
+    deadline: float | None
+    is_stream: bool = False
+    model: str = ""
+    cost_tokens: float = 0.0
+    progress: Progress = field(default_factory=lambda: Progress(now()))
+
+    def with_key(self, key: Secret | None) -> Call:
+        """The same call with this key."""
+        return replace(self, key=key, request=replace(self.request, secret_headers=key.bearer if key else None))
+
+    def record(
+        self, outcome: Literal["answered", "failed", "cancelled"] = "answered", error: str | None = None
+    ) -> CallRecord:
+        """The call as it stands."""
+        at, progress = now(), self.progress
+        first = progress.first_at if self.is_stream else None
+        tokens = progress.usage.completion_tokens if progress.usage else None
+        return CallRecord(
+            model=self.model,
+            outcome=outcome,
+            error=error,
+            attempts=progress.attempts,
+            seconds=at - progress.began,
+            paced=progress.paced,
+            backed_off=progress.backed_off,
+            ttft=None if first is None else first - progress.sent_at,
+            tokens_per_second=tokens / (at - first) if tokens and first is not None and at > first else None,
+            prompt_tokens=progress.usage.prompt_tokens if progress.usage else None,
+            completion_tokens=tokens,
+            request_id=progress.request_id,
+            limits=progress.limits,
+        )
+
+    def headers_came(self, headers: Mapping[str, str], limits: RateLimitSnapshot) -> None:
+        """A 200 has come."""
+        self.progress.limits = limits or self.progress.limits
+        self.progress.request_id = headers.get("inference-id") or headers.get("x-request-id")
+
+    @contextmanager
+    def told(self, on_call: Callable[[CallRecord], None] | None) -> Iterator[None]:
+        """Tells how the call ended: one line of the debug log, and ``on_call``'s record."""
+        outcome: Literal["answered", "failed", "cancelled"] = "answered"
+        error: str | None = None
+        try:
+            yield
+        except Exception as problem:
+            outcome, error = "failed", type(problem).__name__
+            raise
+        except BaseException:  # a generator that is closed, a task that is cancelled, Ctrl-C
+            outcome = "cancelled"
+            raise
+        finally:
+            if on_call is not None or _log.isEnabledFor(logging.DEBUG):
+                self._tell(outcome, error, on_call)
+
+    def _tell(
+        self,
+        outcome: Literal["answered", "failed", "cancelled"],
+        error: str | None,
+        on_call: Callable[[CallRecord], None] | None,
+    ) -> None:
+        record = self.record(outcome, error)
+        _log.debug("%s", record)
+        if on_call is not None:
+            try:
+                on_call(record)
+            except Exception as problem:  # noqa: BLE001 - a broken metric must not cost an answer
+                _log.warning("on_call raised %s and is ignored", type(problem).__name__)
+
+
+def give_up(problem: APIError, call: Call) -> APIError:
+    """``problem`` with what was done about it: attempts, the time waited, the limit that was hit."""
+    problem.attempts, problem.waited = call.progress.attempts, call.progress.waited
+    facts = [f"{problem.attempts} attempts, {problem.waited:.1f} s waited"] if problem.attempts > 1 else []
+    if isinstance(problem, RateLimitError):
+        problem.limit = to_limit(problem)
+        facts.append(f"limit: {problem.limit}")
+        if problem.retry_after is not None:
+            facts.append(f"retry after {problem.retry_after:g} s")
+    if facts:
+        problem.args = CerebrasError(f"{problem} ({'; '.join(facts)})").args  # bounded
+    return problem

@@ -12,7 +12,13 @@ from langchain_cerebras_demo.errors import APIError, CerebrasError, RateLimitErr
 from langchain_cerebras_demo.exchange import now
 from langchain_cerebras_demo.keys import KeyResolver, Secret
 from langchain_cerebras_demo.limits import RateLimitSnapshot
-from langchain_cerebras_demo.policy.rate_limit import to_limit
+from langchain_cerebras_demo.policy.rate_limit import (
+    REQUESTS_A_DAY,
+    REQUESTS_A_MINUTE,
+    RETRY_AFTER,
+    TOKENS_A_MINUTE,
+    to_limit,
+)
 from langchain_cerebras_demo.records import CallRecord
 from langchain_cerebras_demo.transport import HttpRequest
 from langchain_cerebras_demo.wire.completion import Usage
@@ -133,12 +139,18 @@ class Call:
                 _log.warning("on_call raised %s and is ignored", type(problem).__name__)
 
 
+def _own_limit(problem: RateLimitError) -> str | None:
+    """The limit that our own queue names, in brackets, where it sent nothing."""
+    limits = (REQUESTS_A_MINUTE, REQUESTS_A_DAY, TOKENS_A_MINUTE, RETRY_AFTER)
+    return next((limit for limit in limits if problem.attempts == 0 and f"({limit})" in str(problem)), None)
+
+
 def give_up(problem: APIError, call: Call) -> APIError:
     """``problem`` with what was done about it: attempts, the time waited, the limit that was hit."""
     problem.attempts, problem.waited = call.progress.attempts, call.progress.waited
     facts = [f"{problem.attempts} attempts, {problem.waited:.1f} s waited"] if problem.attempts > 1 else []
     if isinstance(problem, RateLimitError):
-        problem.limit = to_limit(problem)
+        problem.limit = problem.limit or _own_limit(problem) or to_limit(problem)
         facts.append(f"limit: {problem.limit}")
         if problem.retry_after is not None:
             facts.append(f"retry after {problem.retry_after:g} s")

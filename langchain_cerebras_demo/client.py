@@ -301,9 +301,15 @@ class Client:
         """The leave to send, when the account's limits allow it."""
         account = f"{self.base_url} {call.key.fingerprint() if call.key else ''}"
         limit = None if self.is_local else self._rate_limit
-        ticket = await process_limiter().acquire(
-            account, call.model, call.cost_tokens, limit, call.deadline, place=place
-        )
+        began = now()
+        try:
+            ticket = await process_limiter().acquire(
+                account, call.model, call.cost_tokens, limit, call.deadline, place=place
+            )
+        except APIError as problem:
+            call.progress.attempts -= 1  # the one that was not sent
+            call.progress.paced += now() - began
+            raise give_up(problem, call) from None
         call.progress.paced += ticket.waited
         call.progress.sent_at = now()
         return ticket

@@ -100,7 +100,9 @@ class Exchange:
             body = await self._read_some(response, MAX_ERROR_BYTES)
         finally:
             response.close()
-        raise failure.from_answer(response.status, response.headers, body)
+        problem = failure.from_answer(response.status, response.headers, body)
+        del body  # it may repeat the key, and a traceback can show its locals; the exception's own copy is redacted
+        raise problem
 
     async def _read_some(self, response: HttpResponse, limit: int) -> bytes:
         """The beginning of an error's body: the status has said the most, so nothing that breaks here counts."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
+import io
 import os
 import socket
 import ssl
@@ -45,6 +46,8 @@ __all__ = [
 ]
 
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+
+_MOST_BYTES_AT_ONCE = 2**20
 
 
 @dataclass(frozen=True)
@@ -129,6 +132,11 @@ def _open_socket(address: tuple[Any, ...]) -> socket.socket:
     return opened
 
 
+def _to_data(body: bytes | None) -> bytes | io.BytesIO | None:
+    """``body`` as aiohttp wants it: it warns of more than a MiB of bytes, since one write of them holds up the loop."""
+    return io.BytesIO(body) if body is not None and len(body) > _MOST_BYTES_AT_ONCE else body
+
+
 class _Connector(aiohttp.TCPConnector):
     """aiohttp's connector, which does not complain of what a fork, a closed loop or the end of the process left behind.
 
@@ -189,7 +197,7 @@ class AiohttpTransport:
                     request.method,
                     request.url,
                     headers={**request.headers, **(request.secret_headers() if request.secret_headers else {})},
-                    data=request.body,
+                    data=_to_data(request.body),
                     allow_redirects=False,
                     proxy=request.proxy or (session.proxy_for(request.url) if request.environment_proxy else None),
                     timeout=aiohttp.ClientTimeout(total=None, sock_connect=request.connect_timeout),

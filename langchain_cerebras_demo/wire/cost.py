@@ -43,4 +43,5 @@ def _characters(message: Mapping[str, Any]) -> int:
     parts = content if isinstance(content, list | tuple) else ()
     texts = sum(len(part.get("text") or "") for part in parts if isinstance(part, Mapping))
     images = sum(isinstance(part, Mapping) and part.get("type") == "image_url" for part in parts)
-    return texts + images * _IMAGE_CHARACTERS + (len(to_json(calls)) if (calls := message.get("tool_calls")) else 0)
+    calls = message.get("tool_calls")
+    return int(texts + images * _IMAGE_CHARACTERS + (len(to_json(calls)) if calls else 0))

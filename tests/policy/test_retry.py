@@ -101,3 +101,32 @@ def test_what_a_fresh_call_cannot_mend_is_never_sent_again(status):
 def test_what_may_pass_is_sent_again(status):
     """Time-outs and failures of theirs, conflicts, limits."""
     assert RetryPolicy().wait(status_error(status), 1, 1.0) == 0.5
+
+
+CLASSES = sorted(
+    (kind for name in errors.__all__ if issubclass(kind := getattr(errors, name), errors.APIError)),
+    key=lambda kind: kind.__name__,
+)
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_the_policy_says_of_every_class_what_its_exceptions_say_themselves(kind):
+    """Middleware that reads `is_retryable` and our own retries never disagree."""
+    error = kind("m")
+    assert (RetryPolicy().wait(error, 1, 0.5) is not None) is error.is_retryable
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 408, 409, 422, 429, 500, 503, 529])
+@pytest.mark.parametrize(("advice", "again"), [("true", True), ("False", False)])
+def test_the_servers_own_advice_counts_against_any_other_rule(status, advice, again):
+    """x-should-retry, both ways, for what is retried otherwise and for what is not."""
+    error = from_answer(status, {"x-should-retry": advice}, b"{}")
+    assert error.is_retryable is again
+    assert (RetryPolicy().wait(error, 1, 0.5) is not None) is again
+
+
+@pytest.mark.parametrize("advice", ["", "maybe", "1"])
+def test_advice_that_is_none_changes_nothing(advice):
+    """The status decides."""
+    assert from_answer(503, {"x-should-retry": advice}, b"{}").is_retryable
+    assert not from_answer(400, {"x-should-retry": advice}, b"{}").is_retryable

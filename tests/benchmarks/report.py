@@ -1,0 +1,201 @@
+"""From samples to figures: minimum and median, ratios, targets, the Markdown table, the guard. No clock and no process."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from tests.benchmarks import plots
+from tests.benchmarks.cases import CASES, SUBJECTS, YARDSTICK, Case
+from tests.benchmarks.targets import TARGETS, reached
+
+Summary = dict[str, Any]
+
+
+def surroundings(python: Path) -> dict[str, Any]:
+    """Where and when the figures were made."""
+    of_python = subprocess.run([str(python), "-V"], check=True, capture_output=True, text=True).stdout.split()[-1]
+    now = dt.datetime.now(tz=dt.timezone.utc)
+    return {
+        "date": now.strftime("%Y-%m-%d %H:%M UTC"),
+        "machine": f"{_processor()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}",
+        "python": of_python,
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def figure(case: Case, result: Mapping[str, Any]) -> dict[str, Any]:
+    """What one subject needed for one unit of a case, or why there is no figure.
+
+    A single repetition that did not deliver every byte takes the figure away.
+    """
+    if not result["ready"]:
+        return {"fault" if result.get("fault") else "missing": result["why"]}
+    faults = [sample["fault"] for sample in result["samples"] if sample.get("fault")]
+    if faults:
+        return {"fault": faults[0]}
+    if not result["samples"]:
+        return {"missing": "not measured"}
+    if "bytes" in result["samples"][0]:
+        # The process takes memory from the system in lumps: a sample can be too small, so the median counts.
+        values = [sample["bytes"] / case.units / 1024 for sample in result["samples"]]
+        return {"value": median(values), "min": min(values), "median": median(values)}
+    scale = (1e3 if case.unit.startswith("ms") else 1e6) / case.units
+    cpu = [sample["cpu"] * scale for sample in result["samples"]]
+    wall = [sample["wall"] * scale for sample in result["samples"]]
+    return {
+        "value": min(cpu),  # what disturbs only adds, so the least is nearest to the truth
+        "min": min(cpu),
+        "median": median(cpu),
+        "wall_min": min(wall),
+        "wall_median": median(wall),
+    }
+
+
+def ratios(figures: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """How many times each subject's figure goes into the yardstick's; none where either has no figure."""
+    against = figures.get(YARDSTICK, {}).get("value")
+    if against is None:
+        return {}
+    return {name: against / found["value"] for name, found in figures.items() if found.get("value", 0) > 0}
+
+
+def summarize(results: Mapping[str, Any]) -> Summary:
+    """The figures, ratios and targets of a run's samples."""
+    cases: dict[str, Any] = {}
+    versions: dict[str, dict[str, str]] = {}
+    for name, found in results["cases"].items():
+        figures = {subject: figure(CASES[name], result) for subject, result in found.items()}
+        cases[name] = {
+            "title": CASES[name].title,
+            "unit": CASES[name].unit,
+            "figures": figures,
+            "ratios": ratios(figures),
+        }
+        versions.update({subject: result["versions"] for subject, result in found.items() if "versions" in result})
+    about = {key: value for key, value in results.items() if key != "cases"}
+    targets = [outcome for target in TARGETS if (outcome := reached(target, cases)) is not None]
+    return {**about, "versions": versions, "cases": cases, "targets": targets}
+
+
+def guard(summary: Summary, published: Summary) -> list[str]:
+    """What has become more than twice as bad as published, by the ratios of each run alone; and every short delivery."""
+    before = {target["name"]: target["badness"] for target in published["targets"]}
+    worse = [
+        f"{target['name']}: {target['reached']} now, more than twice as bad as published"
+        for target in summary["targets"]
+        if target["badness"] > 2 * before.get(target["name"], float("inf"))
+    ]
+    short = [
+        f"{case['title']}: {SUBJECTS[subject].title} delivered {found['fault']}"
+        for case in summary["cases"].values()
+        for subject, found in case["figures"].items()
+        if "fault" in found and subject.startswith("ours")
+    ]
+    silent = [] if summary["targets"] or short else ["no target could be measured"]
+    return worse + short + silent
+
+
+def to_markdown(summary: Summary) -> str:
+    """Targets, the table of all cases, and what the figures were made with."""
+    subjects = [name for name in SUBJECTS if any(name in case["figures"] for case in summary["cases"].values())]
+    lines = ["# Benchmarks", "", *_targets(summary), "## CPU time and memory", ""]
+    lines += [
+        "CPU time (user and system, all threads) of the client process for one delta, call, model or import: the least of",
+        f"the repetitions, in brackets their median. `x` is how many times it goes into {YARDSTICK}'s in the same run. There",
+        "is no figure where a text, its usage or its number of chunks did not arrive as sent. A paced stream's process is",
+        "idle between two deltas, so each of them pays for being woken.",
+        "",
+        *_table(summary["cases"], subjects, _cell),
+        "",
+        "## Wall time",
+        "",
+        "The same repetitions: the least, in brackets the median.",
+        "",
+        *_table({name: case for name, case in summary["cases"].items() if _has_wall(case)}, subjects, _wall_cell),
+    ]
+    return "\n".join([*lines, "", "## Made with", "", *_foot(summary, subjects), ""])
+
+
+def _table(
+    cases: Mapping[str, Any], subjects: Sequence[str], cell: Callable[[Mapping[str, Any], str], str]
+) -> list[str]:
+    head = [
+        "| case | " + " | ".join(SUBJECTS[name].title for name in subjects) + " |",
+        "|---|" + "---|" * len(subjects),
+    ]
+    rows = [
+        f"| {case['title']}<br>{case['unit']} | " + " | ".join(cell(case, name) for name in subjects) + " |"
+        for case in cases.values()
+    ]
+    return head + rows
+
+
+def _targets(summary: Summary) -> list[str]:
+    if not summary["targets"]:
+        return []
+    rows = [
+        f"| {target['name']} | {target['wanted']} | {target['reached']} | {'yes' if target['is_reached'] else '**no**'} |"
+        for target in summary["targets"]
+    ]
+    return ["## Targets", "", "| target | wanted | measured | reached |", "|---|---|---|---|", *rows, ""]
+
+
+def _cell(case: Mapping[str, Any], subject: str) -> str:
+    found = case["figures"].get(subject, {"missing": ""})
+    if "fault" in found:
+        return f"no figure: {found['fault']}"
+    if "value" not in found:
+        return "-"
+    ratio = case["ratios"].get(subject)
+    return f"{_number(found['min'])} ({_number(found['median'])})" + (f"<br>{_number(ratio)}x" if ratio else "")
+
+
+def _has_wall(case: Mapping[str, Any]) -> bool:
+    return any("wall_min" in found for found in case["figures"].values())
+
+
+def _wall_cell(case: Mapping[str, Any], subject: str) -> str:
+    found = case["figures"].get(subject, {})
+    return f"{_number(found['wall_min'])} ({_number(found['wall_median'])})" if "wall_min" in found else "-"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 1 else f"{value:.2f}"
+
+
+def _foot(summary: Summary, subjects: Sequence[str]) -> list[str]:
+    ran = [
+        f"- {SUBJECTS[name].title}: " + ", ".join(f"{package} {version}" for package, version in found.items())
+        for name in subjects
+        if (found := summary["versions"].get(name))
+    ]
+    kind = "quick run" if summary["quick"] else "full run"
+    made = f"{summary['date']}, {kind} of {summary['seconds']} s, Python {summary['python']}, {summary['machine']}."
+    return [made, "", *ran]
+
+
+def write(summary: Summary, folder: Path) -> None:
+    """``results.json``, ``index.md`` and the plots."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "results.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+    drawn = plots.draw(summary)
+    for name, (_, picture) in drawn.items():
+        (folder / f"{name}.svg").write_text(picture, encoding="utf-8")
+    pictures = [line for name, (title, _) in drawn.items() for line in (f"![{title}]({name}.svg)", "")]
+    text = to_markdown(summary) + ("\n## Plots\n\n" + "\n".join(pictures) if pictures else "")
+    (folder / "index.md").write_text(text, encoding="utf-8")

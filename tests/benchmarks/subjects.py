@@ -1,0 +1,310 @@
+"""Each who is measured, behind the same face: how to build it, and the ways to ask it.
+
+A peer is imported by its subject's constructor, so an environment needs only its own. ``NotThereError`` says that a subject
+has no such thing. What is inside a loop here is what every user of the peer has to write, and no more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.benchmarks.prepared import MODEL, Plan, events, expected
+
+PROMPT = "Why is the sky blue?"
+KEY = "csk-made-up"
+
+
+class NotThereError(Exception):
+    """The subject cannot do this; the message says what is missing."""
+
+
+@dataclass
+class Delivery:
+    """What one call has delivered: the pieces as they came, and the reported completion tokens."""
+
+    text: list[str] = field(default_factory=list)
+    reasoning: list[str] = field(default_factory=list)
+    arguments: list[str] = field(default_factory=list)
+    tokens: int | None = None
+    seen_by_handler: list[str] | None = None
+
+
+class Subject:
+    """One who is measured. Args: the address up to and without ``/v1``, and what will be asked."""
+
+    import_statement = ""
+    needs_model = True
+    merges_deltas = False
+    reports_usage = True
+
+    def __init__(self, address: str, plan: Plan) -> None:
+        self.address, self.plan = address, plan
+        self.model: Any = None
+
+    def build(self) -> Any:
+        """A new model or client."""
+        raise NotThereError("nothing to construct")
+
+    async def astream(self) -> Delivery:
+        raise NotThereError("no async stream")
+
+    def stream(self) -> Delivery:
+        raise NotThereError("no sync stream")
+
+    async def ainvoke(self) -> Delivery:
+        raise NotThereError("no plain call")
+
+    async def abatch(self, size: int) -> list[Delivery]:
+        """Several calls at once, by the library's own means where it has any."""
+        return await asyncio.gather(*(self.ainvoke() for _ in range(size)))
+
+    async def callback(self) -> Delivery:
+        raise NotThereError("no callback handlers")
+
+    async def events(self) -> Delivery:
+        raise NotThereError("no astream_events")
+
+    async def decode(self) -> Delivery:
+        """The stream's bytes to text, without a socket and without LangChain."""
+        raise NotThereError("no decoder of its own")
+
+    async def open(self) -> tuple[str, Any]:
+        """A stream whose first piece has been read: the piece, and what holds the stream."""
+        raise NotThereError("no stream to open")
+
+
+class Raw(Subject):
+    """Floor 1: the least that reading such a stream can cost in Python."""
+
+    import_statement = "import aiohttp, orjson"
+    needs_model = False
+
+    async def post(self, *, stream: bool) -> Any:
+        import aiohttp
+        import orjson
+
+        if self.model is None:
+            self.model = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), read_bufsize=2**18)
+        body = {"model": MODEL, "messages": [{"role": "user", "content": PROMPT}], "stream": stream}
+        headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
+        url = f"{self.address}/v1/chat/completions"
+        return await self.model.post(url, data=orjson.dumps(body), headers=headers)
+
+    async def chunks(self) -> AsyncIterator[list[dict[str, Any]]]:
+        """The chunks of each network read."""
+        from orjson import loads
+
+        response = await self.post(stream=True)
+        left = b""
+        while received := await response.content.readany():
+            *whole, left = (left + received).split(b"\n\n")
+            yield [loads(event[6:]) for event in whole if event != b"data: [DONE]"]
+
+    async def astream(self) -> Delivery:
+        got = Delivery()
+        say, think, call = got.text.append, got.reasoning.append, got.arguments.append
+        async for chunks in self.chunks():
+            for chunk in chunks:
+                delta = chunk["choices"][0]["delta"]
+                if "content" in delta:
+                    say(delta["content"])
+                elif "reasoning" in delta:
+                    think(delta["reasoning"])
+                elif "tool_calls" in delta:
+                    call(delta["tool_calls"][0]["function"]["arguments"])
+                elif "usage" in chunk:
+                    got.tokens = chunk["usage"]["completion_tokens"]
+        return got
+
+    async def ainvoke(self) -> Delivery:
+        import orjson
+
+        response = await self.post(stream=False)
+        answer = orjson.loads(await response.read())
+        return Delivery([answer["choices"][0]["message"]["content"]], tokens=answer["usage"]["completion_tokens"])
+
+    async def open(self) -> tuple[str, Any]:
+        chunks = self.chunks()
+        async for read in chunks:
+            for chunk in read:
+                if content := chunk["choices"][0]["delta"].get("content"):
+                    return content, chunks
+        raise NotThereError("the stream ended before its first piece")
+
+
+class LangChain(Subject):
+    """What all LangChain models have in common."""
+
+    def config(self) -> dict[str, Any] | None:
+        return None
+
+    def take(self, got: Delivery) -> Callable[[Any], None]:
+        """What collects the chunks of this plan."""
+        say, think, call = got.text.append, got.reasoning.append, got.arguments.append
+
+        def text(chunk: Any) -> None:
+            say(chunk.content)
+            if chunk.usage_metadata:
+                got.tokens = chunk.usage_metadata["output_tokens"]
+
+        def reasoning(chunk: Any) -> None:
+            extra = chunk.additional_kwargs
+            think(extra.get("reasoning_content") or extra.get("reasoning") or "")
+            text(chunk)
+
+        def arguments(chunk: Any) -> None:
+            for fragment in chunk.tool_call_chunks:
+                call(fragment["args"] or "")
+            text(chunk)
+
+        return {"text": text, "reasoning": reasoning, "tools": arguments}[self.plan.kind]
+
+    async def astream(self, config: Any = None) -> Delivery:
+        got = Delivery()
+        take = self.take(got)
+        async for chunk in self.model.astream(PROMPT, config):
+            take(chunk)
+        return got
+
+    def stream(self) -> Delivery:
+        got = Delivery()
+        take = self.take(got)
+        for chunk in self.model.stream(PROMPT):
+            take(chunk)
+        return got
+
+    async def ainvoke(self) -> Delivery:
+        return self.to_delivery(await self.model.ainvoke(PROMPT))
+
+    async def abatch(self, size: int) -> list[Delivery]:
+        return [self.to_delivery(message) for message in await self.model.abatch([PROMPT] * size)]
+
+    def to_delivery(self, message: Any) -> Delivery:
+        return Delivery([message.content], tokens=(message.usage_metadata or {}).get("output_tokens"))
+
+    async def callback(self) -> Delivery:
+        from langchain_core.callbacks import BaseCallbackHandler
+
+        class Handler(BaseCallbackHandler):
+            def __init__(self) -> None:
+                self.seen: list[str] = []
+
+            def on_llm_new_token(self, token: str, **_: Any) -> None:
+                self.seen.append(token)
+
+        handler = Handler()
+        got = await self.astream({"callbacks": [handler]})
+        got.seen_by_handler = handler.seen
+        return got
+
+    async def events(self) -> Delivery:
+        from langchain_core.language_models.chat_models import BaseChatModel
+
+        if "astream_events" not in vars(BaseChatModel):  # before core had v3
+            return await self.events_v2()
+        got = Delivery()
+        async for event in await self.model.astream_events(PROMPT, version="v3"):
+            if event["event"] == "content-block-delta" and event["delta"]["type"] == "text-delta":
+                got.text.append(event["delta"]["text"])
+            elif event["event"] == "message-finish":
+                got.tokens = event.get("usage", {}).get("output_tokens")
+        return got
+
+    async def events_v2(self) -> Delivery:
+        got = Delivery()
+        take = self.take(got)
+        async for event in self.model.astream_events(PROMPT, version="v2"):
+            if event["event"] == "on_chat_model_stream":
+                take(event["data"]["chunk"])
+        return got
+
+    async def open(self) -> tuple[str, Any]:
+        chunks = self.model.astream(PROMPT)
+        async for chunk in chunks:
+            if chunk.content:
+                return chunk.content, chunks
+        raise NotThereError("the stream ended before its first piece")
+
+
+class Floor(LangChain):
+    """Floor 2: a chat model that makes chunks and nothing else, so what LangChain itself costs."""
+
+    import_statement = "from langchain_core.language_models.chat_models import BaseChatModel"
+    reports_usage = False
+
+    def build(self) -> Any:
+        from tests.benchmarks.floor import make_model
+
+        return make_model(expected(self.plan))
+
+    async def open(self) -> tuple[str, Any]:
+        raise NotThereError("no connection")
+
+
+class Ours(LangChain):
+    """``ChatCerebrasDemo`` from the checkout."""
+
+    import_statement = "from langchain_cerebras_demo import ChatCerebrasDemo"
+    coalesce = False
+
+    def build(self) -> Any:
+        from langchain_cerebras_demo import ChatCerebrasDemo
+
+        given: dict[str, Any] = {"base_url": f"{self.address}/v1", "api_key": KEY, "model": MODEL}
+        if "coalesce" in ChatCerebrasDemo.model_fields:
+            given["coalesce"] = self.coalesce
+        elif self.coalesce:
+            raise NotThereError("this version has no coalesce")
+        return ChatCerebrasDemo(**given)
+
+    async def decode(self) -> Delivery:
+        from langchain_cerebras_demo.wire.completion import CompletionDecoder, TextDelta, Usage
+        from langchain_cerebras_demo.wire.sse import SSEDecoder
+
+        got = Delivery()
+        sse, completion = SSEDecoder(), CompletionDecoder()
+        sent = b"".join(events(self.plan))
+        found = [
+            event
+            for start in range(0, len(sent), 2**16)
+            for name, data in sse.feed(sent[start : start + 2**16])
+            for event in completion.feed(name, data)
+        ]
+        for event in found + completion.end():
+            if isinstance(event, TextDelta):
+                got.text.append(event.text)
+            elif isinstance(event, Usage):
+                got.tokens = event.completion_tokens
+        return got
+
+
+class OursCoalesced(Ours):
+    """The same with its default: the deltas of one network read become one chunk."""
+
+    coalesce = True
+    merges_deltas = True
+
+
+class LangChainCerebras(LangChain):
+    """The official integration."""
+
+    import_statement = "from langchain_cerebras import ChatCerebras"
+
+    def build(self) -> Any:
+        from langchain_cerebras import ChatCerebras
+
+        return ChatCerebras(base_url=f"{self.address}/v1", api_key=KEY, model=MODEL)
+
+
+class LangChainOpenAI(LangChain):
+    """What many use with a compatible endpoint."""
+
+    import_statement = "from langchain_openai import ChatOpenAI"
+
+    def build(self) -> Any:
+        from langchain_openai import ChatOpenAI
+
+        return ChatOpenAI(base_url=f"{self.address}/v1", api_key=KEY, model=MODEL)

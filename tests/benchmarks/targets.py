@@ -1,0 +1,122 @@
+"""What the package is held to, and whether a run's figures reach it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tests.benchmarks.cases import LENGTHS, SUBJECTS
+
+Value = Callable[[str, str], float]
+"""A figure by case and subject; raises ``KeyError`` where there is none."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A bound on one number of a run.
+
+    Args:
+        name: for the table.
+        bound: what is wanted.
+        measure: the number, from the figures.
+        is_floor: whether it has to be at least the bound, else at most.
+        unit: put behind the numbers.
+    """
+
+    name: str
+    bound: float
+    measure: Callable[[Value], float]
+    is_floor: bool = True
+    unit: str = "x"
+
+
+def _times(title: str, case: str, subject: str, bound: float) -> Target:
+    return Target(title, bound, lambda value: value(case, "langchain-cerebras") / value(case, subject))
+
+
+def _exact_length(case: str) -> Callable[[Value], float]:
+    """Our cost as a part of what it may be: floor 2 and one and a half of floor 1."""
+    return lambda value: value(case, "ours-exact") / (value(case, "floor") + 1.5 * value(case, "raw"))
+
+
+def _coalesced_length(case: str) -> Callable[[Value], float]:
+    return lambda value: value(case, "ours-coalesced") / value(case, "raw")
+
+
+def _least_of_peers(case: str, subject: str) -> Callable[[Value], float]:
+    """Our figure as a part of the lowest of a LangChain peer that was measured."""
+
+    def measure(value: Value) -> float:
+        lowest = []
+        for name, facts in SUBJECTS.items():
+            if facts.is_langchain:
+                try:
+                    lowest.append(value(case, name))
+                except KeyError:
+                    continue
+        if not lowest:
+            raise KeyError(case)
+        return value(case, subject) / min(lowest)
+
+    return measure
+
+
+TARGETS: tuple[Target, ...] = (
+    _times("astream, exact", "astream", "ours-exact", 12),
+    _times("astream, coalesced, full speed", "astream", "ours-coalesced", 35),
+    _times("astream, coalesced, paced, 1 stream", "paced_1", "ours-coalesced", 10),
+    _times("astream, coalesced, paced, 20 streams", "paced_20", "ours-coalesced", 10),
+    _times("stream, exact", "stream", "ours-exact", 10),
+    _times("stream, coalesced", "stream", "ours-coalesced", 30),
+    _times("ainvoke", "ainvoke", "ours-exact", 5),
+    _times("abatch(64)", "abatch", "ours-exact", 7),
+    _times("constructor", "constructor", "ours-exact", 500),
+    _times("tool call of 5,000 fragments, exact", "tool_calls", "ours-exact", 20),
+    _times("one sync callback handler, coalesced", "callback", "ours-coalesced", 20),
+    *(
+        Target(
+            f"astream of {deltas:,}, exact, of floor 2 + 1.5 floor 1",
+            1,
+            _exact_length(f"length_{deltas}"),
+            is_floor=False,
+        )
+        for deltas in LENGTHS
+    ),
+    *(
+        Target(
+            f"astream of {deltas:,}, coalesced, of floor 1", 2, _coalesced_length(f"length_{deltas}"), is_floor=False
+        )
+        for deltas in LENGTHS
+    ),
+    Target(
+        "memory of an open stream, of the least LangChain peer's",
+        1,
+        _least_of_peers("memory_stream", "ours-exact"),
+        is_floor=False,
+    ),
+    Target("import, of the least LangChain peer's", 1, _least_of_peers("import", "ours-exact"), is_floor=False),
+)
+
+
+def reached(target: Target, cases: Mapping[str, Any]) -> dict[str, Any] | None:
+    """How a run stands to a target; ``None`` where a figure that it needs is missing.
+
+    ``badness`` is the number itself, turned so that more is worse: two runs are compared by it.
+    """
+
+    def value(case: str, subject: str) -> float:
+        found: float = cases[case]["figures"][subject]["value"]
+        return found
+
+    try:
+        number = target.measure(value)
+    except (KeyError, ZeroDivisionError):
+        return None
+    return {
+        "name": target.name,
+        "wanted": f"{'≥' if target.is_floor else '≤'} {target.bound:g}{target.unit}",
+        "reached": f"{number:.2f}{target.unit}" if number < 100 else f"{number:,.0f}{target.unit}",
+        "is_reached": number >= target.bound if target.is_floor else number <= target.bound,
+        "badness": 1 / number if target.is_floor else number,
+    }

@@ -1,0 +1,344 @@
+"""The faults of answers: truncated, garbled, or an error in themselves."""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any
+
+from langchain_cerebras_demo.errors import (
+    APIConnectionError,
+    APIResponseValidationError,
+    APIStatusError,
+    APITimeoutError,
+    BadRequestError,
+    InternalServerError,
+    RateLimitError,
+    StreamInterruptedError,
+)
+from langchain_cerebras_demo.policy import Timeout
+from langchain_cerebras_demo.testing import (
+    Endless,
+    ErrorEvent,
+    HtmlPage,
+    RawAnswer,
+    RawBytes,
+    RawStream,
+    Redirect,
+    sse,
+)
+from langchain_cerebras_demo.testing.scenarios import Step
+from tests.support.faults import Ends, Fault, Way
+
+__all__ = ["ANSWERS", "FINISH", "HI", "JSON", "SHORT", "WHOLE", "both", "delta", "stream", "streamed_and_whole"]
+
+JSON = {"content-type": "application/json"}
+EVENTS = {"content-type": "text/event-stream"}
+SHORT = Timeout(connect=2, first_event=0.15, idle=0.15)
+PLAIN_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
+
+
+def delta(reason: str | None = None, index: int = 0, **said: Any) -> dict[str, Any]:
+    """One chunk of a stream."""
+    return {"id": "c1", "model": "m", "choices": [{"index": index, "delta": said, "finish_reason": reason}]}
+
+
+HI, FINISH = sse(delta(content="Hi")), sse(delta("stop"))
+WHOLE = (
+    b'{"id": "c1", "model": "m", "choices": [{"index": 0, "message": {"content": "whole"}, "finish_reason": "stop"}]}'
+)
+
+
+def both(name: str, wire: str, step: Step, ends: Ends, **more: Any) -> Fault:
+    """A fault that is the same for streams and whole answers, as often as it is asked."""
+    way = Way(ends, (step,) * ends.sends)
+    return Fault(name, wire, way, way, **more)
+
+
+def stream(name: str, wire: str, step: Step, ends: Ends, **more: Any) -> Fault:
+    """A fault that a stream alone can have."""
+    return Fault(name, wire, Way(ends, (step,) * ends.sends), **more)
+
+
+def streamed_and_whole(
+    name: str, wire: str, streamed: tuple[Step, Ends], whole: tuple[Step, Ends], **more: Any
+) -> Fault:
+    """A fault that looks different in a whole answer."""
+    ways = [Way(ends, (step,) * ends.sends) for step, ends in (streamed, whole)]
+    return Fault(name, wire, *ways, **more)
+
+
+def cut_gzip() -> RawStream:
+    """An event, zipped and whole; then a part of the next one, and the body ends within the archive."""
+    packer = zlib.compressobj(wbits=31)
+    begin = packer.compress(HI) + packer.flush(zlib.Z_SYNC_FLUSH)
+    return RawStream(
+        [begin, (packer.compress(FINISH) + packer.flush())[:8]], end="eof", headers={"content-encoding": "gzip"}
+    )
+
+
+CUT_OFF = "neither a finish_reason nor [DONE]"
+
+ANSWERS = [
+    # -- truncated
+    stream(
+        "a stream that just ends",
+        "an event, then a proper end of the body without `finish_reason` and `[DONE]`",
+        RawStream([HI], end="eof"),
+        Ends(StreamInterruptedError, CUT_OFF, partial="Hi"),
+    ),
+    stream(
+        "a stream that ends before it began",
+        "headers and an empty body",
+        RawStream([], end="eof"),
+        Ends(StreamInterruptedError, CUT_OFF, sends=2),
+    ),
+    stream(
+        "one of two choices is unfinished",
+        "choice 1 has its `finish_reason`, choice 0 has none, no `[DONE]`",
+        RawStream([HI, sse(delta("stop", 1))], end="eof"),
+        Ends(StreamInterruptedError, CUT_OFF, partial="Hi"),
+    ),
+    stream(
+        "a stream that ends in what may be a tag",
+        "`<thi`, then a proper end of the body",
+        RawStream([sse(delta(content="<thi"))], end="eof"),
+        Ends(StreamInterruptedError, CUT_OFF, partial="<thi"),
+    ),
+    stream(
+        "a stream that ends within a line",
+        "an event, and half of the next one",
+        RawStream([HI, HI[:30]], end="eof"),
+        Ends(StreamInterruptedError, CUT_OFF, partial="Hi"),
+    ),
+    stream(
+        "a reset in the middle",
+        "an event, then RST",
+        RawStream([HI], end="reset"),
+        Ends(StreamInterruptedError, "the stream broke off", partial="Hi"),
+    ),
+    streamed_and_whole(
+        "a reset behind the headers",
+        "headers, then RST",
+        (RawStream([], end="reset"), Ends(APIConnectionError, "127.0.0.1", sends=2)),
+        (RawBytes(PLAIN_HEAD + b"content-length: 50\r\n\r\n", "reset"), Ends(APIConnectionError, "127.0.0.1", sends=2)),
+    ),
+    streamed_and_whole(
+        "chunked encoding, cut",
+        "a chunk and no end of the body: the connection closes",
+        (RawStream([HI], end="no_chunk_end"), Ends(StreamInterruptedError, "broke off", partial="Hi")),
+        (
+            RawBytes(PLAIN_HEAD + b"transfer-encoding: chunked\r\n\r\nff\r\n{"),
+            Ends(APIConnectionError, "broke off", sends=2),
+        ),
+    ),
+    streamed_and_whole(
+        "a body shorter than its content-length",
+        "the connection closes 500 bytes too early",
+        (
+            RawAnswer(headers=EVENTS, body=HI, content_length=len(HI) + 500),
+            Ends(StreamInterruptedError, "broke off", partial="Hi"),
+        ),
+        (
+            RawAnswer(headers=JSON, body=WHOLE, content_length=len(WHOLE) + 500),
+            Ends(APIConnectionError, "broke off", sends=2),
+        ),
+    ),
+    both(
+        "a body longer than its content-length",
+        "the length ends within the JSON",
+        RawBytes(PLAIN_HEAD + b"content-length: 20\r\n\r\n" + WHOLE),
+        Ends(APIResponseValidationError, "did not answer in proper HTTP"),
+    ),
+    stream(
+        "finished, without [DONE]",
+        "`finish_reason`, then the end of the body",
+        RawStream([HI, FINISH], end="eof"),
+        Ends(None, "Hi"),
+    ),
+    stream(
+        "finished, then a reset",
+        "`finish_reason`, then RST: nothing is missing",
+        RawStream([HI, FINISH], end="reset"),
+        Ends(None, "Hi"),
+    ),
+    stream(
+        "finished, then silence",
+        "`finish_reason`, and the connection stays open",
+        RawStream([HI, FINISH], end="hang"),
+        Ends(None, "Hi"),
+        settings={"timeout": SHORT},
+    ),
+    # -- garbled
+    both(
+        "garbled gzip",
+        "`content-encoding: gzip` over what is none",
+        RawAnswer(headers={**EVENTS, "content-encoding": "gzip"}, body=b"this is no gzip, as anyone sees"),
+        Ends(APIConnectionError, "broke off", sends=2),
+    ),
+    stream(
+        "gzip, cut off",
+        "an event, and an archive without its end",
+        cut_gzip(),
+        Ends(StreamInterruptedError, CUT_OFF, partial="Hi"),
+    ),
+    streamed_and_whole(
+        "bad JSON",
+        "a brace and no more, within a body that is whole",
+        (
+            RawStream([HI, b"data: {broken\n\n"]),
+            Ends(APIResponseValidationError, "an event of the stream is not JSON", partial="Hi"),
+        ),
+        (RawAnswer(headers=JSON, body=b'{"id": '), Ends(APIResponseValidationError, "the answer is not JSON")),
+    ),
+    streamed_and_whole(
+        "bad UTF-8",
+        "a byte `0xff` within a text",
+        (
+            RawStream([HI, HI.replace(b"Hi", b"\xff")]),
+            Ends(APIResponseValidationError, "an event of the stream is not UTF-8", partial="Hi"),
+        ),
+        (
+            RawAnswer(headers=JSON, body=WHOLE.replace(b"whole", b"\xff")),
+            Ends(APIResponseValidationError, "the answer is not UTF-8"),
+        ),
+    ),
+    streamed_and_whole(
+        "JSON that is no object",
+        "a list",
+        (RawStream([HI, sse([1])]), Ends(APIResponseValidationError, "is JSON but no object", partial="Hi")),
+        (RawAnswer(headers=JSON, body=b"[]"), Ends(APIResponseValidationError, "is JSON but no object")),
+    ),
+    streamed_and_whole(
+        "JSON of another shape",
+        "`choices` is a number",
+        (RawStream([HI, sse({"choices": 5})]), Ends(APIResponseValidationError, "not the shape", partial="Hi")),
+        (RawAnswer(headers=JSON, body=b'{"choices": 5}'), Ends(APIResponseValidationError, "not the shape")),
+    ),
+    streamed_and_whole(
+        "no choices",
+        "an answer that ends properly and has none",
+        (RawStream([sse({"id": "c1", "choices": []})]), Ends(APIResponseValidationError, "the stream has no choices")),
+        (
+            RawAnswer(headers=JSON, body=b'{"choices": []}'),
+            Ends(APIResponseValidationError, "the answer has no choices"),
+        ),
+    ),
+    both(
+        "a web page at 200",
+        "`text/html` of something in between",
+        HtmlPage(),
+        Ends(APIResponseValidationError, "the answer is an HTML page"),
+    ),
+    stream(
+        "a web page that calls itself a stream",
+        "HTML as `text/event-stream`: no event is in it",
+        RawAnswer(headers=EVENTS, body=b"<!DOCTYPE html>\n<html></html>\n"),
+        Ends(StreamInterruptedError, CUT_OFF, sends=2),
+    ),
+    both(
+        "JSON to a stream request",
+        "a whole answer as `application/json`: it is taken as the answer it is",
+        RawAnswer(headers=JSON, body=WHOLE),
+        Ends(None, "whole"),
+    ),
+    both(
+        "an error at 200",
+        "`application/json` with the words of a 429",
+        RawAnswer(headers=JSON, body=b'{"message": "m", "type": "t", "param": "", "code": "queue_exceeded"}'),
+        Ends(RateLimitError, "limit: the service's queue", sends=2),
+    ),
+    both("an empty answer", "204, no body", RawAnswer(204), Ends(APIStatusError, "204: the answer has no body")),
+    # -- errors inside of a stream
+    stream(
+        "an error event, flat",
+        "an event, then `{message, type, param, code}`",
+        RawStream([HI, sse({"message": "boom", "type": "server_error", "param": "", "code": ""})], end="eof"),
+        Ends(InternalServerError, "boom", partial="Hi"),
+    ),
+    stream(
+        "an error event, enveloped, with a status",
+        "an event, then `{status_code: 429, error: {…}}`",
+        RawStream([HI, sse({"status_code": 429, "error": {"message": "boom"}})], end="eof"),
+        Ends(RateLimitError, "boom", partial="Hi"),
+    ),
+    stream(
+        "an error event, enveloped, without a status",
+        "an event, then `{error: {…}}`",
+        RawStream([HI, sse({"error": {"message": "boom"}})], end="eof"),
+        Ends(InternalServerError, "boom", partial="Hi"),
+    ),
+    stream(
+        "an event named error, of JSON",
+        "an event, then `event: error`",
+        RawStream([HI, b"event: error\n" + sse({"message": "boom", "status_code": 400})], end="eof"),
+        Ends(BadRequestError, "boom", partial="Hi"),
+    ),
+    stream(
+        "an event named error, of words",
+        "an event, then `event: error` and text",
+        RawStream([HI, b"event: error\ndata: upstream went away\n\n"], end="eof"),
+        Ends(InternalServerError, "upstream went away", partial="Hi"),
+    ),
+    stream(
+        "an error in one read with text",
+        "two events and an error in one TCP write",
+        RawStream([HI + HI + sse({"error": {"message": "boom"}})], end="eof"),
+        Ends(InternalServerError, "boom", partial="HiHi"),
+    ),
+    stream(
+        "an error behind the finish",
+        "`finish_reason`, then an error event: the answer is not whole",
+        RawStream([HI, FINISH, sse({"error": {"message": "late"}})], end="eof"),
+        Ends(InternalServerError, "late", partial="Hi"),
+    ),
+    stream(
+        "an error that is the first event",
+        "nothing has been handed out yet",
+        ErrorEvent(after=0),
+        Ends(InternalServerError, "the answer reported an error", sends=2),
+    ),
+    stream(
+        "a refusal that is the first event",
+        "`status_code: 400`: a second request would be refused as well",
+        ErrorEvent(after=0, status=400),
+        Ends(BadRequestError, "the answer reported an error"),
+    ),
+    # -- without end
+    stream(
+        "an event of more than 16 MiB",
+        "an event, then one of 17 lines of 1 MiB",
+        RawStream([HI, (b"data: " + b"x" * 1_048_576 + b"\n") * 17]),
+        Ends(APIResponseValidationError, "larger than 16,777,216 bytes", partial="Hi"),
+    ),
+    stream(
+        "a line without end",
+        "`data: xxx…` for as long as anybody reads",
+        Endless(),
+        Ends(APIResponseValidationError, "larger than 16,777,216 bytes"),
+    ),
+    stream(
+        "comments without end",
+        "`: ping` for as long as anybody reads",
+        Endless(prefix=b": ping\n\n", filler=b": ping\n\n" * 1000),
+        Ends(APITimeoutError, "no answer within 0.15 s (timeout.first_event)", sends=2),
+        settings={"timeout": SHORT},
+    ),
+    both(
+        "an error body without end",
+        "500 and text for as long as anybody reads: the first MiB is enough",
+        Endless(500, prefix=b"", filler=b"boom " * 4000, content_type="text/plain"),
+        Ends(InternalServerError, "500: boom boom", sends=2),
+    ),
+    both(
+        "a hundred redirects",
+        "302 to the same address: not followed, since a key is on board",
+        Redirect("/v1/chat/completions"),
+        Ends(APIStatusError, "302: the server redirects to '/v1/chat/completions'"),
+    ),
+    both(
+        "an error without a body",
+        "500 and nothing",
+        RawAnswer(500),
+        Ends(InternalServerError, "500: the answer has no body", sends=2),
+    ),
+]

@@ -1,0 +1,175 @@
+"""The faults of whatever stands in between: lies, proxies, names, TLS."""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+from collections.abc import Callable, Iterator
+from unittest import mock
+
+from langchain_cerebras_demo.errors import (
+    APIConnectionError,
+    APIResponseValidationError,
+    APIStatusError,
+    APITimeoutError,
+    BadRequestError,
+    StreamInterruptedError,
+)
+from langchain_cerebras_demo.testing import RawAnswer, RawBytes, RawStream
+from tests.support.fault_rows import HI, JSON, PLAIN_HEAD, SHORT, WHOLE, both, streamed_and_whole
+from tests.support.faults import Ends, rude, staged
+from tests.support.rude_servers import RudeServer, closed_port, read_head, wait_until_left
+
+__all__ = ["INPUT"]
+
+ANSWER = b"content-length: %d\r\n\r\n%b" % (len(WHOLE), WHOLE)
+CEREBRAS = {"base_url": "https://api.cerebras.ai/v1"}
+REFUSING_PROXY = b"HTTP/1.1 407 Proxy Authentication Required\r\nproxy-authenticate: Basic\r\ncontent-length: 0\r\n\r\n"
+
+
+def says(answer: bytes) -> Callable[[socket.socket], None]:
+    """Answers with these bytes as soon as the request's head is here."""
+
+    def handle(connection: socket.socket) -> None:
+        read_head(connection)
+        connection.sendall(answer)
+        gone = select.poll()  # the rest of the request stays unread
+        gone.register(connection, select.POLLRDHUP)
+        gone.poll(5000)
+
+    return handle
+
+
+@contextlib.contextmanager
+def no_proxy_listens(_server: object) -> Iterator[dict[str, object]]:
+    yield {"proxy": f"http://127.0.0.1:{closed_port()}"}
+
+
+@contextlib.contextmanager
+def no_names(_server: object) -> Iterator[dict[str, object]]:
+    failure = socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+    with mock.patch.object(socket, "getaddrinfo", side_effect=failure):
+        yield {"base_url": "https://unknown.example/v1"}
+
+
+@contextlib.contextmanager
+def plain_instead_of_tls(_server: object) -> Iterator[dict[str, object]]:
+    def handle(connection: socket.socket) -> None:
+        connection.recv(65_536)
+        connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    with RudeServer(handle) as one:
+        yield {"base_url": f"https://127.0.0.1:{one.port}/v1"}
+
+
+INPUT = [
+    both(
+        "limits that lie",
+        "`x-ratelimit-*` negative, NaN, letters, 1e300, and some not at all; the answer is kept",
+        RawAnswer(
+            headers={
+                **JSON,
+                "x-ratelimit-limit-tokens-minute": "-1",
+                "x-ratelimit-remaining-tokens-minute": "nan",
+                "x-ratelimit-reset-tokens-minute": "1e300",
+                "x-ratelimit-remaining-requests-day": "many",
+            },
+            body=WHOLE,
+        ),
+        Ends(None, "whole"),
+        settings={"rate_limit": "auto"},
+    ),
+    staged(
+        "an answer before the request ends",
+        "413 behind the head of a request of 8 MB, the rest is not read",
+        Ends(BadRequestError, "413: "),
+        rude(says(b"HTTP/1.1 413 Too Large\r\ncontent-length: 0\r\n\r\n")),
+        model_kwargs={"user": "x" * 8_000_000},
+    ),
+    both(
+        "a header line of 64 KiB",
+        "`x-long: xxx…`",
+        RawBytes(PLAIN_HEAD + b"x-long: " + b"x" * 65_536 + b"\r\n" + ANSWER),
+        Ends(APIResponseValidationError, "did not answer in proper HTTP"),
+    ),
+    both(
+        "a status line that is none",
+        "`HTTP/9.9 abc`",
+        RawBytes(b"HTTP/9.9 abc\r\n\r\n"),
+        Ends(APIResponseValidationError, "did not answer in proper HTTP"),
+    ),
+    both(
+        "headers cut off",
+        "the connection closes within a header line",
+        RawBytes(PLAIN_HEAD[:-5]),
+        Ends(APIConnectionError, "hung up", sends=2),
+    ),
+    both(
+        "a content-length below zero",
+        "`content-length: -5`",
+        RawBytes(PLAIN_HEAD + b"content-length: -5\r\n\r\n" + WHOLE),
+        Ends(APIResponseValidationError, "proper HTTP"),
+    ),
+    both(
+        "a chunk size that is no number",
+        "`zz` where a length belongs",
+        RawBytes(PLAIN_HEAD + b"transfer-encoding: chunked\r\n\r\nzz\r\n"),
+        Ends(APIResponseValidationError, "did not answer in proper HTTP"),
+    ),
+    both(
+        "early hints",
+        "103, then the answer",
+        RawBytes(b"HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n" + PLAIN_HEAD + ANSWER),
+        Ends(None, "whole"),
+    ),
+    both(
+        "an answer of HTTP/1.0",
+        "no length: the end of the connection ends the body",
+        RawBytes(b"HTTP/1.0 200 OK\r\ncontent-type: application/json\r\n\r\n" + WHOLE),
+        Ends(None, "whole"),
+    ),
+    streamed_and_whole(
+        "a stream to a whole request",
+        "events where one object was asked for, and a stream of 0xff bytes where events were",
+        (RawStream([b"\xff" * 300], end="eof"), Ends(StreamInterruptedError, "neither a finish_reason", sends=2)),
+        (RawStream([HI]), Ends(APIResponseValidationError, "the answer is not JSON")),
+    ),
+    staged(
+        "a proxy that wants a password, http",
+        "407",
+        Ends(APIStatusError, "407: "),
+        rude(says(REFUSING_PROXY), "proxy={}"),
+    ),
+    staged(
+        "a proxy that wants a password, https",
+        "407 to CONNECT",
+        Ends(APIConnectionError, "the proxy refused to connect to api.cerebras.ai (407)", sends=2),
+        rude(says(REFUSING_PROXY), "proxy={}", **CEREBRAS),
+    ),
+    staged(
+        "a proxy that hangs, https",
+        "no answer to CONNECT",
+        Ends(APITimeoutError, "0.15 s (timeout.first_event)", sends=2),
+        rude(wait_until_left, "proxy={}", **CEREBRAS),
+        timeout=SHORT,
+    ),
+    staged(
+        "no proxy there",
+        "the proxy's port is closed",
+        Ends(APIConnectionError, "could not connect to the proxy", sends=2),
+        no_proxy_listens,
+    ),
+    staged(
+        "a name that is unknown",
+        "DNS fails",
+        Ends(APIConnectionError, "the name unknown.example could not be resolved", sends=2),
+        no_names,
+    ),
+    staged(
+        "no TLS on the other side",
+        "a handshake is answered in plain HTTP",
+        Ends(APIConnectionError, "no secure connection", sends=2),
+        plain_instead_of_tls,
+    ),
+]

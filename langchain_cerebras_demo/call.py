@@ -79,6 +79,10 @@ class Call:
         """The same call with this key."""
         return replace(self, key=key, request=replace(self.request, secret_headers=key.bearer if key else None))
 
+    def hide(self, text: bytes) -> bytes:
+        """``text`` without the key."""
+        return self.key.hide(text) if self.key else text
+
     def record(
         self, outcome: Literal["answered", "failed", "cancelled"] = "answered", error: str | None = None
     ) -> CallRecord:
@@ -105,7 +109,8 @@ class Call:
     def headers_came(self, headers: Mapping[str, str], limits: RateLimitSnapshot) -> None:
         """A 200 has come."""
         self.progress.limits = limits or self.progress.limits
-        self.progress.request_id = headers.get("inference-id") or headers.get("x-request-id")
+        name = headers.get("inference-id") or headers.get("x-request-id")
+        self.progress.request_id = self.hide(name.encode()).decode() if name else None
 
     @contextmanager
     def told(self, on_call: Callable[[CallRecord], None] | None) -> Iterator[None]:

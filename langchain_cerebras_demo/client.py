@@ -155,7 +155,7 @@ class Client:
                 place = None
                 while True:
                     ticket = await self._admit(call, place)
-                    decoder = CompletionDecoder()
+                    decoder = CompletionDecoder(hide=call.hide)
                     started = False
                     try:
                         async with aclosing(self._exchange(call, ticket).events(decoder)) as batches:
@@ -187,7 +187,7 @@ class Client:
                 place = None
                 while True:
                     ticket = await self._admit(call, place)
-                    decoder = CompletionDecoder()
+                    decoder = CompletionDecoder(hide=call.hide)
                     try:
                         async with aclosing(self._exchange(call, ticket).events(decoder)) as batches:
                             events = [event async for batch in batches for event in batch]
@@ -359,6 +359,7 @@ class Client:
             bounds=self._timeout,
             deadline=call.deadline,
             on_headers=on_headers,
+            hide=call.hide,
         )
 
     async def _next_attempt(self, call: Call, problem: APIError) -> Call:

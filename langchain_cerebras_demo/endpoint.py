@@ -112,12 +112,17 @@ def _is_cerebras(host: str) -> bool:
 
 
 def redact(problem: E, key: Secret | None) -> E:
-    """``problem`` without the key, should the service or something before it have repeated it in its answer."""
+    """``problem`` without the key, should the service or something before it have repeated it in its answer.
+
+    What it was raised from goes too: the frames of reading and decoding hold the answer as it came.
+    """
+    problem.__cause__ = problem.__context__ = problem.__traceback__ = None
     if key is None:
         return problem
     problem.args = tuple(_without(arg, key) for arg in problem.args)
     if isinstance(problem, APIStatusError):
-        problem.body = _without(problem.body, key)
+        for name in ("code", "type", "param", "request_id", "body"):
+            setattr(problem, name, _without(getattr(problem, name), key))
         if problem.response is not None:
             problem.response.text = _without(problem.response.text, key)
             problem.response.headers = _without(problem.response.headers, key)
@@ -128,5 +133,5 @@ def _without(value: Any, key: Secret) -> Any:
     if isinstance(value, str):
         return value.replace(key.reveal(), MARK)
     if isinstance(value, dict):
-        return {name: _without(inner, key) for name, inner in value.items()}
+        return {_without(name, key): _without(inner, key) for name, inner in value.items()}
     return [_without(inner, key) for inner in value] if isinstance(value, list) else value

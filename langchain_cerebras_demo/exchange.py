@@ -39,6 +39,7 @@ class Exchange:
         bounds: how long each stage may take.
         deadline: the time of the running loop by which the whole call has to be done, retries included.
         on_headers: called with the headers of a 200, as soon as they are here.
+        hide: takes out of an answer what no error may repeat.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Exchange:
         bounds: Timeout,
         deadline: float | None,
         on_headers: Callable[[Mapping[str, str]], None] | None = None,
+        hide: Callable[[bytes], bytes] = bytes,
     ) -> None:
         self._transport = transport
         self._request = request
@@ -57,6 +59,7 @@ class Exchange:
         self._bounds = bounds
         self._deadline = deadline
         self._on_headers = on_headers
+        self._hide = hide
         self._since = now()  # when the stage that is under way began
         self._stage = "first_event"
 
@@ -100,9 +103,8 @@ class Exchange:
             body = await self._read_some(response, MAX_ERROR_BYTES)
         finally:
             response.close()
-        problem = failure.from_answer(response.status, response.headers, body)
-        del body  # it may repeat the key, and a traceback can show its locals; the exception's own copy is redacted
-        raise problem
+        # The body is redacted before a message is cut out of it: half a key would not be found any more.
+        raise failure.from_answer(response.status, response.headers, self._hide(body))
 
     async def _read_some(self, response: HttpResponse, limit: int) -> bytes:
         """The beginning of an error's body: the status has said the most, so nothing that breaks here counts."""

@@ -111,6 +111,7 @@ class Cerebras(metaclass=_Facts):
             headers=headers,
             proxy=proxy,
         )
+        del api_key, cookies  # a traceback that shows locals must not show them
         kwargs.pop("stream", None)  # the original's switch; a generator streams
         parameters = to_parameters(kwargs)
         if parameters.get("n", 1) > 1:

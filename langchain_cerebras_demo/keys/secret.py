@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from typing import Any, SupportsIndex
 
 from langchain_cerebras_demo.errors import KeyFormatError
 
@@ -14,7 +15,16 @@ _SALT = os.urandom(32)
 _HEADER_SAFE = re.compile(r"[\x21-\x7e]+")
 
 
-class HiddenKey(str):
+class _Hidden(str):
+    """A str that stays hidden in pieces: a debugger may cut a long text before it shows it."""
+
+    __slots__ = ()
+
+    def __getitem__(self, key: SupportsIndex | slice[Any, Any, Any]) -> _Hidden:
+        return type(self)(super().__getitem__(key))
+
+
+class HiddenKey(_Hidden):
     """A key as a str whose ``repr`` is a mark: it has to be a local variable at times, and tracebacks may show those."""
 
     __slots__ = ()
@@ -35,7 +45,7 @@ class DemoKey(HiddenKey):
         return "<demo key>"
 
 
-class HiddenCookie(str):
+class HiddenCookie(_Hidden):
     """A cookie's value as a str whose ``repr`` is a mark, for the same reason."""
 
     __slots__ = ()
@@ -70,6 +80,10 @@ class Secret:
     def matches(self, other: Secret) -> bool:
         """Whether both hold the same value."""
         return self._value == other._value
+
+    def hide(self, text: bytes) -> bytes:
+        """``text`` with a mark in the value's place: an answer may repeat what was sent."""
+        return text.replace(self._value.encode(), MARK.encode())
 
     def fingerprint(self) -> str:
         """A name for the value that is the same all over this process and means nothing outside of it."""

@@ -215,7 +215,10 @@ def _find_key(status: int, headers: Mapping[str, str], body: bytes) -> DemoKey |
         what = "redirected to a login page" if status < 400 else f"answered {status}"
         return _missing(f"the session is signed out or not accepted (the endpoint {what})")
     if status != 200:
-        return failure.from_answer(status, headers, b"")  # its words are not ours to repeat
+        wish = {name: headers[name] for name in ("retry-after", "retry-after-ms", "date") if name in headers}
+        error = failure.from_answer(status, wish, b"")  # its other words may repeat the cookie
+        error.response = None
+        return error
     try:
         answer = orjson.loads(body)
     except orjson.JSONDecodeError:

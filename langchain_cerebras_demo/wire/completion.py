@@ -8,6 +8,7 @@ must be counted once.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -118,11 +119,12 @@ class CompletionDecoder:
 
     ``complete`` says whether it has ended as the service ends one: every choice that began has its finish reason, or
     ``[DONE]`` came. ``done`` says that ``[DONE]`` came or the answer was a whole one: nothing more is to be read.
-    ``ended`` says that ``end`` has told how it ended.
+    ``ended`` says that ``end`` has told how it ended. ``hide`` takes out of an answer what no error may repeat.
     """
 
     done: bool = False
     ended: bool = False
+    hide: Callable[[bytes], bytes] = bytes
     _finishes: dict[int, str | None] = field(default_factory=dict)
     _identity: Identity | None = None
     _usage: Usage | None = None
@@ -177,10 +179,10 @@ class CompletionDecoder:
         if not data.strip() and not name:
             return []  # an empty event says nothing
         if name == "error":
-            raise failure.from_event(failure.to_json_or_text(data))
-        chunk = _to_object(data, "an event of the stream")
+            raise failure.from_event(failure.to_json_or_text(self.hide(data)))
+        chunk = self._to_object(data, "an event of the stream")
         if failure.is_failure(chunk):
-            raise failure.from_event(chunk)
+            raise failure.from_event(failure.to_json_or_text(self.hide(data)))
         return self._read(chunk, "delta", data)
 
     def feed_whole(self, body: bytes) -> list[Event]:
@@ -190,9 +192,9 @@ class CompletionDecoder:
             APIStatusError: the body is an error, although the status was 200.
             APIResponseValidationError: the body is no JSON object, or has no choices.
         """
-        answer = _to_object(body, "the answer")
+        answer = self._to_object(body, "the answer")
         if failure.is_failure(answer):
-            raise failure.from_event(answer)
+            raise failure.from_event(failure.to_json_or_text(self.hide(body)))
         if not answer.get("choices"):
             raise APIResponseValidationError("the answer has no choices", status_code=200)
         events = self._read(answer, "message", body)
@@ -226,9 +228,20 @@ class CompletionDecoder:
                 self._read_choice(position if index is None else index, choice, choice.get(said) or {}, events)
         except (AttributeError, TypeError, ValueError):  # a list, a number or a word where an object belongs
             raise APIResponseValidationError(
-                f"the answer has not the shape of a completion: {data[:200]!r}", status_code=200
+                f"the answer has not the shape of a completion: {self.hide(data)[:200]!r}", status_code=200
             ) from None
         return events
+
+    def _to_object(self, data: bytes, what: str) -> dict[str, Any]:
+        try:
+            decoded = orjson.loads(data)
+        except orjson.JSONDecodeError as error:
+            raise _not_json(self.hide(data), what, error) from None
+        if not isinstance(decoded, dict):
+            raise APIResponseValidationError(
+                f"{what} is JSON but no object: {self.hide(data)[:100]!r}", status_code=200
+            )
+        return decoded
 
     def _note(self, chunk: dict[str, Any]) -> None:
         """Latches what must be said once, whichever chunk it comes on; a later figure replaces an earlier one."""
@@ -279,16 +292,6 @@ class CompletionDecoder:
                 events.append(ReasoningDelta(text, index))
             else:
                 self._say(text, index, events)
-
-
-def _to_object(data: bytes, what: str) -> dict[str, Any]:
-    try:
-        decoded = orjson.loads(data)
-    except orjson.JSONDecodeError as error:
-        raise _not_json(data, what, error) from None
-    if not isinstance(decoded, dict):
-        raise APIResponseValidationError(f"{what} is JSON but no object: {data[:100]!r}", status_code=200)
-    return decoded
 
 
 def _not_json(data: bytes, what: str, error: ValueError) -> APIResponseValidationError:

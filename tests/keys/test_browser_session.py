@@ -284,7 +284,7 @@ async def test_a_pickle_of_any_source_holds_no_secret(protocol):
 
 
 def give_key():
-    return "".join(["key", "-", "never", "-", "shown"])
+    return "key-never-shown"
 
 
 # The whole way

@@ -129,9 +129,8 @@ def tree_modes(folder):
 
 def test_the_copy_is_gone_after_an_exception(profile, temporary):
     """Whatever the reader raises goes through."""
-    with closing(write(profile / "cookies.sqlite", "kept", mode="wal")):
-        with pytest.raises(ZeroDivisionError):
-            read(profile / "cookies.sqlite", lambda _: 1 / 0)
+    with closing(write(profile / "cookies.sqlite", "kept", mode="wal")), pytest.raises(ZeroDivisionError):
+        read(profile / "cookies.sqlite", lambda _: 1 / 0)
     assert list(temporary.iterdir()) == []
 
 
@@ -247,7 +246,7 @@ def test_a_log_that_is_no_plain_file_is_refused(profile, temporary, kind):
     file, log = profile / "cookies.sqlite", profile / "cookies.sqlite-wal"
     write(file, "kept", mode="wal").close()
     log.symlink_to("/dev/zero") if kind == "link" else os.mkfifo(log)
-    with pytest.raises(UnreadableError, match="cookies.sqlite-wal is"):
+    with pytest.raises(UnreadableError, match=r"cookies\.sqlite-wal is"):
         read(file, names)
     assert list(temporary.iterdir()) == []
 

@@ -413,7 +413,10 @@ def outcome(world, call):
 
     async def debugged(coroutine):
         asyncio.get_running_loop().slow_callback_duration = 0.0
-        return await coroutine
+        try:
+            return await coroutine
+        finally:
+            await world.transport.aclose()  # TLS says good-bye while its loop is still there
 
     try:
         given = call(world)

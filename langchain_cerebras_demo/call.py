@@ -8,20 +8,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from langchain_cerebras_demo.errors import APIError, CerebrasError, RateLimitError
+from langchain_cerebras_demo.errors import (
+    APIConnectionError,
+    APIError,
+    APIStatusError,
+    CerebrasError,
+    RateLimitError,
+    StreamInterruptedError,
+)
 from langchain_cerebras_demo.exchange import now
 from langchain_cerebras_demo.keys import KeyResolver, Secret
+from langchain_cerebras_demo.limiter import Ticket
 from langchain_cerebras_demo.limits import RateLimitSnapshot
-from langchain_cerebras_demo.policy.rate_limit import (
-    REQUESTS_A_DAY,
-    REQUESTS_A_MINUTE,
-    RETRY_AFTER,
-    TOKENS_A_MINUTE,
-    to_limit,
-)
+from langchain_cerebras_demo.policy.rate_limit import to_limit
 from langchain_cerebras_demo.records import CallRecord
 from langchain_cerebras_demo.transport import HttpRequest
-from langchain_cerebras_demo.wire.completion import Usage
+from langchain_cerebras_demo.wire.completion import CompletionDecoder, Event, Usage
 
 _log = logging.getLogger("langchain_cerebras_demo")
 
@@ -144,21 +146,41 @@ class Call:
                 _log.warning("on_call raised %s and is ignored", type(problem).__name__)
 
 
-def _own_limit(problem: RateLimitError) -> str | None:
-    """The limit that our own queue names, in brackets, where it sent nothing."""
-    limits = (REQUESTS_A_MINUTE, REQUESTS_A_DAY, TOKENS_A_MINUTE, RETRY_AFTER)
-    return next((limit for limit in limits if problem.attempts == 0 and f"({limit})" in str(problem)), None)
-
-
 def give_up(problem: APIError, call: Call) -> APIError:
     """``problem`` with what was done about it: attempts, the time waited, the limit that was hit."""
     problem.attempts, problem.waited = call.progress.attempts, call.progress.waited
     facts = [f"{problem.attempts} attempts, {problem.waited:.1f} s waited"] if problem.attempts > 1 else []
     if isinstance(problem, RateLimitError):
-        problem.limit = problem.limit or _own_limit(problem) or to_limit(problem)
+        problem.limit = problem.limit or to_limit(problem)
         facts.append(f"limit: {problem.limit}")
         if problem.retry_after is not None:
             facts.append(f"retry after {problem.retry_after:g} s")
     if facts:
         problem.args = CerebrasError(f"{problem} ({'; '.join(facts)})").args  # bounded
     return problem
+
+
+def interrupted(problem: APIError, text: str, call: Call) -> APIError:
+    """The failure of an answer that had begun, with what had come."""
+    if type(problem) is APIConnectionError:
+        problem = StreamInterruptedError(f"the stream broke off: {problem}")
+    problem.partial = text
+    return give_up(problem, call)
+
+
+def refuse(ticket: Ticket, problem: APIError) -> None:
+    """Tells the limiter of an answer whose status was an error: such an answer took nothing of the account's limits."""
+    if isinstance(problem, APIStatusError) and problem.response is not None:
+        ticket.refused(problem)
+
+
+def with_record(
+    events: list[Event], call: Call, decoder: CompletionDecoder, ticket: Ticket
+) -> list[Event | CallRecord]:
+    """The last events of an answer with the record of its call behind them; all others as they are."""
+    if not decoder.ended:
+        return events  # type: ignore[return-value]  # a list[Event] that nobody will add to
+    call.progress.usage = decoder.usage
+    if decoder.usage is not None:
+        ticket.settle(decoder.usage.total_tokens)
+    return [*events, call.record()]

@@ -7,16 +7,15 @@ import contextlib
 import gzip
 import random
 import warnings
-import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import aclosing, nullcontext
+from contextlib import aclosing
 from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any, TypeVar
 
 from langchain_cerebras_demo import catalog, local
 from langchain_cerebras_demo._version import __version__
-from langchain_cerebras_demo.call import Call, give_up
+from langchain_cerebras_demo.call import Call, give_up, interrupted, refuse, with_record
 from langchain_cerebras_demo.endpoint import (
     check_headers,
     check_key_host,
@@ -26,16 +25,13 @@ from langchain_cerebras_demo.endpoint import (
     to_base_url,
 )
 from langchain_cerebras_demo.errors import (
-    APIConnectionError,
     APIError,
     APIResponseValidationError,
-    APIStatusError,
     APITimeoutError,
     AuthenticationError,
     CerebrasError,
     MissingKeyError,
     NotFoundError,
-    StreamInterruptedError,
 )
 from langchain_cerebras_demo.exchange import Exchange, now
 from langchain_cerebras_demo.keys import (
@@ -50,6 +46,7 @@ from langchain_cerebras_demo.limiter import Ticket, process_limiter
 from langchain_cerebras_demo.limits import RateLimitSnapshot
 from langchain_cerebras_demo.policy import RateLimit, RetryPolicy, Timeout
 from langchain_cerebras_demo.records import CallRecord
+from langchain_cerebras_demo.slots import Slots
 from langchain_cerebras_demo.transport import (
     HttpRequest,
     Transport,
@@ -125,14 +122,11 @@ class Client:
         self._retry = retry or RetryPolicy()
         self._headers = {"User-Agent": user_agent or USER_AGENT, **check_headers(headers or {})}
         self._proxy = proxy
-        self._max_concurrency = max_concurrency
+        self._slots = Slots(max_concurrency)
         self._rate_limit = rate_limit
         self._compresses = takes_demo_key(self.base_url) if compress is None else compress
         self._on_call = on_call
         self._limits: RateLimitSnapshot | None = None
-        self._slots: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = (
-            weakref.WeakKeyDictionary()
-        )
 
     @property
     def is_local(self) -> bool:
@@ -149,7 +143,7 @@ class Client:
             APIError: after the first event it carries ``partial``, the text that had come.
             MissingKeyError, KeyFormatError, KeyHostError, LocalServerError: before anything was sent.
         """
-        async with self._slot():
+        async with self._slots.take():
             call = await self._prepare(request, stream=True)
             with call.told(self._on_call):
                 place = None
@@ -163,16 +157,16 @@ class Client:
                                 if not started:
                                     started = True
                                     call.progress.first_event()
-                                yield _with_record(events, call, decoder, ticket)
+                                yield with_record(events, call, decoder, ticket)
                     except APIError as error:
                         problem = error
-                        _refuse(ticket, error)
+                        refuse(ticket, error)
                     else:
                         return
                     finally:
                         ticket.close()
                     if started:
-                        raise _interrupted(redact(problem, call.key), decoder.text, call)
+                        raise interrupted(redact(problem, call.key), decoder.text, call)
                     call, place = await self._next_attempt(call, problem), ticket.place
 
     async def complete(self, request: ChatRequest) -> list[Event | CallRecord]:
@@ -181,7 +175,7 @@ class Client:
         Raises:
             As ``stream``.
         """
-        async with self._slot():
+        async with self._slots.take():
             call = await self._prepare(request, stream=False)
             with call.told(self._on_call):
                 place = None
@@ -191,10 +185,10 @@ class Client:
                     try:
                         async with aclosing(self._exchange(call, ticket).events(decoder)) as batches:
                             events = [event async for batch in batches for event in batch]
-                        return _with_record(events, call, decoder, ticket)
+                        return with_record(events, call, decoder, ticket)
                     except APIError as error:
                         problem = error
-                        _refuse(ticket, error)
+                        refuse(ticket, error)
                     finally:
                         ticket.close()
                     call, place = await self._next_attempt(call, problem), ticket.place
@@ -206,7 +200,7 @@ class Client:
             APIError, MissingKeyError: as ``complete``.
             APIResponseValidationError: the answer is no list of models.
         """
-        async with self._slot():
+        async with self._slots.take():
             server = await self._local_server()
             base_url = server.base_url if server else self.base_url
             url = f"{base_url.removesuffix('/v1')}/public/v1/models" if public else f"{base_url}/models"
@@ -381,16 +375,6 @@ class Client:
         progress.attempts += 1
         return call
 
-    def _slot(self) -> Any:
-        if self._max_concurrency is None:
-            return nullcontext()
-        loop = asyncio.get_running_loop()
-        if loop not in self._slots:
-            for other in [other for other in self._slots if other.is_closed()]:
-                del self._slots[other]  # a semaphore that somebody waited for holds its loop, and so its own entry
-            self._slots[loop] = asyncio.Semaphore(self._max_concurrency)
-        return self._slots[loop]
-
 
 def _to_rows(body: bytes) -> list[dict[str, Any]]:
     rows = failure.to_json_or_text(body)
@@ -398,32 +382,6 @@ def _to_rows(body: bytes) -> list[dict[str, Any]]:
     if not isinstance(rows, list):
         raise APIResponseValidationError("the answer is no list of models", status_code=200)
     return rows
-
-
-def _with_record(
-    events: list[Event], call: Call, decoder: CompletionDecoder, ticket: Ticket
-) -> list[Event | CallRecord]:
-    """The last events of an answer with the record of its call behind them; all others as they are."""
-    if not decoder.ended:
-        return events  # type: ignore[return-value]  # a list[Event] that nobody will add to
-    call.progress.usage = decoder.usage
-    if decoder.usage is not None:
-        ticket.settle(decoder.usage.total_tokens)
-    return [*events, call.record()]
-
-
-def _refuse(ticket: Ticket, problem: APIError) -> None:
-    """Tells the limiter of an answer whose status was an error: such an answer took nothing of the account's limits."""
-    if isinstance(problem, APIStatusError) and problem.response is not None:
-        ticket.refused(problem)
-
-
-def _interrupted(problem: APIError, text: str, call: Call) -> APIError:
-    """The failure of an answer that had begun, with what had come."""
-    if type(problem) is APIConnectionError:
-        problem = StreamInterruptedError(f"the stream broke off: {problem}")
-    problem.partial = text
-    return give_up(problem, call)
 
 
 def _with_nearest(problem: NotFoundError, model: str) -> NotFoundError:

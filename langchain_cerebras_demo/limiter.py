@@ -317,7 +317,7 @@ def _used_up(wait: Wait, model: str) -> RateLimitError:
         param="quota",
         retry_after=wait.seconds,
     )
-    error.attempts = 0
+    error.attempts, error.limit = 0, wait.limit
     return error
 
 

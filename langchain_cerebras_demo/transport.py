@@ -151,6 +151,14 @@ class _Connector(aiohttp.TCPConnector):
             super().__del__()
 
 
+class _Response(aiohttp.ClientResponse):
+    """aiohttp's answer, which does not complain where its loop has been closed under it."""
+
+    def __del__(self, *args: object, **kwargs: object) -> None:
+        if not self._loop.is_closed():
+            super().__del__()
+
+
 class AiohttpTransport:
     """The real transport.
 
@@ -181,7 +189,7 @@ class AiohttpTransport:
         except BaseException as error:  # noqa: BLE001 - cancellations, too; raised again below
             failure = translate(error, request.url) if isinstance(error, _KNOWN) else error.with_traceback(None)
         else:
-            return AiohttpResponse(response)
+            return session.opened(AiohttpResponse(response))
         # Raised here and not in the handler: aiohttp's exceptions and frames hold the request's headers, key included.
         try:
             raise failure
@@ -225,6 +233,7 @@ class AiohttpTransport:
         with self._lock:
             session = self._sessions.pop(asyncio.get_running_loop(), None)
         if session is not None and session.guard is not None:
+            session.break_off()
             await session.guard.aclose()
 
     def forget(self) -> None:
@@ -271,9 +280,21 @@ class _LoopSession:
             trust_env=False,  # it would also send what ~/.netrc knows; proxies are looked up below
             read_bufsize=2**18,
             trace_configs=[trace],
+            response_class=_Response,
         )
         self.guard: AsyncGenerator[None, None] | None = None
+        self._responses: weakref.WeakSet[AiohttpResponse] = weakref.WeakSet()
         self._proxies: dict[str, str | None] = {}
+
+    def opened(self, response: AiohttpResponse) -> AiohttpResponse:
+        """``response``, remembered while it is read."""
+        self._responses.add(response)
+        return response
+
+    def break_off(self) -> None:
+        """Wakes whoever reads: aiohttp closes the sockets and tells nobody."""
+        for response in list(self._responses):
+            response.break_off()
 
     def forget(self) -> None:
         """Lets go without closing anything, and without a complaint."""
@@ -325,6 +346,11 @@ class AiohttpResponse:
         if connection is not None and connection.transport is not None:
             connection.transport.abort()  # a farewell by TLS could outlive the loop
         self._response.close()  # a body read to its end has already given its connection back
+
+    def break_off(self) -> None:
+        """Makes a reader that waits fail now: the connection is about to be closed."""
+        if not self._response.content.is_eof():
+            self._response.content.set_exception(aiohttp.ClientConnectionError("the transport was closed"))
 
     def __repr__(self) -> str:
         return f"<AiohttpResponse {self.status}>"

@@ -67,9 +67,6 @@ async def test_async_with_closes_the_sockets_at_its_end_also_by_an_error(server)
     await model.aclose()
 
 
-@pytest.mark.xfail(
-    reason="aiohttp closes the socket and does not wake who reads from it: the reader waits for its time-out"
-)
 async def test_aclose_ends_a_stream_that_is_being_read(server):
     """With an error of ours that holds what had come, and not with a wait for the idle time-out."""
     server.script(Silence(after=4))
@@ -231,14 +228,11 @@ server.stop()
     )
 
 
-NOISY = pytest.mark.xfail(reason="aiohttp's ClientResponse.__del__ complains that the loop is closed")
-
-
 @pytest.mark.parametrize(
     ("end", "flags"),
     [
         ("loop.run_until_complete(loop.shutdown_asyncgens())", STRICT),
-        pytest.param("pass", (), marks=NOISY),
+        ("pass", ()),
     ],
 )
 def test_a_loop_that_dies_with_a_stream_open_does_not_disturb_the_next(end, flags):

@@ -11,6 +11,7 @@ from langchain_cerebras_demo.testing import LoopbackCerebras
 FOREIGN_VARIABLES = (
     "CEREBRAS_API_KEY",
     "CEREBRAS_BASE_URL",
+    "CEREBRAS_DEMO_BROWSER",
     "HTTP_PROXY",
     "HTTPS_PROXY",
     "ALL_PROXY",

@@ -15,23 +15,12 @@ import venv
 from pathlib import Path
 
 try:
-    import tomllib
-except ImportError:  # Python 3.10
+    except ImportError:  # Python 3.10
     from pip._vendor import tomli as tomllib
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ENVIRONMENTS = ("langchain-cerebras", "ours", "langchain-openai", "cerebras-cloud-sdk", "pydantic-ai")
 _COMES_FIRST = "langchain-cerebras"  # the versions of ours follow from it
-
-# Until the groups stand in pyproject.toml.
-_GROUPS = {
-    "langchain-cerebras": ["langchain-cerebras>=0.8.2"],
-    "ours": ["trustme>=1.2"],
-    "langchain-openai": ["langchain-openai>=1.7"],
-    "cerebras-cloud-sdk": ["cerebras-cloud-sdk>=1.91"],
-    "pydantic-ai": ["pydantic-ai-slim[cerebras]>=2.68"],
-}
-
 
 def cache_folder() -> Path:
     """Where the environments and the figures of quick runs are kept."""
@@ -41,8 +30,10 @@ def cache_folder() -> Path:
 
 def requirements(name: str) -> list[str]:
     """What the environment is made of, from ``pyproject.toml``; ours: what the package itself asks for, besides."""
+    import tomllib  # Python 3.11 on: where the benchmark runs, and not where its tests do
+
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
-    group = project["dependency-groups"].get(f"benchmark-{name}", _GROUPS[name])
+    group = project["dependency-groups"][f"benchmark-{name}"]
     return [*(project["project"]["dependencies"] if name == "ours" else []), *group]
 
 

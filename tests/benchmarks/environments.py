@@ -14,13 +14,10 @@ import sys
 import venv
 from pathlib import Path
 
-try:
-    except ImportError:  # Python 3.10
-    from pip._vendor import tomli as tomllib
-
 REPOSITORY = Path(__file__).resolve().parents[2]
 ENVIRONMENTS = ("langchain-cerebras", "ours", "langchain-openai", "cerebras-cloud-sdk", "pydantic-ai")
 _COMES_FIRST = "langchain-cerebras"  # the versions of ours follow from it
+
 
 def cache_folder() -> Path:
     """Where the environments and the figures of quick runs are kept."""

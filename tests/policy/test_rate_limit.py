@@ -53,7 +53,7 @@ def test_anything_else_is_refused_and_named(value):
     [
         (REQUESTS_EXCEEDED, rate_limit.REQUESTS_A_MINUTE),
         (TOKENS_EXCEEDED, rate_limit.TOKENS_A_MINUTE),
-        (QUEUE_EXCEEDED, rate_limit.UNKNOWN),
+        (QUEUE_EXCEEDED, rate_limit.QUEUE),
         ({"message": "Requests per day limit exceeded", "code": "request_quota_exceeded"}, rate_limit.REQUESTS_A_DAY),
         ({"message": "Tokens per day limit exceeded", "code": "token_quota_exceeded"}, rate_limit.UNKNOWN),
         ({"message": "Tokens per hour limit exceeded", "code": "token_quota_exceeded"}, rate_limit.UNKNOWN),

@@ -206,7 +206,6 @@ def test_the_cookies_of_a_closed_chromium_are_read_with_d_bus(chromium, live_in,
     assert only(find_sessions()).cookies == COOKIES
 
 
-@pytest.mark.long
 def test_the_cookies_of_a_running_chromium_are_read(site, live_in, tmp_path):
     """It writes them about 30 seconds after they were set; nothing of it is locked then."""
     need("chromium", module="browser_cookie3")

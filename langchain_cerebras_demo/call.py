@@ -20,10 +20,11 @@ from langchain_cerebras_demo.exchange import now
 from langchain_cerebras_demo.keys import KeyResolver, Secret
 from langchain_cerebras_demo.limiter import Ticket
 from langchain_cerebras_demo.limits import RateLimitSnapshot
-from langchain_cerebras_demo.policy.rate_limit import to_limit
+from langchain_cerebras_demo.policy.rate_limit import RateLimit, to_limit
 from langchain_cerebras_demo.records import CallRecord
 from langchain_cerebras_demo.transport import HttpRequest
 from langchain_cerebras_demo.wire.completion import CompletionDecoder, Event, Usage
+from langchain_cerebras_demo.wire.headers import to_request_id
 
 _log = logging.getLogger("langchain_cerebras_demo")
 
@@ -41,11 +42,6 @@ class Progress:
     usage: Usage | None = None
     request_id: str | None = None
     limits: RateLimitSnapshot | None = None
-
-    def first_event(self) -> None:
-        """The first event of the answer is here."""
-        if self.first_at is None:
-            self.first_at = now()
 
     @property
     def waited(self) -> float:
@@ -65,6 +61,7 @@ class Call:
         is_stream: whether events were asked for.
         model: the model's id.
         cost_tokens: what the service reserves of the account's tokens a minute.
+        limit: what the account allows besides what the service announces; ``None`` sends at once.
         progress: what is measured.
     """
 
@@ -75,6 +72,7 @@ class Call:
     is_stream: bool = False
     model: str = ""
     cost_tokens: float = 0.0
+    limit: RateLimit | None = None
     progress: Progress = field(default_factory=lambda: Progress(now()))
 
     def with_key(self, key: Secret | None) -> Call:
@@ -111,7 +109,7 @@ class Call:
     def headers_came(self, headers: Mapping[str, str], limits: RateLimitSnapshot) -> None:
         """A 200 has come."""
         self.progress.limits = limits or self.progress.limits
-        name = headers.get("inference-id") or headers.get("x-request-id")
+        name = to_request_id(headers)
         self.progress.request_id = self.hide(name.encode()).decode() if name else None
 
     @contextmanager

@@ -128,14 +128,14 @@ class Client:
         self._rate_limit = rate_limit
         self._compresses = takes_demo_key(self.base_url) if compress is None else compress
         self._on_call = on_call
-        self._limits: RateLimitSnapshot | None = None
+        self._asked: tuple[str, str] | None = None  # the account and the model
 
     @property
     def is_local(self) -> bool:
         """Whether the embedded model answers, and not Cerebras."""
         return self.base_url == "local" or local.find_server(self.base_url) is not None
 
-    async def stream(self, request: ChatRequest) -> AsyncGenerator[list[Event | CallRecord], None]:
+    def stream(self, request: ChatRequest) -> AsyncGenerator[list[Event | CallRecord], None]:
         """The answer as it comes: a list of events a network read, the last list being how it ended.
 
         An attempt that fails before its first event is made again as the retry policy says. Enter it with ``aclosing``:
@@ -145,8 +145,20 @@ class Client:
             APIError: after the first event it carries ``partial``, the text that had come.
             MissingKeyError, KeyFormatError, KeyHostError, LocalServerError: before anything was sent.
         """
+        return self._answer(request, stream=True)
+
+    async def complete(self, request: ChatRequest) -> list[Event | CallRecord]:
+        """The whole answer's events, asked for without streaming: the body counts as one event.
+
+        Raises:
+            As ``stream``.
+        """
+        async with aclosing(self._answer(request, stream=False)) as batches:
+            return [event async for events in batches for event in events]
+
+    async def _answer(self, request: ChatRequest, *, stream: bool) -> AsyncGenerator[list[Event | CallRecord], None]:
         async with self._slots.take():
-            call = await self._prepare(request, stream=True)
+            call = await self._prepare(request, stream=stream)
             with call.told(self._on_call):
                 place = None
                 while True:
@@ -158,7 +170,7 @@ class Client:
                             async for events in batches:
                                 if not started:
                                     started = True
-                                    call.progress.first_event()
+                                    call.progress.first_at = now()
                                 yield with_record(events, call, decoder, ticket)
                     except APIError as error:
                         problem = error
@@ -169,30 +181,6 @@ class Client:
                         ticket.close()
                     if started:
                         raise interrupted(redact(problem, call.key), decoder.text, call)
-                    call, place = await self._next_attempt(call, problem), ticket.place
-
-    async def complete(self, request: ChatRequest) -> list[Event | CallRecord]:
-        """The whole answer's events, asked for without streaming: the body counts as one event.
-
-        Raises:
-            As ``stream``.
-        """
-        async with self._slots.take():
-            call = await self._prepare(request, stream=False)
-            with call.told(self._on_call):
-                place = None
-                while True:
-                    ticket = await self._admit(call, place)
-                    decoder = CompletionDecoder(hide=call.hide)
-                    try:
-                        async with aclosing(self._exchange(call, ticket).events(decoder)) as batches:
-                            events = [event async for batch in batches for event in batch]
-                        return with_record(events, call, decoder, ticket)
-                    except APIError as error:
-                        problem = error
-                        refuse(ticket, error)
-                    finally:
-                        ticket.close()
                     call, place = await self._next_attempt(call, problem), ticket.place
 
     async def list_models(self, *, public: bool = False) -> list[dict[str, Any]]:
@@ -240,8 +228,8 @@ class Client:
 
     @property
     def limits(self) -> RateLimitSnapshot | None:
-        """What the service last said of the limits of this client's account for any model, ``None`` before it has."""
-        return self._limits
+        """What the service last said of the account's limits for the model asked last; ``None`` before it has."""
+        return process_limiter().snapshot(*self._asked) if self._asked else None
 
     def resolve_model(self, name: str) -> str:
         """The id that ``name`` stands for. A retired one goes through with one warning that names its replacement."""
@@ -279,8 +267,9 @@ class Client:
             proxy=self._proxy,
         )
         spec = catalog.find_spec(model)
-        cost = estimate_cost(body, spec.max_output_tokens if spec else None) if self._rate_limit else 0.0
-        call = Call(http, self.keys, None, None, is_stream=stream, model=model, cost_tokens=cost)
+        limit = None if server else self._rate_limit
+        cost = estimate_cost(body, spec.max_output_tokens if spec else None) if limit else 0.0
+        call = Call(http, self.keys, None, None, is_stream=stream, model=model, cost_tokens=cost, limit=limit)
         return await self._with_source(call, server)
 
     async def _with_source(self, call: Call, server: local.LocalServer | None, *, is_keyless: bool = False) -> Call:
@@ -296,11 +285,11 @@ class Client:
     async def _admit(self, call: Call, place: int | None) -> Ticket:
         """The leave to send, when the account's limits allow it."""
         account = f"{self.base_url} {call.key.fingerprint() if call.key else ''}"
-        limit = None if self.is_local else self._rate_limit
+        self._asked = (account, call.model)
         began = now()
         try:
             ticket = await process_limiter().acquire(
-                account, call.model, call.cost_tokens, limit, call.deadline, place=place
+                account, call.model, call.cost_tokens, call.limit, call.deadline, place=place
             )
         except APIError as problem:
             call.progress.attempts -= 1  # the one that was not sent
@@ -344,7 +333,6 @@ class Client:
         def on_headers(headers: Mapping[str, str]) -> None:
             limits = to_snapshot(headers)
             call.headers_came(headers, limits)
-            self._limits = limits or self._limits
             if ticket is not None:
                 ticket.observe(limits)
 

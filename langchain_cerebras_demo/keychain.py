@@ -73,10 +73,11 @@ def _sources(
         yield key_resolver
     if api_key is not None:
         yield to_key_source(api_key)
-    if cookies is not None:
-        yield to_cookie_source(cookies, transport)
+    session = None if cookies is None else to_cookie_source(cookies, transport)
+    if session is not None:
+        yield session
     yield EnvKey()
-    if isinstance(cookies, BrowserSessionKey) or (isinstance(cookies, str) and cookies == "browser"):
+    if isinstance(session, BrowserSessionKey):
         return  # asked for, in its place
     if takes_demo_key(base_url):
         yield BrowserSessionKey(rule=refuse_automatic if is_automatic else refuse_unasked, transport=transport)

@@ -11,7 +11,6 @@ import atexit
 import contextlib
 import io
 import os
-import socket
 import ssl
 import sys
 import threading
@@ -19,13 +18,13 @@ import urllib.request
 import weakref
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, field
-from types import SimpleNamespace
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
 import aiohttp
 from aiohttp.abc import AbstractResolver
 
+from langchain_cerebras_demo.connections import Connection, Connector, Response, note_reuse, open_socket
 from langchain_cerebras_demo.errors import APIConnectionError, APIResponseValidationError, APITimeoutError
 
 if sys.version_info >= (3, 11):
@@ -110,55 +109,6 @@ class Transport(Protocol):
         """
 
 
-class _Connection:
-    """What a trace says of the connection that a request went out on."""
-
-    def __init__(self) -> None:
-        self.is_reused = False
-
-
-async def _note_reuse(_session: aiohttp.ClientSession, context: SimpleNamespace, _params: object) -> None:
-    context.trace_request_ctx.is_reused = True
-
-
-def _open_socket(address: tuple[Any, ...]) -> socket.socket:
-    """A socket that finds out when the other side is gone without a word: probed after half a minute of silence."""
-    family, kind, protocol = address[:3]
-    opened = socket.socket(family=family, type=kind, proto=protocol)
-    opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, seconds in (("TCP_KEEPIDLE", 30), ("TCP_KEEPALIVE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
-        if hasattr(socket, name):  # each system has its own; macOS calls the first TCP_KEEPALIVE
-            opened.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), seconds)
-    return opened
-
-
-def _to_data(body: bytes | None) -> bytes | io.BytesIO | None:
-    """``body`` as aiohttp wants it: it warns of more than a MiB of bytes, since one write of them holds up the loop."""
-    return io.BytesIO(body) if body is not None and len(body) > _MOST_BYTES_AT_ONCE else body
-
-
-class _Connector(aiohttp.TCPConnector):
-    """aiohttp's connector, which does not complain of what a fork, a closed loop or the end of the process left behind.
-
-    In a forked child the parent's sockets must not be closed (the event poll is shared with the parent), on a closed loop
-    they cannot be, and at the end the system does it.
-    """
-
-    owner = 0  # the id of the process that opened it
-
-    def __del__(self, *args: object, **kwargs: object) -> None:
-        if self.owner == os.getpid() and not self._loop.is_closed():
-            super().__del__()
-
-
-class _Response(aiohttp.ClientResponse):
-    """aiohttp's answer, which does not complain where its loop has been closed under it."""
-
-    def __del__(self, *args: object, **kwargs: object) -> None:
-        if not self._loop.is_closed():
-            super().__del__()
-
-
 class AiohttpTransport:
     """The real transport.
 
@@ -199,7 +149,7 @@ class AiohttpTransport:
 
     async def _request(self, session: _LoopSession, request: HttpRequest) -> aiohttp.ClientResponse:
         for is_last in (False, True):
-            connection = _Connection()
+            connection = Connection()
             try:
                 return await session.http.request(
                     request.method,
@@ -263,16 +213,16 @@ class _LoopSession:
     """One loop's aiohttp session, and the generator that closes it with the loop."""
 
     def __init__(self, resolver: AbstractResolver | None, ssl_context: ssl.SSLContext | None) -> None:
-        self._connector = _Connector(
+        self._connector = Connector(
             limit=0,  # who may send when is decided above; a queue down here would eat the caller's time-outs
             resolver=resolver,
             ssl=ssl_context or True,
             ttl_dns_cache=300,
-            socket_factory=_open_socket,
+            socket_factory=open_socket,
         )
         self._connector.owner = os.getpid()
         trace = aiohttp.TraceConfig()
-        trace.on_connection_reuseconn.append(_note_reuse)
+        trace.on_connection_reuseconn.append(note_reuse)
         self.http = aiohttp.ClientSession(
             connector=self._connector,
             cookie_jar=aiohttp.DummyCookieJar(),  # an answer's cookies are dropped, none is ever sent by itself
@@ -280,7 +230,7 @@ class _LoopSession:
             trust_env=False,  # it would also send what ~/.netrc knows; proxies are looked up below
             read_bufsize=2**18,
             trace_configs=[trace],
-            response_class=_Response,
+            response_class=Response,
         )
         self.guard: AsyncGenerator[None, None] | None = None
         self._responses: weakref.WeakSet[AiohttpResponse] = weakref.WeakSet()
@@ -314,6 +264,11 @@ class _LoopSession:
             proxies = {} if bypass else urllib.request.getproxies()
             self._proxies[origin] = proxies.get(parts.scheme) or proxies.get("all")
         return self._proxies[origin]
+
+
+def _to_data(body: bytes | None) -> bytes | io.BytesIO | None:
+    """``body`` as aiohttp wants it: it warns of more than a MiB of bytes, since one write of them holds up the loop."""
+    return io.BytesIO(body) if body is not None and len(body) > _MOST_BYTES_AT_ONCE else body
 
 
 async def _live(http: aiohttp.ClientSession) -> AsyncGenerator[None, None]:

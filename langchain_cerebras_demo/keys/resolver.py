@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
 from typing import Protocol, runtime_checkable
@@ -100,17 +99,9 @@ class ChainKeyResolver:
 
     def explain(self) -> list[SourceReport]:
         """As ``aexplain``, from a loop and a thread of its own, so that it may be called anywhere."""
-        asked: Future[list[SourceReport]] = Future()
-
-        def ask() -> None:
-            try:
-                asked.set_result(asyncio.run(self.aexplain()))
-            except BaseException as error:  # noqa: BLE001 - handed to the caller
-                asked.set_exception(error)
-
         context = copy_context()  # so that a resolver that explains the chain it belongs to is stopped, too
-        threading.Thread(target=context.run, args=(ask,), name="explain keys", daemon=True).start()
-        return asked.result()
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(context.run, lambda: asyncio.run(self.aexplain())).result()
 
     def __repr__(self) -> str:
         return f"ChainKeyResolver({', '.join(map(name_of, self.sources))})"

@@ -11,6 +11,7 @@ import asyncio
 import math
 import os
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -41,7 +42,7 @@ REFRESH_SECONDS = 30.0
 _HELP = "Sign in at https://inference.cerebras.ai and give the cookies of that session again, or use an API key."
 
 
-class DemoKeySource(SecretSource):
+class DemoKeySource(SecretSource, ABC):
     """What buys a demo key and keeps it in memory, asked for once however many callers wait.
 
     A demo key says nothing of when it ends: it is good until the service refuses it.
@@ -79,8 +80,9 @@ class DemoKeySource(SecretSource):
         self._refreshed_at = time.monotonic()
         return key
 
+    @abstractmethod
     async def _fetch(self) -> DemoKey:
-        raise NotImplementedError
+        """A key bought now."""
 
 
 class SessionCookieKey(DemoKeySource):

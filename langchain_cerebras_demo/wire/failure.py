@@ -19,7 +19,7 @@ from typing import Any
 import orjson
 
 from langchain_cerebras_demo import errors
-from langchain_cerebras_demo.wire.headers import to_retry_after, to_snapshot
+from langchain_cerebras_demo.wire.headers import to_request_id, to_retry_after, to_snapshot
 
 _CLASSES: dict[int, type[errors.APIStatusError]] = {
     400: errors.BadRequestError,
@@ -91,7 +91,7 @@ def from_answer(status: int, headers: Mapping[str, str], body: bytes) -> errors.
         code=words["code"],
         type=words["type"],
         param=words["param"],
-        request_id=headers.get("inference-id") or headers.get("x-request-id") or words["id"],
+        request_id=to_request_id(headers) or words["id"],
         retry_after=to_retry_after(headers),
         limits=to_snapshot(headers) or None,
         body=decoded,

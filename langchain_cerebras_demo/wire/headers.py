@@ -52,6 +52,11 @@ def to_retry_after(headers: Mapping[str, str]) -> float | None:
     return max(0.0, wait.total_seconds())
 
 
+def to_request_id(headers: Mapping[str, str]) -> str | None:
+    """The service's name for the request: ``inference-id`` was recorded, ``x-request-id`` is what gateways send."""
+    return headers.get("inference-id") or headers.get("x-request-id")
+
+
 def _figure(text: str | None) -> float | None:
     if text is None:
         return None

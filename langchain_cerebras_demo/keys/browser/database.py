@@ -32,6 +32,10 @@ class UnreadableError(Exception):
     """A store that cannot be read. ``str()`` says why, in words for its user, and shows no cookie."""
 
 
+class VanishedError(UnreadableError):
+    """A file that is not there (any more), such as the log of a browser that has just been closed."""
+
+
 def read(database: Path, reader: Callable[[sqlite3.Connection], T]) -> T:
     """What ``reader`` makes of the database, tried again where the browser was writing at that moment.
 
@@ -100,6 +104,8 @@ def _plain_file(path: Path) -> Iterator[int]:
     """A descriptor of a plain file that belongs to this user: no link out of the profile, no pipe, nobody else's."""
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+    except FileNotFoundError as error:
+        raise VanishedError(f"{path.name} cannot be opened ({error.strerror})") from None
     except OSError as error:
         if path.is_symlink():
             raise UnreadableError(f"{path.name} is a link out of its profile: it is not followed") from None
@@ -125,7 +131,8 @@ def _copied(database: Path, folder: Path) -> Path:
         before = _state(database, log)
         _copy(database, copy)
         if before[1] is not None:
-            _copy(log, copy.with_name(copy.name + "-wal"))
+            with contextlib.suppress(VanishedError):  # its browser was closed: the states differ
+                _copy(log, copy.with_name(copy.name + "-wal"))
         if _state(database, log) == before:
             return copy
         for file in folder.iterdir():

@@ -140,8 +140,7 @@ def find_profiles() -> list[Profile]:
     for browser, patterns in chromium:
         for root in _expand(*patterns):
             found += [
-                Profile(browser, "chromium", database.relative_to(root).parts[0], database)
-                for database in _chromium_databases(root)
+                Profile(browser, "chromium", folder.name, database) for folder, database in _chromium_databases(root)
             ]
     return list({_identity(profile.database): profile for profile in found}.values())
 
@@ -176,10 +175,11 @@ def _firefox_folders(root: Path) -> Iterable[Path]:
     )
 
 
-def _chromium_databases(root: Path) -> Iterator[Path]:
+def _chromium_databases(root: Path) -> Iterator[tuple[Path, Path]]:
     # Opera keeps its one profile in the root itself. Network/ is where newer versions on Windows keep the file.
     for folder in (root, *(one for one in _listed(root) if one.name == "Default" or one.name.startswith("Profile "))):
-        yield from (file for file in (folder / "Network" / "Cookies", folder / "Cookies") if _has_file(file))
+        files = (folder / "Network" / "Cookies", folder / "Cookies")
+        yield from ((folder, file) for file in files if _has_file(file))
 
 
 def _listed(folder: Path) -> list[Path]:

@@ -251,6 +251,23 @@ def test_a_log_that_is_no_plain_file_is_refused(profile, temporary, kind):
     assert list(temporary.iterdir()) == []
 
 
+@posix
+def test_a_log_that_vanishes_while_it_is_copied_is_no_failure(profile, temporary, monkeypatch):
+    """Firefox folds its log into the database when it is closed, which may be at that very moment: the file is read again."""
+    file = profile / "cookies.sqlite"
+    writer = write(file, "kept", mode="wal")
+    copy = module._copy
+
+    def copy_while_firefox_closes(source, target):
+        if source.name.endswith("-wal"):
+            writer.close()
+        copy(source, target)
+
+    monkeypatch.setattr(module, "_copy", copy_while_firefox_closes)
+    assert read(file, names) == ["kept"]
+    assert list(temporary.iterdir()) == []
+
+
 @pytest.mark.parametrize("which", ["cookies.sqlite", "cookies.sqlite-wal"])
 def test_what_is_too_large_for_cookies_is_refused_unread(profile, temporary, which):
     """A file or a log without end costs neither time nor room: here one with a hole of a TiB."""

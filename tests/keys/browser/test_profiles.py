@@ -230,7 +230,7 @@ def test_the_folders_of_windows(home, monkeypatch):
         ("Firefox", "x.default"),
         ("Firefox", "y.default"),
         ("Chrome", "Default"),
-        ("Opera", "Network"),
+        ("Opera", "Opera Stable"),
     ]
 
 

@@ -1,0 +1,55 @@
+"""aiohttp's classes, taught what they do not know: of forks, of loops that died, and of peers that went without a word."""
+
+from __future__ import annotations
+
+import os
+import socket
+from types import SimpleNamespace
+from typing import Any
+
+import aiohttp
+
+
+class Connection:
+    """What a trace says of the connection that a request went out on."""
+
+    def __init__(self) -> None:
+        self.is_reused = False
+
+
+async def note_reuse(_session: aiohttp.ClientSession, context: SimpleNamespace, _params: object) -> None:
+    """For ``TraceConfig.on_connection_reuseconn``: the request's ``Connection`` learns that it is an old one."""
+    context.trace_request_ctx.is_reused = True
+
+
+def open_socket(address: tuple[Any, ...]) -> socket.socket:
+    """A socket that finds out when the other side is gone without a word: probed after half a minute of silence."""
+    family, kind, protocol = address[:3]
+    opened = socket.socket(family=family, type=kind, proto=protocol)
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, seconds in (("TCP_KEEPIDLE", 30), ("TCP_KEEPALIVE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
+        if hasattr(socket, name):  # each system has its own; macOS calls the first TCP_KEEPALIVE
+            opened.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), seconds)
+    return opened
+
+
+class Connector(aiohttp.TCPConnector):
+    """aiohttp's connector, which does not complain of what a fork, a closed loop or the end of the process left behind.
+
+    In a forked child the parent's sockets must not be closed (the event poll is shared with the parent), on a closed loop
+    they cannot be, and at the end the system does it.
+    """
+
+    owner = 0  # the id of the process that opened it
+
+    def __del__(self, *args: object, **kwargs: object) -> None:
+        if self.owner == os.getpid() and not self._loop.is_closed():
+            super().__del__()
+
+
+class Response(aiohttp.ClientResponse):
+    """aiohttp's answer, which does not complain where its loop has been closed under it."""
+
+    def __del__(self, *args: object, **kwargs: object) -> None:
+        if not self._loop.is_closed():
+            super().__del__()

@@ -24,13 +24,19 @@ FOREIGN_VARIABLES = (
 )
 
 
-def pytest_configure():
+def pytest_configure(config):
+    if config.getoption("--exact"):
+        from langchain_cerebras_demo import ChatCerebrasDemo
+
+        ChatCerebrasDemo.model_fields["coalesce"].default = False
+        ChatCerebrasDemo.model_rebuild(force=True)
     # A shell ignores SIGINT for what it starts in the background, and children inherit that: tests of Ctrl-C would hang.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser):
     parser.addoption("--live", action="store_true", help="ask the real service; needs CEREBRAS_API_KEY")
+    parser.addoption("--exact", action="store_true", help="all models with coalesce=False where a test does not say")
 
 
 def pytest_collection_modifyitems(config, items):

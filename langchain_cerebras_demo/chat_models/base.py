@@ -253,7 +253,7 @@ class ChatCerebrasDemo(ChatFields):
         try:
             async with aclosing(client.stream(request)) as batches:
                 async for events in batches:
-                    for chunk in generations.to_chunks(events, origin):
+                    for chunk in generations.to_chunks(events, origin, is_coalesced=self.coalesce):
                         sent.append(chunk)
                         if run_manager:
                             await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
@@ -276,7 +276,7 @@ class ChatCerebrasDemo(ChatFields):
         try:
             with closing(portal.iterate(lambda: client.stream(request))) as batches:
                 for events in batches:
-                    for chunk in generations.to_chunks(events, origin):
+                    for chunk in generations.to_chunks(events, origin, is_coalesced=self.coalesce):
                         sent.append(chunk)
                         if run_manager:
                             run_manager.on_llm_new_token(chunk.text, chunk=chunk)

@@ -114,6 +114,9 @@ class ChatFields(BaseChatModel):
     rate_limit: Any = "auto"
     """``"auto"``: requests wait their turn so that the limits the service announces are kept; ``None``: they never wait; or a
     ``RateLimit`` with numbers of your own, such as the requests a minute, which the service does not announce."""
+    coalesce: bool = True
+    """Whether the deltas that one network read brought become one chunk, and one call of ``on_llm_new_token``, instead of one
+    each. Nothing is ever held back to wait for more, and the chunks put together are the same."""
     compress_requests: bool | None = None
     """Whether large request bodies are zipped; ``None``: for cerebras.ai, which takes it, and nowhere else."""
     on_call: Any = Field(default=None, exclude=True, repr=False)

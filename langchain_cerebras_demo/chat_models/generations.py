@@ -5,8 +5,10 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
+import orjson
 from langchain_core.exceptions import OutputParserException
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.ai import InputTokenDetails, OutputTokenDetails, UsageMetadata
@@ -18,8 +20,10 @@ from langchain_core.outputs.chat_generation import merge_chat_generation_chunks
 from langchain_cerebras_demo.catalog import ModelSpec
 from langchain_cerebras_demo.chat_models.content import REASONING_KEY
 from langchain_cerebras_demo.chat_models.facts import to_cost
+from langchain_cerebras_demo.chat_models.moulds import ChunkMould
 from langchain_cerebras_demo.errors import APIError
 from langchain_cerebras_demo.records import CallRecord
+from langchain_cerebras_demo.wire.coalescing import coalesce
 from langchain_cerebras_demo.wire.completion import (
     Event,
     Finish,
@@ -45,31 +49,27 @@ class TruncatedAnswerWarning(UserWarning):
     """An answer ended at its token limit in a way that is easily taken for a whole one."""
 
 
-def to_chunks(events: Iterable[Event | CallRecord], origin: Origin) -> Iterator[ChatGenerationChunk]:
+def to_chunks(
+    events: Iterable[Event | CallRecord], origin: Origin, *, is_coalesced: bool = False
+) -> Iterator[ChatGenerationChunk]:
     """One chunk a delta; how the answer ended becomes one last chunk, marked as such.
 
     Args:
         events: those of one network read.
         origin: where they come from; equal providers merge into one.
+        is_coalesced: whether neighbouring deltas of one kind become one chunk.
     """
-    provider = origin.provider
+    stamp = _mould(origin.provider).stamp
     ending: list[Event | CallRecord] = []
-    for event in events:
+    for event in coalesce(events) if is_coalesced else events:
         if isinstance(event, TextDelta):
-            yield _chunk(AIMessageChunk(content=event.text, response_metadata={"model_provider": provider}))
+            yield stamp(event.text)
         elif isinstance(event, ReasoningDelta):
-            yield _chunk(
-                AIMessageChunk(
-                    content="",
-                    additional_kwargs={REASONING_KEY: event.text},
-                    response_metadata={"model_provider": provider},
-                )
-            )
+            yield stamp(additional_kwargs={REASONING_KEY: event.text})
         elif isinstance(event, ToolCallFragment):
-            yield _chunk(_to_tool_call_chunk(event, provider))
+            yield stamp(**_to_tool_call_fields(event))
         elif isinstance(event, LogprobsDelta):
-            metadata = {"model_provider": provider, **_to_logprobs([event])}
-            yield _chunk(AIMessageChunk(content="", response_metadata=metadata))
+            yield stamp(response_metadata={"model_provider": origin.provider, **_to_logprobs([event])})
         else:
             ending.append(event)
     if ending:
@@ -89,17 +89,28 @@ def set_partial(error: APIError, sent: Sequence[ChatGenerationChunk]) -> None:
     error.partial = merged.message if merged else None
 
 
-def _chunk(message: AIMessageChunk) -> ChatGenerationChunk:
-    return ChatGenerationChunk(message=message)
+@lru_cache
+def _mould(provider: str) -> ChunkMould:
+    return ChunkMould(provider)
 
 
-def _to_tool_call_chunk(event: ToolCallFragment, provider: str) -> AIMessageChunk:
-    message = AIMessageChunk(content="", response_metadata={"model_provider": provider})
-    # Assigned, not passed: the constructor parses every fragment as if it were a whole call, 1 ms for 100 characters.
-    message.tool_call_chunks = [tool_call_chunk(name=event.name, args=event.arguments, id=event.id, index=event.index)]
-    if event.name:  # as the constructor shows a call that has just begun
-        message.tool_calls = [tool_call(name=event.name, args={}, id=event.id)]
-    return message
+def _to_tool_call_fields(event: ToolCallFragment) -> dict[str, Any]:
+    # AIMessageChunk's constructor would parse every fragment as if it were a whole call, 1 ms for 100 characters.
+    fields: dict[str, Any] = {
+        "tool_call_chunks": [tool_call_chunk(name=event.name, args=event.arguments, id=event.id, index=event.index)]
+    }
+    if event.name:  # as the constructor shows a call that has just begun, or one that came whole
+        fields["tool_calls"] = [tool_call(name=event.name, args=_to_arguments(event.arguments), id=event.id)]
+    return fields
+
+
+def _to_arguments(text: str | None) -> dict[str, Any]:
+    """The arguments where they are whole already, else none yet."""
+    try:
+        arguments = orjson.loads(text or "{}")
+    except orjson.JSONDecodeError:
+        return {}
+    return arguments if isinstance(arguments, dict) else {}
 
 
 def _last_chunk(ending: Sequence[Event | CallRecord], origin: Origin) -> ChatGenerationChunk:
@@ -111,7 +122,7 @@ def _last_chunk(ending: Sequence[Event | CallRecord], origin: Origin) -> ChatGen
         usage_metadata=_to_usage_metadata(ending),
         chunk_position="last",
     )
-    return _chunk(message)
+    return ChatGenerationChunk(message=message)
 
 
 def _to_generation(events: Sequence[Event | CallRecord], choice: int, origin: Origin) -> ChatGeneration:

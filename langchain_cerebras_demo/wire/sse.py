@@ -8,8 +8,6 @@ browsers that reconnect, which a paid completion must never do, so they are pass
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from langchain_cerebras_demo.errors import APIResponseValidationError
 
 MAX_EVENT_BYTES = 16 * 1024 * 1024
@@ -17,11 +15,8 @@ MAX_EVENT_BYTES = 16 * 1024 * 1024
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
-class ServerSentEvent(NamedTuple):
-    """One event: its ``event`` field (``""`` where none was sent) and its ``data``, still bytes."""
-
-    name: str
-    data: bytes
+ServerSentEvent = tuple[str, bytes]
+"""One event: its ``event`` field (``""`` where none was sent) and its ``data``, still bytes."""
 
 
 class SSEDecoder:
@@ -63,11 +58,11 @@ class SSEDecoder:
             self._tail.clear()
             self._tail_bytes = 0
         self._after_cr = received.endswith(b"\r")
-        events: list[ServerSentEvent] = []
-        for line in whole.splitlines():  # bytes.splitlines knows CRLF, CR and LF and nothing else
-            event = self._line(line)
-            if event is not None:
-                events.append(event)
+        is_between_events = not (self._at_start or self._data or self._name)
+        if is_between_events and b"\r" not in whole and len(whole) <= self._max_event_bytes:
+            events = self._blocks(whole)
+        else:
+            events = self._lines(whole)
         if end < len(received):
             self._keep(received[end:])
         return events
@@ -80,6 +75,27 @@ class SSEDecoder:
         """
         event = self._line(b"")
         return [event] if event is not None else []
+
+    def _blocks(self, whole: bytes) -> list[ServerSentEvent]:
+        """As ``_lines``, an event at a time: nearly every event is one ``data`` line, and that costs a third."""
+        events: list[ServerSentEvent] = []
+        *blocks, rest = whole.split(b"\n\n")
+        for block in blocks:
+            if block.startswith(b"data: ") and b"\n" not in block:
+                events.append(("", block[6:]))
+            else:
+                events += self._lines(block + b"\n\n")
+        if rest:
+            events += self._lines(rest)
+        return events
+
+    def _lines(self, whole: bytes) -> list[ServerSentEvent]:
+        events: list[ServerSentEvent] = []
+        for line in whole.splitlines():  # bytes.splitlines knows CRLF, CR and LF and nothing else
+            event = self._line(line)
+            if event is not None:
+                events.append(event)
+        return events
 
     def _keep(self, piece: bytes) -> None:
         if piece:
@@ -107,7 +123,7 @@ class SSEDecoder:
         if not self._data:
             self._name = ""  # an event without data is none, by the standard
             return None
-        event = ServerSentEvent(self._name, self._data[0] if len(self._data) == 1 else b"\n".join(self._data))
+        event = (self._name, self._data[0] if len(self._data) == 1 else b"\n".join(self._data))
         self._name = ""
         self._data = []
         self._data_bytes = 0

@@ -117,9 +117,9 @@ def test_reasoning_stands_where_langchain_looks_for_it(server):
 
 
 def test_a_stream_has_one_chunk_a_delta_and_one_that_is_last(server):
-    """Usage and metadata stand on the last chunk alone, and it says that it is the last."""
+    """With coalesce=False. Usage and metadata stand on the last chunk alone, and it says that it is the last."""
     server.script(Reply(deltas=[{"role": "assistant"}, *[{"content": letter} for letter in "abcdef"]]))
-    chunks = list(model_for(server).stream("hello"))
+    chunks = list(model_for(server, coalesce=False).stream("hello"))
     assert [chunk.content for chunk in chunks] == [*"abcdef", ""]
     assert [chunk.chunk_position for chunk in chunks] == [None] * 6 + ["last"]
     assert [chunk.usage_metadata is not None for chunk in chunks] == [False] * 6 + [True]

@@ -130,7 +130,7 @@ class AsyncTokens(AsyncCallbackHandler):
 def test_callbacks_hear_every_token_once(server, way, kind):
     """On the chunk path and on the event path, sync and async."""
     server.script(DELTAS)
-    handler, model = kind(), model_for(server)
+    handler, model = kind(), model_for(server, coalesce=False)
     config = {"callbacks": [handler]}
 
     async def run():

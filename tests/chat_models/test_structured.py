@@ -265,7 +265,7 @@ def test_dicts_grow_while_they_come(server):
     deltas = [{"content": text} for text in ('{"na', 'me": "A', 'da", "age"', ": 3", "6", "}", " ")]
     gate = Gate(after=2, reply=Reply(deltas=deltas))
     server.script(gate)
-    parts = structured(model_for(server), SCHEMA).stream(PROMPT)
+    parts = structured(model_for(server, coalesce=False), SCHEMA).stream(PROMPT)
     seen = [next(parts), next(parts)]
     gate.open()
     assert [*seen, *parts] == [
@@ -287,7 +287,7 @@ def test_instances_come_whenever_they_are_valid(server, method):
 
     text = '{"title": "T", "text": "some more words that come in parts"}'
     server.script(Reply(tool_calls=[Call("Note", text)]) if method == "function_calling" else Reply(text=text))
-    parts = list(structured(model_for(server), Note, method=method).stream(PROMPT))
+    parts = list(structured(model_for(server, coalesce=False), Note, method=method).stream(PROMPT))
     assert len(parts) > 2
     assert all(isinstance(part, Note) for part in parts)
     assert parts[-1] == Note(title="T", text="some more words that come in parts")

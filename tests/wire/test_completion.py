@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from langchain_cerebras_demo.errors import APIError
 from langchain_cerebras_demo.testing import completions
+from langchain_cerebras_demo.wire import completion
 from langchain_cerebras_demo.wire.completion import (
     CompletionDecoder,
     Finish,
@@ -328,3 +330,48 @@ def test_nothing_counts_behind_done(late):
 def test_the_end_of_an_answer_without_a_finish_reason_says_so():
     """[DONE] alone ends it; the reason is none."""
     assert streamed(chunk({"content": "a"}), "[DONE]")[1] == Finish(None)
+
+
+WORDS = st.sampled_from(["a", "b", "c", "", None, 1])
+PLAIN = {"content": WORDS}
+CHOICES = st.fixed_dictionaries(
+    {"index": st.sampled_from([0, 0, 0, 1, None])},
+    optional={
+        "delta": st.fixed_dictionaries(PLAIN)
+        | st.fixed_dictionaries(PLAIN, optional={"role": WORDS, "reasoning": WORDS}),
+        "finish_reason": WORDS,
+        "logprobs": st.sampled_from([None, {"content": [{"token": "a"}]}]),
+    },
+)
+CHUNKS = st.fixed_dictionaries(
+    {"choices": st.lists(CHOICES, min_size=1, max_size=2)},
+    optional={
+        "id": WORDS,
+        "error": WORDS,
+        "service_tier": WORDS,
+        "usage": st.sampled_from([None, {"prompt_tokens": 1}]),
+        "time_info": st.sampled_from([None, {"total_time": 1.0}]),
+    },
+)
+
+
+def told(decoder, chunks):
+    """What a decoder makes of these chunks: its events, and how it ended or failed."""
+    events = []
+    try:
+        for chunk in chunks:
+            events += decoder.feed("", to_data(chunk))
+        return events + decoder.end(), decoder.text, decoder.complete
+    except APIError as error:
+        return events, type(error), str(error)
+
+
+@settings(max_examples=500)
+@given(st.lists(CHUNKS, max_size=6))
+def test_the_short_way_for_plain_text_says_what_the_long_one_says(chunks):
+    """Most chunks are a piece of text and nothing else; whatever else one holds is not passed over."""
+    begun = [*[{"id": "c", "choices": [{"index": 0, "delta": {"content": "x"}}]}] * 2, *chunks]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(completion, "_lone_text", lambda _: None)
+        wanted = told(CompletionDecoder(), begun)
+    assert told(CompletionDecoder(), begun) == wanted

@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from langchain_cerebras_demo.errors import APIResponseValidationError
-from langchain_cerebras_demo.wire.sse import MAX_EVENT_BYTES, ServerSentEvent, SSEDecoder
+from langchain_cerebras_demo.wire.sse import MAX_EVENT_BYTES, SSEDecoder
 
 PIECE = 64 * 1024
 
@@ -130,8 +130,8 @@ def test_an_event_is_handed_out_with_the_byte_that_completes_it():
     """Nothing waits for a further read: not the event, and not the second half of a CRLF."""
     decoder = SSEDecoder()
     assert decoder.feed(b"data: a\r\n") == []
-    assert decoder.feed(b"\r") == [ServerSentEvent("", b"a")]
-    assert decoder.feed(b"\ndata: b\r\n\r\n") == [ServerSentEvent("", b"b")]
+    assert decoder.feed(b"\r") == [("", b"a")]
+    assert decoder.feed(b"\ndata: b\r\n\r\n") == [("", b"b")]
 
 
 # -- the end of the stream
@@ -170,7 +170,7 @@ def test_an_event_of_16_mib_passes_and_its_bytes_are_joined_once():
         assert decoder.feed(piece) == []
         assert len(decoder._tail) == number
         assert decoder._tail[-1] is piece
-    assert decoder.feed(b"\n\n") == [ServerSentEvent("", line[6:])]
+    assert decoder.feed(b"\n\n") == [("", line[6:])]
 
 
 @pytest.mark.parametrize("ending", [b"", b"\n\n"])

@@ -216,9 +216,9 @@ class Client:
         )
         if not self.is_local:
             with contextlib.suppress(APIError):
-                await Exchange(
-                    self._transport, request, is_stream=False, bounds=self._timeout, deadline=now() + _WARM_SECONDS
-                ).body()
+                bounds = replace(self._timeout, total=_WARM_SECONDS)
+                deadline = now() + _WARM_SECONDS
+                await Exchange(self._transport, request, is_stream=False, bounds=bounds, deadline=deadline).body()
 
     async def aclose(self) -> None:
         """Closes the connections of this loop, where the transport can."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import aclosing
-from typing import TypeVar
+from contextlib import closing
+from typing import Literal, TypeVar
 
 from langchain_cerebras_demo.errors import (
     APIConnectionError,
@@ -16,6 +16,7 @@ from langchain_cerebras_demo.errors import (
 )
 from langchain_cerebras_demo.policy import Timeout
 from langchain_cerebras_demo.transport import HttpRequest, HttpResponse, Transport, timeout
+from langchain_cerebras_demo.watch import Watch
 from langchain_cerebras_demo.wire import failure
 from langchain_cerebras_demo.wire.completion import CompletionDecoder, Event
 from langchain_cerebras_demo.wire.sse import ServerSentEvent, SSEDecoder
@@ -60,8 +61,8 @@ class Exchange:
         self._deadline = deadline
         self._on_headers = on_headers
         self._hide = hide
-        self._since = now()  # when the stage that is under way began
-        self._stage = "first_event"
+        self._watch = Watch()
+        self._begin("first_event")
 
     async def events(self, decoder: CompletionDecoder) -> AsyncGenerator[list[Event], None]:
         """The events of a completion, a list a network read, the last list being how it ended.
@@ -69,16 +70,41 @@ class Exchange:
         Raises:
             APIError: the service refused, the line broke, the answer is none, or it took too long.
         """
-        response = await self._send()
-        try:
-            if not self._is_stream(response):
-                yield decoder.feed_whole(await self._read_all(response, MAX_ANSWER_BYTES))
-                return
-            async with aclosing(self._read_events(response, decoder)) as batches:
-                async for events in batches:
-                    yield events
-        finally:
-            response.close()
+        with closing(self._watch):
+            response = await self._send()
+            try:
+                if not self._is_stream(response):
+                    yield decoder.feed_whole(await self._read_all(response, MAX_ANSWER_BYTES))
+                    return
+                sse = SSEDecoder()
+                problem: APIError | None = None
+                received = b"-"
+                while received and not decoder.done and problem is None:
+                    events: list[Event] = []
+                    arrived: list[ServerSentEvent] = []
+                    try:
+                        received = await self._bounded(response.read())
+                    except APIConnectionError as error:
+                        received, problem = b"", error
+                    try:
+                        arrived = sse.feed(received) if received else sse.finish()
+                        for name, data in arrived:
+                            events += decoder.feed(name, data)
+                    except APIError as error:
+                        problem = error
+                    if events:  # also those that came in one read with what broke
+                        yield events
+                    if arrived:  # comments are no progress, and a consumer's own time is not the server's
+                        self._begin("idle")
+                problem = self._judge(problem, decoder)
+                if problem is not None:
+                    if held := decoder.flush():
+                        yield held  # `partial` is all that came
+                    raise problem
+                yield decoder.end()
+                await self._drain(response)
+            finally:
+                response.close()
 
     async def body(self) -> bytes:
         """The answer's body as it is.
@@ -86,11 +112,12 @@ class Exchange:
         Raises:
             APIError: as ``events``.
         """
-        response = await self._send()
-        try:
-            return await self._read_all(response, MAX_ANSWER_BYTES)
-        finally:
-            response.close()
+        with closing(self._watch):
+            response = await self._send()
+            try:
+                return await self._read_all(response, MAX_ANSWER_BYTES)
+            finally:
+                response.close()
 
     async def _send(self) -> HttpResponse:
         """The answer, its status being 200."""
@@ -121,46 +148,15 @@ class Exchange:
         sent = response.headers.get("content-type", "")
         return self._wants_stream and not ("json" in sent or "html" in sent)
 
-    async def _read_events(
-        self, response: HttpResponse, decoder: CompletionDecoder
-    ) -> AsyncGenerator[list[Event], None]:
-        sse = SSEDecoder()
-        while not decoder.done:
-            received, problem = await self._next_bytes(response, decoder)
-            events: list[Event] = []
-            arrived: list[ServerSentEvent] = []
-            try:
-                arrived = sse.feed(received) if received else sse.finish()
-                for name, data in arrived:
-                    events.extend(decoder.feed(name, data))
-            except APIError as error:
-                problem = error
-            if events:  # also those that came in one read with what broke
-                yield events
-            if arrived:  # comments are no progress, and a consumer's own time is not the server's
-                self._since, self._stage = now(), "idle"
-            if problem:
-                if held := decoder.flush():
-                    yield held  # `partial` is all that came
-                raise problem
-            if not received:
-                break
-        if not decoder.complete:
-            if held := decoder.flush():
-                yield held
-            raise StreamInterruptedError("the stream ended with neither a finish_reason nor [DONE]: it is cut off")
-        if not decoder.has_choices:
-            raise APIResponseValidationError("the stream has no choices", status_code=200)
-        yield decoder.end()
-        await self._drain(response)
-
-    async def _next_bytes(self, response: HttpResponse, decoder: CompletionDecoder) -> tuple[bytes, APIError | None]:
-        try:
-            return await self._bounded(response.read()), None
-        except APIConnectionError as error:
-            problem = error
-        # Silence or a reset behind the last word takes nothing away.
-        return b"", None if decoder.complete else problem
+    def _judge(self, problem: APIError | None, decoder: CompletionDecoder) -> APIError | None:
+        """What is wrong with a stream that is over, if anything."""
+        if isinstance(problem, APIConnectionError) and decoder.complete:
+            return None  # silence or a reset behind the last word takes nothing away
+        if problem is None and not decoder.complete:
+            return StreamInterruptedError("the stream ended with neither a finish_reason nor [DONE]: it is cut off")
+        if problem is None and not decoder.has_choices:
+            return APIResponseValidationError("the stream has no choices", status_code=200)
+        return problem
 
     async def _drain(self, response: HttpResponse) -> None:
         try:
@@ -182,21 +178,23 @@ class Exchange:
                 )
         return b"".join(pieces)
 
+    def _begin(self, stage: Literal["first_event", "idle"]) -> None:
+        """From here on the bound of ``stage`` counts, or the call's deadline where that is nearer."""
+        bound: float | None = getattr(self._bounds, stage)
+        self._stage: Literal["first_event", "idle", "total"] = stage
+        self._due = None if bound is None else now() + bound
+        if self._deadline is not None and (self._due is None or self._deadline < self._due):
+            self._stage, self._due = "total", self._deadline
+
     async def _bounded(self, awaitable: Awaitable[T]) -> T:
-        """What ``awaitable`` gives, within the bound of the stage under way and within the call's deadline."""
-        stage, bound = self._stage, getattr(self._bounds, self._stage)
-        time = now()
-        left = None if bound is None else self._since + bound - time
-        if self._deadline is not None and (left is None or self._deadline - time < left):
-            left, stage, bound = self._deadline - time, "total", self._bounds.total
+        """What ``awaitable`` gives, within the time of the stage under way."""
         try:
-            async with timeout(left):
-                return await awaitable
+            return await self._watch.wait(awaitable, self._due)
         except APITimeoutError:  # the transport's own, which is a TimeoutError too
             raise
         except asyncio.TimeoutError:
-            what = {"first_event": "no answer", "idle": "no further event", "total": "not finished"}[stage]
-        raise APITimeoutError(f"{what} within {bound:g} s (timeout.{stage})")
+            what = {"first_event": "no answer", "idle": "no further event", "total": "not finished"}[self._stage]
+        raise APITimeoutError(f"{what} within {getattr(self._bounds, self._stage):g} s (timeout.{self._stage})")
 
 
 def now() -> float:

@@ -50,7 +50,7 @@ class TruncatedAnswerWarning(UserWarning):
 
 
 def to_chunks(
-    events: Iterable[Event | CallRecord], origin: Origin, *, is_coalesced: bool = False
+    events: Sequence[Event | CallRecord], origin: Origin, *, is_coalesced: bool = False
 ) -> Iterator[ChatGenerationChunk]:
     """One chunk a delta; how the answer ended becomes one last chunk, marked as such.
 
@@ -61,7 +61,7 @@ def to_chunks(
     """
     stamp = _mould(origin.provider).stamp
     ending: list[Event | CallRecord] = []
-    for event in coalesce(events) if is_coalesced else events:
+    for event in coalesce(events) if is_coalesced and len(events) > 1 else events:
         if isinstance(event, TextDelta):
             yield stamp(event.text)
         elif isinstance(event, ReasoningDelta):

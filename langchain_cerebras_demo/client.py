@@ -133,7 +133,7 @@ class Client:
     @property
     def is_local(self) -> bool:
         """Whether the embedded model answers, and not Cerebras."""
-        return self.base_url == "local" or local.find_server(self.base_url) is not None
+        return local.is_local(self.base_url)
 
     def stream(self, request: ChatRequest) -> AsyncGenerator[list[Event | CallRecord], None]:
         """The answer as it comes: a list of events a network read, the last list being how it ended.
@@ -197,7 +197,7 @@ class Client:
             request = HttpRequest(
                 "GET", url, headers=self._headers, connect_timeout=self._timeout.connect, proxy=self._proxy
             )
-            call = await self._with_source(Call(request, self.keys, None, None), server, is_keyless=public)
+            call = await self._begin(request, server, is_keyless=public)
             while True:
                 try:
                     return _to_rows(await self._exchange(call).body())
@@ -269,18 +269,20 @@ class Client:
         spec = catalog.find_spec(model)
         limit = None if server else self._rate_limit
         cost = estimate_cost(body, spec.max_output_tokens if spec else None) if limit else 0.0
-        call = Call(http, self.keys, None, None, is_stream=stream, model=model, cost_tokens=cost, limit=limit)
-        return await self._with_source(call, server)
+        return await self._begin(http, server, is_stream=stream, model=model, cost_tokens=cost, limit=limit)
 
-    async def _with_source(self, call: Call, server: local.LocalServer | None, *, is_keyless: bool = False) -> Call:
+    async def _begin(
+        self, request: HttpRequest, server: local.LocalServer | None, *, is_keyless: bool = False, **facts: Any
+    ) -> Call:
         """The call with its key, if it needs one, and its deadline."""
         total = self._timeout.total
-        call = replace(call, deadline=None if total is None else now() + total)
+        deadline = None if total is None else now() + total
         if server:
-            return replace(call.with_key(Secret(server.api_key, "the embedded server")), resolver=None)
+            return Call(request, None, None, deadline, **facts).with_key(Secret(server.api_key, "the embedded server"))
         if is_keyless:
-            return replace(call, resolver=None)
-        return call.with_key(await self._in_time(self._find_key(call.request.url), call.deadline))
+            return Call(request, None, None, deadline, **facts)
+        key = await self._in_time(self._find_key(request.url), deadline)
+        return Call(request, self.keys, None, deadline, **facts).with_key(key)
 
     async def _admit(self, call: Call, place: int | None) -> Ticket:
         """The leave to send, when the account's limits allow it."""

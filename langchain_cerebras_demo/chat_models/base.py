@@ -12,12 +12,15 @@ from langchain_core.language_models import LangSmithParams, LanguageModelInput, 
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
+from pydantic import PrivateAttr, model_validator
 from typing_extensions import Self
 
 from langchain_cerebras_demo import catalog, local
+from langchain_cerebras_demo.catalog import AliasTable
 from langchain_cerebras_demo.chat_models import abilities, facts, generations
 from langchain_cerebras_demo.chat_models.fields import ChatFields, Method, Tool
 from langchain_cerebras_demo.chat_models.messages import to_wire
+from langchain_cerebras_demo.client import Client
 from langchain_cerebras_demo.errors import APIError
 from langchain_cerebras_demo.keys import SourceReport
 from langchain_cerebras_demo.limits import RateLimitSnapshot
@@ -47,6 +50,8 @@ class ChatCerebrasDemo(ChatFields):
     what had come.
     """
 
+    _own_profile: ModelProfile | None = PrivateAttr(default=None)
+
     # -- what LangChain asks of a model
 
     @property
@@ -69,8 +74,12 @@ class ChatCerebrasDemo(ChatFields):
         return True
 
     @property
+    def _is_local(self) -> bool:
+        return local.is_local(self.base_url or "")
+
+    @property
     def _provider(self) -> str:
-        return "local" if self._client().is_local else "cerebras"
+        return "local" if self._is_local else "cerebras"
 
     @property
     def _default_parameters(self) -> dict[str, Any]:
@@ -80,7 +89,7 @@ class ChatCerebrasDemo(ChatFields):
     def _identifying_params(self) -> dict[str, Any]:
         return {
             "model_name": self.model,
-            "base_url": self._client().base_url,
+            "base_url": self.base_url,
             **self._default_parameters,
             **({"model_kwargs": self.model_kwargs} if self.model_kwargs else {}),
         }
@@ -93,7 +102,7 @@ class ChatCerebrasDemo(ChatFields):
         given = {**self._default_parameters, **({"stop": stop} if stop else {}), **kwargs}
         params = super()._get_ls_params(stop=stop, **kwargs)
         params["ls_provider"] = self._provider  # equal to model_provider, or summarisation ignores reported usage
-        params["ls_model_name"] = local.LOCAL_MODEL if self._provider == "local" else given.get("model", self.model)
+        params["ls_model_name"] = local.LOCAL_MODEL if self._is_local else given.get("model", self.model)
         params["ls_model_type"] = "chat"
         if given.get("temperature") is not None:
             params["ls_temperature"] = given["temperature"]
@@ -106,12 +115,17 @@ class ChatCerebrasDemo(ChatFields):
     # -- facts of the model
 
     def _resolve_model_profile(self) -> ModelProfile | None:
-        spec = self._spec(self.model)
-        return facts.to_profile(spec) if spec else None
+        # Without a client: most of what making a model costs would be that.
+        spec = None if self._is_local else catalog.find_spec(AliasTable(self.aliases).resolve(self.model))
+        self._own_profile = facts.to_profile(spec) if spec else None
+        return self._own_profile
 
-    def _spec(self, model: str) -> catalog.ModelSpec | None:
-        """What the catalogue knows of a model by id or alias; nothing of the embedded one."""
-        return None if self._client().is_local else catalog.find_spec(self._client().aliases.resolve(model))
+    @model_validator(mode="after")
+    def _check_profile_keys(self) -> Self:
+        """In LangChain's place, whose check resolves type hints anew for every model: half of what making one costs."""
+        if self.profile is not self._own_profile:  # a user's own
+            super()._check_profile_keys()  # type: ignore[operator]  # a method once pydantic has made the class
+        return self
 
     def get_num_tokens(self, text: str) -> int:
         """About how many tokens the text has, without a tokenizer; exactly by ``custom_get_token_ids`` where given."""
@@ -247,8 +261,7 @@ class ChatCerebrasDemo(ChatFields):
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
         client = self._client()
-        request = self._to_request(messages, stop, kwargs, stream=True)
-        origin = self._origin(request)
+        request, origin = self._to_request(client, messages, stop, kwargs, stream=True)
         sent: list[ChatGenerationChunk] = []
         try:
             async with aclosing(client.stream(request)) as batches:
@@ -270,8 +283,7 @@ class ChatCerebrasDemo(ChatFields):
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
         client = self._client()
-        request = self._to_request(messages, stop, kwargs, stream=True)
-        origin = self._origin(request)
+        request, origin = self._to_request(client, messages, stop, kwargs, stream=True)
         sent: list[ChatGenerationChunk] = []
         try:
             with closing(portal.iterate(lambda: client.stream(request))) as batches:
@@ -292,8 +304,9 @@ class ChatCerebrasDemo(ChatFields):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,  # noqa: ARG002 - core looks for it by name
         **kwargs: Any,
     ) -> ChatResult:
-        request = self._to_request(messages, stop, kwargs, stream=False)
-        return generations.to_result(await self._client().complete(request), self._origin(request))
+        client = self._client()
+        request, origin = self._to_request(client, messages, stop, kwargs, stream=False)
+        return generations.to_result(await client.complete(request), origin)
 
     def _generate(
         self,
@@ -303,22 +316,27 @@ class ChatCerebrasDemo(ChatFields):
         **kwargs: Any,
     ) -> ChatResult:
         client = self._client()
-        request = self._to_request(messages, stop, kwargs, stream=False)
-        return generations.to_result(portal.run(lambda: client.complete(request)), self._origin(request))
-
-    def _origin(self, request: ChatRequest) -> generations.Origin:
-        return generations.Origin(self._provider, self._spec(request.model))
+        request, origin = self._to_request(client, messages, stop, kwargs, stream=False)
+        return generations.to_result(portal.run(lambda: client.complete(request)), origin)
 
     def _to_request(
-        self, messages: Sequence[BaseMessage], stop: list[str] | None, kwargs: Mapping[str, Any], *, stream: bool
-    ) -> ChatRequest:
-        """The request of one call: its own arguments win over the model's fields."""
+        self,
+        client: Client,
+        messages: Sequence[BaseMessage],
+        stop: list[str] | None,
+        kwargs: Mapping[str, Any],
+        *,
+        stream: bool,
+    ) -> tuple[ChatRequest, generations.Origin]:
+        """The request of one call, whose own arguments win over the model's fields, and where its answer will come from."""
         called_with = {name: value for name, value in kwargs.items() if name not in _LANGCHAIN_ARGUMENTS}
         model = called_with.pop("model", None) or self.model
         extra = {**self.model_kwargs, **(called_with.pop("model_kwargs", None) or {})}
         if stop:
             called_with["stop"] = stop
-        spec = self._spec(model)
+        spec = (
+            None if self._is_local else catalog.find_spec(client.aliases.resolve(model))
+        )  # nothing of the embedded one
         given = {**self._default_parameters, **to_our_names(called_with)}
         parameters = abilities.fit(to_parameters(given, check=self.check_requests), spec, check=self.check_requests)
         several = extra.get("n", parameters.get("n", 1))
@@ -328,4 +346,5 @@ class ChatCerebrasDemo(ChatFields):
         wire = to_wire(messages, replay=replay, check=self.check_requests)
         if replay == "think_tags" and any(message["role"] == "assistant" for message in wire):
             parameters.setdefault("clear_thinking", False)  # else the service drops the thoughts that were sent back
-        return ChatRequest(model=model, messages=wire, parameters=parameters, extra=extra)
+        request = ChatRequest(model=model, messages=wire, parameters=parameters, extra=extra)
+        return request, generations.Origin(self._provider, spec)

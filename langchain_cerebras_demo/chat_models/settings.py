@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import threading
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
@@ -91,7 +92,7 @@ class ClientMemo:
         """The client for these settings."""
         with self._lock:
             kept = self._kept
-            if kept is not None and all(old is new for old, new in zip(kept[0], settings, strict=True)):
+            if kept is not None and all(map(operator.is_, kept[0], settings)):
                 return kept[1]
             client = settings.to_client()
             self._kept = (settings, client)

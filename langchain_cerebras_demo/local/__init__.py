@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from langchain_cerebras_demo.local.dialect import LOCAL_HEADERS, LOCAL_MODEL, to_local
-    from langchain_cerebras_demo.local.server import LocalServer, find_server, shared_server
+    from langchain_cerebras_demo.local.server import LocalServer, find_server, is_local, shared_server
 
-__all__ = ["LOCAL_HEADERS", "LOCAL_MODEL", "LocalServer", "find_server", "shared_server", "to_local"]
+__all__ = ["LOCAL_HEADERS", "LOCAL_MODEL", "LocalServer", "find_server", "is_local", "shared_server", "to_local"]
 
 
 def __getattr__(name: str) -> Any:
@@ -21,4 +21,5 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     home = "dialect" if name in {"LOCAL_HEADERS", "LOCAL_MODEL", "to_local"} else "server"
-    return getattr(import_module(f"{__name__}.{home}"), name)
+    value = globals()[name] = getattr(import_module(f"{__name__}.{home}"), name)  # found without this function from now on
+    return value

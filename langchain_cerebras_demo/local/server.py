@@ -298,10 +298,17 @@ def shared_server() -> LocalServer:
 
 def find_server(base_url: str) -> LocalServer | None:
     """The running server of this process that has this URL, so that a client finds the key and the dialect it needs."""
+    if not servers:
+        return None  # asked several times a call
     with fork_guard:
         candidates = list(servers)
     wanted = base_url.rstrip("/")
     return next((server for server in candidates if server._url == wanted), None)  # noqa: SLF001 - of this module
+
+
+def is_local(base_url: str) -> bool:
+    """Whether a running server of this process, or the one that ``"local"`` will start, answers there."""
+    return base_url == "local" or find_server(base_url) is not None
 
 
 def check_whole(name: str, value: object, least: int) -> None:

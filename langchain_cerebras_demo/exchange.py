@@ -88,8 +88,7 @@ class Exchange:
                         received, problem = b"", error
                     try:
                         arrived = sse.feed(received) if received else sse.finish()
-                        for name, data in arrived:
-                            events += decoder.feed(name, data)
+                        decoder.feed_all(arrived, events)
                     except APIError as error:
                         problem = error
                     if events:  # also those that came in one read with what broke

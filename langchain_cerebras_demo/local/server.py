@@ -239,6 +239,7 @@ class LocalServer:
             child.process.kill()
             self._end()
             raise
+        known_urls.add(f"{child.url}/v1")
         # Also when nobody keeps this object, and at exit: silently, and before Popen would warn.
         self._ending = weakref.finalize(self, child.end)
 
@@ -298,11 +299,11 @@ def shared_server() -> LocalServer:
 
 def find_server(base_url: str) -> LocalServer | None:
     """The running server of this process that has this URL, so that a client finds the key and the dialect it needs."""
-    if not servers:
-        return None  # asked several times a call
+    wanted = base_url.rstrip("/")
+    if wanted not in known_urls:
+        return None  # the usual answer, asked for several times a call
     with fork_guard:
         candidates = list(servers)
-    wanted = base_url.rstrip("/")
     return next((server for server in candidates if server._url == wanted), None)  # noqa: SLF001 - of this module
 
 
@@ -351,6 +352,8 @@ def forget_servers() -> None:
 #: Held while a child is made and during a fork, or a fork could carry off its leash. Reentrant: a signal may fork.
 fork_guard = threading.RLock()
 servers: weakref.WeakSet[LocalServer] = weakref.WeakSet()
+known_urls: set[str] = set()
+"""Every URL that a server of this process has had."""
 if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
     os.register_at_fork(before=fork_guard.acquire, after_in_parent=fork_guard.release, after_in_child=forget_servers)
 shared = LocalServer()

@@ -8,7 +8,7 @@ must be counted once.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -166,32 +166,38 @@ class CompletionDecoder:
         return events
 
     def feed(self, name: str, data: bytes) -> list[Event]:
-        """The events of one server-sent event.
+        """The events of one server-sent event; see ``feed_all``."""
+        events: list[Event] = []
+        self.feed_all([(name, data)], events)
+        return events
+
+    def feed_all(self, arrived: Iterable[tuple[str, bytes]], events: list[Event]) -> None:
+        """Puts the events of several server-sent events behind ``events``; where one fails, those before it are there.
 
         Args:
-            name: the event's name; ``error`` marks a failure whatever its shape.
-            data: its data.
+            arrived: names and data; the name ``error`` marks a failure whatever its shape.
+            events: is added to.
 
         Raises:
-            APIStatusError: the event speaks of an error.
-            APIResponseValidationError: the event is no JSON object, or not in the shape of a completion.
+            APIStatusError: an event speaks of an error.
+            APIResponseValidationError: an event is no JSON object, or not in the shape of a completion.
         """
-        if self.done:
-            return []  # nothing counts behind [DONE]
-        if data == _DONE:
-            self.done = True
-            return []
-        if not data.strip() and not name:
-            return []  # an empty event says nothing
-        if name == "error":
-            raise failure.from_event(failure.to_json_or_text(self.hide(data)))
-        chunk = self._to_object(data, "an event of the stream")
-        if self._flows and (text := _lone_text(chunk)):
-            self._text.append(text)
-            return [TextDelta(text)]
-        if failure.is_failure(chunk):
-            raise failure.from_event(failure.to_json_or_text(self.hide(data)))
-        return self._read(chunk, "delta", data)
+        for name, data in arrived:
+            if self.done:
+                return  # nothing counts behind [DONE]
+            if data == _DONE:
+                self.done = True
+            elif name == "error":
+                raise failure.from_event(failure.to_json_or_text(self.hide(data)))
+            elif name or data.strip():  # an empty event says nothing
+                chunk = self._to_object(data, "an event of the stream")
+                if self._flows and (text := _lone_text(chunk)):
+                    self._text.append(text)
+                    events.append(TextDelta(text))
+                elif failure.is_failure(chunk):
+                    raise failure.from_event(failure.to_json_or_text(self.hide(data)))
+                else:
+                    events += self._read(chunk, "delta", data)
 
     def feed_whole(self, body: bytes) -> list[Event]:
         """The events of a whole answer, its end included.
@@ -313,8 +319,8 @@ def _lone_text(chunk: dict[str, Any]) -> str | None:
             type(text) is str
             and len(delta) == 1
             and choice["index"] == 0
-            and choice.keys().isdisjoint(_BESIDE_A_DELTA)
-            and chunk.keys().isdisjoint(_BESIDE_CHOICES)
+            and _BESIDE_A_DELTA.isdisjoint(choice)
+            and _BESIDE_CHOICES.isdisjoint(chunk)
         )
     except (AttributeError, KeyError, TypeError, ValueError):
         return None

@@ -1,4 +1,8 @@
-"""The command line, one command a file. Answers go to stdout, everything else to stderr."""
+"""The command line, one command a file. Answers go to stdout, everything else to stderr.
+
+The files of the commands hold their options alone and load what they need when they run: ``--help`` and the shell's
+completion must not wait for aiohttp and LangChain.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +12,15 @@ import typer
 
 from langchain_cerebras_demo._version import __version__
 from langchain_cerebras_demo.cli.ask import ask
+from langchain_cerebras_demo.cli.chat import chat
+from langchain_cerebras_demo.cli.doctor import doctor
+from langchain_cerebras_demo.cli.guard import GuardedGroup
 from langchain_cerebras_demo.cli.keys import keys
+from langchain_cerebras_demo.cli.models import models
 
 app = typer.Typer(
     name="cerebras-demo",
+    cls=GuardedGroup,
     help="Ask the models of Cerebras Inference, or a small one on this machine.",
     no_args_is_help=True,
     add_completion=True,
@@ -19,7 +28,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # an error is a sentence; a traceback with locals could show a key
 )
 app.command()(ask)
+app.command()(chat)
+app.command()(models)
 app.command()(keys)
+app.command()(doctor)
 
 
 def _print_version(wanted: bool) -> None:
@@ -30,6 +42,9 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the log, and where an error came from; never a key.")
+    ] = False,
     version: Annotated[
         bool, typer.Option("--version", help="Print the version and end.", callback=_print_version, is_eager=True)
     ] = False,

@@ -2,127 +2,116 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import json
-import os
 import sys
-import warnings
-from contextlib import aclosing
 from typing import Annotated, Any
 
 import typer
 
-from langchain_cerebras_demo import catalog, local
-from langchain_cerebras_demo.cli.notes import note, note_warning, show_log
-from langchain_cerebras_demo.client import Client
-from langchain_cerebras_demo.endpoint import to_base_url
-from langchain_cerebras_demo.errors import APIError, CerebrasError, MissingKeyError
-from langchain_cerebras_demo.keychain import to_key_chain
-from langchain_cerebras_demo.records import CallRecord
-from langchain_cerebras_demo.wire.completion import (
-    Event,
-    Finish,
-    Identity,
-    ReasoningDelta,
-    TextDelta,
-    Timing,
-    Usage,
+from langchain_cerebras_demo import catalog
+from langchain_cerebras_demo.cli.guard import EXIT_FAILED
+from langchain_cerebras_demo.cli.inputs import STDIN, read_schema, to_content, to_parameters
+from langchain_cerebras_demo.cli.notes import InputError, note
+from langchain_cerebras_demo.cli.options import (
+    JsonOption,
+    LocalOption,
+    ModelOption,
+    ReasoningOption,
+    StatsOption,
+    SystemOption,
 )
-from langchain_cerebras_demo.wire.request import ChatRequest, check_messages
-
-EXIT_FAILED = 1
-EXIT_INTERRUPTED = 130
+from langchain_cerebras_demo.cli.terminal import is_terminal, write_json, write_out
 
 
 def ask(
-    question: Annotated[str, typer.Argument(help="What to ask; - reads it from standard input.")],
-    local_model: Annotated[
-        bool, typer.Option("--local", help="Ask the small model on this machine: no key, no network.")
-    ] = False,
-    model: Annotated[str, typer.Option("--model", "-m", help="Model id or alias.")] = catalog.DEFAULT_MODEL,
-    system: Annotated[str | None, typer.Option("--system", "-s", help="What the model is told beforehand.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
+    question: Annotated[str, typer.Argument(help="What to ask; - (or nothing, in a pipe) reads standard input.")] = "",
+    *,
+    local_model: LocalOption = False,
+    model: ModelOption = catalog.DEFAULT_MODEL,
+    system: SystemOption = None,
+    files: Annotated[
+        list[str] | None,
+        typer.Option("--file", "-f", metavar="PATH", help="A text file to send along, or -; may be repeated."),
+    ] = None,
+    images: Annotated[
+        list[str] | None,
+        typer.Option("--image", "-i", metavar="PATH", help="A PNG or JPEG to send along; may be repeated."),
+    ] = None,
+    schema: Annotated[
+        str | None,
+        typer.Option(
+            "--schema", metavar="JSON", help="A JSON schema, or a file with one: the answer is JSON that fits it."
+        ),
+    ] = None,
+    reasoning: ReasoningOption = None,
+    stats: StatsOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Ask one question; the answer streams to standard output.
 
     Exit codes: 0 answered, 1 failed, 2 wrong usage, 130 interrupted.
     """
-    if question == "-":
-        question = sys.stdin.read()
-    if not question.strip():
-        raise typer.BadParameter("the question is empty", param_hint="QUESTION")
-    messages = [{"role": "system", "content": system}] if system else []
-    messages.append({"role": "user", "content": question})
-    check_messages(messages)
-    warnings.showwarning = note_warning
-    show_log()
+    if not question and not files:
+        if is_terminal(sys.stdin):
+            raise InputError('nothing was asked: cerebras-demo ask "…", or cerebras-demo chat for a talk')
+        question = STDIN
+    messages: list[dict[str, Any]] = [{"role": "system", "content": system}] if system else []
+    messages.append({"role": "user", "content": to_content(question, files or [], images or [])})
+    asked = read_schema(schema) if schema is not None else None
+    wanted = None if asked is None else to_wanted(asked)
+
+    # Here and not above: --help must not wait for aiohttp and LangChain.
+    from langchain_cerebras_demo.cli.answering import Answer, open_client  # noqa: PLC0415
+    from langchain_cerebras_demo.wire.request import ChatRequest  # noqa: PLC0415
+
+    parameters = to_parameters(reasoning_effort=reasoning, response_format=wanted)
+    client = open_client(is_local=local_model)
+    answer = Answer(shows_text=not as_json, shows_reasoning=reasoning is not None and not as_json)
     try:
-        if local_model:
-            note(f"{local.LOCAL_MODEL} on this machine: a very small model, for trying things out")
-            local.shared_server()  # here and not on a thread of the loop, so that Ctrl-C ends the fetch and the start
-        asyncio.run(_answer(ChatRequest(model, messages), is_local=local_model, as_json=as_json))
-    except KeyboardInterrupt:
-        note("interrupted")
-        raise typer.Exit(EXIT_INTERRUPTED) from None
-    except BrokenPipeError:
-        _close_stdout()
-        raise typer.Exit(EXIT_FAILED) from None
-    except (CerebrasError, ValueError) as error:
-        if isinstance(error, APIError) and error.partial:
-            sys.stdout.write("\n")
-        hint = " On the command line the embedded model is --local." if isinstance(error, MissingKeyError) else ""
-        note(f"{type(error).__name__}: {error}{hint}")
-        raise typer.Exit(EXIT_FAILED) from None
+        answer.ask(client, ChatRequest(model, messages, parameters))
+    finally:
+        answer.end_thoughts()
+        if answer.text and not as_json:
+            write_out("\n")
+    if as_json:
+        write_json(answer.to_dict(is_local=client.is_local))
+    note_end(answer)
+    if stats:
+        note(answer.stats())
+    if asked is not None and (problem := misfit(answer.text, asked)):
+        note(f"the answer does not fit the schema: {problem}")
+        raise typer.Exit(EXIT_FAILED)
 
 
-async def _answer(request: ChatRequest, *, is_local: bool, as_json: bool) -> None:
-    base_url = to_base_url("local" if is_local else None)
-    client = Client(base_url=base_url, keys=to_key_chain(base_url, is_automatic=True))
-    events: list[Event | CallRecord] = []
-    async with aclosing(client.stream(request)) as batches:
-        async for batch in batches:
-            events += batch
-            if not as_json:
-                sys.stdout.write("".join(event.text for event in batch if isinstance(event, TextDelta)))
-                sys.stdout.flush()
-    sys.stdout.write(
-        (json.dumps(_to_record(events, is_local=client.is_local), ensure_ascii=False) if as_json else "") + "\n"
-    )
-    sys.stdout.flush()
-    if any(isinstance(event, Finish) and event.reason == "length" for event in events):
+def note_end(answer: Any) -> None:
+    """Says how an ``Answer`` ended where that is not what one expects."""
+    if not answer.text:
+        note("the answer is empty")
+    if answer.was_cut_off:
         note("the answer was cut off at its longest permitted length")
 
 
-def _to_record(events: list[Event | CallRecord], *, is_local: bool) -> dict[str, Any]:
-    """What ``--json`` prints: the answer and what is known of it."""
-    record: dict[str, Any] = {
-        "content": "".join(event.text for event in events if isinstance(event, TextDelta)),
-        "reasoning": "".join(event.text for event in events if isinstance(event, ReasoningDelta)) or None,
-        "provider": "local" if is_local else "cerebras",
-        "model": None,
-        "id": None,
-        "finish_reason": None,
-        "usage": None,
-        "time_info": None,
-    }
-    for event in events:
-        if isinstance(event, Identity):
-            record.update(model=event.model, id=event.id)
-        elif isinstance(event, Finish):
-            record["finish_reason"] = event.reason
-        elif isinstance(event, Usage):
-            record["usage"] = {
-                "input_tokens": event.prompt_tokens,
-                "output_tokens": event.completion_tokens,
-                "total_tokens": event.total_tokens,
-            }
-        elif isinstance(event, Timing):
-            record["time_info"] = event.time_info
-    return record
+def to_wanted(schema: dict[str, Any]) -> dict[str, Any]:
+    """The response format that asks for answers of this schema.
+
+    Raises:
+        InputError: the schema is none, or strict mode cannot do it.
+    """
+    from langchain_cerebras_demo.chat_models.schemas import to_response_format  # noqa: PLC0415 - pydantic, for few
+
+    try:
+        return to_response_format(schema)
+    except ValueError as error:
+        remedy = str(error).replace("pass strict=False", 'put "strict": false into it')  # the library's words, and ours
+        raise InputError(f"--schema: {remedy}") from None
 
 
-def _close_stdout() -> None:
-    """Whoever read us has gone: without this the interpreter complains of it when it ends."""
-    with contextlib.suppress(OSError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def misfit(text: str, schema: dict[str, Any]) -> str:
+    """What is wrong with an answer to be of this schema; empty where nothing is."""
+    from langchain_cerebras_demo.chat_models.answer_types import to_answer_type  # noqa: PLC0415 - as above
+
+    try:
+        to_answer_type(schema).from_json(json.loads(text))
+    except ValueError as error:
+        return str(error)
+    return ""

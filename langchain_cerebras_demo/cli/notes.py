@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import logging
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import typer
 
+from langchain_cerebras_demo.cli.terminal import printable, wrap
+
+
+class InputError(ValueError):
+    """What the user gave cannot be used; the message names it and the remedy. The command ends with exit code 2."""
+
 
 def note(text: str) -> None:
-    """One line on stderr, under the command's name."""
-    typer.echo(f"cerebras-demo: {text}", err=True)
+    """A sentence on stderr, under the command's name; one line, unless a terminal is too narrow for it."""
+    said = f"cerebras-demo: {printable(text)}"
+    typer.echo(said if "\n" in said else wrap(said, stream=sys.stderr), err=True)
 
 
 def note_warning(message: Warning | str, *_args: Any, **_kwargs: Any) -> None:
@@ -26,8 +37,17 @@ class NoteHandler(logging.Handler):
         note(record.getMessage())
 
 
-def show_log() -> None:
-    """From here on what the package logs at INFO and above is noted."""
+@contextmanager
+def noting(*, is_debug: bool = False) -> Iterator[None]:
+    """Inside, warnings and what the package logs (at INFO and above; with ``is_debug`` all of it) are notes."""
     logger = logging.getLogger("langchain_cerebras_demo")
-    logger.setLevel(logging.INFO)
+    kept = logger.level, logger.handlers[:], warnings.showwarning
+    logger.setLevel(logging.DEBUG if is_debug else logging.INFO)
     logger.handlers[:] = [NoteHandler()]
+    warnings.showwarning = note_warning
+    try:
+        yield
+    finally:
+        logger.setLevel(kept[0])
+        logger.handlers[:] = kept[1]
+        warnings.showwarning = kept[2]

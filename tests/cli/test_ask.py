@@ -2,51 +2,58 @@
 
 from __future__ import annotations
 
+import base64
+import functools
 import json
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from langchain_cerebras_demo.testing import CutAfter, Gate, Reply, Status
 
 COMMAND = [sys.executable, "-m", "langchain_cerebras_demo", "ask"]
+ROOT = str(Path(__file__).parents[2])
+PNG = b"\x89PNG\r\n\x1a\n and so on"
+PERSON = {
+    "title": "Person",
+    "type": "object",
+    "properties": {"name": {"type": "string", "minLength": 2}},
+    "required": ["name"],
+}
 
 
 @pytest.fixture
-def environment(server):
-    """The loopback Cerebras by the variables a user would set."""
-    return {**os.environ, "CEREBRAS_BASE_URL": server.base_url, "CEREBRAS_API_KEY": server.key}
+def ask(run):
+    """Runs the command in pipes."""
+    return functools.partial(run, "ask")
 
 
-def run(*arguments, environment, stdin=""):
-    return subprocess.run(
-        [*COMMAND, *arguments], env=environment, input=stdin, capture_output=True, text=True, timeout=60, check=False
-    )
-
-
-def test_the_answer_alone_goes_to_stdout(server, environment):
+def test_the_answer_alone_goes_to_stdout(server, ask):
     """And a line feed; stderr stays empty. Model and system are sent."""
     server.script(Reply(text="Hello Ann"))
-    done = run("Greet Ann", "--model", "gpt-oss", "--system", "Be kind.", environment=environment)
+    done = ask("Greet Ann", "--model", "gpt-oss", "--system", "Be kind.")
     assert (done.returncode, done.stdout, done.stderr) == (0, "Hello Ann\n", "")
     body = server.requests[0].json
     assert body["model"] == "gpt-oss-120b"
     assert [message["role"] for message in body["messages"]] == ["system", "user"]
 
 
-def test_a_dash_reads_the_question_from_stdin(server, environment):
+def test_a_dash_reads_the_question_from_stdin(server, ask):
     """For pipes."""
-    assert run("-", environment=environment, stdin="What is up?\n").returncode == 0
+    assert ask("-", stdin="What is up?\n").returncode == 0
     assert server.requests[0].json["messages"] == [{"role": "user", "content": "What is up?\n"}]
 
 
-def test_json_is_one_object_with_what_is_known(server, environment):
+def test_json_is_one_object_with_what_is_known(server, ask):
     """Content, reasoning, model, usage and timing."""
     server.script(Reply(text="4.", reasoning="Two and two."))
-    done = run("2 + 2?", "--json", environment=environment)
+    done = ask("2 + 2?", "--json")
     record = json.loads(done.stdout)
     assert (record["content"], record["reasoning"], record["provider"]) == ("4.", "Two and two.", "cerebras")
     assert (record["model"], record["finish_reason"]) == ("gpt-oss-120b", "stop")
@@ -65,39 +72,39 @@ def test_tokens_are_printed_while_the_answer_is_being_written(server, environmen
     assert process.returncode == 0
 
 
-def test_a_refusal_is_a_sentence_and_exit_code_1(server, environment):
+def test_a_refusal_is_a_sentence_and_exit_code_1(server, ask):
     """No traceback, no key."""
     server.script(Status(401))
-    done = run("hi", environment=environment)
+    done = ask("hi")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("cerebras-demo: AuthenticationError: 401")
     assert "Traceback" not in done.stderr
     assert server.key not in done.stderr
 
 
-def test_an_interrupted_answer_shows_what_came_and_fails(server, environment):
+def test_an_interrupted_answer_shows_what_came_and_fails(server, ask):
     """What had been printed stays, the error follows on a line of its own."""
     server.script(CutAfter(events=3, reply=Reply(text="one two three four five six seven eight")))
-    done = run("hi", environment=environment)
+    done = ask("hi")
     assert done.returncode == 1
     assert done.stdout.startswith("one two")
     assert done.stdout.endswith("\n")
     assert "StreamInterruptedError" in done.stderr
 
 
-def test_without_a_key_it_says_what_to_do(environment):
+def test_without_a_key_it_says_what_to_do(ask, environment):
     """The variable, where to get a key, and --local."""
     del environment["CEREBRAS_API_KEY"], environment["CEREBRAS_BASE_URL"]
-    done = run("hi", environment=environment)
+    done = ask("hi")
     assert done.returncode == 1
     assert "CEREBRAS_API_KEY" in done.stderr
     assert "--local" in done.stderr
 
 
-@pytest.mark.parametrize("arguments", [[], [""], ["hi", "--nonsense"]])
-def test_wrong_usage_is_exit_code_2(environment, arguments):
-    """No question, an empty one, an unknown option."""
-    assert run(*arguments, environment=environment).returncode == 2
+@pytest.mark.parametrize("arguments", [[], [""], ["hi", "--nonsense"], ["hi", "--reasoning", "huge"]])
+def test_wrong_usage_is_exit_code_2(ask, arguments):
+    """No question, an empty one, an unknown option, a value that the API does not know."""
+    assert ask(*arguments).returncode == 2
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT to send to one process")
@@ -135,3 +142,160 @@ def test_help_and_version():
         [sys.executable, "-m", "langchain_cerebras_demo", "--version"], capture_output=True, text=True, check=True
     )
     assert version.stdout.strip() == f"cerebras-demo {__version__}"
+
+
+# -- what goes along
+
+
+def question(server):
+    """The user's message of the only request."""
+    return server.requests[0].json["messages"][-1]["content"]
+
+
+def test_in_a_pipe_no_question_means_standard_input(server, ask):
+    """`git diff | cerebras-demo ask`."""
+    assert ask(stdin="What is up?").returncode == 0
+    assert question(server) == "What is up?"
+
+
+def test_files_go_along_behind_the_question(server, ask, tmp_path):
+    """Each under its name; - is standard input, a byte order mark is no text."""
+    (tmp_path / "one.txt").write_bytes(b"\xef\xbb\xbfeins\n")
+    done = ask("Sum up", "-f", str(tmp_path / "one.txt"), "--file", "-", stdin="zwei")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert question(server) == 'Sum up\n\n<file name="one.txt">\neins\n\n</file>\n\n<file name="stdin">\nzwei\n</file>'
+
+
+def test_images_go_along_as_data(server, ask, tmp_path):
+    """By what they are, not by how they are called."""
+    (tmp_path / "picture.txt").write_bytes(PNG)
+    done = ask("What is this?", "--model", "qwen-3.8", "--image", str(tmp_path / "picture.txt"))
+    assert (done.returncode, done.stderr) == (0, "")
+    text, image = question(server)
+    assert text == {"type": "text", "text": "What is this?"}
+    assert image["image_url"]["url"] == f"data:image/png;base64,{base64.b64encode(PNG).decode()}"
+
+
+def test_a_schema_shapes_the_answer_and_is_held_against_it(server, ask, tmp_path):
+    """From a file or as it is; an answer that does not fit is printed and fails."""
+    file = tmp_path / "person.json"
+    file.write_text(json.dumps(PERSON))
+    server.script(Reply(text='{"name": "Ann"}'), Reply(text='{"name": "A"}'), Reply(text="Ann"))
+    done = ask("Who?", "--schema", str(file))
+    assert (done.returncode, done.stdout, done.stderr) == (0, '{"name": "Ann"}\n', "")
+    sent = server.requests[0].json["response_format"]["json_schema"]
+    assert (sent["name"], sent["strict"], sent["schema"]["additionalProperties"]) == ("Person", True, False)
+    for _ in range(2):
+        done = ask("Who?", "--schema", json.dumps(PERSON))
+        assert done.returncode == 1
+        assert "A" in done.stdout
+        assert "does not fit the schema" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["-f", "missing"], "'missing' cannot be read: No such file"),
+        (["-f", "."], "'.' cannot be read: Is a directory"),
+        (["-f", "binary"], "'binary' is a binary file, not text: give it as --image"),
+        (["-f", "latin"], "'latin' is no UTF-8 text (byte 1 is 0xe9)"),
+        (["-f", "/dev/zero"], "'/dev/zero' is larger than 10 MB"),
+        (["-f", "-", "-f", "-"], "asked for twice"),
+        (["-i", "latin"], "'latin' is neither PNG nor JPEG"),
+        (["--schema", "latin"], "--schema: 'latin' is no UTF-8 text"),
+        (["--schema", "{"], "--schema: it is no JSON"),
+        (["--schema", "list"], "a JSON list: give an object"),
+        (["--schema", '{"type": "object", "properties": {"a": {}}}'], '"strict": false'),
+        (["--schema", "{}"], "--schema: "),
+    ],
+)
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows words its errors otherwise")
+def test_what_cannot_be_used_is_named_and_nothing_is_sent(server, ask, tmp_path, monkeypatch, arguments, words):
+    """One sentence, exit code 2."""
+    monkeypatch.chdir(tmp_path)
+    for name, data in {"binary": PNG + b"\0", "latin": b"r\xe9sum\xe9", "list": b"[]"}.items():
+        (tmp_path / name).write_bytes(data)
+    done = ask("hi", *arguments, PYTHONPATH=ROOT)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("cerebras-demo: ")
+    assert words in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert server.requests == []
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root and Windows read everything")
+def test_a_file_that_may_not_be_read_is_named(ask, tmp_path):
+    """With the system's own words."""
+    (tmp_path / "mine").touch(mode=0)
+    assert "cannot be read: Permission denied" in ask("hi", "-f", str(tmp_path / "mine")).stderr
+
+
+# -- what is said of the answer
+
+
+def test_thoughts_go_to_stderr_and_the_answer_alone_to_stdout(server, ask):
+    """Where --reasoning asked for them; the effort is sent."""
+    server.script(Reply(text="4.", reasoning="Two and two."), Reply(text="4.", reasoning="Two and two."))
+    done = ask("2 + 2?", "--reasoning", "low")
+    assert (done.stdout, done.stderr) == ("4.\n", "Two and two.\n")
+    assert server.requests[0].json["reasoning_effort"] == "low"
+    assert ask("2 + 2?").stderr == ""
+
+
+def test_stats_say_how_long_it_took(server, ask):
+    """On stderr; --json has them too."""
+    done = ask("hi", "--stats")
+    assert re.search(r"gpt-oss-120b: first token after [\d.]+ s, [\d,]+ tokens/s, \d+ tokens in, \d+ out", done.stderr)
+    stats = json.loads(ask("hi", "--json").stdout)["stats"]
+    assert stats["attempts"] == 1
+    assert 0 < stats["ttft"] <= stats["seconds"]
+    assert stats["tokens_per_second"] > 0
+
+
+def test_an_empty_answer_is_said_to_be_one(server, ask):
+    """And is no line of its own."""
+    server.script(Reply(text=""))
+    done = ask("hi")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "empty" in done.stderr
+
+
+# -- what goes wrong
+
+
+def test_a_bad_model_names_the_near_ones(ask):
+    """From the catalogue."""
+    done = ask("hi", "--model", "gpt-os-120b")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "gpt-oss-120b" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_without_a_network_it_is_a_sentence(ask):
+    """A port at which nobody listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        done = ask("hi", CEREBRAS_BASE_URL=f"http://127.0.0.1:{taken.getsockname()[1]}/v1")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("cerebras-demo: APIConnectionError: could not connect")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk that is always full")
+def test_a_full_disk_is_a_sentence(environment):
+    """`cerebras-demo ask … > file`."""
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [*COMMAND, "hi"], env=environment, stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 1
+    assert done.stderr.startswith("cerebras-demo: OSError: [Errno 28]")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_character_that_the_output_cannot_hold_is_escaped(server, ask):
+    """As on an old Windows console; JSON stays JSON."""
+    server.script(*[Reply(text="5 € 😀")] * 2)
+    assert json.loads(ask("hi", "--json", PYTHONIOENCODING="ascii").stdout)["content"] == "5 € 😀"
+    done = ask("hi", PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "5 \\u20ac \\U0001f600\n", "")

@@ -1,0 +1,44 @@
+"""``cerebras-demo chat``: a talk, line by line."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from langchain_cerebras_demo import catalog
+from langchain_cerebras_demo.cli.guard import EXIT_FAILED, is_debug
+from langchain_cerebras_demo.cli.options import LocalOption, ModelOption, ReasoningOption, StatsOption, SystemOption
+from langchain_cerebras_demo.cli.terminal import is_terminal
+
+
+def chat(
+    ctx: typer.Context,
+    *,
+    local_model: LocalOption = False,
+    model: ModelOption = catalog.DEFAULT_MODEL,
+    system: SystemOption = None,
+    reasoning: ReasoningOption = None,
+    stats: StatsOption = False,
+    history: Annotated[
+        bool, typer.Option("--history/--no-history", help="Keep what you type for the next talk's arrow keys.")
+    ] = True,
+) -> None:
+    """Talk with a model; it remembers what was said. /help shows the commands.
+
+    Three double quotes begin and end a text of several lines. Ctrl-C stops an answer and keeps the talk, Ctrl-D ends it.
+    Exit codes: 0 ended, 1 an answer failed and nobody sat at a terminal, 2 wrong usage.
+    """
+    # Here and not above: --help must not wait for aiohttp and LangChain.
+    from langchain_cerebras_demo.cli.answering import open_client  # noqa: PLC0415
+    from langchain_cerebras_demo.cli.inputs import to_parameters  # noqa: PLC0415
+    from langchain_cerebras_demo.cli.prompt import Prompt  # noqa: PLC0415
+    from langchain_cerebras_demo.cli.talk import COMMANDS, Talk  # noqa: PLC0415
+
+    parameters = to_parameters(reasoning_effort=reasoning)
+    talk = Talk(open_client(is_local=local_model), model, system, parameters, shows_stats=stats, is_debug=is_debug(ctx))
+    with Prompt(COMMANDS, keeps_history=history) as prompt:
+        talk.run(prompt)
+    if talk.failures and not is_terminal(sys.stdin):
+        raise typer.Exit(EXIT_FAILED)

@@ -1,0 +1,112 @@
+"""``cerebras-demo models``: what can be asked, by which names, how long, for how much, until when."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import date, datetime, timezone
+from typing import Annotated, Any
+
+import typer
+
+from langchain_cerebras_demo import catalog
+from langchain_cerebras_demo.cli.notes import note
+from langchain_cerebras_demo.cli.options import JsonOption
+from langchain_cerebras_demo.cli.terminal import write_json
+
+HEADS = ("Model", "Aliases", "Window", "Answer", "$ in", "$ out", "Life")
+
+
+def models(
+    *,
+    remote: Annotated[
+        bool,
+        typer.Option("--remote", help="Ask the service which models the key may use; without a key, which it has."),
+    ] = False,
+    shows_all: Annotated[bool, typer.Option("--all", "-a", help="Retired models, too.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List the models: names, windows, prices, how long they live.
+
+    Windows and answers are in tokens, of the smallest and the largest account; prices are US dollars for a million tokens.
+    What is not known stays empty.
+    """
+    today = datetime.now(tz=timezone.utc).date()
+    if remote:
+        rows = [to_row(model["id"], today) for model in ask_service()]
+    else:
+        rows = [to_row(model, today) for model in catalog.model_specs()]
+    retired = [] if remote or shows_all else [row for row in rows if row["life"] == "retired"]
+    rows = [row for row in rows if row not in retired]
+    if as_json:
+        write_json(rows, indent=2)
+        return
+    from langchain_cerebras_demo.cli.table import print_table  # noqa: PLC0415 - rich: --help must not wait for it
+
+    print_table(HEADS, [to_cells(row) for row in rows])
+    if retired:
+        note(f"{len(retired)} retired models are not shown: --all")
+
+
+def to_row(model: str, today: date) -> dict[str, Any]:
+    """What is known of a model, for JSON: the catalogue's facts, its aliases, its life on that day."""
+    spec = catalog.find_spec(model)
+    facts = {name: value for name, value in asdict(spec).items() if name not in {"source", "note"}} if spec else {}
+    return {
+        **facts,
+        "id": model,
+        "aliases": [alias for alias, target in catalog.BUILT_IN_ALIASES.items() if target == model],
+        "life": spec.life(today) if spec else None,
+        "use_instead": catalog.live_replacement(model, today),
+    }
+
+
+def to_cells(row: dict[str, Any]) -> list[str]:
+    """A row of the table."""
+    price = row.get("price_usd_per_million_tokens") or {}
+    return [
+        row["id"],
+        ", ".join(row["aliases"]),
+        _span(row.get("context_window_tokens"), row.get("context_window_max_tokens")),
+        _span(row.get("max_output_tokens"), row.get("max_output_max_tokens")),
+        *(f"{price[name]:.2f}" if name in price else "" for name in ("input", "output")),
+        _life(row),
+    ]
+
+
+def ask_service() -> list[dict[str, Any]]:
+    """The models that the key may use, or, where there is no key, those of the service's public list.
+
+    Raises:
+        CerebrasError: the service could not be asked, or refused.
+        APIResponseValidationError: its answer has a row without an id.
+    """
+    from langchain_cerebras_demo.cli.answering import open_client  # noqa: PLC0415 - --help must not wait for it
+    from langchain_cerebras_demo.errors import APIResponseValidationError, MissingKeyError  # noqa: PLC0415 - as above
+    from langchain_cerebras_demo.portal import portal  # noqa: PLC0415 - as above
+
+    client = open_client(is_local=False)
+    try:
+        rows: list[Any] = portal.run(client.list_models)
+    except MissingKeyError:
+        note("there is no key: this is the public list, of which a key may use all or some")
+        rows = portal.run(lambda: client.list_models(public=True))
+    if not all(isinstance(row, dict) and isinstance(row.get("id"), str) for row in rows):
+        raise APIResponseValidationError("the list of models has a row without an id", status_code=200)
+    return rows
+
+
+def _span(low: int | None, high: int | None) -> str:
+    if low is None:
+        return ""
+    return f"{low:,}" if high in {None, low} else f"{low:,} - {high:,}"
+
+
+def _life(row: dict[str, Any]) -> str:
+    facts = [
+        f"{row['life']} {row['retired_on']}" if row["life"] == "retired" else row["life"] or "",
+        f"until {row['retired_on']}" if row["life"] == "deprecated" and row["retired_on"] else "",
+        "preview" if row.get("preview") and row["life"] != "retired" else "",
+        "dedicated only" if row.get("dedicated_only") else "",
+        f"use {row['use_instead']}" if row["use_instead"] else "",
+    ]
+    return ", ".join(filter(None, facts))

@@ -1,0 +1,281 @@
+"""``cerebras-demo chat`` in a real pseudo-terminal: a talk that survives Ctrl-C, errors and narrow windows."""
+
+from __future__ import annotations
+
+import re
+import stat
+import sys
+
+import pytest
+
+from langchain_cerebras_demo.testing import Gate, Reply, Silence, Status
+
+pytestmark = [
+    pytest.mark.filterwarnings(
+        "ignore:.*forkpty.*:DeprecationWarning"
+    ),  # pexpect's; Python 3.12 fears our server's thread
+    pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals of this kind"),
+]
+
+UP, TAB = "\x1b[A", "\t"
+WORDS = Reply(deltas=[{"role": "assistant"}, {"content": "first "}, {"content": "second"}])
+
+
+def sent(server, number=-1):
+    """The messages of a request, as (role, content)."""
+    return [(message["role"], message["content"]) for message in server.requests[number].json["messages"]]
+
+
+def ask(child, text):
+    child.expect_exact("> ")
+    child.sendline(text)
+
+
+def test_a_talk_remembers_what_was_said(server, terminal, end):
+    """And is told beforehand what --system says."""
+    server.script(Reply(text="Hello Ann"), Reply(text="You are Ann"))
+    child = terminal("chat", "--system", "Be kind.", "--model", "gpt-oss")
+    ask(child, "I am Ann")
+    child.expect_exact("Hello Ann")
+    ask(child, "Who am I?")
+    child.expect_exact("You are Ann")
+    ask(child, "/exit")
+    assert end(child)[1] == 0
+    expected = [("system", "Be kind."), ("user", "I am Ann"), ("assistant", "Hello Ann"), ("user", "Who am I?")]
+    assert sent(server) == expected
+    assert server.requests[-1].json["model"] == "gpt-oss-120b"
+    assert len({request.connection for request in server.requests}) == 1  # the second question finds it open
+
+
+def test_words_are_on_the_screen_before_the_answer_has_ended(server, terminal):
+    """The server waits until the test has read the first one."""
+    gate = Gate(after=2, reply=WORDS)
+    server.script(gate)
+    child = terminal("chat")
+    ask(child, "hi")
+    child.expect_exact("first ")
+    gate.open()
+    child.expect_exact("second")
+
+
+def test_ctrl_c_stops_the_answer_and_keeps_the_talk(server, terminal, end):
+    """What was shown is part of it; the connection is closed."""
+    server.script(Gate(after=2, reply=WORDS), Reply(text="still here"))
+    child = terminal("chat")
+    ask(child, "hi")
+    child.expect_exact("first ")
+    child.sendintr()
+    child.expect_exact("stopped; the talk goes on")
+    assert server.wait_for_disconnect(5)
+    ask(child, "and now?")
+    child.expect_exact("still here")
+    child.expect_exact("> ")
+    child.sendeof()
+    said, code = end(child)
+    assert (code, "Traceback" in said) == (0, False)
+    assert sent(server) == [("user", "hi"), ("assistant", "first "), ("user", "and now?")]
+
+
+def test_ctrl_c_before_the_first_word_takes_the_question_back(server, terminal):
+    """Else two questions would follow each other, which no model was taught."""
+    server.script(Silence(before_headers=True), Reply(text="yes"))
+    child = terminal("chat")
+    ask(child, "lost")
+    assert server.wait_for_requests(1, 30)
+    child.sendintr()
+    child.expect_exact("stopped")
+    ask(child, "kept")
+    child.expect_exact("yes")
+    assert sent(server) == [("user", "kept")]
+
+
+def test_ctrl_c_at_the_prompt_drops_the_line_and_ctrl_d_ends(server, terminal, end):
+    """In a text of several lines, too."""
+    child = terminal("chat")
+    child.expect_exact("> ")
+    interrupt_line(child, "half a li")
+    ask(child, '"""begun')
+    child.expect_exact(". ")
+    interrupt_line(child, "and not en")
+    child.expect_exact("> ")
+    child.sendeof()
+    assert end(child)[1] == 0
+    assert server.requests == []
+
+
+def interrupt_line(child, typed):
+    """Ctrl-C once the line is on the screen: Python's readline misses one that comes just before it begins to wait."""
+    child.send(typed)
+    child.expect_exact(typed)
+    child.sendintr()
+
+
+@pytest.mark.parametrize(
+    ("typed", "text"),
+    [
+        (['"""one', 'two"""'], "one\ntwo"),
+        (['"""', "  one", "", "two", '"""'], "one\n\ntwo"),
+        (["one\\", "two"], "one\ntwo"),
+        (['"""alone"""'], "alone"),
+        (["//exit is a word"], "/exit is a word"),
+    ],
+)
+def test_a_text_may_have_several_lines(server, terminal, typed, text):
+    """Between triple quotes, or with a backslash at the end of a line; two slashes begin a text with one."""
+    child = terminal("chat")
+    ask(child, typed[0])
+    for line in typed[1:]:
+        child.expect_exact(". ")
+        child.sendline(line)
+    assert server.wait_for_requests(1, 30)
+    assert sent(server) == [("user", text)]
+
+
+def test_what_is_pasted_is_one_text(server, terminal):
+    """Terminals say where a paste begins and ends."""
+    pytest.importorskip("readline")
+    child = terminal("chat")
+    child.expect_exact("> ")
+    child.send("\x1b[200~one\ntwo\x1b[201~")
+    child.sendline("")
+    assert server.wait_for_requests(1, 30)
+    assert sent(server) == [("user", "one\ntwo")]
+
+
+def test_the_arrow_key_finds_the_lines_of_this_talk_and_of_the_last(server, terminal, end, tmp_path):
+    """They are kept for their user's eyes alone."""
+    for _ in range(2):
+        child = terminal("chat")
+        child.expect_exact("> ")
+        child.sendline("what I asked" if not server.requests else UP)
+        child.expect_exact("what I asked")
+        ask(child, "/exit")
+        assert end(child)[1] == 0
+        file = tmp_path / "state" / "langchain-cerebras-demo" / "chat_history"
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        if len(server.requests) == 1:
+            lines = file.read_text().splitlines()
+            assert lines[-2:] == ["what I asked", "/exit"]
+            file.write_text("what I asked\n")
+    assert [sent(server, number)[0] for number in (0, 1)] == [("user", "what I asked")] * 2
+
+
+def test_without_history_no_file_is_written(terminal, end, tmp_path):
+    """--no-history."""
+    child = terminal("chat", "--no-history")
+    ask(child, "/exit")
+    assert end(child)[1] == 0
+    assert not (tmp_path / "state").exists()
+
+
+def test_commands_and_model_names_complete(server, terminal):
+    """By the tab key."""
+    pytest.importorskip("readline")
+    child = terminal("chat")
+    child.expect_exact("> ")
+    child.send(f"/mo{TAB}qwen-3.8-2{TAB}")
+    child.expect_exact("/model qwen-3.8-27b")
+    child.sendline("")
+    child.expect_exact("from here on qwen-3.8-27b answers")
+    ask(child, "hi")
+    assert server.wait_for_requests(1, 30)
+    assert server.requests[0].json["model"] == "qwen-3.8-27b"
+
+
+def test_commands_show_and_change_the_talk(server, terminal):
+    """/system sets and takes away, /clear forgets, an unknown command is met with the nearest."""
+    server.script(Reply(text="one"), Reply(text="two"), Reply(text="three"))
+    child = terminal("chat")
+    ask(child, "/system Be brief.")
+    child.expect_exact("beforehand: Be brief.")
+    ask(child, "a")
+    child.expect_exact("one")
+    ask(child, "/clear")
+    child.expect_exact("forgotten")
+    ask(child, "b")
+    child.expect_exact("two")
+    ask(child, "/system -")
+    child.expect_exact("told nothing beforehand")
+    ask(child, "/modle")
+    child.expect_exact("did you mean '/model'?")
+    ask(child, "/model")
+    child.expect_exact("gpt-oss-120b; there are ")
+    ask(child, "c")
+    child.expect_exact("three")
+    assert sent(server, 0) == [("system", "Be brief."), ("user", "a")]
+    assert sent(server, 1) == [("system", "Be brief."), ("user", "b")]
+    assert sent(server, 2) == [("user", "b"), ("assistant", "two"), ("user", "c")]
+
+
+def test_an_error_is_a_sentence_and_the_talk_goes_on(server, terminal):
+    """The question that failed is not part of it."""
+    server.script(Status(402), Reply(text="fine"))
+    child = terminal("chat")
+    ask(child, "refused")
+    child.expect_exact("PaymentRequiredError: 402")
+    ask(child, "again")
+    child.expect_exact("fine")
+    assert sent(server) == [("user", "again")]
+
+
+def test_a_bad_model_names_the_near_ones(terminal):
+    """And /model mends it."""
+    child = terminal("chat", "--model", "gpt-os-120b")
+    ask(child, "hi")
+    child.expect_exact("gpt-oss-120b")
+    child.expect_exact("> ")
+
+
+def test_everything_fits_a_terminal_of_20_columns(terminal, end):
+    """Words wrap between words."""
+    child = terminal("chat", columns=20)
+    ask(child, "/help")
+    child.expect_exact("> ")
+    lines = [re.sub(r"\x1b\[[?0-9;]*[a-zA-Z]|\r", "", line) for line in child.before.split("\n")]
+    child.sendeof()
+    assert end(child)[1] == 0
+    assert max(map(len, lines)) <= 20
+    assert "/clear   forget what" in lines
+
+
+def test_in_a_pipe_each_line_is_a_question_and_answers_stand_alone(server, run):
+    """No prompt; the exit code tells a script of a failure."""
+    server.script(Reply(text="one"), Reply(text="two"))
+    done = run("chat", stdin="a\nb\n")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "one\ntwo\n", "")
+    server.script(Status(402))
+    done = run("chat", stdin="a\n")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("cerebras-demo: PaymentRequiredError")
+
+
+def test_bytes_that_are_no_text_are_not_sent(server, run):
+    """The lines around them are."""
+    done = run("chat", stdin=b"\xff\xfe\n")
+    assert "Traceback" not in done.stderr
+    assert done.stderr
+    assert server.requests == []
+
+
+def test_stats_follow_every_answer_and_thoughts_go_before_it(server, terminal):
+    """--stats and --reasoning."""
+    server.script(Reply(text="4", reasoning="two and two"))
+    child = terminal("chat", "--stats", "--reasoning", "low")
+    ask(child, "2 + 2?")
+    child.expect_exact("\x1b[2mtwo")
+    child.expect_exact("4")
+    child.expect(r"first token after \d")
+    assert server.requests[0].json["reasoning_effort"] == "low"
+
+
+def test_the_embedded_model_talks(terminal, end):
+    """--local: the tokens come from llama.cpp."""
+    pytest.importorskip("xllamacpp")
+    child = terminal("chat", "--local", "--stats")
+    ask(child, "Say hi.")
+    child.expect(r"smollm2-135m: first token after .* tokens/s")
+    ask(child, "/model")
+    child.expect_exact("only one on this machine")
+    child.expect_exact("> ")
+    child.sendeof()
+    assert end(child)[1] == 0

@@ -1,0 +1,262 @@
+"""``cerebras-demo doctor``: what is in the way is found within seconds, with a remedy, and no key is ever shown."""
+
+from __future__ import annotations
+
+import json
+import socket
+import sys
+import threading
+import time
+from datetime import datetime, timedelta, timezone
+from email.utils import format_datetime
+
+import pytest
+from typer.testing import CliRunner
+
+from langchain_cerebras_demo.cli import app, service, surroundings
+from langchain_cerebras_demo.local import weights
+from langchain_cerebras_demo.testing import RawAnswer, Reply, Silence, Status
+
+TOPICS = ["version", "packages", "extras", "output", "embedded model", "address", "proxy"]
+TOPICS += ["network", "clock", "key", "answer", "limits"]
+
+
+@pytest.fixture
+def doctor(monkeypatch, server):
+    """Examines, in this process; gives the exit code and the findings by topic."""
+    monkeypatch.setenv("CEREBRAS_BASE_URL", server.base_url)
+    monkeypatch.setenv("CEREBRAS_API_KEY", server.key)
+    monkeypatch.setenv("CEREBRAS_DEMO_BROWSER", "0")
+
+    def doctor(*arguments):
+        done = CliRunner().invoke(app, ["doctor", "--json", *arguments])
+        assert server.key not in done.output
+        report = json.loads(done.stdout)
+        assert report["ok"] == (done.exit_code == 0)
+        found = report["findings"]
+        assert all(finding["remedy"] for finding in found if finding["state"] == "problem")
+        return done.exit_code, {finding["topic"]: finding for finding in found}
+
+    return doctor
+
+
+@pytest.fixture
+def closed_port():
+    """A port of this machine at which nobody listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]
+
+
+def test_where_nothing_is_in_the_way_every_topic_is_fine_or_a_note(run, server):
+    """For people: a mark, the topic, what was found; exit code 0."""
+    done = run("doctor")
+    lines = done.stdout.splitlines()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [line[2:].partition(":")[0] for line in lines if line[:1] in {"✓", "·"}] == TOPICS
+    assert lines[-1] == "Nothing is in the way."
+    assert "✗" not in done.stdout
+    assert server.key not in done.stdout
+    assert [request.path for request in server.requests] == ["/public/v1/models", "/v1/chat/completions"]
+    assert "authorization" not in {name.lower() for name in dict(server.requests[0].headers)}
+    assert server.requests[1].json["max_completion_tokens"] == 1
+
+
+def test_json_says_the_same(doctor):
+    """With the limits as the service announces them."""
+    code, found = doctor()
+    assert (code, list(found)) == (0, TOPICS)
+    assert "CEREBRAS_API_KEY: a key" in found["key"]["what"]
+    assert "requests a day left" in found["limits"]["what"]
+
+
+def test_a_refused_key_says_where_to_look(doctor, monkeypatch):
+    """And the key is not shown."""
+    monkeypatch.setenv("CEREBRAS_API_KEY", "csk-wrong-0123456789")
+    code, found = doctor()
+    assert code == 1
+    assert found["answer"]["what"].startswith("AuthenticationError: 401")
+    assert "cloud.cerebras.ai" in found["answer"]["remedy"]
+    assert "wrong-0123" not in json.dumps(found)
+
+
+def test_a_key_that_is_none_is_a_problem(doctor, monkeypatch):
+    """With a line break in it, as from a file."""
+    monkeypatch.setenv("CEREBRAS_API_KEY", "csk-one\ncsk-two")
+    code, found = doctor()
+    assert code == 1
+    assert "KeyFormatError" in json.dumps(found)
+    assert "csk-" not in json.dumps(found)
+
+
+def test_a_bad_model_says_how_to_list_them(doctor):
+    """--model."""
+    code, found = doctor("--model", "gpt-os-120b")
+    assert code == 1
+    assert found["answer"]["what"].startswith("NotFoundError: 404")
+    assert "models --remote" in found["answer"]["remedy"]
+
+
+def test_limits_that_are_used_up_say_when_they_are_whole_again(doctor, server):
+    """By the service's own figures."""
+    limits = {"limit": "60000", "remaining": "0", "reset": "41.5"}
+    server.script(Reply(text="Hi", headers={f"x-ratelimit-{what}-tokens-minute": n for what, n in limits.items()}))
+    code, found = doctor()
+    assert code == 1
+    assert "0 of 60,000 tokens a minute left" in found["limits"]["what"]
+    assert "tokens a minute: whole again in 42 s" in found["limits"]["remedy"]
+
+
+def test_a_service_that_limits_us_now_says_so(doctor, server):
+    """It is asked once, not again and again."""
+    server.script(Status(429))
+    code, found = doctor()
+    assert code == 1
+    assert found["answer"]["what"].startswith("RateLimitError: 429")
+    assert len(server.requests) == 2
+
+
+# -- without a network
+
+
+def test_a_closed_port_is_found_at_once(run, closed_port):
+    """And without a key two problems are named, each with its remedy."""
+    began = time.monotonic()
+    done = run("doctor", CEREBRAS_BASE_URL=f"http://127.0.0.1:{closed_port}/v1", CEREBRAS_API_KEY="")
+    assert time.monotonic() - began < 10
+    assert done.returncode == 1
+    assert "✗ network: could not connect" in done.stdout
+    assert "the service was not reached" in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_without_network_and_key_both_are_problems(doctor, monkeypatch):
+    """No browser is looked into: its session could not be asked for a key."""
+    monkeypatch.setenv("CEREBRAS_BASE_URL", "https://api.nowhere.invalid/v1")
+    monkeypatch.delenv("CEREBRAS_API_KEY")
+    monkeypatch.setattr(socket, "getaddrinfo", unresolvable)
+    code, found = doctor()
+    assert code == 1
+    assert [topic for topic in found if found[topic]["state"] == "problem"] == ["network", "key"]
+    assert "could not be resolved" in found["network"]["what"]
+    assert "clock" not in found
+
+
+def unresolvable(*_arguments, **_options):
+    raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+
+def test_a_resolver_that_never_answers_is_left_behind(doctor, monkeypatch):
+    """It runs on a thread that nobody waits for."""
+    answered = threading.Event()
+    monkeypatch.setenv("CEREBRAS_BASE_URL", "https://api.nowhere.invalid/v1")
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_: answered.wait(30) and [])
+    monkeypatch.setattr(service, "NAME_SECONDS", 0.05)
+    code, found = doctor()
+    answered.set()
+    assert code == 1
+    assert "could not be resolved within 0.05 s" in found["network"]["what"]
+
+
+@pytest.mark.parametrize("path", ["/public/v1/models", "/v1/chat/completions"])
+def test_a_silent_service_is_given_up(doctor, server, monkeypatch, path):
+    """Before the first byte, and in the middle of the answer."""
+    monkeypatch.setattr(service, "CONNECT_SECONDS", 0.1)
+    monkeypatch.setattr(service, "ANSWER_SECONDS", 0.2)
+    server.script_path(path, Silence(before_headers=True))
+    code, found = doctor()
+    topic = "network" if path.startswith("/public") else "answer"
+    assert code == 1
+    assert "within 0.2 s" in found[topic]["what"]
+
+
+# -- surroundings
+
+
+@pytest.mark.parametrize(
+    ("ahead", "state", "words"),
+    [
+        (0, "fine", "right to"),
+        (3600, "problem", "behind"),
+        (-3600, "problem", "ahead of"),
+        (None, "note", "did not say"),
+    ],
+)
+def test_the_clock_is_held_against_the_services(doctor, server, ahead, state, words):
+    """By the Date header of its answer."""
+    date = "nonsense" if ahead is None else format_datetime(datetime.now(timezone.utc) + timedelta(seconds=ahead))
+    server.script_path("/public/v1/models", RawAnswer(headers={"Date": date}, body=b"{}"))
+    _, found = doctor()
+    assert found["clock"]["state"] == state
+    assert words in found["clock"]["what"]
+
+
+def test_a_proxy_is_shown_without_its_password(doctor, monkeypatch, closed_port):
+    """And suspected where nothing is reached."""
+    monkeypatch.setenv("CEREBRAS_BASE_URL", "http://service.invalid/v1")
+    monkeypatch.setenv("HTTP_PROXY", f"http://user:hush@127.0.0.1:{closed_port}")
+    monkeypatch.setenv("http_proxy", f"http://user:hush@127.0.0.1:{closed_port}")
+    code, found = doctor()
+    assert code == 1
+    assert found["proxy"]["what"] == f"http://127.0.0.1:{closed_port}, from the environment"
+    assert "HTTPS_PROXY" in found["network"]["remedy"]
+    assert found["address"]["state"] == "problem"  # plain http to another machine
+    assert "hush" not in json.dumps(found)
+
+
+@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:9", "127.0.0.1:9"])
+def test_a_proxy_of_another_kind_is_a_problem(doctor, monkeypatch, proxy):
+    """aiohttp speaks http to proxies alone."""
+    monkeypatch.setenv("CEREBRAS_BASE_URL", "http://service.invalid/v1")
+    for name in ("HTTP_PROXY", "http_proxy"):
+        monkeypatch.setenv(name, proxy)
+    assert doctor()[1]["proxy"]["state"] == "problem"
+
+
+@pytest.mark.parametrize(
+    ("value", "state"), [("ftp://x", "problem"), ("https://user:hush@x", "problem"), ("local", "note")]
+)
+def test_the_address_is_looked_at_first(doctor, monkeypatch, value, state):
+    """What hangs on it is left out."""
+    monkeypatch.setenv("CEREBRAS_BASE_URL", value)
+    code, found = doctor()
+    assert (code, found["address"]["state"]) == (int(state == "problem"), state)
+    assert "network" not in found
+    assert "hush" not in json.dumps(found)
+
+
+def test_what_is_not_installed_is_named(monkeypatch):
+    """A missing package is a problem, a missing extra is not."""
+    monkeypatch.setattr(surroundings, "REQUIRED", ("typer", "no-such-package"))
+    monkeypatch.setattr(surroundings, "EXTRAS", {"local": "no-such-extra"})
+    found = {finding.topic: finding for finding in surroundings.examine_machine()}
+    assert (found["packages"].state, found["packages"].what) == ("problem", "not installed: no-such-package")
+    assert (found["extras"].state, found["extras"].what) == ("note", "installed: none; not installed: local")
+    assert "[local]" in found["extras"].remedy
+
+
+def test_weights_are_looked_for_and_not_fetched(monkeypatch, tmp_path):
+    """The first use of --local fetches them."""
+    pytest.importorskip("xllamacpp")
+    monkeypatch.setenv("CEREBRAS_DEMO_CACHE", str(tmp_path))
+    monkeypatch.setattr(weights, "installed_path", lambda _: None)
+    found = {finding.topic: finding for finding in surroundings.examine_machine()}
+    assert "not here yet" in found["embedded model"].what
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_output_that_cannot_hold_every_character_is_a_note(run):
+    """With the variable that mends it."""
+    done = run("doctor", "--json", PYTHONIOENCODING="ascii")
+    output = json.loads(done.stdout)["findings"][3]
+    assert (output["topic"], output["state"], output["remedy"]) == ("output", "note", "Set PYTHONUTF8=1.")
+
+
+@pytest.mark.filterwarnings("ignore:.*forkpty.*:DeprecationWarning")  # pexpect's, from Python 3.12 on
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals of this kind")
+def test_a_terminal_of_20_columns_gets_short_lines(terminal, end):
+    """Only what has no space in it is longer."""
+    said, code = end(terminal("doctor", columns=20))
+    assert code == 0
+    assert not [line for line in said.splitlines() if len(line) > 20 and " " in line.strip(" →✓·")]
+    assert "  20 columns" in said or "output: 20" in said

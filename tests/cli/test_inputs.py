@@ -1,0 +1,49 @@
+"""What is handed over besides words, where a process of its own would show no more."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from langchain_cerebras_demo.cli import inputs
+from langchain_cerebras_demo.cli.notes import InputError
+
+
+def test_a_jpeg_is_known_by_how_it_begins(tmp_path):
+    """Whatever its name."""
+    (tmp_path / "x").write_bytes(b"\xff\xd8\xff\xe0")
+    assert inputs.to_image_part(str(tmp_path / "x"))["image_url"]["url"] == "data:image/jpeg;base64,/9j/4A=="
+
+
+def test_quotes_in_a_files_name_do_not_end_the_name(tmp_path):
+    """The model reads where a file begins."""
+    (tmp_path / 'a"b').write_text("x")
+    assert inputs.to_content("q", [str(tmp_path / 'a"b')], []).startswith('q\n\n<file name="a\'b">')
+
+
+def test_a_file_alone_is_a_question(tmp_path):
+    """Nothing but white space is not."""
+    (tmp_path / "x").write_text("why?")
+    assert inputs.to_content("  ", [str(tmp_path / "x")], []) == '<file name="x">\nwhy?\n</file>'
+    with pytest.raises(InputError, match="empty"):
+        inputs.to_content(" \n", [], [])
+
+
+def test_a_zero_byte_in_a_path_is_named():
+    """The system would raise a ValueError."""
+    with pytest.raises(InputError, match="cannot be read"):
+        inputs.read_text("a\0b", "--file")
+
+
+def test_a_closed_standard_input_is_named(monkeypatch):
+    """`<&-`."""
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(InputError, match="standard input cannot be read: it is closed"):
+        inputs.read_text("-", "QUESTION")
+
+
+def test_a_schema_nested_without_end_is_no_json():
+    """json gives up by RecursionError."""
+    with pytest.raises(InputError, match="--schema"):
+        inputs.read_schema('{"a":' * 100_000)

@@ -1,0 +1,125 @@
+"""``cerebras-demo models``: the catalogue as a table, or what the service says."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import date
+
+import pytest
+
+from langchain_cerebras_demo import catalog
+from langchain_cerebras_demo.cli.models import to_cells, to_row
+from langchain_cerebras_demo.testing import LoopbackCerebras, RawAnswer
+
+in_a_terminal = [
+    pytest.mark.filterwarnings("ignore:.*forkpty.*:DeprecationWarning"),  # pexpect's, from Python 3.12 on
+    pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals of this kind"),
+]
+
+
+def ids(table):
+    return [line.split()[0] for line in table.splitlines()[1:]]
+
+
+def test_the_table_names_what_is_served(run, server):
+    """Ids, aliases, windows, prices, life; no request is made."""
+    done = run("models")
+    head, first, *_ = done.stdout.splitlines()
+    assert head.split() == ["Model", "Aliases", "Window", "Answer", "$", "in", "$", "out", "Life"]
+    assert first.split() == [
+        "gpt-oss-120b",
+        "gpt-oss",
+        "65,536",
+        "-",
+        "131,072",
+        "32,768",
+        "-",
+        "40,960",
+        "0.35",
+        "0.75",
+        "live",
+    ]
+    assert "retired" not in done.stdout
+    assert done.stderr.endswith("retired models are not shown: --all\n")
+    assert (done.returncode, server.requests) == (0, [])
+
+
+def test_all_adds_the_retired_ones_and_what_to_use_instead(run):
+    """With the day, and no white space at the end of a line."""
+    done = run("models", "--all")
+    assert ids(done.stdout) == list(catalog.model_specs())
+    assert "retired 2026-05-27, use gpt-oss-120b" in done.stdout
+    assert done.stderr == ""
+    assert all(line == line.rstrip() for line in done.stdout.splitlines())
+
+
+def test_json_is_a_list_of_what_the_catalogue_knows(run):
+    """With ISO dates."""
+    rows = {row["id"]: row for row in json.loads(run("models", "--all", "--json").stdout)}
+    assert list(rows) == list(catalog.model_specs())
+    old = rows["llama3.1-8b"]
+    assert (old["aliases"], old["life"], old["retired_on"]) == (["llama-3.1-8b"], "retired", "2026-05-27")
+    assert rows["gpt-oss-120b"]["price_usd_per_million_tokens"] == {"input": 0.35, "output": 0.75}
+
+
+def test_remote_lists_what_the_key_may_use(run, server):
+    """Known or not."""
+    with LoopbackCerebras(models=["gpt-oss-120b", "my-own"], key=server.key) as mine:
+        done = run("models", "--remote", CEREBRAS_BASE_URL=mine.base_url)
+        assert ids(done.stdout) == ["gpt-oss-120b", "my-own"]
+        assert [request.path for request in mine.requests] == ["/v1/models"]
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"[1]", "no list of models"),
+        (b'{"data": [1]}', "a row without an id"),
+        (b'{"data": [{"id": 7}]}', "a row without an id"),
+    ],
+)
+def test_an_answer_that_is_no_list_of_models_is_a_sentence(run, server, body, said):
+    """Exit code 1."""
+    server.script_path("/v1/models", RawAnswer(body=body))
+    done = run("models", "--remote")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_refused_key_is_a_sentence(run):
+    """And no table."""
+    done = run("models", "--remote", CEREBRAS_API_KEY="csk-wrong")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("cerebras-demo: AuthenticationError: 401")
+
+
+def test_a_model_on_its_way_out_says_until_when():
+    """And which one takes its place."""
+    row = to_row("llama3.1-8b", date(2026, 5, 1))
+    assert to_cells(row)[-1] == "deprecated, until 2026-05-27, use gpt-oss-120b"
+
+
+class TestInATerminal:
+    """A window may be any width."""
+
+    pytestmark = in_a_terminal
+
+    def test_where_columns_do_not_fit_a_row_is_a_block(self, terminal, end):
+        """20 columns."""
+        said, code = end(terminal("models", columns=20))
+        lines = said.splitlines()
+        assert code == 0
+        assert max(map(len, lines)) <= 20
+        assert lines[:3] == ["gpt-oss-120b", "  Aliases: gpt-oss", "  Window: 65,536 -"]
+
+    @pytest.mark.parametrize(
+        ("variables", "is_bold"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)]
+    )
+    def test_the_head_is_bold_where_that_is_wanted(self, terminal, end, variables, is_bold):
+        """80 columns hold the table."""
+        said, _ = end(terminal("models", **variables))
+        assert ("\x1b[1m" in said) == is_bold
+        assert ("\x1b" in said) == is_bold
+        assert "65,536 - 131,072  32,768 - 40,960" in said

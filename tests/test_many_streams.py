@@ -146,7 +146,7 @@ async def read_all(kind, streams, *facts):
     """So many streams at once; how many were whole, and what the memory was."""
     if kind == "ours":
         base_url, key = facts
-        model = ChatCerebrasDemo(base_url=base_url, api_key=key, rate_limit=None, timeout=120.0)
+        model = ChatCerebrasDemo(base_url=base_url, api_key=key, rate_limit=None, timeout=120.0, coalesce=False)
     else:
         model = FloorModel(gate=make_gate(streams), texts=WORDS)
     await (

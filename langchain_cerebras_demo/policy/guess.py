@@ -7,6 +7,8 @@ from langchain_cerebras_demo.policy.sharing import Bucket
 # The burst that is made up for after a late wake-up, in seconds of the rate.
 _BURST_SECONDS = 0.5
 
+_LOOK_SECONDS = 5.0
+
 
 class Guess:
     """A rate of requests, found by trial: cut by a refusal, raised while there is none.
@@ -50,8 +52,8 @@ class Guess:
         self._per_minute = max(2.0, self._per_minute)
 
     def time_until(self) -> float:
-        """Seconds until the next request."""
-        return self._bucket.time_until(1.0)
+        """Seconds until the next request, or until it is worth asking again: the rate grows meanwhile."""
+        return min(_LOOK_SECONDS, self._bucket.time_until(1.0))
 
     def take(self) -> None:
         """A request goes."""

@@ -105,7 +105,7 @@ def test_the_answer_is_the_same_however_it_arrives(places):
 @pytest.mark.parametrize("is_sync", [True, False])
 def test_what_arrived_in_one_read_is_one_chunk_a_run(is_sync):
     """Reasoning, text, reasoning, text, tool calls: each run one chunk, in the order in which they came."""
-    model = model_for(BODY)
+    model = model_for(BODY, coalesce=True)
     chunks = list(model.stream("hello")) if is_sync else asyncio.run(streamed(model))
     assert [one.content for one in chunks if one.content] == ["4, vier ✓\n", ".!"]
     assert [one.additional_kwargs.get("reasoning_content") for one in chunks][:3] == ["Two and two…", None, " Yes."]

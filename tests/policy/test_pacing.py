@@ -295,6 +295,7 @@ STEPS = st.lists(
 @settings(deadline=None, max_examples=300)
 @given(steps=STEPS)
 @example(steps=[({}, 0.0, 0.0, "o")] * 5 + [({}, 0.0, 0.0, "r")] * 6)
+@example(steps=[({}, float(number == 5), 0.0, kind) for number, kind in enumerate("rrrrrrrrrooororr")])
 def test_headers_that_lie_and_a_clock_that_jumps_do_no_harm(steps):
     """Whatever came: no exception, a finite wait, and good headers set all right within two minutes."""
     pacer, now = Pacer(), 0.0

@@ -122,7 +122,7 @@ _Key: TypeAlias = "tuple[str, str, RateLimit | None]"
 class Limiter:
     """Lets requests go when the limits of their account and model allow it.
 
-    All methods may be called from any thread and loop. Most take :func:`process_limiter`'s.
+    All methods may be called from any thread and loop. Most take ``process_limiter``'s.
 
     Args:
         clock: seconds that only grow.
@@ -238,7 +238,7 @@ class Limiter:
 
 
 class Ticket:
-    """The leave to send one request; made by :meth:`Limiter.acquire`.
+    """The leave to send one request; made by ``Limiter.acquire``.
 
     Attributes:
         waited: seconds until its turn.

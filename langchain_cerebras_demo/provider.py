@@ -51,11 +51,17 @@ class Cerebras(metaclass=_Facts):
     """
 
     label: ClassVar[str] = "Cerebras Inference"
+    """The provider's name for people."""
     url: ClassVar[str] = "https://inference.cerebras.ai/"
+    """The site whose signed-in session buys a demo key."""
     login_url: ClassVar[str] = "https://cloud.cerebras.ai"
+    """Where keys are made."""
     api_base: ClassVar[str] = API_BASE
+    """The API's address, ``/v1`` included."""
     default_model: ClassVar[str] = catalog.DEFAULT_MODEL
+    """The id that an empty model name stands for."""
     model_aliases: ClassVar[Mapping[str, str]] = catalog.BUILT_IN_ALIASES
+    """The built-in names and the ids they stand for."""
 
     @classmethod
     def get_models(cls) -> list[str]:

@@ -38,7 +38,8 @@ class ChatCerebrasDemo(ChatFields):
         llm.invoke("Why is the sky blue?")
         async for chunk in llm.astream("Why is the sky blue?"): ...
 
-    The key is the first that answers: ``key_resolver``, ``api_key``, ``cookies``, the variable ``CEREBRAS_API_KEY``.
+    The key is the first that answers: ``key_resolver``, ``api_key``, ``cookies``, the variable ``CEREBRAS_API_KEY``, and where
+    ``CEREBRAS_DEMO_BROWSER=1`` allows it the session in the user's own browser.
     ``base_url="local"`` runs a small embedded model instead, with no key and no network (extra ``local``).
 
     Sampling and reasoning parameters are the API's own; ``None`` leaves them to the service. ``model_kwargs`` go out
@@ -231,15 +232,21 @@ class ChatCerebrasDemo(ChatFields):
         tools: Sequence[Tool] | None = None,
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, Any]:
-        """The model, answering by a schema; what each argument is stands at ``structured_output``.
+        """The model, answering by a schema.
 
         Args:
-            schema: a pydantic class, dataclass, TypedDict, or a dict such as a JSON schema.
-            method: ``"json_schema"`` (the default where the model can), ``"function_calling"`` or ``"json_mode"``.
-            include_raw: whether the answer is ``{"raw", "parsed", "parsing_error"}``.
-            strict: whether the service holds the answer to the schema.
-            tools: tools that the model may call instead of answering.
+            schema: a pydantic class or a dataclass (answers are instances), a TypedDict or a dict such as a JSON schema
+                (answers are dicts). ``None`` only with ``json_mode``.
+            method: ``"json_schema"`` (the default where the model can): the service writes the answer by the schema.
+                ``"function_calling"``: the arguments of a forced call. ``"json_mode"``: any JSON object.
+            include_raw: answers are ``{"raw", "parsed", "parsing_error"}``, and a bad answer raises nothing.
+            strict: whether the service holds the answer to the schema; ``None``: yes with ``json_schema`` alone.
+            tools: tools that the model may call instead of answering (``json_schema`` alone).
             **kwargs: more of a call's arguments.
+
+        Returns:
+            A runnable. It raises ``OutputParserException`` for an answer that is cut off, empty, no JSON or not what the
+            schema says. Streamed, it yields dicts as they grow, instances whenever they are valid, and checks the end.
 
         Raises:
             ValueError: arguments that do not go together, or a schema that strict mode cannot do.

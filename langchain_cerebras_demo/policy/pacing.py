@@ -1,12 +1,12 @@
 """When the next request may go, so that the account's limits are used and not run into.
 
-One :class:`Pacer` knows one account and model. It keeps
+One ``Pacer`` knows one account and model. It keeps
 
-* what the user gave as numbers (:class:`~langchain_cerebras_demo.policy.rate_limit.RateLimit`): plain buckets, evenly spent;
-* the tokens a minute that the service announces (:class:`~langchain_cerebras_demo.policy.sharing.SharedTokens`), which
+* what the user gave as numbers (``~langchain_cerebras_demo.policy.rate_limit.RateLimit``): plain buckets, evenly spent;
+* the tokens a minute that the service announces (``~langchain_cerebras_demo.policy.sharing.SharedTokens``), which
   other processes spend as well;
 * the requests a day that it announces;
-* a rate of requests that is guessed (:class:`~langchain_cerebras_demo.policy.guess.Guess`) where a 429 names a limit without a figure: the service announces no
+* a rate of requests that is guessed (``~langchain_cerebras_demo.policy.guess.Guess``) where a 429 names a limit without a figure: the service announces no
   requests a minute (https://inference-docs.cerebras.ai/support/rate-limits).
 
 Pure: the time comes in as ``now``, seconds of a clock of the caller's choice. A clock that jumps back stands still.

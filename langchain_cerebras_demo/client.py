@@ -252,7 +252,7 @@ class Client:
             **request.to_headers(),
         }
         if server:
-            body = local.to_local(body)
+            body, model = local.to_local(body), local.LOCAL_MODEL
             headers.update(local.LOCAL_HEADERS)
         content = to_json(body)
         if self._compresses and len(content) >= COMPRESS_FROM_BYTES:

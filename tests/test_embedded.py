@@ -84,6 +84,13 @@ async def test_tokens_come_one_by_one(model, text):
     assert "".join(chunks) == text
 
 
+def test_a_record_names_the_embedded_model(model):
+    """Not the one that was asked for: no metric mistakes it for Cerebras."""
+    records = []
+    model.model_copy(update={"on_call": records.append}).invoke(PROMPT)
+    assert [record.model for record in records] == ["smollm2-135m"]
+
+
 async def test_the_provider_answers_too(text):
     """Without LangChain."""
     pieces = Cerebras.create_async_generator(

@@ -3,38 +3,158 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
+from base64 import b64encode
 
 import nbformat
 import pytest
-from nbclient import NotebookClient
+from nbformat.v4 import new_code_cell, new_notebook, new_output
 
-NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
-MACHINE_PATH = re.compile(r"/(home|root|tmp|work|Users)/|[A-Z]:\\\\")
+from scripts.run_notebooks import MOST_PICTURE_BYTES, NOTEBOOKS, clean, execute, main, problems_of, refresh
+
+PATHS = sorted(NOTEBOOKS.glob("*.ipynb"))
+TOPICS = {
+    "01_first_answer",
+    "02_streaming",
+    "03_chains",
+    "04_tools_and_agents",
+    "05_structured_output",
+    "06_reasoning",
+    "07_keys",
+    "08_limits_and_bulk",
+    "09_coming_from",
+}
+WITH_PICTURES = {"02_streaming", "08_limits_and_bulk"}
+
+each_notebook = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 
 
-def test_there_are_notebooks():
+def kernel(test):
+    """For tests that start one: its client leaves sockets to the collector, and ipykernel gives notice of its transport."""
+    for ignored in ("DeprecationWarning", "ResourceWarning", "pytest.PytestUnraisableExceptionWarning"):
+        test = pytest.mark.filterwarnings(f"ignore::{ignored}")(test)
+    return test
+
+
+def ran(source, *outputs):
+    """A notebook of one cell as it is after a run."""
+    return new_notebook(cells=[new_code_cell(source, execution_count=1, outputs=list(outputs))])
+
+
+def shown(**data):
+    return new_output("display_data", {key.replace("_", "/"): value for key, value in data.items()})
+
+
+def test_every_topic_has_its_notebook():
     """An empty folder would pass all other tests."""
-    assert NOTEBOOKS
+    assert {path.stem for path in PATHS} == TOPICS
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-# The kernel's own machinery: a notice of the transport, and sockets that the client of it leaves to the collector.
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@each_notebook
+@kernel
 def test_a_notebook_runs_in_a_real_kernel(path, tmp_path):
-    """No cell fails, on the embedded model."""
+    """No cell fails or warns, on the embedded model and the loopback, and every picture that is promised comes."""
     notebook = nbformat.read(path, as_version=4)
-    resources = {"metadata": {"path": str(tmp_path)}}
-    NotebookClient(notebook, timeout=120, kernel_name="python3", resources=resources).execute()
+    for cell in notebook.cells:
+        cell.pop("outputs", None)
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    execute(notebook, tmp_path)
+    assert problems_of(notebook) == []
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_is_saved_with_its_outputs(path):
-    """Every code cell was run, in order; no error and no path of a machine is in what was saved."""
+@each_notebook
+def test_a_notebook_is_saved_with_clean_outputs(path):
+    """Every code cell was run, in order; no error, warning, path of a machine or key is in what was saved, nor when it was."""
     notebook = nbformat.read(path, as_version=4)
-    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
-    assert any(cell.outputs for cell in cells)
-    assert all(output.output_type != "error" for cell in cells for output in cell.outputs)
-    assert not MACHINE_PATH.search(path.read_text(encoding="utf-8"))
+    assert problems_of(notebook) == []
+    as_saved = nbformat.writes(notebook)
+    clean(notebook)
+    assert nbformat.writes(notebook) == as_saved
+
+
+@each_notebook
+def test_a_notebook_says_first_where_it_runs_and_how_to_ask_cerebras(path):
+    """The first cell names what answers here, and the variable that the real service takes."""
+    first = nbformat.read(path, as_version=4).cells[0].source
+    assert first.startswith("# ")
+    assert re.search(r"\*\*(embedded model|loopback (Cerebras|servers))\*\*", first)
+    assert "CEREBRAS_API_KEY" in first
+
+
+@each_notebook
+def test_links_between_notebooks_lead_somewhere(path):
+    """A link to another file of the repository names one that is there."""
+    text = "\n".join(cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "markdown")
+    targets = re.findall(r"\]\((?!https?:)([^)#]+)\)", text)
+    assert [target for target in targets if not (path.parent / target).is_file()] == []
+
+
+def test_pictures_are_where_a_picture_says_more():
+    """Streaming and pacing are drawn."""
+    drawn = {path.stem for path in PATHS if '"image/png"' in path.read_text(encoding="utf-8")}
+    assert drawn == WITH_PICTURES
+
+
+@pytest.mark.parametrize(
+    ("notebook", "problem"),
+    [
+        (ran("1 / 0", new_output("error", ename="ZeroDivisionError", evalue="", traceback=[])), "ZeroDivisionError"),
+        (ran("warn()", new_output("stream", name="stderr", text="UserWarning: …")), "stderr"),
+        (ran("print(file)", new_output("stream", name="stdout", text="in /home/ann/x.py")), "path of a machine"),
+        (ran("print(key)", new_output("stream", name="stdout", text="csk-0123456789")), "key or a cookie"),
+        (ran("llm", shown(text_html="<p>Bearer abcdefgh</p>")), "key or a cookie"),
+        (ran("key = 'csk-0123456789'", shown(text_plain="1")), "key or a cookie"),
+        (ran("plt.show()", shown(text_plain="<Figure>")), "promises a picture"),
+        (ran("plot()", shown(image_png=b64encode(bytes(MOST_PICTURE_BYTES + 1)).decode())), "smaller"),
+        (ran("1"), "no cell has an output"),
+        (new_notebook(cells=[new_code_cell("1", outputs=[shown(text_plain="1")])]), "not run once"),
+    ],
+)
+def test_what_strangers_should_not_see_is_found(notebook, problem):
+    """Each kind of blemish is named."""
+    assert any(problem in found for found in problems_of(notebook)), problems_of(notebook)
+
+
+def test_a_good_notebook_has_no_problem():
+    """Else the other way round would prove nothing."""
+    assert problems_of(ran("plt.show()", shown(image_png="aGVsbG8=", text_plain="<Figure>"))) == []
+
+
+def test_a_cleaned_notebook_does_not_tell_when_and_where_it_ran():
+    """Times, versions and random names are gone; sources and outputs stay."""
+    notebook = ran("1", shown(text_plain="1"))
+    notebook.cells[0].metadata["execution"] = {"iopub.execute_input": "2026-01-01T00:00:00Z"}
+    notebook.metadata["language_info"] = {"name": "python", "version": "3.11.7"}
+    clean(notebook)
+    saved = nbformat.writes(notebook)
+    assert "2026" not in saved
+    assert "3.11" not in saved
+    assert notebook.cells[0].outputs[0].data["text/plain"] == "1"
+
+
+@kernel
+def test_a_notebook_that_fails_is_left_as_it_was(tmp_path):
+    """What is saved is the last good run; what went wrong is told."""
+    path = tmp_path / "bad.ipynb"
+    nbformat.write(new_notebook(cells=[new_code_cell("1 / 0")]), path)
+    before = path.read_text(encoding="utf-8")
+    [problem] = refresh(path)
+    assert "ZeroDivisionError" in problem
+    assert path.read_text(encoding="utf-8") == before
+
+
+@kernel
+def test_nobodys_key_is_in_a_kernel(tmp_path, monkeypatch):
+    """The outputs do not depend on the account of whoever runs them."""
+    monkeypatch.setenv("CEREBRAS_API_KEY", "made-up")
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example")
+    source = "import os\nprint(os.environ.get('CEREBRAS_API_KEY'), os.environ.get('HTTPS_PROXY'))"
+    notebook = new_notebook(cells=[new_code_cell(source)])
+    execute(notebook, tmp_path)
+    assert notebook.cells[0].outputs[0].text == "None None\n"
+
+
+def test_a_name_that_no_notebook_has_is_an_error(capsys):
+    """A typing error does not pass for success."""
+    assert main(["99"]) == 2
+    assert "99" in capsys.readouterr().err

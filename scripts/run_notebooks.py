@@ -1,0 +1,167 @@
+"""Runs the notebooks in a real Jupyter kernel and saves their outputs, without what differs from machine to machine.
+
+    python scripts/run_notebooks.py              all of them
+    python scripts/run_notebooks.py 02 05        those whose names begin so
+
+A notebook that fails, or whose outputs are not fit to be read, is left as it was, and the exit code is 1. What is needed stands in
+the dependency group ``test`` and in the extras ``cli`` and ``local``.
+"""  # noqa: INP001 - a folder of scripts, and no package
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import tempfile
+import time
+from base64 import b64decode
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from matplotlib import font_manager  # noqa: F401 - writes its cache: else the kernel would say on stderr that it does
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+from nbformat import NotebookNode
+
+NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
+"""Where they are."""
+
+CELL_SECONDS = 120
+"""The longest that one cell may take."""
+
+MOST_PICTURE_BYTES = 60_000
+"""The largest picture: a clone brings all of them."""
+
+_HOUSE = re.compile(r"(CEREBRAS|OPENAI|LANGCHAIN|LANGSMITH)_|(HTTPS?|ALL|NO)_PROXY$", re.IGNORECASE)
+_MACHINE_PATH = re.compile(r"/(home|root|tmp|work|Users|var|opt)/|\b[A-Z]:\\\\?\w|site-packages|ipykernel_\d")
+_SECRET = re.compile(r"\bc?sk-[\w-]{6,}|\bBearer \S{6,}|\beyJ[\w-]{10,}|session-token[.\d]*=\S{6,}")
+
+
+def execute(notebook: NotebookNode, folder: Path) -> None:
+    """Runs every cell, in order, in a new kernel; outputs are put into ``notebook``.
+
+    Args:
+        notebook: changed in place.
+        folder: the kernel's working directory.
+
+    Raises:
+        CellExecutionError: a cell raised; what had run keeps its outputs.
+    """
+    # Nobody's key, account or proxy: the outputs are those of a machine that knows of none.
+    environment = {name: value for name, value in os.environ.items() if not _HOUSE.match(name)}
+    client = NotebookClient(
+        notebook,
+        timeout=CELL_SECONDS,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(folder)}},
+        record_timing=False,
+        coalesce_streams=True,
+    )
+    client.execute(env=environment)
+
+
+def clean(notebook: NotebookNode) -> None:
+    """Takes out what says nothing to a reader and changes with every run: times, versions, random cell names."""
+    notebook.metadata = {
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+    }
+    for number, cell in enumerate(notebook.cells):
+        cell.id = f"cell-{number:02}"
+        cell.metadata = {}
+        for output in cell.get("outputs", ()):
+            if "metadata" in output:
+                output.metadata = {}
+
+
+def problems_of(notebook: NotebookNode) -> list[str]:
+    """What makes a notebook with its outputs unfit to be read by strangers, a sentence each; empty for a good one."""
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    problems = []
+    if [cell.execution_count for cell in cells] != list(range(1, len(cells) + 1)):
+        problems.append("the cells were not run once, in order")
+    if not any(cell.outputs for cell in cells):
+        problems.append("no cell has an output")
+    for number, cell in enumerate(cells, start=1):
+        problems += [f"cell [{number}] {problem}" for problem in _cell_problems(cell)]
+    return problems
+
+
+def _cell_problems(cell: NotebookNode) -> Iterator[str]:
+    if "execution" in cell.metadata:
+        yield "holds the times of a run"
+    for output in cell.outputs:
+        if output.output_type == "error":
+            yield f"ended in {output.ename}"
+        if output.get("name") == "stderr":
+            yield f"wrote to stderr: {output.text[:200]!r}"
+    pictures = [output.data["image/png"] for output in cell.outputs if "image/png" in output.get("data", {})]
+    if "plt.show()" in cell.source and not pictures:
+        yield "promises a picture and has none"
+    for picture in pictures:
+        if len(b64decode(picture)) > MOST_PICTURE_BYTES:
+            yield f"has a picture of {len(b64decode(picture)):,} bytes; make it smaller than {MOST_PICTURE_BYTES:,}"
+    for text in (cell.source, *_texts(cell)):
+        if found := _MACHINE_PATH.search(text):
+            yield f"shows a path of a machine, near {found[0]!r}"
+        if _SECRET.search(text):
+            yield "shows what looks like a key or a cookie"
+
+
+def _texts(cell: NotebookNode) -> Iterator[str]:
+    for output in cell.outputs:
+        if output.output_type == "error":
+            yield "\n".join(output.traceback)
+        yield output.get("text", "")
+        for kind, value in output.get("data", {}).items():
+            if not kind.startswith("image/png"):
+                yield value if isinstance(value, str) else repr(value)
+
+
+def refresh(path: Path) -> list[str]:
+    """Runs a notebook and saves it, where it is good.
+
+    Returns:
+        what is wrong with it; then nothing was saved.
+    """
+    notebook: Any = nbformat.read(path, as_version=4)
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            execute(notebook, Path(folder))
+        except CellExecutionError as error:
+            return [str(error)]
+    clean(notebook)
+    problems = problems_of(notebook)
+    if not problems:
+        nbformat.write(notebook, path)
+    return problems
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs the notebooks named, or all.
+
+    Args:
+        arguments: how their names begin.
+
+    Returns:
+        the exit code: 1 where one is not good, 2 where none is named so.
+    """
+    paths = [path for path in sorted(NOTEBOOKS.glob("*.ipynb")) if path.name.startswith(tuple(arguments) or "")]
+    if not paths:
+        sys.stderr.write(f"no notebook's name begins with {' or '.join(arguments)}\n")
+        return 2
+    are_good = True
+    for path in paths:
+        began = time.monotonic()
+        problems = refresh(path)
+        are_good = are_good and not problems
+        sys.stdout.write(f"{path.name}: {time.monotonic() - began:.0f} s, {'not ' if problems else ''}saved\n")
+        for problem in problems:
+            sys.stderr.write(f"  {problem}\n")
+    return 0 if are_good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

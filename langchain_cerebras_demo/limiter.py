@@ -329,5 +329,11 @@ def process_limiter() -> Limiter:
     return _process_limiter
 
 
+def use_limiter(limiter: Limiter) -> None:
+    """From here on, all requests of this process wait in ``limiter``: for a process whose turns are given elsewhere."""
+    global _process_limiter  # noqa: PLW0603 - this is the one place that a process has for it
+    _process_limiter = limiter
+
+
 with contextlib.suppress(AttributeError):  # Windows has no fork
-    os.register_at_fork(after_in_child=_process_limiter.forget)
+    os.register_at_fork(after_in_child=lambda: process_limiter().forget())

@@ -12,6 +12,7 @@ import typer
 
 from langchain_cerebras_demo._version import __version__
 from langchain_cerebras_demo.cli.ask import ask
+from langchain_cerebras_demo.cli.bulk import bulk
 from langchain_cerebras_demo.cli.chat import chat
 from langchain_cerebras_demo.cli.doctor import doctor
 from langchain_cerebras_demo.cli.guard import GuardedGroup
@@ -29,6 +30,7 @@ app = typer.Typer(
 )
 app.command()(ask)
 app.command()(chat)
+app.command()(bulk)
 app.command()(models)
 app.command()(keys)
 app.command()(doctor)

@@ -21,5 +21,7 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     home = "dialect" if name in {"LOCAL_HEADERS", "LOCAL_MODEL", "to_local"} else "server"
-    value = globals()[name] = getattr(import_module(f"{__name__}.{home}"), name)  # found without this function from now on
+    value = globals()[name] = getattr(
+        import_module(f"{__name__}.{home}"), name
+    )  # found without this function from now on
     return value

@@ -1,0 +1,138 @@
+"""How far a run is."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from langchain_cerebras_demo.bulk.records import BulkRecord
+
+_WINDOW = 30  # seconds, and samples, that the rates are taken over
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A run as it stands. Rates are those of the last half minute.
+
+    Args:
+        total: rows of the input; ``None`` where they cannot be counted beforehand.
+        done: rows that have their answer from this run.
+        failed: rows that ended as an error in this run.
+        skipped: rows that an earlier run had answered.
+        in_flight: rows that are being asked.
+        errors: how many failed rows, by the error's class.
+        requests: that were sent.
+        tokens: of prompts and answers, as the service counted them.
+        seconds: since the run began.
+        rows_per_second: rows that ended, good or not.
+        tokens_per_second: their tokens.
+        seconds_left: at this rate; ``None`` where that cannot be said.
+        limit: the account's limit as far as it is known, in words; ``""`` where none is.
+        stopped: why the run ended before its input, as one of ``STOP_REASONS``; ``""`` where it did not.
+        message: the sentence that goes with ``stopped``.
+        retry_after: seconds until it is worth coming back; ``None`` where that is not known.
+    """
+
+    total: int | None = None
+    done: int = 0
+    failed: int = 0
+    skipped: int = 0
+    in_flight: int = 0
+    errors: Mapping[str, int] = field(default_factory=dict)
+    requests: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    rows_per_second: float = 0.0
+    tokens_per_second: float = 0.0
+    seconds_left: float | None = None
+    limit: str = ""
+    stopped: str = ""
+    message: str = ""
+    retry_after: float | None = None
+
+    @property
+    def left(self) -> int | None:
+        """Rows that have neither an answer nor an error yet; ``None`` where they cannot be counted."""
+        return None if self.total is None else max(0, self.total - self.done - self.failed - self.skipped)
+
+
+class Meter:
+    """Counts what a run does.
+
+    Args:
+        model: whose limits are shown: a ``ChatCerebrasDemo``, or what is bound to one.
+    """
+
+    def __init__(self, model: Any = None) -> None:
+        self._model = model_within(model)
+        self._began = time.monotonic()
+        self.total: int | None = None
+        self.done = self.failed = self.skipped = self.in_flight = self.requests = self.tokens = 0
+        self.errors: Counter[str] = Counter()
+        self._samples: deque[tuple[float, int, int]] = deque([(self._began, 0, 0)], maxlen=_WINDOW)
+
+    def note(self, record: BulkRecord) -> None:
+        """A row has ended."""
+        if record.error is None:
+            self.done += 1
+        else:
+            self.failed += 1
+            self.errors[record.error["type"]] += 1
+        now = time.monotonic()
+        if now - self._samples[-1][0] >= 1.0:
+            self._samples.append((now, self.done + self.failed, self.tokens))
+
+    def progress(self, **more: Any) -> Progress:
+        """The run as it stands.
+
+        Args:
+            **more: fields of the ``Progress`` that are not counted here.
+        """
+        now, ended = time.monotonic(), self.done + self.failed
+        since, rows, tokens = self._samples[0]
+        seconds = max(now - since, 1e-9)
+        rate = (ended - rows) / seconds
+        left = None if self.total is None else max(0, self.total - ended - self.skipped)
+        return Progress(
+            total=self.total,
+            done=self.done,
+            failed=self.failed,
+            skipped=self.skipped,
+            in_flight=self.in_flight,
+            errors=dict(self.errors),
+            requests=self.requests,
+            tokens=self.tokens,
+            seconds=now - self._began,
+            rows_per_second=rate,
+            tokens_per_second=(self.tokens - tokens) / seconds,
+            seconds_left=None if left is None or (left and not rate) else left / rate if left else 0.0,
+            limit=_to_words(self._model),
+            **more,
+        )
+
+
+def model_within(model: Any) -> Any:
+    """The chat model with limits within a binding or a chain; ``None`` where there is none."""
+    while model is not None and not hasattr(model, "rate_limit"):
+        steps = getattr(model, "steps", None) or ()
+        model = getattr(model, "bound", None) or next((step for step in steps if model_within(step) is not None), None)
+    return model
+
+
+def _to_words(model: Any) -> str:
+    given = getattr(model, "rate_limit", None)
+    words = [
+        f"{bound:,.0f} {name.replace('_per_', ' a ')} (given)"
+        for name in ("requests_per_minute", "tokens_per_minute", "requests_per_day")
+        if (bound := given.get(name) if isinstance(given, Mapping) else getattr(given, name, None)) is not None
+    ]
+    announced = getattr(model, "limits", None)
+    for name in ("tokens_minute", "requests_day"):
+        bound, left = getattr(announced, f"limit_{name}", None), getattr(announced, f"remaining_{name}", None)
+        if bound is not None:
+            rest = "" if left is None else f", {left:,} left"
+            words.append(f"{bound:,} {name.replace('_', ' a ')}{rest}")
+    return "; ".join(words)

@@ -1,0 +1,251 @@
+"""The output file: append-only, locked, mended, never torn."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import itertools
+import os
+import subprocess
+import sys
+
+import pytest
+
+from langchain_cerebras_demo.bulk import BulkOutputError, BulkRecord, bulk
+from langchain_cerebras_demo.bulk.output import Output
+from tests.support.processes import environment, run_python
+
+SETTINGS = {"model": {"model_name": "a"}, "template": None}
+linux = pytest.mark.skipif(sys.platform != "linux", reason="wants Linux' own files")
+
+
+@pytest.fixture
+def open_output(output):
+    """Opens the output, and closes it in the end."""
+    opened = []
+
+    def open_output(path=output, settings=SETTINGS, **options):
+        opened.append(Output(path, settings, **options))
+        return opened[-1]
+
+    yield open_output
+    for one in opened:
+        one.close()
+
+
+def fill(output, *ids):
+    made = Output(output, SETTINGS, resume=True)
+    for row_id in ids:
+        made.write(BulkRecord(row_id, content=f"answer {row_id}"))
+    made.close({"how": "finished"})
+
+
+def test_good_records_go_to_the_output_and_others_to_the_failures(output, open_output, read):
+    """At once, a line each."""
+    made = open_output()
+    made.write(BulkRecord("a", content="x"))
+    assert list(read(output)) == ["a"]
+    assert not made.failures_path.exists()
+    made.write(BulkRecord("b", error={"type": "X", "message": "no"}))
+    assert list(read(output)) == ["a"]
+    assert list(read(made.failures_path)) == ["b"]
+
+
+def test_a_resumed_output_knows_what_is_done_and_begins_its_failures_anew(output, open_output, read):
+    """It is added to, and nothing of it changes."""
+    fill(output, "a", "b")
+    failures = output.with_name("out.jsonl.failures.jsonl")
+    failures.write_text("old\n")
+    before = output.read_bytes()
+    made = open_output(resume=True)
+    assert "a" in made.done
+    assert "c" not in made.done
+    assert not failures.exists()
+    made.write(BulkRecord("c"))
+    assert output.read_bytes().startswith(before)
+    assert list(read(output)) == ["a", "b", "c"]
+
+
+def test_resume_without_an_output_begins_one(open_output, output):
+    """So that one command line serves for both."""
+    assert len(open_output(resume=True).done) == 0
+    assert output.exists()
+
+
+def test_an_output_that_is_there_is_not_touched_without_resume(output):
+    """Not even by the journal."""
+    fill(output, "a")
+    with pytest.raises(BulkOutputError, match="is there already: resume it"):
+        Output(output, SETTINGS)
+    output.with_name("out.jsonl.journal").unlink()
+    with pytest.raises(BulkOutputError, match="is there already"):
+        Output(output, SETTINGS)
+    with pytest.raises(BulkOutputError, match="has no journal"):
+        Output(output, SETTINGS, resume=True)
+    assert sorted(path.name for path in output.parent.iterdir()) == ["out.jsonl"]
+
+
+def test_other_settings_are_refused_by_name(output):
+    """And the output stays as it is."""
+    fill(output, "a")
+    before = output.read_bytes()
+    with pytest.raises(BulkOutputError, match=r'model\.model_name was "a" and is "b"'):
+        Output(output, {**SETTINGS, "model": {"model_name": "b"}}, resume=True)
+    assert output.read_bytes() == before
+
+
+def test_a_journal_of_something_else_is_refused(output):
+    """Of a later version, say."""
+    fill(output, "a")
+    output.with_name("out.jsonl.journal").write_text('{"version": 99}\n')
+    with pytest.raises(BulkOutputError, match="is no journal that this version can read"):
+        Output(output, SETTINGS, resume=True)
+
+
+def test_an_output_whose_file_was_removed_begins_anew(output, open_output):
+    """Under other settings too: there is nothing that they could contradict."""
+    fill(output, "a")
+    output.unlink()
+    assert len(open_output(settings={"model": "other"}, resume=True).done) == 0
+
+
+@pytest.mark.parametrize("cut", [1, 5, 30])
+def test_a_torn_last_line_is_cut_off(output, open_output, read, cut):
+    """Wherever it is torn; its row is not done."""
+    fill(output, "a", "b")
+    whole = output.read_bytes()
+    output.write_bytes(whole[:-cut])
+    made = open_output(resume=True)
+    assert list(read(output)) == ["a"]
+    assert "b" not in made.done
+    made.write(BulkRecord("b", content="answer b"))
+    assert output.read_bytes() == whole
+
+
+def test_damage_in_the_middle_is_taken_out(output, open_output, read):
+    """As a power cut may leave it: zeros where a block was, whole lines behind it."""
+    fill(output, "a", "b", "c")
+    lines = output.read_bytes().splitlines(keepends=True)
+    lines[1] = b"\0" * (len(lines[1]) - 1) + b"\n"
+    output.write_bytes(b"".join(lines))
+    made = open_output(resume=True)
+    assert list(read(output)) == ["a", "c"]
+    assert "b" not in made.done
+    assert sorted(path.name for path in output.parent.iterdir()) == ["out.jsonl", "out.jsonl.journal"]
+
+
+def test_two_runs_cannot_have_one_output(output, open_output):
+    """Of one process or of two; the other goes on undisturbed."""
+    made = open_output()
+    with pytest.raises(BulkOutputError, match="another run is writing"):
+        Output(output, SETTINGS, resume=True)
+    done = run_python(
+        "import sys; from pathlib import Path; from langchain_cerebras_demo.bulk.output import Output;"
+        "Output(Path(sys.argv[1]), {}, resume=True)",
+        str(output),
+        flags=(),
+    )
+    assert "another run is writing" in done.stderr
+    made.write(BulkRecord("a"))
+
+
+def test_a_killed_run_lets_go_of_its_output(output, open_output, read):
+    """The system does, not the run; what it had written is there."""
+    code = (
+        "import sys, os; from pathlib import Path; from langchain_cerebras_demo.bulk import BulkRecord;"
+        "from langchain_cerebras_demo.bulk.output import Output;"
+        f"made = Output(Path(sys.argv[1]), {SETTINGS!r}); made.write(BulkRecord('a')); print('ready', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(output)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment()
+    ) as process:
+        assert process.stdout.readline() == b"ready\n"
+        process.kill()
+    made = open_output(resume=True)
+    assert "a" in made.done
+    assert list(read(output)) == ["a"]
+
+
+def test_a_folder_that_is_missing_or_a_file_that_is_one_is_refused(tmp_path):
+    """With the remedy."""
+    with pytest.raises(BulkOutputError, match=r"the folder of the output, .*no', does not exist: make it first"):
+        Output(tmp_path / "no" / "out.jsonl", SETTINGS)
+    with pytest.raises(BulkOutputError, match="is a folder"):
+        Output(tmp_path, SETTINGS)
+
+
+@pytest.mark.skipif(os.name == "nt" or (hasattr(os, "geteuid") and os.geteuid() == 0), reason="root may write anywhere")
+def test_a_folder_that_is_not_writable_is_refused(tmp_path):
+    """By name."""
+    tmp_path.chmod(0o500)
+    with pytest.raises(BulkOutputError, match="cannot be written: Permission denied"):
+        Output(tmp_path / "out.jsonl", SETTINGS)
+
+
+@linux
+def test_a_folder_that_nobody_can_write_is_refused():
+    """As root too: /proc takes no files."""
+    from pathlib import Path
+
+    with pytest.raises(BulkOutputError, match=r"out\.jsonl\.journal' cannot be written"):
+        Output(Path("/proc/self/out.jsonl"), SETTINGS)
+
+
+def test_the_input_is_never_the_output(output, tmp_path):
+    """By whatever name."""
+    fill(output, "a")
+    other = tmp_path / "link.jsonl"
+    other.symlink_to(output)
+    for source in (output, other):
+        with pytest.raises(BulkOutputError, match="is the input"):
+            Output(output, SETTINGS, resume=True, source=source)
+
+
+@linux
+def test_a_full_disk_is_said_and_leaves_no_torn_line(output):
+    """A limit on the file's size stands for it: the system writes what fits, and refuses the rest."""
+    code = f"""
+        import resource, sys
+        from pathlib import Path
+        from langchain_cerebras_demo.bulk import BulkOutputError, BulkRecord
+        from langchain_cerebras_demo.bulk.output import Output
+        made = Output(Path(sys.argv[1]), {SETTINGS!r})
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+        try:
+            for number in range(100):
+                made.write(BulkRecord(number, content="x" * 100))
+        except BulkOutputError as error:
+            print(number, error)
+        made.close()
+    """
+    done = run_python(code, str(output))
+    assert done.stderr == ""
+    assert "the disk is full. What was answered before is kept: make room and resume" in done.stdout
+    written = int(done.stdout.split()[0])
+    assert written > 1
+    assert output.read_bytes().count(b"\n") == written
+    assert output.read_bytes().endswith(b"\n")
+
+
+@linux
+def test_a_device_without_room_is_a_full_disk(tmp_path, open_output):
+    """The real errno."""
+    (tmp_path / "out.jsonl").symlink_to("/dev/full")
+    with pytest.raises(BulkOutputError, match="the disk is full"):
+        open_output(tmp_path / "out.jsonl").write(BulkRecord("a"))
+
+
+async def test_a_disk_that_does_not_take_what_was_written_stops_the_run(server, model, output, monkeypatch):
+    """A write may succeed and the disk be full when it is synced: the run says so and stops, soon."""
+    monkeypatch.setattr("langchain_cerebras_demo.bulk.run.SYNC_SECONDS", 0.05)
+
+    def full(_file):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    rows = (f"row {number}" for number in itertools.count())
+    run = bulk(model, rows, output=output, concurrency=2)
+    task = asyncio.ensure_future(run.arun())
+    assert await asyncio.to_thread(server.wait_for_requests, 1)
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(BulkOutputError, match="the disk is full"):
+        await asyncio.wait_for(task, 10)

@@ -1,0 +1,204 @@
+"""``cerebras-demo bulk``: files in and out, how far it is on stderr, exit codes, signals."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from langchain_cerebras_demo.testing import Gate, Quota, Reply, Status
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals to send to one process")
+
+
+@pytest.fixture
+def source(tmp_path):
+    """Five rows with columns."""
+    path = tmp_path / "in.jsonl"
+    path.write_text("".join(json.dumps({"id": f"r{number}", "word": f"word {number}"}) + "\n" for number in range(5)))
+    return path
+
+
+@pytest.fixture
+def output(tmp_path):
+    return tmp_path / "out.jsonl"
+
+
+def ids(path):
+    return sorted(json.loads(line)["id"] for line in path.read_text().splitlines())
+
+
+def test_a_file_becomes_a_file(run, server, source, output):
+    """Nothing on stdout, a summary on stderr, exit code 0."""
+    done = run("bulk", source, output, "--template", "Say {word}.", "--system", "Be brief.", "--model", "gpt-oss")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert re.fullmatch(
+        r"cerebras-demo: 5 rows answered, none failed; 5 requests, \d+ tokens, 0:0\d, [\d.]+ rows/s\n", done.stderr
+    )
+    assert ids(output) == [f"r{number}" for number in range(5)]
+    contents = [message["content"] for message in server.requests[0].json["messages"]]
+    assert contents[0] == "Be brief."
+    assert contents[1].startswith("Say word ")
+
+
+def test_failed_rows_are_exit_code_3_and_stand_in_a_file(run, server, source, output):
+    """Resumed, they are asked again; without --resume an output is never touched."""
+    server.script(Status(400))
+    arguments = ("bulk", source, output, "-t", "Say {word}.")
+    first = run(*arguments, "-c", "1")
+    assert first.returncode == 3
+    assert "4 rows answered, 1 failed (1 BadRequestError)" in first.stderr
+    assert f"the failed rows stand in {output}.failures.jsonl; --resume asks them again" in first.stderr
+    again = run(*arguments)
+    assert again.returncode == 1
+    assert "is there already" in again.stderr
+    resumed = run(*arguments, "--resume")
+    assert resumed.returncode == 0
+    assert "4 were done before, 1 rows answered, none failed" in resumed.stderr
+    assert len(ids(output)) == 5
+
+
+def test_json_is_one_object(run, server, source, output):
+    """For scripts; errors by kind, and where the failures are."""
+    server.script(Status(400))
+    done = run("bulk", source, output, "-t", "{word}", "--json", "--ordered", "-c", "1")
+    told = json.loads(done.stdout)
+    assert (told["total"], told["done"], told["failed"], told["errors"]) == (5, 4, 1, {"BadRequestError": 1})
+    assert told["failures"] == f"{output}.failures.jsonl"
+
+
+def test_a_schema_makes_values(run, server, source, output, tmp_path):
+    """From a file with a JSON schema."""
+    schema = {"title": "Sum", "type": "object", "properties": {"sum": {"type": "integer"}}, "required": ["sum"]}
+    (tmp_path / "schema.json").write_text(json.dumps(schema))
+    server.script(*[Reply(text='{"sum": 4}')] * 5)
+    assert run("bulk", source, output, "-t", "{word}", "--schema", tmp_path / "schema.json").returncode == 0
+    assert json.loads(output.read_text().splitlines()[0])["parsed"] == {"sum": 4}
+    assert server.requests[0].json["response_format"]["type"] == "json_schema"
+
+
+def test_a_budget_stops_with_exit_code_1(run, source, output):
+    """And the word on how to go on."""
+    done = run("bulk", source, output, "-t", "{word}", "--budget", "2 requests")
+    assert done.returncode == 1
+    assert "stopped: the budget is spent: 2 of 2 requests. 3 rows are left: --resume goes on" in done.stderr
+    assert len(ids(output)) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--budget", "lots"], "budget='lots'"),
+        (["--requests-per-minute", "-1"], "--requests-per-minute"),
+        (["--schema", "no.json"], "--schema"),
+        (["--concurrency", "0"], "concurrency"),
+        (["-t", "{"], "template"),
+    ],
+)
+def test_wrong_usage_is_exit_code_2(run, source, output, arguments, words):
+    """By the option's name; no output is begun."""
+    done = run("bulk", source, output, *arguments)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert not output.exists()
+
+
+def test_bad_files_are_exit_code_1_and_a_sentence(run, source, output, tmp_path):
+    """A missing input, a missing folder, the input as output, a column that no row has."""
+    for arguments, words in (
+        ((tmp_path / "no.jsonl", output), "does not exist"),
+        ((source, tmp_path / "no" / "out.jsonl", "-t", "{word}"), "make it first"),
+        ((source, source, "-t", "{word}", "--resume"), "is the input"),
+        ((source, output), "it has neither 'prompt' nor 'messages'; the columns are 'id', 'word'"),
+    ):
+        done = run("bulk", *arguments)
+        assert done.returncode == 1
+        assert words in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_a_limit_of_the_day_tells_when_to_come_back(run, server, source, output):
+    """A date and a time."""
+    server._service.quota = Quota(60_000_000, requests_day=3)
+    done = run("bulk", source, output, "-t", "{word}", "-c", "1")
+    assert done.returncode == 1
+    assert re.search(r"--resume goes on, from \d{4}-\d\d-\d\d \d\d:\d\d on \(in 2[34]:\d\d:\d\d\)", done.stderr)
+
+
+def test_an_empty_input_is_no_failure(run, output, tmp_path):
+    """It is said."""
+    (tmp_path / "in.csv").write_text("")
+    done = run("bulk", tmp_path / "in.csv", output)
+    assert (done.returncode, done.stderr) == (0, "cerebras-demo: the input has no rows\n")
+
+
+@posix
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_finishes_what_is_under_way(start, server, source, output, number):
+    """Its answer is kept, nothing else is asked, exit code 130."""
+    gate = Gate()
+    server.script(gate)
+    process = start("bulk", str(source), str(output), "-t", "{word}", "-c", "1")
+    assert gate.wait_reached(30)
+    process.send_signal(number)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(0.3)
+    gate.open()
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert f"stopped by {number.name}. 4 rows are left: --resume goes on" in errors.decode()
+    assert (len(ids(output)), len(server.requests)) == (1, 1)
+
+
+@posix
+def test_a_second_signal_ends_it_at_once(start, server, source, output):
+    """And what is there is whole."""
+    gate = Gate()
+    server.script(Reply(text="one"), gate)
+    process = start("bulk", str(source), str(output), "-t", "{word}", "-c", "1")
+    assert gate.wait_reached(30)
+    process.send_signal(signal.SIGINT)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(0.3)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=4)
+    assert process.returncode == 130
+    assert "Traceback" not in errors.decode()
+    assert len(ids(output)) == 1
+    assert server.wait_for_disconnect()
+
+
+@posix
+def test_what_does_not_finish_after_a_signal_is_left_in_seconds(start, server, source, output):
+    """The bound is five."""
+    gate = Gate()
+    server.script(gate)
+    process = start("bulk", str(source), str(output), "-t", "{word}", "-c", "1")
+    assert gate.wait_reached(30)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=15)
+    assert process.returncode == 130
+    assert output.read_bytes() == b""
+
+
+def test_a_terminal_sees_a_bar(terminal, end, server, source, output):
+    """Rows, rates, what is left; it goes away at the end."""
+    server.latency = 0.3
+    said, status = end(terminal("bulk", str(source), str(output), "-t", "{word}", "-c", "1", columns=200))
+    assert status == 0
+    assert re.search(
+        r"[1-4] of 5 rows, [\d.]+ rows/s, [\d,]+ tokens/s, 0:0\d left, limit: 1,000,000 tokens a minute", said
+    )
+    assert "5 rows answered, none failed" in said
+
+
+def test_help_loads_nothing_heavy(run):
+    """As for all commands."""
+    done = run("bulk", "--help", PYTHONPROFILEIMPORTTIME="1")
+    assert done.returncode == 0
+    assert "--resume" in done.stdout
+    assert "langchain_core" not in done.stderr

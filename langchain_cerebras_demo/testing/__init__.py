@@ -10,40 +10,77 @@ It answers by rules from the request's words, refuses what the service refuses, 
         assert [request.path for request in server.requests] == ["/v1/chat/completions"] * 2
 
 Needs the standard library and orjson alone. It shows that a client speaks the protocol; it says nothing of any model.
+Nothing is imported until it is used: the pytest plug-in beside it (``langchain_cerebras_demo.testing.plugin``) is loaded
+at the start of every pytest run of whoever has the package installed.
 """
 
 from __future__ import annotations
 
-from langchain_cerebras_demo.testing.models import MODELS, LoopbackModel
-from langchain_cerebras_demo.testing.quota import Admission, Quota
-from langchain_cerebras_demo.testing.received import ReceivedRequest
-from langchain_cerebras_demo.testing.refusals import (
-    QUEUE_EXCEEDED,
-    REQUESTS_EXCEEDED,
-    TOKENS_EXCEEDED,
-    enveloped,
-    flat,
-)
-from langchain_cerebras_demo.testing.scenarios import (
-    Call,
-    CutAfter,
-    Disconnect,
-    Endless,
-    ErrorEvent,
-    Gate,
-    HtmlPage,
-    RawAnswer,
-    RawBytes,
-    RawStream,
-    Redirect,
-    Reply,
-    Silence,
-    Slow,
-    Status,
-    Step,
-    sse,
-)
-from langchain_cerebras_demo.testing.server import LoopbackCerebras
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from langchain_cerebras_demo.testing.models import MODELS, LoopbackModel
+    from langchain_cerebras_demo.testing.quota import Admission, Quota
+    from langchain_cerebras_demo.testing.received import ReceivedRequest
+    from langchain_cerebras_demo.testing.refusals import (
+        QUEUE_EXCEEDED,
+        REQUESTS_EXCEEDED,
+        TOKENS_EXCEEDED,
+        enveloped,
+        flat,
+    )
+    from langchain_cerebras_demo.testing.scenarios import (
+        Call,
+        CutAfter,
+        Disconnect,
+        Endless,
+        ErrorEvent,
+        Gate,
+        HtmlPage,
+        RawAnswer,
+        RawBytes,
+        RawStream,
+        Redirect,
+        Reply,
+        Silence,
+        Slow,
+        Status,
+        Step,
+        sse,
+    )
+    from langchain_cerebras_demo.testing.server import LoopbackCerebras
+
+_HOMES = {
+    "MODELS": "models",
+    "LoopbackModel": "models",
+    "Admission": "quota",
+    "Quota": "quota",
+    "ReceivedRequest": "received",
+    "QUEUE_EXCEEDED": "refusals",
+    "REQUESTS_EXCEEDED": "refusals",
+    "TOKENS_EXCEEDED": "refusals",
+    "enveloped": "refusals",
+    "flat": "refusals",
+    "Call": "scenarios",
+    "CutAfter": "scenarios",
+    "Disconnect": "scenarios",
+    "Endless": "scenarios",
+    "ErrorEvent": "scenarios",
+    "Gate": "scenarios",
+    "HtmlPage": "scenarios",
+    "RawAnswer": "scenarios",
+    "RawBytes": "scenarios",
+    "RawStream": "scenarios",
+    "Redirect": "scenarios",
+    "Reply": "scenarios",
+    "Silence": "scenarios",
+    "Slow": "scenarios",
+    "Status": "scenarios",
+    "Step": "scenarios",
+    "sse": "scenarios",
+    "LoopbackCerebras": "server",
+}
 
 __all__ = [
     "MODELS",
@@ -75,3 +112,16 @@ __all__ = [
     "flat",
     "sse",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value  # the next look-up finds it without this function
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

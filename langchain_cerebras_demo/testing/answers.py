@@ -49,7 +49,7 @@ def answer(body: Mapping[str, Any], model: LoopbackModel) -> Answer:
 
 
 def scripted_answer(reply: Reply, body: Mapping[str, Any], model: LoopbackModel) -> Answer:
-    """The answer that a :class:`Reply` spells out."""
+    """The answer that a ``Reply`` spells out."""
     calls = tuple(
         ToolCall(
             call.id or call_id(body, f"{number}"),

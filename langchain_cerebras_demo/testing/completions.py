@@ -1,6 +1,6 @@
 """A finished answer, and its two forms on the wire: one ``chat.completion`` or a row of ``chat.completion.chunk``.
 
-Both forms are made from one :class:`Answer`, so they always hold the same text, reasoning, calls and usage. Which key
+Both forms are made from one ``Answer``, so they always hold the same text, reasoning, calls and usage. Which key
 stands where, and which is left out, is as recorded from the real API (2026-04 to 2026-08).
 """
 

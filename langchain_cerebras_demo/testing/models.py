@@ -87,7 +87,7 @@ MODELS: tuple[LoopbackModel, ...] = (
         deprecated=True,
     ),
 )
-"""What a :class:`LoopbackCerebras` serves unless told otherwise."""
+"""What a ``LoopbackCerebras`` serves unless told otherwise."""
 
 
 def to_list_row(model: LoopbackModel) -> dict[str, Any]:

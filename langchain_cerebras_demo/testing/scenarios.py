@@ -1,6 +1,6 @@
 """The steps of a script: what the loopback Cerebras answers, or how it fails, one step a request.
 
-Steps that spoil an answer (:class:`ErrorEvent`, :class:`CutAfter`, :class:`Silence`, :class:`Slow`, :class:`Gate`) spoil
+Steps that spoil an answer (``ErrorEvent``, ``CutAfter``, ``Silence``, ``Slow``, ``Gate``) spoil
 the rule-based one, or the ``reply`` they are given. In all of them ``after=n`` means: after *n* events of the stream,
 where the first event is the one that carries the role alone. A request that was not streamed has no events; what such a
 step does then stands in its docstring.
@@ -52,7 +52,7 @@ def sse(*events: Any) -> bytes:
 
 @dataclass(frozen=True)
 class Call:
-    """One tool call of a :class:`Reply`.
+    """One tool call of a ``Reply``.
 
     Attributes:
         name: The tool's name.
@@ -94,7 +94,7 @@ class RawStream:
     """A 200 event stream whose body is given byte for byte.
 
     Attributes:
-        events: What the body holds, nothing added (use :func:`sse` to frame an event); a ``str`` goes out as UTF-8.
+        events: What the body holds, nothing added (use ``sse`` to frame an event); a ``str`` goes out as UTF-8.
         end: ``"done"`` adds ``data: [DONE]`` and ends the answer; ``"eof"`` ends it without; ``"no_chunk_end"`` closes
             the connection in the middle of the chunked encoding; ``"reset"`` resets it; ``"hang"`` stays silent.
         pieces: Positions in the body at which it is cut; each piece is a TCP write and an HTTP chunk of its own.
@@ -300,7 +300,7 @@ class Gate:
         return self._reached.wait(timeout)
 
     async def passed(self) -> None:
-        """The server's side: wait in its loop until :meth:`open` was called."""
+        """The server's side: wait in its loop until ``open`` was called."""
         waiter = (asyncio.get_running_loop(), asyncio.Event())
         with self._lock:
             if self._opened.is_set():

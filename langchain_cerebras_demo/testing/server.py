@@ -134,11 +134,11 @@ class LoopbackCerebras:
         self.script_path(CHAT_PATH, *steps)
 
     def script_session(self, *steps: Step) -> None:
-        """Queue steps for ``GET /api/auth/session``, as :meth:`script` does for chat requests."""
+        """Queue steps for ``GET /api/auth/session``, as ``script`` does for chat requests."""
         self.script_path(SESSION_PATH, *steps)
 
     def script_path(self, path: str, *steps: Step) -> None:
-        """Queue steps for any address, e.g. ``"/public/v1/models"``, as :meth:`script` does for chat requests."""
+        """Queue steps for any address, e.g. ``"/public/v1/models"``, as ``script`` does for chat requests."""
         for step in steps:
             if not isinstance(step, STEPS):
                 raise TypeError(f"{step!r} is no step; take one of {', '.join(kind.__name__ for kind in STEPS)}")

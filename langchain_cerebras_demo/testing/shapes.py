@@ -151,7 +151,7 @@ def tagged(tag: str, shapes: Mapping[str, Shape]) -> Shape:
 
 
 def by_type(shapes: Mapping[type, Shape]) -> Shape:
-    """The shape that belongs to the value's JSON type; ``NoneType`` mapped to :func:`anything` makes it nullable."""
+    """The shape that belongs to the value's JSON type; ``NoneType`` mapped to ``anything`` makes it nullable."""
 
     def check(value: Any, path: str) -> Iterator[str]:
         if type(value) in shapes:

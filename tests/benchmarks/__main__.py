@@ -161,6 +161,8 @@ def main() -> int:
     results = measure_all(chosen, quick=given.quick)
     summary = report.summarize(results)
     report.write(summary, out)
+    if out == PUBLISHED:
+        report.publish(summary, REPOSITORY / "README.md")
     print(report.to_markdown(summary))
     print(f"written to {out}")
     if not given.guard:

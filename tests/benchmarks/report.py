@@ -18,6 +18,10 @@ from tests.benchmarks.targets import TARGETS, reached
 
 Summary = dict[str, Any]
 
+README_CASES = ("astream", "stream", "paced_1", "callback", "tool_calls", "ainvoke", "abatch", "constructor")
+README_SUBJECTS = ("ours-coalesced", "ours-exact", "langchain-cerebras", "langchain-openai", "pydantic-ai")
+README_BEGIN, README_END = "<!-- figures: begin -->", "<!-- figures: end -->"
+
 
 def surroundings(python: Path) -> dict[str, Any]:
     """Where and when the figures were made."""
@@ -131,6 +135,31 @@ def to_markdown(summary: Summary) -> str:
     return "\n".join([*lines, "", "## Made with", "", *_foot(summary, subjects), ""])
 
 
+def to_readme(summary: Summary) -> str:
+    """What the README shows of it: its cases, a row each, and one plot."""
+    subjects = [name for name in README_SUBJECTS if name in summary["versions"]]
+    rows = [
+        f"| {case['title']} ({case['unit']}) | "
+        + " | ".join(_cell(case, name, is_short=True) for name in subjects)
+        + " |"
+        for case in (summary["cases"][name] for name in README_CASES if name in summary["cases"])
+    ]
+    made = f"{summary['date']}, Python {summary['python']}, {summary['machine']}"
+    packages = {package: version for name in subjects for package, version in summary["versions"].get(name, {}).items()}
+    return "\n".join(
+        [
+            "| CPU time | " + " | ".join(SUBJECTS[name].title for name in subjects) + " |",
+            "|---|" + "---|" * len(subjects),
+            *rows,
+            "",
+            "![CPU time of a streamed delta](docs/benchmarks/astream.svg)",
+            "",
+            f"{made}; {', '.join(f'{package} {version}' for package, version in sorted(packages.items()))}.",
+            "",
+        ]
+    )
+
+
 def _table(
     cases: Mapping[str, Any], subjects: Sequence[str], cell: Callable[[Mapping[str, Any], str], str]
 ) -> list[str]:
@@ -155,13 +184,15 @@ def _targets(summary: Summary) -> list[str]:
     return ["## Targets", "", "| target | wanted | measured | reached |", "|---|---|---|---|", *rows, ""]
 
 
-def _cell(case: Mapping[str, Any], subject: str) -> str:
+def _cell(case: Mapping[str, Any], subject: str, *, is_short: bool = False) -> str:
     found = case["figures"].get(subject, {"missing": ""})
     if "fault" in found:
         return f"no figure: {found['fault']}"
     if "value" not in found:
         return "-"
     ratio = case["ratios"].get(subject)
+    if is_short:
+        return _number(found["value"]) + (f" ({_number(ratio)}x)" if ratio and subject != YARDSTICK else "")
     return f"{_number(found['min'])} ({_number(found['median'])})" + (f"<br>{_number(ratio)}x" if ratio else "")
 
 
@@ -187,6 +218,15 @@ def _foot(summary: Summary, subjects: Sequence[str]) -> list[str]:
     kind = "quick run" if summary["quick"] else "full run"
     made = f"{summary['date']}, {kind} of {summary['seconds']} s, Python {summary['python']}, {summary['machine']}."
     return [made, "", *ran]
+
+
+def publish(summary: Summary, readme: Path) -> None:
+    """Puts the short table between the two marks of the README."""
+    before, begin, rest = readme.read_text(encoding="utf-8").partition(README_BEGIN)
+    _, end, after = rest.partition(README_END)
+    if not begin or not end:
+        raise ValueError(f"{readme.name} has lost its marks: {README_BEGIN} and {README_END}")
+    readme.write_text(f"{before}{begin}\n{to_readme(summary)}{end}{after}", encoding="utf-8")
 
 
 def write(summary: Summary, folder: Path) -> None:

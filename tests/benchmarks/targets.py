@@ -72,7 +72,7 @@ TARGETS: tuple[Target, ...] = (
     _times("ainvoke", "ainvoke", "ours-exact", 5),
     _times("abatch(64)", "abatch", "ours-exact", 7),
     _times("constructor", "constructor", "ours-exact", 500),
-    _times("tool call of 5,000 fragments, exact", "tool_calls", "ours-exact", 20),
+    _times("tool call of 5,000 fragments, coalesced", "tool_calls", "ours-coalesced", 20),
     _times("one sync callback handler, coalesced", "callback", "ours-coalesced", 20),
     *(
         Target(

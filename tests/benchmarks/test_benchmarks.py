@@ -9,7 +9,7 @@ import pytest
 
 from tests.benchmarks import report, server, targets
 from tests.benchmarks.cases import CASES
-from tests.benchmarks.environments import ENVIRONMENTS, requirements
+from tests.benchmarks.environments import ENVIRONMENTS, REPOSITORY, requirements
 from tests.benchmarks.plain_subjects import SUBJECT_CLASSES
 from tests.benchmarks.prepared import Plan, expected, whole
 from tests.benchmarks.subjects import Delivery
@@ -98,6 +98,23 @@ def test_the_guard_speaks_where_a_ratio_has_halved_or_a_delivery_is_short():
 
 
 @pytest.mark.parametrize("plan", [Plan(deltas=30), Plan(deltas=30, pace=20_000)])
+def test_the_readme_shows_the_published_figures():
+    """As the last full run wrote them: neither has been changed by hand."""
+    published = json.loads((REPOSITORY / "docs/benchmarks/results.json").read_text(encoding="utf-8"))
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    assert f"{report.README_BEGIN}\n{report.to_readme(published)}{report.README_END}" in readme
+    assert not published["quick"]
+
+
+def test_a_readme_without_its_marks_is_left_alone(tmp_path):
+    """What the runner cannot place it does not write."""
+    readme = tmp_path / "README.md"
+    readme.write_text("no marks", encoding="utf-8")
+    with pytest.raises(ValueError, match="has lost its marks"):
+        report.publish({"versions": {}}, readme)
+    assert readme.read_text(encoding="utf-8") == "no marks"
+
+
 async def test_the_server_streams_every_piece_of_its_plan(plan):
     """At full speed and paced, each event in an HTTP chunk of its own, the usage in the last."""
     answer = await asked(plan, stream=True)

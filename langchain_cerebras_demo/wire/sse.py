@@ -58,10 +58,8 @@ class SSEDecoder:
             self._tail.clear()
             self._tail_bytes = 0
         self._after_cr = received.endswith(b"\r")
-        is_between_events = not (self._at_start or self._data or self._name)
-        if is_between_events and b"\r" not in whole and len(whole) <= self._max_event_bytes:
-            events = self._blocks(whole)
-        else:
+        events = _plain_events(whole) if self._is_between_events and len(whole) <= self._max_event_bytes else None
+        if events is None:
             events = self._lines(whole)
         if end < len(received):
             self._keep(received[end:])
@@ -76,18 +74,9 @@ class SSEDecoder:
         event = self._line(b"")
         return [event] if event is not None else []
 
-    def _blocks(self, whole: bytes) -> list[ServerSentEvent]:
-        """As ``_lines``, an event at a time: nearly every event is one ``data`` line, and that costs a third."""
-        events: list[ServerSentEvent] = []
-        *blocks, rest = whole.split(b"\n\n")
-        for block in blocks:
-            if block.startswith(b"data: ") and b"\n" not in block:
-                events.append(("", block[6:]))
-            else:
-                events += self._lines(block + b"\n\n")
-        if rest:
-            events += self._lines(rest)
-        return events
+    @property
+    def _is_between_events(self) -> bool:
+        return not (self._at_start or self._data or self._name)
 
     def _lines(self, whole: bytes) -> list[ServerSentEvent]:
         events: list[ServerSentEvent] = []
@@ -134,3 +123,13 @@ class SSEDecoder:
             raise APIResponseValidationError(
                 f"an event of the stream is larger than {self._max_event_bytes:,} bytes: this is not a chat completion"
             )
+
+
+def _plain_events(whole: bytes) -> list[ServerSentEvent] | None:
+    """The events, where each is one ``data`` line and an empty one, as nearly all are: a quarter of what lines cost."""
+    if not (whole.startswith(b"data: ") and whole.endswith(b"\n\n")) or b"\r" in whole:
+        return None
+    parts = whole[6:-2].split(b"\n\ndata: ")
+    if whole.count(b"\n") != 2 * len(parts):  # an event of several lines, or a comment
+        return None
+    return [("", part) for part in parts]

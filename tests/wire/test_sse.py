@@ -120,6 +120,7 @@ STREAMS = st.builds(
 @settings(deadline=None, max_examples=300)
 @given(stream=STREAMS, data=st.data())
 @example(stream=b"data: x\rdata: y\n\n", data=None)
+@example(stream=b"data: first\n\n\ndata: x\rdata: y\n\n", data=None)
 def test_any_stream_gives_the_events_of_the_standard_however_it_is_cut(stream, data):
     """Held against the standard's algorithm on the whole stream; the cuts may fall anywhere, empty reads included."""
     places = data.draw(st.lists(st.integers(0, len(stream)), max_size=8)) if data else [15]
@@ -171,6 +172,15 @@ def test_an_event_of_16_mib_passes_and_its_bytes_are_joined_once():
         assert len(decoder._tail) == number
         assert decoder._tail[-1] is piece
     assert decoder.feed(b"\n\n") == [("", line[6:])]
+
+
+def test_a_late_event_of_one_byte_more_is_refused_too():
+    """Also where it comes whole, in one read, behind others."""
+    decoder = SSEDecoder(max_event_bytes=20)
+    assert decoder.feed(b"data: a\n\n") == [("", b"a")]
+    assert decoder.feed(b"data: aaaaaaaaaaaaaa\n\n" * 2) == [("", b"a" * 14)] * 2
+    with pytest.raises(APIResponseValidationError, match="larger than 20 bytes"):
+        decoder.feed(b"data: aaaaaaaaaaaaaaa\n\n")
 
 
 @pytest.mark.parametrize("ending", [b"", b"\n\n"])

@@ -9,12 +9,10 @@ from dataclasses import dataclass
 from langchain_cerebras_demo.bulk.asking import Runnable
 from langchain_cerebras_demo.bulk.budget import Spending
 from langchain_cerebras_demo.bulk.items import Item
-from langchain_cerebras_demo.bulk.patience import ask_patiently, hopeless, is_for_long, said
+from langchain_cerebras_demo.bulk.patience import ask_patiently, hopeless, said
 from langchain_cerebras_demo.bulk.problems import BulkOutputError, BulkStoppedError
 from langchain_cerebras_demo.bulk.progress import Meter
 from langchain_cerebras_demo.bulk.records import BulkRecord
-
-__all__ = ["Crew", "Orders", "is_for_long"]
 
 # Rows that are read, and not handed out yet, for each worker: those that wait for a slow reader, or for their turn.
 _READ_AHEAD = 2

@@ -1,0 +1,20 @@
+"""The thin adapter for Ray Data, for tables that one machine is not enough for: every actor runs the same client.
+
+    from langchain_cerebras_demo.ray import ray_map_chat
+
+    ray_map_chat(ds, model="gpt-oss-120b", rate_limit={"requests_per_minute": 3000}, done="out").write_parquet("out")
+
+Ray is started and stopped by whoever uses it, never from here. Below this package ``import ray`` is the real one.
+"""
+
+from __future__ import annotations
+
+try:
+    import ray.data as _  # noqa: F401 - so that who has it not is told how to get it
+except ImportError:
+    raise ImportError('Ray Data is missing: pip install "langchain-cerebras-demo[ray]"') from None
+
+from langchain_cerebras_demo.ray.key_file import KeyFile
+from langchain_cerebras_demo.ray.mapping import ray_map_chat
+
+__all__ = ["KeyFile", "ray_map_chat"]

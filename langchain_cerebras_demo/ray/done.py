@@ -1,0 +1,75 @@
+"""What was asked before: the ids in Parquet files, and the rows that are left."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+import ray
+
+from langchain_cerebras_demo.bulk.problems import BulkInputError
+
+_Path = str | os.PathLike[str]
+
+
+def read_ids(paths: _Path | Sequence[_Path], id_column: str) -> pa.Array | None:
+    """The ids in these files, in the driver's memory: some 10 to 40 bytes a row; ``None`` where there are no files yet.
+
+    Args:
+        paths: Parquet files, or folders of such; also URIs that pyarrow knows (``s3://``, ``gs://``, ``hdfs://``).
+        id_column: the column of the ids.
+
+    Raises:
+        BulkInputError: a file that is no whole Parquet file, or has no such column; names it.
+    """
+    given = [paths] if isinstance(paths, str | os.PathLike) else paths
+    found = [chunk for path in given for file in _files(path) for chunk in _read(*file, id_column).chunks if len(chunk)]
+    return pa.concat_arrays([chunk.cast(found[0].type) for chunk in found]) if found else None
+
+
+def drop_done(table: pa.Table, *, id_column: str, done: Any) -> pa.Table:
+    """The rows whose id is not among those of the array behind the reference ``done``; runs as a Ray task.
+
+    Raises:
+        BulkInputError: there is no such column, or its ids are of another kind than those that were written.
+    """
+    if id_column not in table.column_names:
+        raise BulkInputError(f"id_column={id_column!r}: there is no such column; give one of {table.column_names}")
+    ids = table[id_column]
+    try:
+        before = ray.get(done).cast(ids.type)
+    except pa.ArrowInvalid:
+        raise BulkInputError(f"id_column={id_column!r} holds {ids.type}, and the files of done other ids") from None
+    return table.filter(pc.invert(pc.is_in(ids, value_set=before)))
+
+
+def _files(path: _Path) -> list[tuple[pafs.FileSystem, str]]:
+    text = os.fspath(path)
+    filesystem, inside = pafs.FileSystem.from_uri(text) if "://" in text else (pafs.LocalFileSystem(), text)
+    info = filesystem.get_file_info(inside)
+    if info.type == pafs.FileType.NotFound:
+        return []
+    if info.type == pafs.FileType.File:
+        return [(filesystem, inside)]
+    within = filesystem.get_file_info(pafs.FileSelector(inside, recursive=True))
+    return [(filesystem, one.path) for one in within if one.path.endswith(".parquet")]
+
+
+def _read(filesystem: pafs.FileSystem, path: str, id_column: str) -> pa.ChunkedArray:
+    try:
+        file = pq.ParquetFile(path, filesystem=filesystem)
+    except pa.ArrowInvalid:
+        raise BulkInputError(
+            f"{path!r} is no whole Parquet file: a run was killed while it wrote it. Delete it: its rows are asked again"
+        ) from None
+    with file:
+        if id_column not in file.schema_arrow.names:
+            raise BulkInputError(
+                f"{path!r} has no column {id_column!r}: give the output of a run with the same id_column"
+            )
+        return file.read(columns=[id_column])[id_column]

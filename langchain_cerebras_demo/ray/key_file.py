@@ -1,0 +1,61 @@
+"""A key in a file: the reference travels to the workers, the key does not."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from langchain_cerebras_demo.errors import KeyFormatError, MissingKeyError
+from langchain_cerebras_demo.keys.secret import Secret, to_key
+
+
+class KeyFile:
+    """A key resolver for a secret that is mounted on every node: ``key_resolver=KeyFile("/run/secrets/cerebras")``.
+
+    The file is read again when it has changed, so a key may be rotated. White space around the key is dropped. A pickle holds
+    the path alone.
+
+    Args:
+        path: the file. On POSIX nobody but its owner, and its group for reading, may have rights on it: mode 0600, 0400, 0640.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.name = f"the file {os.fspath(path)!r}"
+        self._path = Path(path)
+        self._kept: tuple[tuple[int, int, int], Secret] | None = None
+
+    async def resolve(self) -> str:
+        """The file's key of this moment. A plain read of a few bytes: it does not wait.
+
+        Raises:
+            MissingKeyError: there is no such file, or it cannot be read.
+            KeyFormatError: everybody may read it, or what it holds cannot be a key.
+        """
+        try:
+            found = self._path.stat()
+            state = (found.st_ino, found.st_mtime_ns, found.st_size)
+            if self._kept is None or self._kept[0] != state:
+                self._check_mode(found.st_mode)
+                self._kept = (state, to_key(self._path.read_text("utf-8").strip(), self.name))
+        except OSError as error:
+            why = error.strerror or type(error).__name__
+            remedy = f"Put the key into {str(self._path)!r} on every node, mode 0600, owned by the user that runs Ray."
+            raise MissingKeyError(f"{self.name}: {why}. {remedy}", tried=[(self.name, why)], remedy=remedy) from None
+        except UnicodeDecodeError:
+            raise KeyFormatError(f"{self.name} is no text: it has to hold the key and nothing else") from None
+        return self._kept[1].reveal()
+
+    async def refresh(self, stale: str) -> str:  # noqa: ARG002 - the protocol's signature
+        """The file's key of this moment: the same one, unless it was changed."""
+        return await self.resolve()
+
+    def _check_mode(self, mode: int) -> None:
+        if os.name == "posix" and mode & (stat.S_IRWXO | stat.S_IWGRP):
+            raise KeyFormatError(f"{self.name} has mode {stat.S_IMODE(mode):04o}: others may read it. Do: chmod 600")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (KeyFile, (str(self._path),))
+
+    def __repr__(self) -> str:
+        return f"KeyFile({str(self._path)!r})"

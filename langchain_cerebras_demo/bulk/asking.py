@@ -38,8 +38,7 @@ async def ask(runnable: Runnable, item: Item) -> BulkRecord:
             the content, a message is taken apart, anything else is ``parsed``.
         item: the row.
 
-    Raises:
-        Nothing for a row; cancellation and ``KeyboardInterrupt`` pass through.
+    Nothing is raised for a row; cancellation and ``KeyboardInterrupt`` pass through.
     """
     return (await asked(runnable, item)).record
 

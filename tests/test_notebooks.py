@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 from base64 import b64encode
 
@@ -32,7 +33,14 @@ def kernel(test):
     """For tests that start one: its client leaves sockets to the collector, and ipykernel gives notice of its transport."""
     for ignored in ("DeprecationWarning", "ResourceWarning", "pytest.PytestUnraisableExceptionWarning"):
         test = pytest.mark.filterwarnings(f"ignore::{ignored}")(test)
-    return test
+    return pytest.mark.usefixtures("swept")(test)
+
+
+@pytest.fixture
+def swept():
+    """What a kernel's client leaves is collected here, and not in the middle of somebody else's test."""
+    yield
+    gc.collect()
 
 
 def ran(source, *outputs):

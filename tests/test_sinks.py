@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gc
 import logging
 import os
 import subprocess
@@ -78,6 +79,13 @@ pytestmark = pytest.mark.filterwarnings(
 
 JSON = {"content-type": "application/json"}
 ELSEWHERE = "https://other.example/login"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _swept():
+    """What these tests leave is collected here, under their own filters, and not in the middle of somebody else's test."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="module")

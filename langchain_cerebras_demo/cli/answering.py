@@ -13,6 +13,7 @@ from langchain_cerebras_demo.cli.notes import note
 from langchain_cerebras_demo.cli.terminal import dim, is_terminal, printable, write_error, write_out
 from langchain_cerebras_demo.client import Client
 from langchain_cerebras_demo.endpoint import to_base_url
+from langchain_cerebras_demo.errors import ContextOverflowError
 from langchain_cerebras_demo.keychain import to_key_chain
 from langchain_cerebras_demo.portal import portal
 from langchain_cerebras_demo.records import CallRecord
@@ -43,6 +44,12 @@ def open_client(*, is_local: bool) -> Client:
     return Client(base_url=base_url, keys=to_key_chain(base_url, is_automatic=True))
 
 
+def _local_bound() -> str:
+    settings = local.shared_server().engine_settings
+    tokens = settings["n_ctx"] // settings["n_parallel"]
+    return f"The embedded model takes {tokens:,} tokens: give a shorter text, or ask a Cerebras model"
+
+
 class Answer:
     """What has come of one answer so far.
 
@@ -63,10 +70,15 @@ class Answer:
         Raises:
             CerebrasError: as ``Client.stream``.
         """
-        with closing(portal.iterate(lambda: client.stream(request))) as batches:
-            for batch in batches:
-                self.events += batch
-                self._show(batch)
+        try:
+            with closing(portal.iterate(lambda: client.stream(request))) as batches:
+                for batch in batches:
+                    self.events += batch
+                    self._show(batch)
+        except ContextOverflowError as error:
+            if client.is_local:  # llama.cpp's own advice is to make its context larger, which no option of ours does
+                error.args = (f"{error}. {_local_bound()}",)
+            raise
 
     @property
     def text(self) -> str:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from langchain_cerebras_demo import catalog
-from langchain_cerebras_demo.cli.guard import EXIT_FAILED
+from langchain_cerebras_demo.cli.guard import EXIT_FAILED, to_error
 from langchain_cerebras_demo.cli.inputs import STDIN, read_schema, to_content, to_parameters
 from langchain_cerebras_demo.cli.notes import InputError, note
 from langchain_cerebras_demo.cli.options import (
@@ -19,11 +19,13 @@ from langchain_cerebras_demo.cli.options import (
     ReasoningOption,
     StatsOption,
     SystemOption,
+    note_embedded_only,
 )
 from langchain_cerebras_demo.cli.terminal import is_terminal, write_json, write_out
 
 
 def ask(
+    ctx: typer.Context,
     question: Annotated[str, typer.Argument(help="What to ask; - (or nothing, in a pipe) reads standard input.")] = "",
     *,
     local_model: LocalOption = False,
@@ -66,6 +68,8 @@ def ask(
 
     parameters = to_parameters(reasoning_effort=reasoning, response_format=wanted)
     client = open_client(is_local=local_model)
+    if client.is_local:
+        note_embedded_only(ctx)
     answer = Answer(shows_text=not as_json, shows_reasoning=reasoning is not None and not as_json)
     try:
         answer.ask(client, ChatRequest(model, messages, parameters))
@@ -73,12 +77,15 @@ def ask(
         answer.end_thoughts()
         if answer.text and not as_json:
             write_out("\n")
+    parsed, problem = (None, None) if asked is None else to_parsed(answer.text, asked)
     if as_json:
-        write_json(answer.to_dict(is_local=client.is_local))
+        shaped = {} if asked is None else {"parsed": parsed}
+        failed = {} if problem is None else {"error": to_error(problem)}
+        write_json({**answer.to_dict(is_local=client.is_local), **shaped, **failed})
     note_end(answer)
     if stats:
         note(answer.stats())
-    if asked is not None and (problem := misfit(answer.text, asked)):
+    if problem is not None:
         note(f"the answer does not fit the schema: {problem}")
         raise typer.Exit(EXIT_FAILED)
 
@@ -106,12 +113,11 @@ def to_wanted(schema: dict[str, Any]) -> dict[str, Any]:
         raise InputError(f"--schema: {remedy}") from None
 
 
-def misfit(text: str, schema: dict[str, Any]) -> str:
-    """What is wrong with an answer to be of this schema; empty where nothing is."""
+def to_parsed(text: str, schema: dict[str, Any]) -> tuple[Any, ValueError | None]:
+    """The value that an answer of this schema stands for, or what is wrong with it."""
     from langchain_cerebras_demo.chat_models.answer_types import to_answer_type  # noqa: PLC0415 - as above
 
     try:
-        to_answer_type(schema).from_json(json.loads(text))
+        return to_answer_type(schema).from_json(json.loads(text)), None
     except ValueError as error:
-        return str(error)
-    return ""
+        return None, error

@@ -5,20 +5,22 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from langchain_cerebras_demo import catalog
-from langchain_cerebras_demo.cli.inputs import read_schema
+from langchain_cerebras_demo.cli.inputs import STDIN, read_schema
 from langchain_cerebras_demo.cli.notes import InputError, note
-from langchain_cerebras_demo.cli.options import JsonOption, LocalOption, ModelOption, SystemOption
+from langchain_cerebras_demo.cli.options import JsonOption, LocalOption, ModelOption, SystemOption, note_embedded_only
 from langchain_cerebras_demo.cli.terminal import write_out
 
 _LOCAL_ROWS = 4  # the small model answers a few at once; the others wait here, where no time-out counts
 
 
 def bulk(
+    ctx: typer.Context,
     source: Annotated[str, typer.Argument(metavar="INPUT", help="A .jsonl, .csv, .tsv or .parquet file of prompts.")],
     output: Annotated[str, typer.Argument(metavar="OUTPUT", help="A JSONL file for the answers; it must be new.")],
     *,
@@ -32,7 +34,9 @@ def bulk(
         str | None,
         typer.Option("--schema", metavar="JSON", help="A JSON schema, or a file with one: the answers fit it."),
     ] = None,
-    concurrency: Annotated[int, typer.Option("--concurrency", "-c", min=1, help="Rows asked at once.")] = 64,
+    concurrency: Annotated[
+        int, typer.Option("--concurrency", "-c", min=1, help=f"Rows asked at once; with --local {_LOCAL_ROWS} at most.")
+    ] = 64,
     requests_per_minute: Annotated[
         float | None, typer.Option("--requests-per-minute", help="The account's limit, which the service does not say.")
     ] = None,
@@ -50,19 +54,23 @@ def bulk(
     A row has a prompt or messages, or the columns of the template; its id is optional. Rows that fail go to
     OUTPUT.failures.jsonl. Ctrl-C finishes what is under way; again, it ends at once. Either way --resume goes on.
 
-    Exit codes: 0 all answered, 1 refused or stopped, 2 wrong usage, 3 some rows failed, 130 interrupted.
+    Exit codes: 0 all answered, 1 refused, stopped, or no row answered, 2 wrong usage or files that cannot be used, 3 some
+    rows failed, 130 interrupted.
     """
+    check_files(source, output, resume=resume)
     asked = read_schema(schema) if schema is not None else None
     from langchain_cerebras_demo.bulk import bulk as make_run  # noqa: PLC0415 - --help must not wait for it
     from langchain_cerebras_demo.cli.bulk_view import exit_code, summary, watch  # noqa: PLC0415 - as above
 
+    if local_model:
+        note_embedded_only(ctx)
     chat_model = open_model(model, is_local=local_model, requests_per_minute=requests_per_minute)
     try:
         run = make_run(
             chat_model,
             source,
             output=output,
-            concurrency=concurrency,
+            concurrency=min(concurrency, _LOCAL_ROWS) if local_model else concurrency,
             ordered=ordered,
             template=template,
             system=system,
@@ -70,9 +78,9 @@ def bulk(
             resume=resume,
             budget=budget,
         )
+        progress = asyncio.run(watch(run, chat_model))
     except ValueError as error:
         raise InputError(str(error)) from None
-    progress = asyncio.run(watch(run, chat_model))
     for sentence in summary(progress, run):
         note(sentence)
     if as_json:
@@ -81,16 +89,42 @@ def bulk(
     raise typer.Exit(exit_code(progress))
 
 
+def check_files(source: str, output: str, *, resume: bool) -> None:
+    """Looks at the files before anything is opened or started.
+
+    Raises:
+        InputError: one is standard input or output, the input is not there, the output cannot be where it is to be, or it is there already.
+    """
+    from langchain_cerebras_demo.bulk import BulkInputError, BulkOutputError  # noqa: PLC0415 - --help must not wait
+    from langchain_cerebras_demo.bulk.output import check_place  # noqa: PLC0415 - as above
+    from langchain_cerebras_demo.bulk.sources import open_file  # noqa: PLC0415 - as above
+
+    for place, name in ((source, "INPUT"), (output, "OUTPUT")):
+        if place == STDIN:
+            raise InputError(f"{name}: - is no file: a run that is to be gone on with needs one. Name a file")
+    try:
+        open_file(source)
+        check_place(Path(output), Path(source))
+    except (BulkInputError, BulkOutputError) as error:
+        raise InputError(str(error)) from None
+    if not resume and Path(output).is_file() and Path(output).stat().st_size > 0:
+        raise InputError(f"the output {output!r} is there already: --resume goes on with it, or name another")
+
+
 def open_model(name: str, *, is_local: bool, requests_per_minute: float | None) -> Any:
     """The chat model behind the command; with ``is_local`` the embedded one is started and said to be it.
 
+    A missing key is found here, before the run: a chat model looks into more places, and its error names them for Python.
+
     Raises:
         InputError: a limit that is none.
+        MissingKeyError: there is no key, and the address needs one.
         LocalServerError, ValueError: the model does not start, or the environment is wrong.
     """
     from langchain_cerebras_demo import ChatCerebrasDemo, RateLimit, local  # noqa: PLC0415 - --help must not wait
-    from langchain_cerebras_demo.endpoint import to_base_url  # noqa: PLC0415 - as above
+    from langchain_cerebras_demo.endpoint import is_loopback, to_base_url  # noqa: PLC0415 - as above
     from langchain_cerebras_demo.keychain import to_key_chain  # noqa: PLC0415 - as above
+    from langchain_cerebras_demo.portal import portal  # noqa: PLC0415 - as above
 
     try:
         limit = RateLimit(requests_per_minute=requests_per_minute)
@@ -101,5 +135,7 @@ def open_model(name: str, *, is_local: bool, requests_per_minute: float | None) 
         local.shared_server()  # here and not on a thread of the loop, so that Ctrl-C ends the fetch and the start
     base_url = to_base_url("local" if is_local else None)
     keys = to_key_chain(base_url, is_automatic=True)
+    if base_url != "local" and not is_loopback(base_url):
+        portal.run(keys.resolve)
     at_once = _LOCAL_ROWS if is_local else None
     return ChatCerebrasDemo(model=name, base_url=base_url, key_resolver=keys, rate_limit=limit, max_concurrency=at_once)

@@ -3,26 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
+import itertools
 import logging
+import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
-from langchain_cerebras_demo.bulk import BulkRun, Progress
-from langchain_cerebras_demo.cli.guard import EXIT_FAILED, EXIT_INTERRUPTED
-from langchain_cerebras_demo.cli.notes import note
+from langchain_cerebras_demo.bulk import BulkRecord, BulkRun, Progress
+from langchain_cerebras_demo.bulk.patience import said
+from langchain_cerebras_demo.cli.guard import EXIT_FAILED, EXIT_INTERRUPTED, hide_secrets
+from langchain_cerebras_demo.cli.notes import count, note
 from langchain_cerebras_demo.cli.terminal import is_terminal
+
+termios: Any = None
+with suppress(ImportError):  # Windows has none
+    termios = importlib.import_module("termios")
 
 EXIT_SOME_FAILED = 3
 
 _BAR_SECONDS = 0.25
 _LINE_SECONDS = 5.0
+_ROWS_READ = 1000
 
 
 async def watch(run: BulkRun, model: Any) -> Progress:
@@ -46,7 +57,8 @@ def shown() -> Iterator[tuple[Callable[[Progress], None], float]]:
         yield _Lines().show, _BAR_SECONDS
         return
     columns = (BarColumn(bar_width=20), TextColumn("{task.description}", markup=False))
-    with Bar(*columns, console=Console(stderr=True), transient=True, auto_refresh=False) as bar:
+    bar_kind = Bar(*columns, console=Console(stderr=True), transient=True, auto_refresh=False)
+    with without_echoed_controls(), bar_kind as bar:
         task = bar.add_task("reading the input", total=None)
 
         def show(progress: Progress) -> None:
@@ -54,6 +66,30 @@ def shown() -> Iterator[tuple[Callable[[Progress], None], float]]:
             bar.update(task, completed=ended, total=progress.total, description=describe(progress), refresh=True)
 
         yield show, _BAR_SECONDS
+
+
+@contextmanager
+def without_echoed_controls() -> Iterator[None]:
+    """Inside, a terminal does not write ``^C`` where the bar stands: the bar would not find its line again."""
+    if termios is None or not is_terminal(sys.stdin) or not _is_in_front():
+        yield
+        return
+    terminal = sys.stdin.fileno()
+    before = termios.tcgetattr(terminal)
+    local_flags = 3  # their place in the list, as the termios module has it
+    now = list(before)
+    now[local_flags] &= ~termios.ECHOCTL
+    termios.tcsetattr(terminal, termios.TCSANOW, now)
+    try:
+        yield
+    finally:
+        if _is_in_front():
+            termios.tcsetattr(terminal, termios.TCSANOW, before)
+
+
+def _is_in_front() -> bool:
+    """Whether the terminal is ours: the system stops a background process (``&``) that changes its settings."""
+    return os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
 
 
 @contextmanager
@@ -72,12 +108,17 @@ def without_waits() -> Iterator[None]:
 
 
 class _Lines:
-    """A plain line every few seconds."""
+    """A plain line every few seconds, and one when the run has been told to stop."""
 
     def __init__(self) -> None:
         self._said_at = time.monotonic()
+        self._is_stopping = False
 
     def show(self, progress: Progress) -> None:
+        if progress.stopped == "interrupted" and progress.in_flight and not self._is_stopping:
+            self._is_stopping = True
+            rows = f"{count(progress.in_flight, 'row')} under way"
+            note(f"stopping: {rows} may take a few seconds more; a second Ctrl-C ends the run at once")
         if time.monotonic() - self._said_at >= _LINE_SECONDS:
             self._said_at = time.monotonic()
             note(describe(progress))
@@ -88,13 +129,14 @@ def describe(progress: Progress) -> str:
     ended = progress.done + progress.failed + progress.skipped
     of_all = f"{ended:,} rows" if progress.total is None else f"{ended:,} of {progress.total:,} rows"
     facts = [
+        "stopping, Ctrl-C again ends it at once" if progress.stopped == "interrupted" else progress.message.rstrip("."),
         of_all,
+        f"{progress.in_flight:,} under way" if progress.in_flight else "",
         f"{progress.rows_per_second:,.1f} rows/s",
         f"{progress.tokens_per_second:,.0f} tokens/s",
         _errors(progress),
         f"{_span(progress.seconds_left)} left" if progress.seconds_left is not None else "",
         f"limit: {progress.limit}" if progress.limit else "",
-        f"{progress.message}, {progress.in_flight} under way" if progress.stopped else "",
     ]
     return ", ".join(filter(None, facts))
 
@@ -104,25 +146,60 @@ def summary(progress: Progress, run: BulkRun) -> list[str]:
     before = f"{progress.skipped:,} were done before, " if progress.skipped else ""
     failed = f"{progress.failed:,} failed ({_errors(progress)})" if progress.failed else "none failed"
     pace = (progress.done + progress.failed) / max(progress.seconds, 1e-9)
-    spent = f"{progress.requests:,} requests, {progress.tokens:,} tokens, {_span(progress.seconds)}, {pace:,.1f} rows/s"
-    rows = f"{before}{progress.done:,} rows answered, {failed}; {spent}"
+    spent = f"{count(progress.requests, 'request')}, {count(progress.tokens, 'token')}, {_span(progress.seconds)}, {pace:,.1f} rows/s"
+    rows = f"{before}{count(progress.done, 'row')} answered, {failed}; {spent}"
     sentences = ["the input has no rows" if progress.total == 0 else rows]
     if progress.failed:
-        sentences.append(f"the failed rows stand in {run.failures_path}; --resume asks them again")
+        sentences += _failures(progress, run)
     if progress.stopped:
         back = progress.retry_after
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(time.time() + back)) if back is not None else ""
-        left = "rows are left" if progress.left is None else f"{progress.left:,} rows are left"
+        left = "rows are left" if progress.left is None else f"{count(progress.left, 'row')} {_are(progress.left)} left"
         come_back = f", from {when} on (in {_span(back or 0.0)})" if when else ""
-        sentences.append(f"stopped: {progress.message}. {left}: --resume goes on{come_back}")
+        why = progress.message.rstrip(".")
+        stopped = why if why.startswith("stopped ") else f"stopped: {why}"
+        sentences.append(f"{stopped}. {left}: --resume goes on{come_back}")
     return sentences
+
+
+def _failures(progress: Progress, run: BulkRun) -> list[str]:
+    """Where failed rows stand, how they are asked again, and the commonest reason, once."""
+    if run.failures_path is None:
+        return []
+    if progress.done or progress.skipped:  # the journal refuses another model for an output with answers in it
+        how = "--resume asks them again, with the same settings: another model (-m) needs another OUTPUT"
+    else:
+        how = "--resume asks them again, and may do so by another model (-m), since nothing is answered yet"
+    sentences = [f"the failed rows stand in {run.failures_path}; {how}"]
+    if progress.stopped != "failing":  # which says it
+        sentences.append(commonest(run.failures_path))
+    return sentences
+
+
+def commonest(failures: Path) -> str:
+    """The message that most of the failed rows have, in a sentence; of many rows the first thousand are read.
+
+    Args:
+        failures: the file of the failed rows; at least one stands in it.
+    """
+    with failures.open("rb") as file:
+        records = [BulkRecord.from_json(line) for line in itertools.islice(file, _ROWS_READ)]
+    messages = Counter(said(record) for record in records)
+    message, number = messages.most_common(1)[0]
+    return f"the commonest reason ({number:,} of {len(records):,}): {hide_secrets(message)}"
 
 
 def exit_code(progress: Progress) -> int:
     """The command's exit code."""
     if progress.stopped:
         return EXIT_INTERRUPTED if progress.stopped == "interrupted" else EXIT_FAILED
-    return EXIT_SOME_FAILED if progress.failed else 0
+    if progress.failed:
+        return EXIT_SOME_FAILED if progress.done or progress.skipped else EXIT_FAILED
+    return 0
+
+
+def _are(number: int) -> str:
+    return "is" if number == 1 else "are"
 
 
 def _errors(progress: Progress) -> str:

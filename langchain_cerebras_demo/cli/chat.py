@@ -9,7 +9,14 @@ import typer
 
 from langchain_cerebras_demo import catalog
 from langchain_cerebras_demo.cli.guard import EXIT_FAILED, is_debug
-from langchain_cerebras_demo.cli.options import LocalOption, ModelOption, ReasoningOption, StatsOption, SystemOption
+from langchain_cerebras_demo.cli.options import (
+    LocalOption,
+    ModelOption,
+    ReasoningOption,
+    StatsOption,
+    SystemOption,
+    note_embedded_only,
+)
 from langchain_cerebras_demo.cli.terminal import is_terminal
 
 
@@ -37,7 +44,10 @@ def chat(
     from langchain_cerebras_demo.cli.talk import COMMANDS, Talk  # noqa: PLC0415
 
     parameters = to_parameters(reasoning_effort=reasoning)
-    talk = Talk(open_client(is_local=local_model), model, system, parameters, shows_stats=stats, is_debug=is_debug(ctx))
+    client = open_client(is_local=local_model)
+    if client.is_local:
+        note_embedded_only(ctx)
+    talk = Talk(client, model, system, parameters, shows_stats=stats, is_debug=is_debug(ctx))
     with Prompt(COMMANDS, keeps_history=history) as prompt:
         talk.run(prompt)
     if talk.failures and not is_terminal(sys.stdin):

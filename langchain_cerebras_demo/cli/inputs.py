@@ -73,7 +73,7 @@ def to_content(question: str, files: Sequence[str], images: Sequence[str]) -> st
     if question == STDIN:
         question = read_text(STDIN, "QUESTION")
     texts = [question] if question.strip() else []
-    texts += [f'<file name="{_file_name(place)}">\n{read_text(place, "--file")}\n</file>' for place in files]
+    texts += [f'<file name="{_file_name(place)}">\n{_read_file(place)}\n</file>' for place in files]
     text = "\n\n".join(texts)
     parts = [to_image_part(place) for place in images]
     if not text:
@@ -109,6 +109,13 @@ def to_parameters(**given: Any) -> dict[str, Any]:
         return request.to_parameters(given)
     except ValueError as error:
         raise InputError(str(error)) from None
+
+
+def _read_file(place: str) -> str:
+    text = read_text(place, "--file")
+    if place == STDIN and not text.strip():  # the command before the pipe has said nothing: a model would make it up
+        raise InputError("--file: standard input is empty, so nothing was sent")
+    return text
 
 
 def _read(place: str, option: str, limit: int) -> bytes:

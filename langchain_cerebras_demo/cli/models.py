@@ -10,7 +10,7 @@ import typer
 
 from langchain_cerebras_demo import catalog
 from langchain_cerebras_demo.cli.notes import note
-from langchain_cerebras_demo.cli.options import JsonOption
+from langchain_cerebras_demo.cli.options import JsonArrayOption
 from langchain_cerebras_demo.cli.terminal import write_json
 
 HEADS = ("Model", "Aliases", "Window", "Answer", "$ in", "$ out", "Life")
@@ -23,7 +23,7 @@ def models(
         typer.Option("--remote", help="Ask the service which models the key may use; without a key, which it has."),
     ] = False,
     shows_all: Annotated[bool, typer.Option("--all", "-a", help="Retired models, too.")] = False,
-    as_json: JsonOption = False,
+    as_json: JsonArrayOption = False,
 ) -> None:
     """List the models: names, windows, prices, how long they live.
 

@@ -13,6 +13,12 @@ import typer
 
 from langchain_cerebras_demo.cli.terminal import printable, wrap
 
+HOW_TO_GO_ON = (
+    "Set CEREBRAS_API_KEY (a free key: https://cloud.cerebras.ai), or take --local: a small model on this machine that "
+    "needs no key."
+)
+"""What a user of the command line does without a key; ``keys.HOW_TO_GET_A_KEY`` says it to who writes Python."""
+
 
 class InputError(ValueError):
     """What the user gave cannot be used; the message names it and the remedy. The command ends with exit code 2."""
@@ -22,6 +28,11 @@ def note(text: str) -> None:
     """A sentence on stderr, under the command's name; one line, unless a terminal is too narrow for it."""
     said = f"cerebras-demo: {printable(text)}"
     typer.echo(said if "\n" in said else wrap(said, stream=sys.stderr), err=True)
+
+
+def count(number: int, what: str) -> str:
+    """``1 row``, ``2,000 rows``."""
+    return f"{number:,} {what}" + ("" if number == 1 else "s")
 
 
 def note_warning(message: Warning | str, *_args: Any, **_kwargs: Any) -> None:

@@ -8,6 +8,12 @@ from typing import Annotated, Any
 import typer
 
 from langchain_cerebras_demo import catalog
+from langchain_cerebras_demo.cli.notes import note
+
+LOCAL_MODEL = "smollm2-135m"
+"""As ``local.LOCAL_MODEL``, which ``--help`` must not load."""
+
+_WANTS_JSON = "langchain_cerebras_demo.wants_json"
 
 EFFORTS = ("none", "low", "medium", "high")
 """What the API takes as ``reasoning_effort``; ``wire.request`` checks it."""
@@ -31,6 +37,29 @@ def complete_effort(incomplete: str) -> list[Any]:
     return [effort for effort in EFFORTS if effort.startswith(incomplete)]
 
 
+def wants_json(ctx: Any) -> bool:
+    """Whether the command of this context, or one below it, was given ``--json``."""
+    return bool(ctx.meta.get(_WANTS_JSON))
+
+
+def note_embedded_only(ctx: Any) -> None:
+    """Says that ``--model`` and ``--reasoning`` do nothing with the embedded model, where one was given."""
+    given = [f"--{name}" for name in ("model", "reasoning") if _is_given(ctx, name)]
+    if given:
+        verb = "does" if len(given) == 1 else "do"
+        note(f"{' and '.join(given)} {verb} nothing here: the embedded model is the only one on this machine")
+
+
+def _is_given(ctx: Any, name: str) -> bool:
+    source = ctx.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE" and ctx.params[name] != LOCAL_MODEL
+
+
+def _keep_json(ctx: typer.Context, value: bool) -> bool:
+    ctx.meta[_WANTS_JSON] = value  # shared with the contexts above: the guard stands there
+    return value
+
+
 ModelOption = Annotated[
     str, typer.Option("--model", "-m", help="Model id or alias.", autocompletion=complete_model, show_default=True)
 ]
@@ -49,4 +78,7 @@ ReasoningOption = Annotated[
 StatsOption = Annotated[
     bool, typer.Option("--stats", help="Say afterwards how long it took: first token, tokens a second.")
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.", callback=_keep_json)]
+JsonArrayOption = Annotated[
+    bool, typer.Option("--json", help="Print a JSON array, one object a model.", callback=_keep_json)
+]

@@ -79,6 +79,12 @@ class Prompt:
             lines.append(self._line(MORE))
         return "\n".join(lines)
 
+    def forget_last(self) -> None:
+        """Takes the last line out of the history: nobody wants the end of the last talk at the first arrow key."""
+        if readline is not None and self._is_interactive:
+            with contextlib.suppress(ValueError):  # there is none
+                readline.remove_history_item(readline.get_current_history_length() - 1)
+
     def complete(self, text: str, state: int) -> str | None:
         """For readline: the ``state``-th word that ``text`` may become."""
         typed: Any = readline.get_line_buffer()[: readline.get_begidx()].split()

@@ -13,7 +13,7 @@ from langchain_cerebras_demo.cli.findings import Finding
 from langchain_cerebras_demo.cli.terminal import columns
 
 REQUIRED = ("langchain-core", "aiohttp", "orjson", "pydantic", "typing-extensions", "typer", "rich")
-EXTRAS = {"local": "xllamacpp", "browser": "browser-cookie3", "ray": "ray"}
+EXTRAS = {"local": "xllamacpp", "browser": "browser-cookie3", "cli": "typer", "parquet": "pyarrow", "ray": "ray"}
 """Our extras, and the package that each of them brings."""
 
 
@@ -39,9 +39,9 @@ def _packages() -> Finding:
 def _extras() -> Finding:
     versions = {extra: _version(package) for extra, package in EXTRAS.items()}
     found = ", ".join(f"{extra} ({EXTRAS[extra]} {version})" for extra, version in versions.items() if version)
-    missing = ",".join(extra for extra, version in versions.items() if version is None)
-    remedy = f'Only if you want them: pip install "langchain-cerebras-demo[{missing}]".' if missing else ""
-    what = f"installed: {found or 'none'}" + (f"; not installed: {missing}" if missing else "")
+    missing = [extra for extra, version in versions.items() if version is None]
+    remedy = f'Only if you want them: pip install "langchain-cerebras-demo[{",".join(missing)}]".' if missing else ""
+    what = f"installed: {found or 'none'}" + (f"; not installed: {', '.join(missing)}" if missing else "")
     return Finding("extras", "note" if missing else "fine", what, remedy)
 
 
@@ -73,7 +73,7 @@ def _embedded_model() -> Finding:
         return Finding(
             topic, "note", f"its weights are not here yet; the first use of --local fetches them ({size}, once)"
         )
-    return Finding(topic, "fine", f"ready, in {found.parent}")
+    return Finding(topic, "fine", f"ready: --local needs neither key nor network; in {found.parent}")
 
 
 def _version(package: str) -> str | None:

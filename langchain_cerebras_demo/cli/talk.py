@@ -74,6 +74,7 @@ class Talk:
         while True:
             try:
                 if not self.take(prompt.read()):
+                    prompt.forget_last()
                     return
             except EOFError:
                 if is_terminal(sys.stdin):
@@ -142,9 +143,8 @@ class Talk:
             self.messages.clear()
             note("forgotten")
         else:
-            note(
-                f"there is no command {name}{nearest(name, tuple(COMMANDS))} /help lists them, // begins a text with /"
-            )
+            hint = nearest(name, tuple(COMMANDS)) or "."
+            note(f"there is no command {name}{hint} /help lists them, // begins a text with /")
         return True
 
     def _choose_model(self, name: str) -> None:

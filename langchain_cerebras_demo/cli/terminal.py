@@ -106,6 +106,16 @@ def accept_all_characters() -> None:
             reconfigure(errors="backslashreplace")
 
 
+def drop_unwritten() -> None:
+    """What stdout does not take (a full disk) goes nowhere: the interpreter would fail on it again when it ends."""
+    if sys.stdout is None:
+        return
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        close_stdout()
+
+
 def close_stdout() -> None:
     """Whoever read us has gone: what is left goes nowhere, so that the interpreter does not fail on it when it ends.
 

@@ -11,12 +11,13 @@ import pytest
 
 COMMAND = [sys.executable, "-m", "langchain_cerebras_demo"]
 ENTER = "\r"
+THEIRS = {"COLUMNS", "LINES", "NO_COLOR", "PYTHONUNBUFFERED"}  # unbuffered, no output is left for the end
 
 
 @pytest.fixture
 def environment(server, tmp_path):
     """The loopback Cerebras by the variables a user would set, and nobody's history."""
-    kept = {name: value for name, value in os.environ.items() if name not in {"COLUMNS", "LINES", "NO_COLOR"}}
+    kept = {name: value for name, value in os.environ.items() if name not in THEIRS}
     mine = {"CEREBRAS_BASE_URL": server.base_url, "CEREBRAS_API_KEY": server.key, "TERM": "xterm"}
     return {**kept, **mine, "XDG_STATE_HOME": str(tmp_path / "state"), "PYTHONIOENCODING": "utf-8", "CI": "1"}
 

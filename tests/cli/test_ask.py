@@ -230,6 +230,36 @@ def test_a_file_that_may_not_be_read_is_named(ask, tmp_path):
     assert "cannot be read: Permission denied" in ask("hi", "-f", str(tmp_path / "mine")).stderr
 
 
+def test_an_empty_standard_input_as_a_file_is_not_sent(server, ask):
+    """`git diff | cerebras-demo ask "Review this" --file -` without a change: a model would make one up."""
+    done = ask("Review this", "--file", "-", stdin=" \n")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "standard input is empty, so nothing was sent" in done.stderr
+    assert server.requests == []
+
+
+def test_a_question_without_quotes_is_told_of_them(server, ask):
+    """Several words are several arguments to a shell."""
+    done = ask("what", "is", "up")
+    assert done.returncode == 2
+    assert "goes in quotes" in done.stderr
+    assert server.requests == []
+
+
+# -- the embedded model
+
+
+def test_the_embedded_model_is_the_only_one_and_takes_a_short_text(ask):
+    """--model and --reasoning are said to do nothing; a long text is told the bound."""
+    pytest.importorskip("xllamacpp")
+    done = ask("word " * 4000, "--local", "--model", "gpt-oss-120b", "-r", "high")
+    assert done.returncode == 1
+    assert (
+        "--model and --reasoning do nothing here: the embedded model is the only one on this machine\n" in done.stderr
+    )
+    assert "The embedded model takes 2,048 tokens: give a shorter text, or ask a Cerebras model\n" in done.stderr
+
+
 # -- what is said of the answer
 
 
@@ -282,12 +312,12 @@ def test_without_a_network_it_is_a_sentence(ask):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk that is always full")
-def test_a_full_disk_is_a_sentence(environment):
-    """`cerebras-demo ask … > file`."""
+@pytest.mark.parametrize("arguments", [["ask", "hi"], ["ask", "hi", "--json"], ["models", "--all"]])
+def test_a_full_disk_is_a_sentence(environment, arguments):
+    """`cerebras-demo … > file`; the interpreter does not complain of it once more."""
+    command = [*COMMAND[:-1], *arguments]
     with Path("/dev/full").open("wb") as full:
-        done = subprocess.run(
-            [*COMMAND, "hi"], env=environment, stdout=full, stderr=subprocess.PIPE, text=True, check=False
-        )
+        done = subprocess.run(command, env=environment, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith("cerebras-demo: OSError: [Errno 28]")
     assert done.stderr.count("\n") == 1

@@ -52,13 +52,18 @@ def test_failed_rows_are_exit_code_3_and_stand_in_a_file(run, server, source, ou
     first = run(*arguments, "-c", "1")
     assert first.returncode == 3
     assert "4 rows answered, 1 failed (1 BadRequestError)" in first.stderr
-    assert f"the failed rows stand in {output}.failures.jsonl; --resume asks them again" in first.stderr
+    assert f"the failed rows stand in {output}.failures.jsonl; --resume asks them again, with the same" in first.stderr
+    assert "another model (-m) needs another OUTPUT" in first.stderr
+    assert "the commonest reason (1 of 1): BadRequestError: 400" in first.stderr
     again = run(*arguments)
-    assert again.returncode == 1
-    assert "is there already" in again.stderr
+    assert again.returncode == 2
+    assert "is there already: --resume goes on with it" in again.stderr
+    another = run(*arguments, "--resume", "-m", "gemma-4-31b")
+    assert another.returncode == 1
+    assert "made with other settings: model.model" in another.stderr
     resumed = run(*arguments, "--resume")
     assert resumed.returncode == 0
-    assert "4 were done before, 1 rows answered, none failed" in resumed.stderr
+    assert "4 were done before, 1 row answered, none failed" in resumed.stderr
     assert len(ids(output)) == 5
 
 
@@ -107,7 +112,7 @@ def test_wrong_usage_is_exit_code_2(run, source, output, arguments, words):
     assert not output.exists()
 
 
-def test_bad_files_are_exit_code_1_and_a_sentence(run, source, output, tmp_path):
+def test_bad_files_are_exit_code_2_and_a_sentence(run, source, output, tmp_path):
     """A missing input, a missing folder, the input as output, a column that no row has."""
     for arguments, words in (
         ((tmp_path / "no.jsonl", output), "does not exist"),
@@ -116,9 +121,52 @@ def test_bad_files_are_exit_code_1_and_a_sentence(run, source, output, tmp_path)
         ((source, output), "it has neither 'prompt' nor 'messages'; the columns are 'id', 'word'"),
     ):
         done = run("bulk", *arguments)
-        assert done.returncode == 1
+        assert done.returncode == 2
         assert words in done.stderr
         assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("place", "name"), [(0, "INPUT"), (1, "OUTPUT")])
+def test_a_dash_is_no_file(run, server, source, output, tmp_path, monkeypatch, place, name):
+    """A run that is to be gone on with needs one; no file of that name is made."""
+    arguments = [source, output]
+    arguments[place] = "-"
+    done = run("bulk", *arguments, "-t", "{word}")
+    assert done.returncode == 2
+    assert f"{name}: - is no file" in done.stderr
+    assert not output.exists()
+    assert server.requests == []
+
+
+def test_where_all_rows_fail_it_is_exit_code_1_with_the_commonest_reason_once(run, server, source, output):
+    """Nothing is answered yet, so a resumed run may ask another model."""
+    server.script(Status(404), Status(400), *[Status(404)] * 3)
+    done = run("bulk", source, output, "-t", "{word}", "-c", "1", "-m", "gemma-4-31b")
+    assert done.returncode == 1
+    assert "0 rows answered, 5 failed (4 NotFoundError, 1 BadRequestError)" in done.stderr
+    assert "the commonest reason (4 of 5): NotFoundError: 404" in done.stderr
+    assert "may do so by another model (-m)" in done.stderr
+    assert run("bulk", source, output, "-t", "{word}", "--resume").returncode == 0
+    assert len(ids(output)) == 5
+
+
+def test_without_a_key_nothing_is_begun(run, environment, source, output):
+    """What was tried, once, and what to do on the command line."""
+    del environment["CEREBRAS_API_KEY"], environment["CEREBRAS_BASE_URL"]
+    done = run("bulk", source, output, "-t", "{word}")
+    assert done.returncode == 1
+    assert done.stderr.count("CEREBRAS_API_KEY: not set") == 1
+    assert "--local" in done.stderr
+    assert "base_url" not in done.stderr
+    assert not output.exists()
+
+
+def test_the_embedded_model_answers_a_few_rows_at_once(run, source, output):
+    """And says that --model does nothing there."""
+    pytest.importorskip("xllamacpp")
+    done = run("bulk", source, output, "-t", "Say {word}.", "--local", "-m", "gpt-oss", "--budget", "2 requests")
+    assert done.stderr.startswith("cerebras-demo: --model does nothing here: the embedded model is the only one")
+    assert "2 rows answered, none failed" in done.stderr
 
 
 def test_a_limit_of_the_day_tells_when_to_come_back(run, server, source, output):
@@ -150,7 +198,10 @@ def test_a_signal_finishes_what_is_under_way(start, server, source, output, numb
     gate.open()
     _, errors = process.communicate(timeout=20)
     assert process.returncode == 130
-    assert f"stopped by {number.name}. 4 rows are left: --resume goes on" in errors.decode()
+    said = errors.decode()
+    assert "stopping: 1 row under way may take a few seconds more; a second Ctrl-C ends the run at once\n" in said
+    assert f"cerebras-demo: stopped by {number.name}. 4 rows are left: --resume goes on" in said
+    assert "1 row answered, none failed; 1 request, " in said
     assert (len(ids(output)), len(server.requests)) == (1, 1)
 
 
@@ -191,9 +242,28 @@ def test_a_terminal_sees_a_bar(terminal, end, server, source, output):
     said, status = end(terminal("bulk", str(source), str(output), "-t", "{word}", "-c", "1", columns=200))
     assert status == 0
     assert re.search(
-        r"[1-4] of 5 rows, [\d.]+ rows/s, [\d,]+ tokens/s, 0:0\d left, limit: 1,000,000 tokens a minute", said
+        r"[1-4] of 5 rows, 1 under way, [\d.]+ rows/s, [\d,]+ tokens/s, 0:0\d left, limit: 1,000,000 tokens a minute",
+        said,
     )
     assert "5 rows answered, none failed" in said
+
+
+@posix
+def test_ctrl_c_in_a_terminal_leaves_no_stale_bar(terminal, end, server, source, output):
+    """The bar shows the row under way from the beginning; ``^C`` is not written into it."""
+    gate = Gate()
+    server.script(gate)
+    child = terminal("bulk", str(source), str(output), "-t", "{word}", "-c", "1", columns=200)
+    child.expect_exact("0 of 5 rows, 1 under way")
+    assert gate.wait_reached(30)
+    child.sendintr()
+    child.expect_exact("stopping, Ctrl-C again ends it at once")
+    before = child.before
+    gate.open()
+    said, status = end(child)
+    assert status == 130
+    assert "^C" not in before + said
+    assert "stopped by SIGINT. 4 rows are left" in said
 
 
 def test_help_loads_nothing_heavy(run):

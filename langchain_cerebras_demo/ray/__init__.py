@@ -12,7 +12,7 @@ from __future__ import annotations
 try:
     import ray.data as _  # noqa: F401 - so that who has it not is told how to get it
 except ImportError:
-    raise ImportError('Ray Data is missing: pip install "langchain-cerebras-demo[ray]"') from None
+    raise ModuleNotFoundError('Ray Data is missing: pip install "langchain-cerebras-demo[ray]"', name="ray") from None
 
 from langchain_cerebras_demo.ray.key_file import KeyFile
 from langchain_cerebras_demo.ray.mapping import ray_map_chat

@@ -59,10 +59,8 @@ def _ensure(name: str) -> Path:
     venv.create(folder, with_pip=True)
     listed = folder / "constraints.txt"
     listed.write_text("\n".join(constraints))
-    pip = [str(python), "-m", "pip", "install", "--disable-pip-version-check"]
-    uv = ["uv", "pip", "install", "--python", str(python)]
-    command = [*(uv if shutil.which("uv") else pip), "--quiet", "--constraint", str(listed), *wanted]
-    subprocess.run(command, check=True)
+    pip = [str(python), "-m", "pip", "install", "--disable-pip-version-check", "--quiet"]
+    subprocess.run([*pip, "--constraint", str(listed), *wanted], check=True)
     mark.write_text(fingerprint)
     return python
 

@@ -27,9 +27,10 @@ def surroundings(python: Path) -> dict[str, Any]:
     """Where and when the figures were made."""
     of_python = subprocess.run([str(python), "-V"], check=True, capture_output=True, text=True).stdout.split()[-1]
     now = dt.datetime.now(tz=dt.timezone.utc)
+    release = platform.release().partition("-")[0]  # what comes behind names somebody's own build
     return {
         "date": now.strftime("%Y-%m-%d %H:%M UTC"),
-        "machine": f"{_processor()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}",
+        "machine": f"{_processor()}, {os.cpu_count()} cores, {platform.system()} {release}",
         "python": of_python,
     }
 

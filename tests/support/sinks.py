@@ -383,7 +383,7 @@ def watching(
             "cache": SinkCache(sinks),
             "callbacks": [SinkTracer(sinks), SinkHandler(sinks)],
             "max_retries": 0,
-            "timeout": Timeout(connect=5, first_event=0.3, idle=0.3),
+            "timeout": Timeout(connect=5, first_event=2.0, idle=0.5),
         }
         yield SimpleNamespace(
             sinks=sinks,

@@ -78,8 +78,7 @@ class Exchange:
                     return
                 sse = SSEDecoder()
                 problem: APIError | None = None
-                received = b"-"
-                while received and not decoder.done and problem is None:
+                while not decoder.done and problem is None:
                     events: list[Event] = []
                     arrived: list[ServerSentEvent] = []
                     try:
@@ -95,6 +94,8 @@ class Exchange:
                         yield events
                     if arrived:  # comments are no progress, and a consumer's own time is not the server's
                         self._begin("idle")
+                    if not received:
+                        break
                 problem = self._judge(problem, decoder)
                 if problem is not None:
                     if held := decoder.flush():

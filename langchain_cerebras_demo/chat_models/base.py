@@ -341,9 +341,7 @@ class ChatCerebrasDemo(ChatFields):
         extra = {**self.model_kwargs, **(called_with.pop("model_kwargs", None) or {})}
         if stop:
             called_with["stop"] = stop
-        spec = (
-            None if self._is_local else catalog.find_spec(client.aliases.resolve(model))
-        )  # nothing of the embedded one
+        spec = None if self._is_local else catalog.find_spec(client.aliases.resolve(model))
         given = {**self._default_parameters, **to_our_names(called_with)}
         parameters = abilities.fit(to_parameters(given, check=self.check_requests), spec, check=self.check_requests)
         several = extra.get("n", parameters.get("n", 1))

@@ -13,8 +13,8 @@ _set = object.__setattr__
 class ChunkMould:
     """Makes generation chunks that differ in their message's text and a few fields.
 
-    The two constructors check what is known here to be right: 5 us a chunk, a stamped one 1 us, whatever it holds
-    (langchain-core 1.7, pydantic 2.13). A stamped chunk is equal to a constructed one and shares nothing with it that can
+    The two constructors check what is known here to be right: 5 us a chunk, a stamped one 1.3 us, whatever it holds
+    (langchain-core 1.7, pydantic 2.14). A stamped chunk is equal to a constructed one and shares nothing with it that can
     be changed. What is set are the four parts of a pydantic model's state, as its own ``model_copy`` does
     (https://docs.pydantic.dev/latest/api/base_model/).
 

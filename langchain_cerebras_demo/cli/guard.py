@@ -105,12 +105,6 @@ def to_error(error: Exception) -> dict[str, str]:
     return {"type": type(error).__name__, "message": hide_secrets(_words(error))}
 
 
-def why_none(source: str, why: str) -> str:
-    """Why a source has no key. A variable that is set and blank counts as not set, and its user wonders."""
-    is_blank = source == KEY_VARIABLE and KEY_VARIABLE in os.environ and not os.environ[KEY_VARIABLE].strip()
-    return "set, but empty" if is_blank else why
-
-
 def _sentence(error: Exception, *, is_debug: bool) -> str:
     from langchain_cerebras_demo.errors import CerebrasError  # noqa: PLC0415 - loads LangChain's
 
@@ -128,6 +122,6 @@ def _words(error: Exception) -> str:
 
     if not isinstance(error, MissingKeyError):
         return str(error)
-    tried = "; ".join(f"{source}: {why_none(source, why)}" for source, why in dict.fromkeys(error.tried))
+    tried = "; ".join(f"{source}: {why}" for source, why in dict.fromkeys(error.tried))
     found = f"no key was found ({tried})" if tried else "no key was found"
     return f"{found}. {HOW_TO_GO_ON} `cerebras-demo keys` says more."

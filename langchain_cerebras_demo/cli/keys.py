@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 import typer
 
-from langchain_cerebras_demo.cli.guard import why_none
 from langchain_cerebras_demo.cli.notes import HOW_TO_GO_ON, InputError
 from langchain_cerebras_demo.cli.options import JsonOption
 from langchain_cerebras_demo.cli.terminal import wrap, write_json
@@ -76,7 +75,7 @@ def key_lines(report: Any) -> list[str]:
     inner = " " * 6
     return [
         wrap(
-            f"{report.source}{shown} — {why_none(report.source, report.why)}",
+            f"{report.source}{shown} — {report.why}",
             first=f"  {MARKS[report.state]} ",
             rest=inner,
         ),

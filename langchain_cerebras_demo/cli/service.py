@@ -18,7 +18,6 @@ from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
 from langchain_cerebras_demo.cli.findings import Finding
-from langchain_cerebras_demo.cli.guard import why_none
 from langchain_cerebras_demo.cli.notes import HOW_TO_GO_ON
 from langchain_cerebras_demo.client import Client
 from langchain_cerebras_demo.endpoint import API_BASE, BASE_URL_VARIABLE, is_loopback, takes_demo_key, to_base_url
@@ -209,9 +208,7 @@ def _keys(base_url: str, *, is_reached: bool) -> tuple[ChainKeyResolver, Finding
         reports = asyncio.run(asyncio.wait_for(chain.aexplain(), KEY_SECONDS))
     except asyncio.TimeoutError:
         return chain, Finding("key", "problem", f"no source answered within {KEY_SECONDS:g} s", "Set CEREBRAS_API_KEY.")
-    what = "; ".join(
-        f"{report.source}: {why_none(report.source, report.why)}" for report in reports if report.state != "not asked"
-    )
+    what = "; ".join(f"{report.source}: {report.why}" for report in reports if report.state != "not asked")
     if any(report.state == "used" for report in reports):
         return chain, Finding("key", "fine", what)
     if is_loopback(base_url):

@@ -187,9 +187,12 @@ class EnvKey:
             MissingKeyError: it is not set, or empty.
             KeyFormatError: it cannot be a header value.
         """
-        if not os.environ.get(self.name, "").strip():
+        if not os.environ.get(
+            self.name, ""
+        ).strip():  # never in a variable: a traceback that shows locals would show it
+            why = "set, but empty" if self.name in os.environ else "not set"
             raise MissingKeyError(
-                f"{self.name} is not set", tried=[(self.name, "not set")], remedy=f"Set it: export {self.name}=…"
+                f"{self.name} is {why}", tried=[(self.name, why)], remedy=f"Set it: export {self.name}=…"
             )
         return to_key(os.environ[self.name].strip(), self.name).reveal()
 

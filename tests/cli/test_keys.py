@@ -68,12 +68,6 @@ def page(name):
     return (PAGES / f"{name}.txt").read_text(encoding="utf-8")
 
 
-def page_of_nothing():
-    """What was tried as the page has it; behind it, what a user of the command line can do."""
-    tried, _, _ = page("nothing").rpartition("No key was found.")
-    return f"{tried}No key was found. {HOW_TO_GO_ON}\n"
-
-
 def test_what_to_do_is_said_for_the_command_line():
     """The variable, where to get a key, and --local."""
     assert all(word in HOW_TO_GO_ON for word in ("CEREBRAS_API_KEY", "https://cloud.cerebras.ai", "--local"))
@@ -103,7 +97,7 @@ def test_a_cookie_file_that_is_none_is_wrong_usage(home, arguments):
 def test_with_nothing_the_page_says_what_was_tried_and_what_to_do():
     """And the command fails, so that a script knows."""
     done = keys()
-    assert done.output == page_of_nothing()
+    assert done.output == page("nothing")
     assert done.exit_code == 1
 
 
@@ -163,4 +157,4 @@ def test_it_runs_as_a_command(home):
     done = subprocess.run(
         [sys.executable, "-m", "langchain_cerebras_demo", "keys"], capture_output=True, text=True, check=False
     )
-    assert (done.returncode, done.stdout) == (1, page_of_nothing())
+    assert (done.returncode, done.stdout) == (1, page("nothing"))

@@ -29,13 +29,11 @@ from langchain_cerebras_demo.keys import (
 from langchain_cerebras_demo.keys import browser_session as module
 from langchain_cerebras_demo.keys.browser import BrowserSession, FoundSessions
 from langchain_cerebras_demo.keys.browser_session import refuse_where_off
-from langchain_cerebras_demo.testing import Endless, Gate, LoopbackCerebras, RawAnswer, Silence
-from langchain_cerebras_demo.transport import AiohttpTransport
+from langchain_cerebras_demo.testing import Endless, Gate, RawAnswer, Silence
 from tests.keys.browser import test_firefox as firefox
 from tests.support.leaks import all_that_shows
 from tests.support.processes import run_python
 from tests.support.scripted import ScriptedTransport, json_answer
-from tests.support.tls import LoopbackTLS
 
 if sys.version_info < (3, 11):  # its asyncio calls a TLS connection unclosed that the other side has closed
     pytestmark = pytest.mark.filterwarnings("ignore:.*SSLProtocolTransport:pytest.PytestUnraisableExceptionWarning")
@@ -288,26 +286,6 @@ def give_key():
 
 
 # The whole way
-
-
-@pytest.fixture(scope="module")
-def tls():
-    return LoopbackTLS()
-
-
-@pytest.fixture
-def site(tls):
-    """What stands for ``https://inference.cerebras.ai``."""
-    with LoopbackCerebras(ssl_context=tls.server_context(), demo_key=DEMO_KEY, session_cookies=COOKIES) as server:
-        yield server
-
-
-@pytest.fixture
-async def transport(tls, site):
-    mine = AiohttpTransport(resolver=tls.resolver(site.port), ssl_context=tls.client_context())
-    yield mine
-    await mine.aclose()
-    assert await asyncio.to_thread(site.wait_for_connections, 0)  # TLS says good-bye to the end, before the loop goes
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the folders are those of Linux")

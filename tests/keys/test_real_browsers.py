@@ -21,7 +21,6 @@ from langchain_cerebras_demo.testing import LoopbackCerebras, RawAnswer, Reply
 from langchain_cerebras_demo.transport import AiohttpTransport
 from tests.support.browsers import Chromium, Firefox, not_installed, until_written
 from tests.support.keyring import Keyring
-from tests.support.tls import LoopbackTLS
 
 if sys.version_info < (3, 11):  # its asyncio calls a TLS connection unclosed that the other side has closed
     pytestmark = pytest.mark.filterwarnings("ignore:.*SSLProtocolTransport:pytest.PytestUnraisableExceptionWarning")
@@ -77,11 +76,6 @@ def sign_in(browser, site, **changed):
         visit(browser, site, host, *(f"{name}=somebody-elses{OWN}" for name in (*SESSION, "lookalike")))
     lines = [f"{name}={value}{OWN if name.startswith('__Host-') else SHARED}" for name, value in cookies.items()]
     visit(browser, site, HOST, *lines, "elsewhere=1; Path=/elsewhere; Max-Age=2592000; Secure")
-
-
-@pytest.fixture(scope="module")
-def tls():
-    return LoopbackTLS()
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,6 @@ from langchain_cerebras_demo.testing import (
     Endless,
     Gate,
     HtmlPage,
-    LoopbackCerebras,
     RawAnswer,
     RawBytes,
     Redirect,
@@ -46,27 +45,6 @@ PATIENCE = 5.0
 
 if sys.version_info < (3, 11):  # its asyncio calls a TLS connection unclosed that the other side has closed
     pytestmark = pytest.mark.filterwarnings("ignore:.*SSLProtocolTransport:pytest.PytestUnraisableExceptionWarning")
-
-
-@pytest.fixture(scope="module")
-def tls():
-    return LoopbackTLS()
-
-
-@pytest.fixture
-def site(tls):
-    """What stands for ``https://inference.cerebras.ai``."""
-    with LoopbackCerebras(ssl_context=tls.server_context(), demo_key=DEMO_KEY, session_cookies=COOKIES) as server:
-        yield server
-
-
-@pytest.fixture
-async def transport(tls, site):
-    """Leads every Cerebras name, and ``other.example``, to the site."""
-    mine = AiohttpTransport(resolver=tls.resolver(site.port), ssl_context=tls.client_context())
-    yield mine
-    await mine.aclose()
-    assert await asyncio.to_thread(site.wait_for_connections, 0)  # TLS says good-bye to the end, before the loop goes
 
 
 @pytest.fixture

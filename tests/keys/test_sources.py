@@ -152,11 +152,11 @@ async def test_white_space_around_a_key_of_the_environment_is_dropped(monkeypatc
 
 @pytest.mark.parametrize("value", ["", " ", "\n", " \t\r\n"])
 async def test_an_empty_variable_counts_as_none(monkeypatch, value):
-    """That is how CI systems and compose files spell 'not set'."""
+    """That is how CI systems and compose files spell 'not set'; it is told apart, for whoever thinks that it is set."""
     monkeypatch.setenv(API_KEY_VARIABLE, value)
     with pytest.raises(MissingKeyError) as caught:
         await EnvKey().resolve()
-    assert caught.value.tried == ((API_KEY_VARIABLE, "not set"),)
+    assert caught.value.tried == ((API_KEY_VARIABLE, "set, but empty"),)
     assert API_KEY_VARIABLE in str(caught.value)
 
 

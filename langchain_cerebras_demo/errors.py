@@ -5,6 +5,7 @@
     ├─ KeyFormatError  · ModelAuthenticationError     a key that cannot be a header value; never shows it
     ├─ KeyHostError    · ModelPermissionDeniedError   a key was about to leave for a host that it does not belong to
     ├─ LocalServerError                               the embedded model could not be started or died
+    ├─ ModelRefusalError · ModelRefusalError          the model declined to give the structured answer it was asked for
     └─ APIError
        ├─ APIConnectionError        · ModelConnectionError
        │  ├─ APITimeoutError        · ModelTimeoutError
@@ -32,7 +33,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from langchain_core import exceptions as langchain
 
@@ -54,6 +55,7 @@ __all__ = [
     "KeyHostError",
     "LocalServerError",
     "MissingKeyError",
+    "ModelRefusalError",
     "NotFoundError",
     "PaymentRequiredError",
     "PermissionDeniedError",
@@ -61,6 +63,11 @@ __all__ = [
     "StreamInterruptedError",
     "UnprocessableEntityError",
 ]
+
+if TYPE_CHECKING:
+    _Refusal = langchain.ModelRefusalError
+else:  # langchain-core has the class from 1.7.5 on; its parsers raised OutputParserException before
+    _Refusal = getattr(langchain, "ModelRefusalError", langchain.OutputParserException)
 
 MAX_MESSAGE_CHARACTERS = 2000
 
@@ -96,6 +103,18 @@ class KeyHostError(CerebrasError, langchain.ModelPermissionDeniedError):
 
 class LocalServerError(CerebrasError):
     """The embedded model's server could not be installed, fetched, started or kept alive; says what to do."""
+
+
+class ModelRefusalError(CerebrasError, _Refusal):
+    """The model declined to answer, in a call that needs its answer: one with ``with_structured_output``.
+
+    A plain call returns the refusing message as it is. ``raw_message`` is that message, ``None`` where there was only text.
+    Also LangChain's ``ModelRefusalError`` (langchain-core 1.7.5 and newer), or its ``OutputParserException`` before.
+    """
+
+    def __init__(self, message: str = "", *, raw_message: Any = None) -> None:
+        super().__init__(message)
+        self.raw_message = raw_message
 
 
 class APIError(CerebrasError):

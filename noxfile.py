@@ -4,8 +4,10 @@
     nox                         the tests on each Python of 3.10 to 3.14 that this machine has
     nox -s dist installed       wheel and sdist built and checked, then all tests against the wheel; `-- short` for a few
     nox -s floors               the tests with the oldest dependencies that pyproject.toml allows
+    nox -s newest               the tests with the newest ones; `-- pre` takes pre-releases of LangChain too
+    nox -s constraints          writes constraints.txt anew: the newest versions that work together
 
-`.ci/run` is what a change has to pass; it runs `dist` and `installed -- short` itself.
+All but `floors` and `newest` install the versions of constraints.txt. `.ci/run` is what a change has to pass; it runs `dist` and `installed -- short` itself.
 """
 
 from __future__ import annotations
@@ -35,6 +37,8 @@ DIRECT = [
 ]
 PACKAGE = "langchain_cerebras_demo"
 
+CONSTRAINTS = ("--constraint", str(Path("constraints.txt").resolve()))  # what this commit was tested with
+
 # With pip, as environments have it that people make themselves: the weights are fetched by it.
 SEEDED = ["--seed"] if BACKEND == "uv" else []
 
@@ -47,6 +51,7 @@ BESIDES = (
     ".github",
     "README.md",
     "CHANGELOG.md",
+    "constraints.txt",
     "pyproject.toml",
     "noxfile.py",
 )
@@ -73,8 +78,27 @@ BESIDE_THE_FLOORS = (
 @nox.session(python=PYTHONS, venv_params=SEEDED)
 def tests(session: nox.Session) -> None:
     """The tests, from the source tree, on one Python; arguments go to pytest."""
-    session.install("--group", "test", "-e", f".[{EXTRAS}]")
+    session.install(*CONSTRAINTS, "--group", "test", "-e", f".[{EXTRAS}]")
     session.run("python", "-m", "pytest", *session.posargs)
+
+
+@nox.session(python=PYTHONS, venv_params=SEEDED)
+def newest(session: nox.Session) -> None:
+    """The tests with the newest dependencies of today; with `-- pre`, pre-releases of langchain-core and langchain too."""
+    session.install("--upgrade", "--group", "test", "-e", f".[{EXTRAS}]")
+    if session.posargs == ["pre"]:
+        session.install("--upgrade", "--pre", "langchain-core", "langchain")
+    session.run("python", "-m", "pytest", "-m", "not long")
+
+
+@nox.session(python=False)
+def constraints(session: nox.Session) -> None:
+    """Writes constraints.txt: one file for Python 3.10 to 3.13, with the newest versions that go together."""
+    session.run(
+        "uv", "pip", "compile", "--quiet", "--upgrade", "--universal", "--python-version", "3.10",
+        "--all-extras", "--group", "dev", "--group", "docs", "--no-annotate", "--no-emit-package", PROJECT["project"]["name"],
+        "--custom-compile-command", "nox -s constraints", "--output-file", "constraints.txt", "pyproject.toml",
+    )  # fmt: skip
 
 
 @nox.session(python=False)
@@ -94,7 +118,7 @@ def installed(session: nox.Session) -> None:
     [wheel] = Path("dist").glob("*.whl")
     if BACKEND == "venv":
         session.install("--upgrade", "pip")  # the one of Python 3.11 knows no groups
-    session.install("--group", "test", f"{wheel}[{EXTRAS}]")
+    session.install(*CONSTRAINTS, "--group", "test", f"{wheel}[{EXTRAS}]")
     folder = Path(session.create_tmp()) / "besides"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
@@ -131,5 +155,5 @@ def floors(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """The site into build/site/; a warning is an error."""
-    session.install("--group", "docs", "-e", f".[{EXTRAS}]")
+    session.install(*CONSTRAINTS, "--group", "docs", "-e", f".[{EXTRAS}]")
     session.run("mkdocs", "build", "--strict", "--site-dir", "build/site")

@@ -19,14 +19,20 @@ from langchain_cerebras_demo.policy import RateLimit
 from langchain_cerebras_demo.testing.refusals import REQUESTS_EXCEEDED
 from langchain_cerebras_demo.wire.failure import from_answer
 from tests.support.processes import run_python
+from tests.support.virtual_time import in_virtual_time
 
 AUTO = RateLimit()
 NOTHING = RateLimitSnapshot()
 WHO = ("account", "gpt-oss-120b")
+MANY = 600_000_000  # tokens a minute: who needs few of them waits a moment, who needs all of them a minute
 
 
 def tokens(remaining, limit=60_000):
     return RateLimitSnapshot(limit_tokens_minute=limit, remaining_tokens_minute=remaining, reset_tokens_minute=11.4)
+
+
+def limiter_in_virtual_time():
+    return Limiter(clock=asyncio.get_running_loop().time)
 
 
 async def heard(limiter, snapshot, limit=AUTO):
@@ -50,9 +56,10 @@ async def waiting(limiter, count):
 # -- passing
 
 
+@in_virtual_time
 async def test_without_a_limit_ten_thousand_pass_at_once():
     """`abatch` of 10,000: microseconds each."""
-    limiter = Limiter()
+    limiter = limiter_in_virtual_time()
     await heard(limiter, NOTHING)
     began = time.perf_counter()
     for _ in range(10_000):
@@ -63,20 +70,23 @@ async def test_without_a_limit_ten_thousand_pass_at_once():
     assert ticket.waited == 0.0
 
 
+@in_virtual_time
 async def test_switched_off_it_only_listens():
     """Nobody waits, and `model.limits` still shows the snapshot."""
-    limiter = Limiter()
+    limiter = limiter_in_virtual_time()
     await heard(limiter, tokens(0), None)
     for _ in range(100):
         assert (await limiter.acquire(*WHO, 50_000, None)).waited == 0.0
     assert limiter.snapshot(*WHO) == tokens(0)
 
 
+@in_virtual_time
 async def test_the_snapshot_is_what_was_last_heard_of_this_account_and_model():
     """Of errors too, and of no other model."""
-    limiter = Limiter()
+    limiter = limiter_in_virtual_time()
     assert limiter.snapshot(*WHO) is None
     await heard(limiter, tokens(100))
+    await asyncio.sleep(1)
     error = from_answer(500, {"x-ratelimit-limit-tokens-minute": "7"}, b"{}")
     assert isinstance(error, InternalServerError)
     (await limiter.acquire(*WHO, 0, RateLimit(requests_per_minute=600))).refused(error)
@@ -88,9 +98,10 @@ async def test_the_snapshot_is_what_was_last_heard_of_this_account_and_model():
 # -- the queue
 
 
+@in_virtual_time
 async def test_waiters_are_served_first_come_first_served_and_small_ones_do_not_pass_a_large_one():
     """The large one at the head needs 1,500 tokens that come at 1,000 a second; those behind it would have room."""
-    limiter, order = Limiter(), []
+    limiter, order = limiter_in_virtual_time(), []
     await heard(limiter, tokens(0))
 
     async def ask(name, cost):
@@ -105,9 +116,10 @@ async def test_waiters_are_served_first_come_first_served_and_small_ones_do_not_
     assert order == names
 
 
+@in_virtual_time
 async def test_what_is_heard_wakes_the_one_whose_turn_is_next():
     """An answer says that there is room: nobody sleeps on until the computed time."""
-    limiter = Limiter()
+    limiter = limiter_in_virtual_time()
     ticket = await limiter.acquire(*WHO, 0, AUTO)
     ticket.observe(tokens(0, limit=6000))
     newer = await limiter.acquire(*WHO, 0, AUTO)
@@ -117,9 +129,10 @@ async def test_what_is_heard_wakes_the_one_whose_turn_is_next():
     assert (await asyncio.wait_for(task, 5)).waited < 5
 
 
+@in_virtual_time
 async def test_a_waiter_that_is_cancelled_leaves_and_the_next_takes_its_turn():
     """At the head, in the middle and at the end."""
-    limiter = Limiter()
+    limiter = limiter_in_virtual_time()
     await heard(limiter, tokens(0))
     head, *others = [asyncio.create_task(limiter.acquire(*WHO, cost, AUTO)) for cost in (60_000, 100, 60_000, 1)]
     await waiting(limiter, 4)
@@ -131,9 +144,10 @@ async def test_a_waiter_that_is_cancelled_leaves_and_the_next_takes_its_turn():
     assert the_lane(limiter).waiters == []
 
 
+@in_virtual_time
 async def test_a_request_that_was_refused_keeps_its_place():
     """It does not queue up behind all who came later."""
-    limiter, order = Limiter(), []
+    limiter, order = limiter_in_virtual_time(), []
     await heard(limiter, NOTHING)
     first = await limiter.acquire(*WHO, 10, AUTO)
     first.refused(from_answer(429, {"retry-after": "0.3"}, json.dumps(REQUESTS_EXCEEDED).encode()))
@@ -154,9 +168,10 @@ async def test_a_request_that_was_refused_keeps_its_place():
 # -- time
 
 
+@in_virtual_time
 async def test_a_used_up_day_raises_at_once_with_the_time_to_come_back():
     """Nothing was sent."""
-    limiter = Limiter()
+    limiter = limiter_in_virtual_time()
     await heard(limiter, RateLimitSnapshot(1000, 0, 33_011.38))
     with pytest.raises(RateLimitError, match="requests a day") as caught:
         await limiter.acquire(*WHO, 10, AUTO)
@@ -165,9 +180,10 @@ async def test_a_used_up_day_raises_at_once_with_the_time_to_come_back():
     assert the_lane(limiter).waiters == []
 
 
+@in_virtual_time
 async def test_a_deadline_ends_the_wait():
     """For the head of the queue and for those behind it; the message says what for."""
-    limiter = Limiter()
+    limiter = limiter_in_virtual_time()
     await heard(limiter, tokens(0))
     deadline = asyncio.get_running_loop().time() + 0.05
     calls = [limiter.acquire(*WHO, 60_000, AUTO, deadline) for _ in range(2)]
@@ -178,9 +194,10 @@ async def test_a_deadline_ends_the_wait():
     assert the_lane(limiter).waiters == []
 
 
+@in_virtual_time
 async def test_a_wait_of_more_than_a_second_is_logged_once_with_the_limit_and_the_seconds(caplog):
     """And never the account."""
-    limiter = Limiter()
+    limiter = limiter_in_virtual_time()
     quick, slow = RateLimit(requests_per_minute=600), RateLimit(requests_per_minute=45)
     for limit in (quick, slow):
         await heard(limiter, NOTHING, limit)
@@ -199,9 +216,10 @@ async def test_a_wait_of_more_than_a_second_is_logged_once_with_the_limit_and_th
 # -- tickets
 
 
+@in_virtual_time
 async def test_a_ticket_gives_back_what_was_never_let_in_and_once_alone():
     """A request that was let in counts as used until the service says otherwise."""
-    limiter = Limiter()
+    limiter = limiter_in_virtual_time()
     await heard(limiter, tokens(60_000))
     level = the_lane(limiter).pacer._tokens
     lost = await limiter.acquire(*WHO, 10_000, AUTO)
@@ -216,9 +234,10 @@ async def test_a_ticket_gives_back_what_was_never_let_in_and_once_alone():
     assert the_lane(limiter).open_tickets == 0
 
 
+@in_virtual_time
 async def test_idle_queues_are_forgotten_when_there_are_too_many():
     """Thousands of keys come and go."""
-    limiter = Limiter()
+    limiter = limiter_in_virtual_time()
     kept = await limiter.acquire("kept", "m", 10, AUTO)
     for number in range(3 * module._MOST_LANES):
         (await limiter.acquire(f"account {number}", "m", 10, AUTO)).close()
@@ -260,8 +279,8 @@ def test_a_waiter_of_a_closed_loop_is_skipped():
     dead = asyncio.new_event_loop()
 
     async def leave_one_waiting():
-        await heard(limiter, tokens(0))
-        task = asyncio.ensure_future(limiter.acquire(*WHO, 60_000, AUTO))
+        await heard(limiter, tokens(0, limit=MANY))
+        task = asyncio.ensure_future(limiter.acquire(*WHO, MANY, AUTO))
         await waiting(limiter, 1)
         return task
 
@@ -288,8 +307,8 @@ def test_a_waiter_notices_that_the_loop_before_it_has_stopped():
     first = asyncio.new_event_loop()
 
     async def head():
-        await heard(limiter, tokens(0))
-        task = asyncio.ensure_future(limiter.acquire(*WHO, 60_000, AUTO))
+        await heard(limiter, tokens(0, limit=MANY))
+        task = asyncio.ensure_future(limiter.acquire(*WHO, MANY, AUTO))
         await waiting(limiter, 2)
         is_stopping.set()
         return task

@@ -279,7 +279,7 @@ def test_a_waiter_of_a_closed_loop_is_skipped():
     dead = asyncio.new_event_loop()
 
     async def leave_one_waiting():
-        await heard(limiter, tokens(0, limit=MANY))
+        await heard(limiter, tokens(MANY // 2, limit=MANY))
         task = asyncio.ensure_future(limiter.acquire(*WHO, MANY, AUTO))
         await waiting(limiter, 1)
         return task
@@ -307,7 +307,7 @@ def test_a_waiter_notices_that_the_loop_before_it_has_stopped():
     first = asyncio.new_event_loop()
 
     async def head():
-        await heard(limiter, tokens(0, limit=MANY))
+        await heard(limiter, tokens(MANY // 2, limit=MANY))
         task = asyncio.ensure_future(limiter.acquire(*WHO, MANY, AUTO))
         await waiting(limiter, 2)
         is_stopping.set()

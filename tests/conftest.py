@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
+from pathlib import Path
 
+import hypothesis
 import pytest
 
 from langchain_cerebras_demo.testing import LoopbackCerebras
@@ -23,6 +26,33 @@ FOREIGN_VARIABLES = (
     "LANGCHAIN_TRACING_V2",
 )
 
+TESTS = Path(__file__).parent
+
+# `pytest -m quick`: the pure half, the mapping and the client against the loopback. A test elsewhere may be marked quick by hand.
+QUICK = (
+    "chat_models",
+    "policy",
+    "wire",
+    "test_call.py",
+    "test_catalog.py",
+    "test_client.py",
+    "test_endpoint.py",
+    "test_errors.py",
+    "test_limiter.py",
+    "test_limits.py",
+    "test_transport.py",
+    "test_watch.py",
+)
+NOT_QUICK = ("chat_models/test_standard.py", "policy/test_pacing_simulation.py", "wire/test_fuzz.py")
+
+# What takes longest comes first, so that no worker is left with it at the end.
+FIRST = ("ray", "test_notebooks.py", "test_embedded.py", "test_docs.py", "cli", "test_sinks.py")
+
+# The same examples on every machine and in every run; `HYPOTHESIS_PROFILE=random` looks for new ones, as `.ci/run --long` does.
+hypothesis.settings.register_profile("same", derandomize=True, deadline=None, database=None)
+hypothesis.settings.register_profile("random", deadline=None)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
+
 
 def pytest_configure(config):
     if config.getoption("--exact"):
@@ -39,10 +69,28 @@ def pytest_addoption(parser):
     parser.addoption("--exact", action="store_true", help="all models with coalesce=False where a test does not say")
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(config, items):
     for item in items:
         if item.get_closest_marker("live") and not config.getoption("--live"):
             item.add_marker(pytest.mark.skip(reason="asks the real service: run with --live and CEREBRAS_API_KEY"))
+        if _is_below(item, QUICK) and not _is_below(item, NOT_QUICK) and not _is_slow(item):
+            item.add_marker(pytest.mark.quick)
+        if not item.get_closest_marker("xdist_group"):  # the tests of a file share its fixtures
+            item.add_marker(pytest.mark.xdist_group(item.path.relative_to(TESTS).as_posix()))
+    if config.getoption("dist", "no") != "no" or hasattr(config, "workerinput"):
+        items.sort(key=lambda item: not _is_below(item, FIRST))
+
+
+def _is_below(item, paths):
+    path = item.path.relative_to(TESTS).as_posix()
+    return any(path == name or path.startswith(f"{name}/") for name in paths)
+
+
+def _is_slow(item):
+    return (
+        any(item.get_closest_marker(name) for name in ("long", "live", "upstream")) or "embedded" in item.fixturenames
+    )
 
 
 @pytest.fixture(autouse=True)

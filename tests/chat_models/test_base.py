@@ -283,7 +283,7 @@ REFUSED = [
     ({"cookies": {"session": 5}}, TypeError, r"cookie 'session' is a int"),
     ({"cookies": ["a"]}, TypeError, r"cookies is a list"),
     ({"cookies": {"session": SENTINEL + "\n"}}, KeyFormatError, r"cookie 'session' has a line break"),
-    ({"key_resolver": object()}, TypeError, r"resolve"),
+    pytest.param({"key_resolver": object()}, TypeError, r"resolve", id="key_resolver-resolve"),
 ]
 
 

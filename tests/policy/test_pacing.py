@@ -315,7 +315,7 @@ def test_headers_that_lie_and_a_clock_that_jumps_do_no_harm(steps):
                 pacer.settle(reservation, cost * 2, now)
     good = RateLimitSnapshot(1000, 900, 33_000.0, 60_000, 60_000, 11.4)
     pacer.observe(pacer.take(1, now), good, now)
-    end = now + 120
+    end = now + 121  # two minutes, and the last look of a waiter that looks once a second
     while (wait := pacer.wait(1000, now)).seconds:
         assert not wait.is_final
         now += wait.seconds + 0.001

@@ -333,5 +333,5 @@ def test_without_pacing_most_of_it_is_429():
     process = Process(0, world, service, Setting(tasks=500, latency=(0.5, 0.5)), None)
     process.pacer = Blind()
     world.after(0.0, process.look)
-    world.run(20.0)
+    world.run(2.0)
     assert len(service.refused) > len(service.admitted)

@@ -68,7 +68,7 @@ def test_two_actors_keep_one_limit(cluster, serve, prompts, output):
     quota = Quota(requests_minute=1800, requests_burst=20)
     server = serve(quota=quota)
     ray_map_chat(
-        prompts(240),
+        prompts(120),
         model=model(server),
         rate_limit={"requests_per_minute": 1800},
         account="one limit",
@@ -76,15 +76,16 @@ def test_two_actors_keep_one_limit(cluster, serve, prompts, output):
         rows_per_block=30,
     ).write_parquet(str(output))
     rows = rows_of(output)
-    assert len(rows) == 240
+    assert len(rows) == 120
     assert all(row["answer"] and row["error"] is None for row in rows)
-    assert len(list(output.glob("*.parquet"))) == 8
+    assert len(list(output.glob("*.parquet"))) == 4
     assert quota.refused == 0
-    assert quota.admitted == 240
+    assert quota.admitted == 120
     assert holding(cluster.folder, KEY) == []
     assert holding(cluster.folder, "<Order for gpt-oss-120b>")  # so the plan with its arguments is among the files
 
 
+@pytest.mark.long
 def test_an_actor_that_is_killed_costs_no_row(cluster, serve, prompts, output, until):
     """The blocks under way are asked again by another; every row is once in the output, and the limit is kept."""
     quota = Quota(requests_minute=3000, requests_burst=30)
@@ -127,6 +128,7 @@ DRIVER = """
 """
 
 
+@pytest.mark.long
 def test_a_driver_that_is_killed_goes_on_where_it_was(cluster, serve, prompts, output, tmp_path, until):
     """The same line again asks for what was not written, and for nothing else; every row is once in the output."""
     quota = Quota(requests_minute=3000, requests_burst=30)

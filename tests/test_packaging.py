@@ -158,3 +158,23 @@ def test_the_set_up_for_contributors_is_the_readmes():
     """One command, the same that `.ci/run` runs."""
     command = re.search(r"^```sh\n(.*?)\n```$", CONTRIBUTING, re.MULTILINE)
     assert command[1] in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+# -- constraints
+
+
+CONSTRAINTS = (ROOT / "constraints.txt").read_text(encoding="utf-8")
+
+
+def test_the_constraints_name_no_address():
+    """Whoever installs with them asks the index of their own settings."""
+    assert not re.search(r"//|--index|--find-links|file:| @ ", CONSTRAINTS)
+
+
+def test_every_direct_requirement_has_its_version_in_the_constraints():
+    """Those of the package, its extras and the tests; `nox -s constraints` writes them anew."""
+    pinned = set(re.findall(r"^([a-z0-9-]+)==", CONSTRAINTS, re.MULTILINE))
+    asked = {re.match(r"[A-Za-z0-9_.-]+", line)[0] for line in ABOUT.get_all("Requires-Dist")}
+    groups = PYPROJECT.partition("[dependency-groups]")[2].partition("\ndocs = ")[0]
+    asked |= set(re.findall(r'^\s+"([A-Za-z0-9-]+)', groups, re.MULTILINE))
+    assert {name.lower() for name in asked} - pinned - {"langchain-cerebras-demo"} == set()

@@ -98,7 +98,7 @@ class _Call:
             self.name = (self.name or "") + piece.name
             fragment.name = piece.name
         elif piece.name and self._has_arguments and self._is_over:
-            self.again = piece
+            self.again = piece._replace(id=piece.id or (self.again.id if self.again else None))
         return fragment
 
     def rest(self, made_up: str, choice: int) -> ToolCallFragment:

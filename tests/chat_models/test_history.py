@@ -288,7 +288,6 @@ REASONS = [
     (ValueError, r"messages\[\d+\] has role '\w+': give one of"),
     (ValueError, r"messages\[\d+\] has role 'tool' and names no call"),
     (ValueError, r"content\[\d+\] is a block of type .*, which the API does not take from the \w+: say it"),
-    (ValueError, r"content\[\d+\] is a block of type '\w+' in a tool's result"),
     (ValueError, r"content\[\d+\] is an image by the \w+: the API takes images in user messages alone"),
     (ValueError, r"content\[\d+\] is an image that is not sent along"),
     (ValueError, r"content\[\d+\] is an image whose data is not base64"),

@@ -377,6 +377,7 @@ def test_known_calls_come_out_of_every_form_of_stream():
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1800)
 def test_known_calls_come_out_of_every_form_of_stream_long():
     """The same with ten thousand examples."""
     check_streams(10_000)

@@ -129,9 +129,8 @@ class _Call:
     @property
     def _is_over(self) -> bool:
         """Whether nothing but white space can go on with its arguments."""
-        if not self.texts:
-            return True
-        return self.texts[-1].rstrip()[-1:] in {"}", "]", '"'} and _is_json("".join(self.texts))
+        text = "".join(self.texts).rstrip()
+        return not text or (text[-1] in '}]"' and _is_json(text))
 
 
 @dataclass(slots=True)

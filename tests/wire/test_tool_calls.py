@@ -161,6 +161,16 @@ def test_every_member_of_a_whole_answer_is_a_call_of_its_own():
     assert [one.id for one in calls] == ["d", "d", "call_0_2", "call_0_3"]
 
 
+def test_white_space_behind_arguments_hides_no_other_call():
+    """A line break may follow the brace."""
+    fragments = [
+        call(index=0, name="f", arguments='{"a": 1}'),
+        call(index=0, arguments="\n"),
+        call(index=0, name="f", arguments='{"a": 2}'),
+    ]
+    assert [json.loads(text) for _, _, text in told(deltas(*fragments))] == [{"a": 1}, {"a": 2}]
+
+
 # -- ids
 
 

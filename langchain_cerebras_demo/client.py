@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import datetime, timezone
+from secrets import token_hex
 from typing import Any, TypeVar
 
 from langchain_cerebras_demo import catalog, local
@@ -163,7 +164,7 @@ class Client:
                 place = None
                 while True:
                     ticket = await self._admit(call, place)
-                    decoder = CompletionDecoder(hide=call.hide)
+                    decoder = CompletionDecoder(hide=call.hide, salt=token_hex(8))
                     started = False
                     try:
                         async with aclosing(self._exchange(call, ticket).events(decoder)) as batches:

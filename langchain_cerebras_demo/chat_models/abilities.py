@@ -74,3 +74,8 @@ def _fit_reasoning(parameters: dict[str, Any], spec: ModelSpec, *, check: bool) 
 def replay_of(spec: ModelSpec | None) -> Literal["reasoning", "think_tags"] | None:
     """How the reasoning of earlier turns goes back to this model; ``None`` where nobody knows, and then it is left out."""
     return spec.reasoning.replay if spec and spec.reasoning else None
+
+
+def takes_images(spec: ModelSpec | None) -> bool:
+    """Return whether the model is known to read images."""
+    return spec is not None and "image" in spec.inputs

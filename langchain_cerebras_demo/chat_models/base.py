@@ -348,7 +348,7 @@ class ChatCerebrasDemo(ChatFields):
         if stream and several > 1:
             raise ValueError(f"n={several}: several answers cannot be streamed as one; use invoke or leave n out")
         replay = abilities.replay_of(spec) if self.replay_reasoning else None
-        wire = to_wire(messages, replay=replay, check=self.check_requests)
+        wire = to_wire(messages, replay=replay, images=abilities.takes_images(spec), check=self.check_requests)
         if replay == "think_tags" and any(message["role"] == "assistant" for message in wire):
             parameters.setdefault("clear_thinking", False)  # else the service drops the thoughts that were sent back
         request = ChatRequest(model=model, messages=wire, parameters=parameters, extra=extra)

@@ -6,16 +6,16 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any
 
 import orjson
-from langchain_core.exceptions import OutputParserException
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.ai import InputTokenDetails, OutputTokenDetails, UsageMetadata
-from langchain_core.messages.tool import tool_call, tool_call_chunk
-from langchain_core.output_parsers.openai_tools import make_invalid_tool_call, parse_tool_call
+from langchain_core.messages.tool import ToolCallChunk, invalid_tool_call, tool_call, tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.outputs.chat_generation import merge_chat_generation_chunks
+from langchain_core.utils.json import parse_partial_json
 
 from langchain_cerebras_demo.catalog import ModelSpec
 from langchain_cerebras_demo.chat_models.content import REASONING_KEY
@@ -35,6 +35,11 @@ from langchain_cerebras_demo.wire.completion import (
     ToolCallFragment,
     Usage,
 )
+from langchain_cerebras_demo.wire.tool_calls import read_arguments
+
+# Behind broken JSON, each of these closes what is not open, wherever the text ends: in an object, in a list, within a
+# string, behind a backslash. LangChain takes no such text for a cut object.
+_STRAY_ENDS = ("", "]", "}", '"]', '"}', '\\"]', '\\"}')
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,9 @@ def to_chunks(
             yield stamp(response_metadata={"model_provider": origin.provider, **_to_logprobs([event])})
         else:
             ending.append(event)
+    broken = [call for event in ending if isinstance(event, Finish) for call in event.broken_calls]
+    if seals := _to_seals([(call.index, call.arguments) for call in broken]):
+        yield stamp(tool_call_chunks=seals)
     if ending:
         yield _last_chunk(ending, origin)
 
@@ -86,7 +94,14 @@ def to_result(events: Sequence[Event | CallRecord], origin: Origin) -> ChatResul
 def set_partial(error: APIError, sent: Sequence[ChatGenerationChunk]) -> None:
     """Puts the merged message of the chunks that went out before ``error`` into its ``partial``."""
     merged = merge_chat_generation_chunks(list(sent))
-    error.partial = merged.message if merged else None
+    if merged is None:
+        error.partial = None
+        return
+    message = merged.message
+    if isinstance(message, AIMessageChunk):
+        calls = [(call["index"], call["args"]) for call in message.tool_call_chunks if not _is_object(call["args"])]
+        message += AIMessageChunk(content="", tool_call_chunks=_to_seals(calls))
+    error.partial = message
 
 
 @lru_cache
@@ -113,9 +128,38 @@ def _to_arguments(text: str | None) -> dict[str, Any]:
     return arguments if isinstance(arguments, dict) else {}
 
 
+def _to_seals(calls: Iterable[tuple[int | None, str | None]]) -> list[ToolCallChunk]:
+    """Fragments that keep broken calls broken: index and arguments of each call are given.
+
+    When chunks are added up, LangChain closes the brackets of arguments that were cut off, and a tool would run with them.
+    That is stopped by a bracket that does not fit, put behind those arguments that it would mend.
+    """
+    ends = [(index, _stray_end(arguments or "")) for index, arguments in calls]
+    return [tool_call_chunk(name=None, args=end, id=None, index=index) for index, end in ends if end]
+
+
+def _stray_end(arguments: str) -> str:
+    for end in _STRAY_ENDS:
+        try:
+            mended = parse_partial_json(arguments + end)
+        except (ValueError, RecursionError):
+            return end
+        if not isinstance(mended, dict):
+            return end
+    return ""
+
+
+def _is_object(arguments: str | None) -> bool:
+    try:
+        read_arguments(arguments)
+    except ValueError:
+        return False
+    return True
+
+
 def _last_chunk(ending: Sequence[Event | CallRecord], origin: Origin) -> ChatGenerationChunk:
     """Finish reason, identity, usage and timing, each said once: LangChain's merge joins what is said twice."""
-    _warn_of_cut(ending, repaired=True)
+    _warn_of_cut(ending, is_streamed=True)
     message = AIMessageChunk(
         content="",
         response_metadata=_to_metadata(ending, 0, origin),
@@ -127,15 +171,15 @@ def _last_chunk(ending: Sequence[Event | CallRecord], origin: Origin) -> ChatGen
 
 def _to_generation(events: Sequence[Event | CallRecord], choice: int, origin: Origin) -> ChatGeneration:
     mine = [event for event in events if getattr(event, "choice", choice) == choice]
-    _warn_of_cut(mine, repaired=False)
+    _warn_of_cut(mine, is_streamed=False)
     metadata = _to_metadata(mine, choice, origin)
     metadata.update(_to_logprobs([event for event in mine if isinstance(event, LogprobsDelta)]))
     reasoning = "".join(event.text for event in mine if isinstance(event, ReasoningDelta))
     tool_calls: list[Any] = []
     invalid_tool_calls: list[Any] = []
-    for event in mine:
-        if isinstance(event, ToolCallFragment):
-            _add_tool_call(event, tool_calls, invalid_tool_calls)
+    fragments = [event for event in mine if isinstance(event, ToolCallFragment)]
+    for event in coalesce(sorted(fragments, key=attrgetter("index"))):
+        _add_tool_call(event, tool_calls, invalid_tool_calls)
     message = AIMessage(
         content="".join(event.text for event in mine if isinstance(event, TextDelta)),
         additional_kwargs={REASONING_KEY: reasoning} if reasoning else {},
@@ -147,18 +191,19 @@ def _to_generation(events: Sequence[Event | CallRecord], choice: int, origin: Or
     return ChatGeneration(message=message)
 
 
-def _warn_of_cut(events: Iterable[Event | CallRecord], *, repaired: bool) -> None:
+def _warn_of_cut(events: Iterable[Event | CallRecord], *, is_streamed: bool) -> None:
     """Says what a cut by ``length`` has left that is easily taken for whole.
 
-    ``repaired``: LangChain's merge of a stream closes the brackets of broken arguments, and the call looks like a good one.
+    ``is_streamed``: a merged stream does not say why a call is invalid; a whole message does.
     """
     for event in events:
         if not isinstance(event, Finish) or event.reason != "length":
             continue
-        if event.broken_calls and repaired:
+        if event.broken_calls and is_streamed:
+            names = ", ".join(call.name or "?" for call in event.broken_calls)
             warnings.warn(
-                f"the arguments of the tool call {', '.join(event.broken_calls)} were cut off at the token limit; merged, they "
-                "look whole and are not: do not run it, raise max_tokens",
+                f"the arguments of the tool call {names} were cut off at the token limit: it is in invalid_tool_calls and not "
+                "to be run; raise max_tokens",
                 TruncatedAnswerWarning,
                 stacklevel=2,
             )
@@ -170,18 +215,13 @@ def _warn_of_cut(events: Iterable[Event | CallRecord], *, repaired: bool) -> Non
             )
 
 
-def _add_tool_call(event: ToolCallFragment, tool_calls: list[Any], invalid_tool_calls: list[Any]) -> None:
-    # No arguments at all is how some models call a function that takes none.
-    raw = {"id": event.id, "type": "function", "function": {"name": event.name, "arguments": event.arguments or "{}"}}
+def _add_tool_call(call: ToolCallFragment, tool_calls: list[Any], invalid_tool_calls: list[Any]) -> None:
     try:
-        call = parse_tool_call(raw, return_id=True)
-    except OutputParserException as error:
-        invalid_tool_calls.append(make_invalid_tool_call(raw, str(error)))
-        return
-    if call is not None and not isinstance(call["args"], dict):  # a list, a number: JSON, and no arguments
-        invalid_tool_calls.append(make_invalid_tool_call(raw, "the arguments are no JSON object"))
-        return
-    tool_calls.append(call)
+        arguments = read_arguments(call.arguments)
+    except ValueError as error:
+        invalid_tool_calls.append(invalid_tool_call(name=call.name, args=call.arguments, id=call.id, error=str(error)))
+    else:
+        tool_calls.append(tool_call(name=call.name or "", args=arguments, id=call.id))
 
 
 def _to_metadata(events: Iterable[Event | CallRecord], choice: int, origin: Origin) -> dict[str, Any]:

@@ -21,7 +21,14 @@ from langchain_core.messages import (
 
 from langchain_cerebras_demo.chat_models.content import PROVIDERS, REASONING_KEY
 from langchain_cerebras_demo.chat_models.history import Turn, settle
-from langchain_cerebras_demo.chat_models.parts import CALL_KEYS, kind_of, to_content, to_json_text, to_result
+from langchain_cerebras_demo.chat_models.parts import (
+    CALL_KEYS,
+    kind_of,
+    to_content,
+    to_json_text,
+    to_result,
+    to_valid_text,
+)
 from langchain_cerebras_demo.wire.request import ROLES
 
 __all__ = ["Replay", "to_wire"]
@@ -33,16 +40,24 @@ Replay: TypeAlias = Literal["reasoning", "think_tags"]
 
 class _Rules(NamedTuple):
     replay: Replay | None
+    images: bool
     check: bool
 
 
-def to_wire(messages: Sequence[BaseMessage], *, replay: Replay | None = None, check: bool = True) -> list[Wire]:
+# A tool's images, until the place is known where they go.
+_IMAGES = "images of the result"
+
+
+def to_wire(
+    messages: Sequence[BaseMessage], *, replay: Replay | None = None, images: bool = False, check: bool = True
+) -> list[Wire]:
     """The messages as the API takes them.
 
     Args:
         messages: LangChain's, of any vendor's model. They are not changed.
         replay: how the reasoning of our own earlier answers goes back: in the message's ``reasoning``, as think tags in
             front of its content, or not at all. That of other vendors' models never does.
+        images: whether the model takes images. Those in tool results then go out in a user's message behind the results.
         check: whether the service's rules for tool calls (``history.settle``) and images are kept or refused here;
             ``False`` leaves ids, order and images as they are.
 
@@ -53,14 +68,29 @@ def to_wire(messages: Sequence[BaseMessage], *, replay: Replay | None = None, ch
     """
     if not messages:
         raise ValueError("messages is empty: give at least one message")
-    rules = _Rules(replay, check)
+    rules = _Rules(replay, images, check)
     turns: list[Turn] = []
     for position, message in enumerate(messages):
         place = f"messages[{position}]"
         convert = _CONVERTERS.get(type(message)) or _find_converter(message, place)
         for wire in convert(message, place, rules):
             turns.append((position, wire))  # noqa: PERF401 - a comprehension an inner loop is slower
-    return settle(turns) if check else [wire for _, wire in turns]
+    wires = settle(turns) if check else [wire for _, wire in turns]
+    return list(_with_images(wires)) if images else wires
+
+
+def _with_images(wires: list[Wire]) -> Iterator[Wire]:
+    """The messages, the images of tool results behind the last result of their turn: the API takes them from users only."""
+    parts: list[Wire] = []
+    for wire in wires:
+        if parts and wire["role"] != "tool":
+            yield {"role": "user", "content": parts}
+            parts = []
+        if found := wire.pop(_IMAGES, None):
+            parts += [{"type": "text", "text": f"From the result of the tool call {wire['tool_call_id']}:"}, *found]
+        yield wire
+    if parts:
+        yield {"role": "user", "content": parts}
 
 
 def _find_converter(message: Any, place: str) -> Callable[[Any, str, _Rules], Sequence[Wire]]:
@@ -85,11 +115,11 @@ def _from_user(message: BaseMessage, place: str, rules: _Rules) -> Sequence[Wire
     spoken = _spoken("user", message, place, rules)
     if isinstance(message.content, str):
         return (spoken,)
-    results = list(_tool_results(message.content, place))
+    results = list(_tool_results(message.content, place, rules))
     return (*results, spoken) if spoken["content"] or not results else results
 
 
-def _tool_results(content: list[Any], place: str) -> Iterator[Wire]:
+def _tool_results(content: list[Any], place: str, rules: _Rules) -> Iterator[Wire]:
     for number, block in enumerate(content):
         if kind_of(block) == "tool_result":
             where = f"{place}.content[{number}]"
@@ -98,8 +128,15 @@ def _tool_results(content: list[Any], place: str) -> Iterator[Wire]:
                 raise TypeError(
                     f"{where} has a tool_use_id of type {type(call_id).__name__}: give the call's id, a str"
                 )
-            text = "" if result is None else to_result(result, where)
-            yield {"role": "tool", "tool_call_id": call_id, "content": text}
+            yield _result(call_id, "" if result is None else result, where, rules)
+
+
+def _result(call_id: str, content: Any, place: str, rules: _Rules) -> Wire:
+    text, images = to_result(content, place, images=rules.images, check=rules.check)
+    wire: Wire = {"role": "tool", "tool_call_id": call_id, "content": text}
+    if images:
+        wire[_IMAGES] = images
+    return wire
 
 
 def _from_chat(message: ChatMessage, place: str, rules: _Rules) -> Sequence[Wire]:
@@ -114,13 +151,13 @@ def _from_chat(message: ChatMessage, place: str, rules: _Rules) -> Sequence[Wire
     return (_spoken(message.role, message, place, rules),)
 
 
-def _from_tool(message: ToolMessage, place: str, rules: _Rules) -> Sequence[Wire]:  # noqa: ARG001 - a converter's signature
-    return ({"role": "tool", "tool_call_id": message.tool_call_id, "content": to_result(message.content, place)},)
+def _from_tool(message: ToolMessage, place: str, rules: _Rules) -> Sequence[Wire]:
+    return (_result(message.tool_call_id, message.content, place, rules),)
 
 
-def _from_function(message: FunctionMessage, place: str, rules: _Rules) -> Sequence[Wire]:  # noqa: ARG001 - as above
+def _from_function(message: FunctionMessage, place: str, rules: _Rules) -> Sequence[Wire]:
     # OpenAI's old form has no ids; the rules give this one the id of the call before it.
-    return ({"role": "tool", "tool_call_id": "", "content": to_result(message.content, place)},)
+    return (_result("", message.content, place, rules),)
 
 
 def _spoken(role: str, message: BaseMessage, place: str, rules: _Rules) -> Wire:
@@ -220,7 +257,8 @@ def _to_call(call_id: Any, name: Any, arguments: Any, place: str) -> Wire:
             raise TypeError(f"{place} has a tool call with {what} of type {type(value).__name__}: give a str")
     if not isinstance(arguments, str):
         arguments = "{}" if arguments is None else to_json_text(arguments, f"{place}: the arguments of {name!r}")
-    return {"id": call_id, "type": "function", "function": {"name": name or "", "arguments": arguments}}
+    function = {"name": name or "", "arguments": to_valid_text(arguments)}
+    return {"id": call_id, "type": "function", "function": function}
 
 
 _CONVERTERS: dict[type, Callable[[Any, str, _Rules], Sequence[Wire]]] = {

@@ -12,7 +12,7 @@ import json
 import re
 from typing import Any
 
-__all__ = ["CALL_KEYS", "Part", "kind_of", "to_content", "to_json_text", "to_result"]
+__all__ = ["CALL_KEYS", "Part", "kind_of", "to_content", "to_json_text", "to_result", "to_valid_text"]
 
 Part = dict[str, Any]
 
@@ -35,8 +35,9 @@ _LEFT_OUT: dict[str, frozenset[str]] = {
 }
 
 _IMAGES = frozenset({"image", "image_url"})
+_TOOLS_IMAGES = _IMAGES | {"input_image"}
 # As JSON text they would flood the prompt with base64.
-_MEDIA = _IMAGES | {"input_image", "audio", "input_audio", "video", "file", "document"}
+_MEDIA = frozenset({"audio", "input_audio", "video", "file", "document"})
 
 # https URLs and other image types are a 400: inference-docs.cerebras.ai/capabilities/image-inputs.
 _IMAGE_URI = re.compile(r"data:image/(?:png|jpeg|jpg);base64,")
@@ -77,16 +78,44 @@ def to_content(content: Any, place: str, *, role: str, check: bool) -> str | lis
     return parts or ""
 
 
-def to_result(content: Any, place: str) -> str:
-    """A tool's result as one string, which every server reads: texts as they are, other blocks as JSON text.
+def to_result(content: Any, place: str, *, images: bool, check: bool) -> tuple[str, list[Part]]:
+    """Return a tool's result as one string, which every server reads, and the images in it.
 
-    Nothing is put between them. Raises as ``to_content``.
+    Texts stay as they are, with nothing between them; other blocks become JSON text. The API takes no images and files from
+    tools: a note says where an image is, or that something was left out. A tool's answer is no reason to stop.
+
+    Args:
+        content: LangChain's.
+        place: the message's, for errors: ``messages[3]``.
+        images: whether the model takes images. If not, there are none in what is returned.
+        check: whether images are held against the service's rules.
+
+    Raises:
+        TypeError: as ``to_content``.
     """
     if isinstance(content, str):
-        return content
+        return to_valid_text(content), []
     if not isinstance(content, list):
         raise TypeError(f"{place}.content is of type {type(content).__name__}: give a str or a list of blocks")
-    return "".join(_to_result_text(block, f"{place}.content[{number}]") for number, block in enumerate(content))
+    texts: list[str] = []
+    parts: list[Part] = []
+    for number, block in enumerate(content):
+        where = f"{place}.content[{number}]"
+        if images and kind_of(block) in _TOOLS_IMAGES:
+            try:
+                parts.append(_to_image(block, where, "user", check=check))
+            except ValueError:
+                texts.append("[An image is left out here: the API takes base64 PNG or JPEG data only.]")
+            else:
+                texts.append("[An image stands here: see the next message.]")
+        else:
+            texts.append(_to_result_text(block, where))
+    return to_valid_text("".join(texts)), parts
+
+
+def to_valid_text(text: str) -> str:
+    """Return ``text`` without lone halves of surrogate pairs, which cannot be sent: U+FFFD stands in their place."""
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def to_json_text(value: Any, place: str) -> str:
@@ -124,11 +153,10 @@ def _to_result_text(block: Any, place: str) -> str:
     kind = kind_of(block)
     if kind == "text":
         return _text(block, "text", place)
+    if kind in _TOOLS_IMAGES:
+        return "[An image is left out here: this model reads text only.]"
     if kind in _MEDIA:
-        raise ValueError(
-            f"{place} is a block of type {kind!r} in a tool's result, where the API takes text alone: "
-            "say in words what it shows, or send an image by a user message"
-        )
+        return f"[A block of type {kind!r} is left out here: the API takes text only.]"
     _refuse_non_block(block, place)
     return to_json_text(block, place)
 

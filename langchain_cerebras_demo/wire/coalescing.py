@@ -31,7 +31,7 @@ def coalesce(events: Iterable[Any]) -> Iterator[Any]:
 
 
 def _join(fragments: list[ToolCallFragment]) -> ToolCallFragment:
-    """One fragment for all; the id and the name may have come on different ones."""
+    """One fragment for all; the id may have come on any, and the name in pieces."""
     first = fragments[0]
     if len(fragments) == 1:
         return first
@@ -39,7 +39,7 @@ def _join(fragments: list[ToolCallFragment]) -> ToolCallFragment:
     return ToolCallFragment(
         first.index,
         next((fragment.id for fragment in fragments if fragment.id), None),
-        next((fragment.name for fragment in fragments if fragment.name), None),
+        "".join(fragment.name for fragment in fragments if fragment.name) or None,
         "".join(pieces) if pieces else None,
         first.choice,
     )

@@ -73,13 +73,13 @@ class LogprobsDelta:
 class Finish:
     """Why a choice ended: ``stop``, ``length``, ``tool_calls``, ``content_filter``, or ``None`` where none was said.
 
-    ``broken_calls`` names the tool calls whose arguments are no JSON, as a cut by ``length`` leaves them; ``is_silent`` says
-    that neither text nor a tool call came, as when reasoning has used up all tokens.
+    ``broken_calls`` are the tool calls whose arguments are not a JSON object, as a cut by ``length`` leaves them, each as one
+    fragment; ``is_silent`` says that neither text nor a tool call came, as when reasoning has used up all tokens.
     """
 
     reason: str | None
     choice: int = 0
-    broken_calls: list[str] = field(default_factory=list)
+    broken_calls: list[ToolCallFragment] = field(default_factory=list)
     is_silent: bool = False
 
 
@@ -123,12 +123,14 @@ class CompletionDecoder:
 
     ``complete`` says whether it has ended as the service ends one: every choice that began has its finish reason, or
     ``[DONE]`` came. ``done`` says that ``[DONE]`` came or the answer was a whole one: nothing more is to be read.
-    ``ended`` says that ``end`` has told how it ended. ``hide`` takes out of an answer what no error may repeat.
+    ``ended`` says that ``end`` has told how it ended. ``hide`` takes out of an answer what no error may repeat. ``salt``
+    stands in the ids that tool calls without one are given; where it differs, no two answers give the same.
     """
 
     done: bool = False
     ended: bool = False
     hide: Callable[[bytes], bytes] = bytes
+    salt: str = ""
     _finishes: dict[int, str | None] = field(default_factory=dict)
     _identity: Identity | None = None
     _usage: Usage | None = None
@@ -219,6 +221,8 @@ class CompletionDecoder:
         """How the answer ended: a ``Finish`` a choice, then what is known of identity, usage and timing, each once."""
         self.ended = True
         events = self.flush()
+        for choice, tracker in sorted(self._calls.items()):
+            events += tracker.close(choice)
         events += [self._finish(choice, reason) for choice, reason in sorted(self._finishes.items())]
         if self._identity is not None:
             events.append(self._identity)
@@ -230,8 +234,8 @@ class CompletionDecoder:
 
     def _finish(self, choice: int, reason: str | None) -> Finish:
         splitter, tracker = self._splitters.get(choice), self._calls.get(choice)
-        is_silent = not tracker and not (splitter and splitter.is_plain)
-        return Finish(reason, choice, tracker.broken() if tracker else [], is_silent)
+        is_silent = not (tracker and tracker.calls) and not (splitter and splitter.is_plain)
+        return Finish(reason, choice, tracker.broken(choice) if tracker else [], is_silent)
 
     def _read(self, chunk: dict[str, Any], said: str, data: bytes) -> list[Event]:
         events: list[Event] = []
@@ -284,10 +288,9 @@ class CompletionDecoder:
                 self._flows = self._flows or (index == 0 and self._identity is not None)
             else:
                 self._say_pieces(splitter.feed(text), index, events)
-        calls = _typed(said.get("tool_calls"), list)
-        if calls:
-            tracker = self._calls.setdefault(index, ToolCallTracker())
-            events.extend(tracker.add(call, index) for call in calls)
+        if said.get("tool_calls") or said.get("function_call"):
+            tracker = self._calls.setdefault(index, ToolCallTracker(f"call_{self.salt}{index}_"))
+            events.extend(tracker.read(said, index, is_message=said is choice.get("message")))
         for key, of_reasoning in (("logprobs", False), ("reasoning_logprobs", True)):
             tokens = _typed((choice.get(key) or {}).get("content"), list)
             if tokens:

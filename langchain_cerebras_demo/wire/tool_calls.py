@@ -1,14 +1,15 @@
-"""Tool-call fragments in order: each call with one number, its id and its name once, whatever the server does.
+"""Tool calls as servers send them: each with one number, its id and its name said once, whatever the server does.
 
-Seen on the wire: fragments by index (gpt-oss), whole calls in one delta (GLM), no index at all, index 0 used again for a
-second call with a new id, the name repeated on every delta.
+Seen on the wire: fragments by index (gpt-oss), whole calls in one delta (GLM), no index at all, one index for several calls,
+no ids, one id for several calls, the name repeated on every delta or cut into pieces, the old ``function_call``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -17,7 +18,8 @@ import orjson
 class ToolCallFragment:
     """A piece of a tool call: ``id`` and ``name`` on its first fragments, ``arguments`` (JSON text) on any.
 
-    ``index`` numbers the calls of a choice from 0, in the order in which they began.
+    ``index`` numbers the calls of a choice from 0, in the order in which they began. A name may come in pieces. A call to
+    which the server gave no id gets one when the answer ends.
     """
 
     index: int
@@ -27,72 +29,216 @@ class ToolCallFragment:
     choice: int = 0
 
 
+def read_arguments(text: str | None) -> dict[str, Any]:
+    """Return the arguments that the text stands for. No text at all is how some models call a function without parameters.
+
+    JSON is read as LangChain reads it: line breaks within strings are allowed.
+
+    Raises:
+        ValueError: the text is not a JSON object. The message says why.
+    """
+    if not text:
+        return {}
+    try:
+        arguments = json.loads(text, strict=False)
+    except RecursionError:
+        raise ValueError("the arguments are nested too deeply") from None
+    except ValueError as error:
+        raise ValueError(f"the arguments are not valid JSON: {error}") from None
+    if not isinstance(arguments, dict):
+        raise ValueError("the arguments are not a JSON object")  # noqa: TRY004 - a text that says so, not a wrong type
+    return arguments
+
+
+class _Piece(NamedTuple):
+    """What one member of ``tool_calls`` says."""
+
+    number: int | None
+    id: str | None
+    name: str | None
+    arguments: str | None
+
+    @property
+    def has_arguments(self) -> bool:
+        return bool(self.arguments and self.arguments.strip())
+
+
 @dataclass(slots=True)
 class _Call:
-    """What is known of a call so far; its arguments are kept in pieces, joined when somebody asks."""
+    """What is known of a call so far.
 
+    ``held`` is the beginning of its arguments while that may still become ``null``, which stands for none.
+    ``again`` is a piece that only repeated the name behind whole arguments: the start of another call, if more follow.
+    """
+
+    index: int
     id: str | None = None
     name: str | None = None
-    arguments: list[str] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+    held: str = ""
+    again: _Piece | None = None
+
+    def is_followed_by(self, piece: _Piece) -> bool:
+        """Whether the piece begins another call, although it has this one's number."""
+        if piece.id and self.id and piece.id != self.id:
+            return True
+        if not piece.name:
+            return self.again is not None and piece.has_arguments
+        brings_id = piece.id is not None and self.id is None
+        if not self._has_arguments:  # the name comes again, or in pieces
+            return brings_id and self.name not in {None, piece.name}
+        return self.name not in {None, piece.name} or (self._is_over and (piece.has_arguments or brings_id))
+
+    def take(self, piece: _Piece, choice: int) -> ToolCallFragment:
+        """Note what the piece says; return what of it is new."""
+        fragment = ToolCallFragment(self.index, None, None, self._take_arguments(piece.arguments), choice)
+        if self.id is None:
+            self.id = fragment.id = piece.id
+        if piece.name and piece.name != self.name:
+            self.name = (self.name or "") + piece.name
+            fragment.name = piece.name
+        elif piece.name and self._has_arguments and self._is_over:
+            self.again = piece._replace(id=piece.id or (self.again.id if self.again else None))
+        return fragment
+
+    def rest(self, made_up: str, choice: int) -> ToolCallFragment:
+        """What is still to be said at the end: the id that was made up, if none came, and what was held back."""
+        fragment = ToolCallFragment(self.index, None, None, None, choice)
+        if self.id is None:
+            self.id = fragment.id = made_up
+        if self.held.strip() not in {"", "null"}:
+            self.texts.append(self.held)
+            fragment.arguments, self.held = self.held, ""
+        return fragment
+
+    def _take_arguments(self, text: str | None) -> str | None:
+        if text is None:
+            return None
+        text = self.held + text
+        self.held = text if not self.texts and "null".startswith(text.strip()) else ""
+        if self.held:
+            return ""
+        if text:
+            self.texts.append(text)
+        return text
+
+    @property
+    def _has_arguments(self) -> bool:
+        return bool(self.texts) or self.held.strip() == "null"
+
+    @property
+    def _is_over(self) -> bool:
+        """Whether nothing but white space can go on with its arguments."""
+        text = "".join(self.texts).rstrip()
+        return not text or (text[-1] in '}]"' and _is_json(text))
 
 
 @dataclass(slots=True)
 class ToolCallTracker:
-    """The tool calls of one choice."""
+    """The tool calls of one choice.
 
+    Args:
+        prefix: how the ids begin that are made up here; it differs from answer to answer and from choice to choice.
+    """
+
+    prefix: str = "call_"
     calls: list[_Call] = field(default_factory=list)
-    _places: dict[int | None, int] = field(default_factory=dict)
+    _numbered: dict[int, _Call] = field(default_factory=dict)
 
-    def add(self, raw: Mapping[str, Any], choice: int) -> ToolCallFragment:
-        """The fragment that ``raw``, a member of ``tool_calls``, stands for.
+    def read(self, said: Mapping[str, Any], choice: int, *, is_message: bool) -> Iterator[ToolCallFragment]:
+        """Yield the fragments that a delta or a message holds in ``tool_calls``, or else in the old ``function_call``.
+
+        Args:
+            said: the delta or the message.
+            choice: the number of its choice.
+            is_message: whether it is a message, where each member is a call of its own.
 
         Raises:
-            TypeError, AttributeError: it has not the shape of one.
+            TypeError: a call does not have the shape of one.
         """
-        function = raw.get("function") or {}
-        call_id, name = raw.get("id") or None, function.get("name") or None
-        number, arguments = raw.get("index"), function.get("arguments")
-        if not isinstance(number, int | None) or not all(
-            isinstance(word, str | None) for word in (call_id, name, arguments)
-        ):
-            raise TypeError("a tool call is not in the shape of one")
-        index = self._place(number, call_id, name)
-        call = self.calls[index]
-        new_id = call_id if call.id is None else None
-        new_name = name if call.name is None else None
-        call.id, call.name = call.id or call_id, call.name or name
-        if arguments == "null" and not call.arguments:
-            arguments = ""  # how some models call a function that takes none
-        if arguments:
-            call.arguments.append(arguments)
-        return ToolCallFragment(index, new_id, new_name, arguments, choice)
+        members = said.get("tool_calls")
+        if not members and (old := said.get("function_call")):
+            members = [{"function": old}]
+        if not isinstance(members or [], list):
+            raise TypeError("the tool calls are not a list")
+        for member in members or ():
+            piece = _to_piece(member)
+            call = None if is_message else self._known(piece.number)
+            if call is None and not (piece.id or piece.name or piece.arguments):
+                continue  # it says nothing
+            if call is None or call.is_followed_by(piece):
+                again = call.again if call is not None else None
+                if again is not None and piece.name in {None, again.name}:
+                    piece = piece._replace(id=piece.id or again.id, name=again.name)
+                call = _Call(len(self.calls))
+                self.calls.append(call)
+            if piece.number is not None:
+                self._numbered[piece.number] = call
+            fragment = call.take(piece, choice)
+            if is_message:
+                rest = call.rest(self._made_up_id(call), choice)
+                fragment.id, fragment.arguments = fragment.id or rest.id, rest.arguments or fragment.arguments
+            yield fragment
 
-    def broken(self) -> list[str]:
-        """The names of the calls whose arguments are not JSON: what a cut by length leaves."""
-        return [call.name or "?" for call in self.calls if call.arguments and not _is_json("".join(call.arguments))]
+    def close(self, choice: int) -> Iterator[ToolCallFragment]:
+        """Yield what is still to be said at the end, such as ids for the calls to which the server gave none."""
+        for call in self.calls:
+            rest = call.rest(self._made_up_id(call), choice)
+            if rest.id or rest.arguments:
+                yield rest
 
-    def _place(self, index: int | None, call_id: str | None, name: str | None) -> int:
-        place = self._places.get(index) if index is not None else self._last(call_id, name)
-        if place is None or self._is_another(place, call_id):
-            place = len(self.calls)
-            self.calls.append(_Call())
-        self._places[index] = place
-        return place
+    def broken(self, choice: int) -> list[ToolCallFragment]:
+        """Return the calls whose arguments are not a JSON object, each as one fragment."""
+        broken: list[ToolCallFragment] = []
+        for call in self.calls:
+            text = "".join(call.texts)
+            try:
+                read_arguments(text)
+            except ValueError:
+                broken.append(ToolCallFragment(call.index, call.id, call.name, text, choice))
+        return broken
 
-    def _last(self, call_id: str | None, name: str | None) -> int | None:
-        """The call that a fragment without an index continues: the last one, unless it brings a name of its own."""
-        if not self.calls or (name is not None and self.calls[-1].name is not None and call_id is None):
-            return None
-        return len(self.calls) - 1
+    def _known(self, number: int | None) -> _Call | None:
+        """The call that has this number; without one, the call that began last."""
+        if number is not None:
+            return self._numbered.get(number)
+        return self.calls[-1] if self.calls else None
 
-    def _is_another(self, place: int, call_id: str | None) -> bool:
-        known = self.calls[place].id
-        return call_id is not None and known is not None and call_id != known
+    def _made_up_id(self, call: _Call) -> str:
+        return f"{self.prefix}{call.index}"
+
+
+def _to_piece(raw: Any) -> _Piece:
+    """What ``raw`` says; an index or an id that cannot be read counts as missing.
+
+    Raises:
+        TypeError: it is not an object, or its name is not a text.
+    """
+    if not isinstance(raw, dict):
+        raise TypeError("a tool call is not an object")
+    function = raw.get("function") or raw  # some servers leave out the object around name and arguments
+    if not isinstance(function, dict):
+        raise TypeError("the function of a tool call is not an object")
+    name, call_id, number, arguments = function.get("name"), raw.get("id"), raw.get("index"), function.get("arguments")
+    if not isinstance(name, str | None):
+        raise TypeError("the name of a tool call is not a text")
+    if type(call_id) is int:
+        call_id = str(call_id)
+    if (isinstance(number, str) and number.isdecimal()) or (isinstance(number, float) and number.is_integer()):
+        number = int(number)
+    if not isinstance(arguments, str | None):
+        arguments = orjson.dumps(arguments).decode()
+    return _Piece(
+        number if type(number) is int else None,
+        call_id if call_id and isinstance(call_id, str) else None,
+        name or None,
+        arguments,
+    )
 
 
 def _is_json(text: str) -> bool:
     try:
-        orjson.loads(text)
-    except orjson.JSONDecodeError:
+        json.loads(text, strict=False)
+    except (ValueError, RecursionError):
         return False
     return True

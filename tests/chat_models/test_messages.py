@@ -240,6 +240,99 @@ def test_anthropics_tool_results_go_before_the_rest_of_the_users_message():
     assert alone(HumanMessage([first, second, third])) == wire
 
 
+NOTE = "[An image stands here: see the next message.]"
+
+
+def label(call_id):
+    return text(f"From the result of the tool call {call_id}:")
+
+
+def test_images_of_tools_go_behind_the_results_in_a_users_message():
+    """The API takes them from users only. Each is said to be of its call, whatever id that goes out with."""
+    calls = AIMessage("", tool_calls=[{**CALL, "id": "c1"}, {**CALL, "id": "c1"}, {**CALL, "id": "c3"}])
+    results = [
+        ToolMessage(["a", {"type": "image", "base64": PNG, "mime_type": "image/png"}], tool_call_id="c1"),
+        ToolMessage(
+            [{"type": "image_url", "image_url": URI}, {"type": "input_image", "image_url": URI}], tool_call_id="c1"
+        ),
+        ToolMessage("b", tool_call_id="c3"),
+    ]
+    shown = {"role": "user", "content": [label("c1"), IMAGE, label("c1_2"), IMAGE, IMAGE]}
+    for more in ([], [HumanMessage("and?")], [SystemMessage("s")]):
+        wire = to_wire([calls, *results, *more], images=True)
+        assert [message["role"] for message in wire[1:5]] == ["tool", "tool", "tool", "user"]
+        assert [message["content"] for message in wire[1:4]] == [f"a{NOTE}", NOTE + NOTE, "b"]
+        assert wire[4] == shown
+        assert len(wire) == 5 + len(more)
+    block = {
+        "type": "tool_result",
+        "tool_use_id": "c1",
+        "content": [{"type": "image", "source": {"type": "base64", "data": PNG, "media_type": "image/png"}}],
+    }
+    assert alone(HumanMessage([block, "and?"]), images=True) == [
+        {"role": "tool", "tool_call_id": "c1", "content": NOTE},
+        {"role": "user", "content": [label("c1"), IMAGE]},
+        {"role": "user", "content": [text("and?")]},
+    ]
+
+
+LEFT_OUT = {
+    "an image, where the model takes none": (IMAGE, False, "[An image is left out here: this model reads text only.]"),
+    "a URL": (
+        {"type": "image", "url": "https://e.example/a.png"},
+        True,
+        "[An image is left out here: the API takes base64 PNG or JPEG data only.]",
+    ),
+    "an image without its data": (
+        {"type": "image", "file_id": "f"},
+        True,
+        "[An image is left out here: the API takes base64 PNG or JPEG data only.]",
+    ),
+    "a file": (
+        {"type": "file", "base64": "AAAA"},
+        True,
+        "[A block of type 'file' is left out here: the API takes text only.]",
+    ),
+    "sound": (
+        {"type": "audio", "base64": "AAAA"},
+        False,
+        "[A block of type 'audio' is left out here: the API takes text only.]",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", LEFT_OUT)
+def test_what_a_tool_cannot_show_is_left_out_with_a_note(case):
+    """A tool's answer is no reason to stop: the model reads what is missing and why."""
+    shown, images, note = LEFT_OUT[case]
+    for message in (
+        ToolMessage(["a", shown, "b"], tool_call_id="c1"),
+        HumanMessage([{"type": "tool_result", "tool_use_id": "c1", "content": ["a", shown, "b"]}]),
+    ):
+        assert to_wire([AIMessage("", tool_calls=[CALL]), message], images=images)[1:] == [
+            {"role": "tool", "tool_call_id": "c1", "content": f"a{note}b"}
+        ]
+
+
+def test_a_thread_with_a_tools_image_goes_on(server):
+    """By the rules of the real service, with a model that takes images and one that does not."""
+    history = [HumanMessage("h"), AIMessage("", tool_calls=[CALL]), ToolMessage([IMAGE], tool_call_id="c1")]
+    tool = {"type": "function", "function": {"name": "add", "parameters": {"type": "object", "properties": {}}}}
+    for name, images in (("qwen-3.8-27b", [IMAGE]), ("gpt-oss-120b", [])):
+        model = ChatCerebrasDemo(model=name, base_url=server.base_url, api_key=server.key)
+        assert model.invoke(history, tools=[tool]).content
+        sent = server.requests[-1].json["messages"]
+        assert [part for message in sent[3:] for part in message["content"] if part == IMAGE] == images
+
+
+def test_half_a_character_in_arguments_or_a_result_is_sendable():
+    """JSON can say it by an escape, and Python then holds what no UTF-8 can say."""
+    call = {**CALL, "args": {"a": "x\ud83d", "b": "\ud83d\ude00"}}
+    wire = to_wire([AIMessage("", tool_calls=[call]), ToolMessage("x\ud83d grün", tool_call_id="c1")])
+    assert wire[0]["tool_calls"][0]["function"]["arguments"] == '{"a": "x\ufffd", "b": "\U0001f600"}'
+    assert wire[1]["content"] == "x\ufffd grün"
+
+
 # -- refusals
 
 
@@ -254,17 +347,6 @@ REFUSED = {
     "a refusal of the user": ([HumanMessage([block("refusal", refusal="no")])], ValueError, "'refusal'"),
     "bytes as text": ([HumanMessage([block("text", text=b"x")])], TypeError, r"content\[0\] has text of type bytes.*decode"),
     "a block without its text": ([HumanMessage([block("text")])], TypeError, "text of type NoneType"),
-    "an image as a tool's result": (
-        [ToolMessage([IMAGE], tool_call_id="c1")],
-        ValueError,
-        r"messages\[0\]\.content\[0\] is a block of type 'image_url' in a tool's result.*user message",
-    ),
-    "an image in Anthropic's result": (
-        [HumanMessage([block("tool_result", tool_use_id="c1", content=[block("image", source={})])])],
-        ValueError,
-        r"messages\[0\]\.content\[0\]\.content\[0\] is a block of type 'image' in a tool's result",
-    ),
-    "a file as a tool's result": ([ToolMessage([block("file")], tool_call_id="c1")], ValueError, "'file' in a tool's"),
     "a result that is no JSON": (
         [ToolMessage([{"at": dt.date(2026, 1, 1)}], tool_call_id="c1")],
         TypeError,

@@ -220,15 +220,16 @@ def test_no_arguments_are_an_empty_mapping(server, arguments, way):
     assert message.invalid_tool_calls == []
 
 
-def test_a_call_cut_off_by_length_is_an_invalid_one_or_warned_of(server):
-    """By invoke it is an invalid tool call; LangChain's merge of a stream repairs it, so a warning names it."""
+def test_a_call_cut_off_by_length_is_an_invalid_one(server):
+    """By invoke and merged from a stream, which cannot say why; so a warning does."""
     cut = Reply(tool_calls=[Call("add", '{"a": 1, "b', id="c1")], finish_reason="length")
     server.script(cut, cut)
     model = model_for(server)
     message = model.invoke("add")
     assert (message.tool_calls, message.invalid_tool_calls[0]["name"]) == ([], "add")
-    with pytest.warns(TruncatedAnswerWarning, match=r"add.*cut off.*max_tokens"):
-        list(model.stream("add"))
+    with pytest.warns(TruncatedAnswerWarning, match=r"add.*cut off.*invalid_tool_calls.*max_tokens"):
+        merged = sum_chunks(model.stream("add"))
+    assert (merged.tool_calls, merged.invalid_tool_calls[0]["name"]) == ([], "add")
 
 
 def test_an_answer_that_reasoning_ate_warns_with_the_remedy(server):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zlib
 from typing import Any
 
@@ -74,6 +75,14 @@ def cut_gzip() -> RawStream:
     return RawStream(
         [begin, (packer.compress(FINISH) + packer.flush())[:8]], end="eof", headers={"content-encoding": "gzip"}
     )
+
+
+def odd_call(name: str, wire: str, **said: Any) -> Fault:
+    """Words beside a tool call that is not as it should be."""
+    answer = {"id": "c1", "choices": [{"message": {"content": "Hi", **said}, "finish_reason": "tool_calls"}]}
+    events = [sse(delta(content="Hi")), sse(delta("tool_calls", **said))]
+    whole = RawAnswer(headers=JSON, body=json.dumps(answer).encode())
+    return streamed_and_whole(name, wire, (RawStream(events), Ends(None, "Hi")), (whole, Ends(None, "Hi")))
 
 
 CUT_OFF = "neither a finish_reason nor [DONE]"
@@ -246,6 +255,21 @@ ANSWERS = [
         "`application/json` with the words of a 429",
         RawAnswer(headers=JSON, body=b'{"message": "m", "type": "t", "param": "", "code": "queue_exceeded"}'),
         Ends(RateLimitError, "limit: the service's queue", sends=2),
+    ),
+    odd_call(
+        "a tool call whose facts are of other types",
+        "`id` is a list, `index` a word, `arguments` an object: it is read, with an id of ours",
+        tool_calls=[{"id": [1], "index": "first", "function": {"name": "f", "arguments": {"a": 1}}}],
+    ),
+    odd_call(
+        "a tool call that is cut off",
+        "arguments that end within a string: an invalid tool call, which agents do not run",
+        tool_calls=[{"id": "k1", "index": 0, "function": {"name": "f", "arguments": '{"a": "b'}}],
+    ),
+    odd_call(
+        "a tool call in the old form",
+        "`function_call`: a tool call like any other",
+        function_call={"name": "f", "arguments": "{}"},
     ),
     both("an empty answer", "204, no body", RawAnswer(204), Ends(APIStatusError, "204: the answer has no body")),
     # -- errors inside of a stream

@@ -137,12 +137,17 @@ def spoilt(place, wrong):
     return answer
 
 
+def place_is_beside_a_call(place):
+    """Index and id of a call may be missing, and arguments may come as an object: see test_tool_calls.py."""
+    return "tool_calls" in place and place[-1] in {"index", "id", "arguments"}
+
+
 PLACES = list(places(FULL))
 WRONG = [
     (place, wrong)
     for place, right in PLACES
     for wrong in (5, "word", [5], {"a": 5}, 0.5)
-    if type(wrong) is not type(right)
+    if type(wrong) is not type(right) and not place_is_beside_a_call(place)
 ]
 
 

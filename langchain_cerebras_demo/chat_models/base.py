@@ -327,7 +327,7 @@ class ChatCerebrasDemo(ChatFields):
         return generations.to_result(portal.run(lambda: client.complete(request)), origin)
 
     def _convert_cached_generations(self, cache_val: list[Generation]) -> list[ChatGeneration]:
-        """LangChain's cache gives an answer again: nothing was sent for it, so it has no figures of a call."""
+        """Answers out of LangChain's cache, without the figures of a call: nothing was sent for them."""
         return generations.without_calls(super()._convert_cached_generations(cache_val))
 
     def _to_request(

@@ -6,8 +6,9 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
+from langchain_cerebras_demo import catalog
 from langchain_cerebras_demo.errors import (
     APIConnectionError,
     APIError,
@@ -23,7 +24,7 @@ from langchain_cerebras_demo.limits import RateLimitSnapshot
 from langchain_cerebras_demo.policy.rate_limit import RateLimit, to_limit
 from langchain_cerebras_demo.records import CallRecord
 from langchain_cerebras_demo.transport import HttpRequest
-from langchain_cerebras_demo.wire.completion import CompletionDecoder, Event, Usage
+from langchain_cerebras_demo.wire.completion import CompletionDecoder, Event, Timing, Usage
 from langchain_cerebras_demo.wire.headers import to_request_id
 
 _log = logging.getLogger("langchain_cerebras_demo")
@@ -40,6 +41,7 @@ class Progress:
     sent_at: float = 0.0
     first_at: float | None = None
     usage: Usage | None = None
+    time_info: Mapping[str, Any] | None = None
     request_id: str | None = None
     limits: RateLimitSnapshot | None = None
 
@@ -89,7 +91,8 @@ class Call:
         """The call as it stands."""
         at, progress = now(), self.progress
         first = progress.first_at if self.is_stream else None
-        tokens = progress.usage.completion_tokens if progress.usage else None
+        usage, spec = progress.usage, catalog.find_spec(self.model)
+        tokens = usage.completion_tokens if usage else None
         return CallRecord(
             model=self.model,
             outcome=outcome,
@@ -100,8 +103,10 @@ class Call:
             backed_off=progress.backed_off,
             ttft=None if first is None else first - progress.sent_at,
             tokens_per_second=tokens / (at - first) if tokens and first is not None and at > first else None,
-            prompt_tokens=progress.usage.prompt_tokens if progress.usage else None,
+            prompt_tokens=usage.prompt_tokens if usage else None,
             completion_tokens=tokens,
+            time_info=progress.time_info,
+            estimated_cost_usd=spec.cost_usd(usage.prompt_tokens, usage.completion_tokens) if spec and usage else None,
             request_id=progress.request_id,
             limits=progress.limits,
         )
@@ -179,6 +184,7 @@ def with_record(
     if not decoder.ended:
         return events  # type: ignore[return-value]  # a list[Event] that nobody will add to
     call.progress.usage = decoder.usage
+    call.progress.time_info = next((event.time_info for event in events if isinstance(event, Timing)), None)
     if decoder.usage is not None:
         ticket.settle(decoder.usage.total_tokens)
     return [*events, call.record()]

@@ -149,6 +149,13 @@ class ModelSpec:
             return "deprecated"
         return "live"
 
+    def cost_usd(self, input_tokens: int, output_tokens: int) -> float | None:
+        """US dollars at the list price, an estimate; ``None`` where the price is not known."""
+        price = self.price_usd_per_million_tokens
+        if price is None:
+            return None
+        return (input_tokens * price.input + output_tokens * price.output) / 1_000_000
+
 
 def spec_from_row(row: Mapping[str, Any]) -> ModelSpec:
     """One JSON object of the data file as a ``ModelSpec``.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from langchain_cerebras_demo.limits import RateLimitSnapshot
 
@@ -24,6 +25,8 @@ class CallRecord:
         tokens_per_second: completion tokens over the time from the first event to the end; ``None`` where unknown.
         prompt_tokens: as the service counts them.
         completion_tokens: reasoning included.
+        time_info: the server's own times as it tells them; ``None`` where it does not.
+        estimated_cost_usd: US dollars at the catalogue's list price; ``None`` where no price or no usage is known.
         request_id: the service's name for the request.
         limits: what the service last said of the account's limits.
     """
@@ -39,6 +42,8 @@ class CallRecord:
     tokens_per_second: float | None = None
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    time_info: Mapping[str, Any] | None = field(default=None, hash=False)
+    estimated_cost_usd: float | None = None
     request_id: str | None = None
     limits: RateLimitSnapshot | None = None
 

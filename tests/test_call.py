@@ -35,6 +35,8 @@ def test_an_answered_call_is_told_with_its_figures(server, model, records, way):
     (record,) = records
     assert (record.outcome, record.error, record.attempts, record.model) == ("answered", None, 1, "gpt-oss-120b")
     assert record.request_id == "req-1"
+    assert record.time_info["total_time"] > 0
+    assert record.estimated_cost_usd > 0
     assert record.completion_tokens > 0 < record.prompt_tokens
     assert record.limits.limit_tokens_minute > 0
     assert record.backed_off == 0.0
@@ -63,7 +65,7 @@ def test_a_failed_call_is_told_with_its_exceptions_name(server, model, records, 
         ask(model, way)
     (record,) = records
     assert (record.outcome, record.error, record.attempts) == ("failed", "BadRequestError", 1)
-    assert record.ttft is record.completion_tokens is None
+    assert record.ttft is record.completion_tokens is record.time_info is record.estimated_cost_usd is None
 
 
 async def test_a_stream_that_breaks_is_told_as_failed_with_its_first_event(server, model, records):
@@ -141,8 +143,9 @@ async def test_the_answers_metadata_has_the_figures_too(server, model, way):
         async for chunk in model.astream("hi"):
             merged = chunk if merged is None else merged + chunk
         metadata = merged.response_metadata
-    assert (metadata["request_id"], metadata["attempts"]) == ("req-1", 2)
-    assert ("ttft" in metadata) == ("tokens_per_second" in metadata) == (way == "astream")
+    (call,) = metadata["calls"]
+    assert (call["request_id"], call["attempts"]) == ("req-1", 2)
+    assert ("ttft" in call) == ("tokens_per_second" in call) == (way == "astream")
 
 
 @pytest.mark.parametrize(("compress", "is_zipped"), [(None, False), (True, True)])

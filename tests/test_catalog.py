@@ -118,6 +118,11 @@ class TestData:
         assert reasoning.default_effort is None or reasoning.default_effort in reasoning.efforts
         assert not (reasoning.always_on and "none" in reasoning.efforts)
 
+    def test_cost_is_an_estimate_where_the_price_is_known(self):
+        """US dollars at list price; nothing for a model without one."""
+        assert find_spec("gpt-oss-120b").cost_usd(1_000_000, 2_000_000) == pytest.approx(0.35 + 2 * 0.75)
+        assert find_spec("qwen-3-235b-a22b").cost_usd(1_000_000, 2_000_000) is None
+
     def test_the_default_models_row_says_what_the_service_documents(self):
         """One row in full, so that a slip in reading the file shows."""
         spec = find_spec("gpt-oss-120b")

@@ -332,7 +332,7 @@ def check(chunks):
     text = "".join(chunk.text for chunk in chunks)
     reasoning = "".join(chunk.additional_kwargs.get("reasoning_content", "") for chunk in chunks)
     assert (text, reasoning) == ("The answer is 4.", "A simple sum.")
-    return chunks[-1].response_metadata["attempts"]
+    return chunks[-1].response_metadata["calls"][0]["attempts"]
 
 
 def resident_bytes():

@@ -73,6 +73,8 @@ def to_record(row_id: str | int, answer: Any, seconds: float) -> BulkRecord:
     else:
         return BulkRecord(row_id, parsed=answer, timing={"seconds": seconds}, attempts=1)
     metadata = message.response_metadata
+    made, usage = metadata.get("calls") or [], message.usage_metadata
+    is_cached = not made and (usage or {}).get("total_cost") == 0  # how LangChain marks what comes out of its cache
     calls = [{key: call[key] for key in ("name", "args", "id")} for call in message.tool_calls]
     return BulkRecord(
         row_id,
@@ -81,9 +83,9 @@ def to_record(row_id: str | int, answer: Any, seconds: float) -> BulkRecord:
         tool_calls=calls or None,
         parsed=parsed,
         finish_reason=metadata.get("finish_reason"),
-        usage=message.usage_metadata,
-        timing={"seconds": seconds, **(metadata.get("time_info") or {})},
-        attempts=metadata.get("attempts", 1),
+        usage=usage,
+        timing={"seconds": seconds, **(made[-1].get("time_info", {}) if made else {})},
+        attempts=sum(call["attempts"] for call in made) if made else int(not is_cached),
         error=to_error(problem) if problem is not None else _broken_call(message.invalid_tool_calls),
     )
 

@@ -145,7 +145,7 @@ class Crew:
             record, problem = await ask_patiently(self._runnable, item, lambda: self.stopped is not None)
         finally:  # also where it was cancelled
             self._meter.in_flight -= 1
-            self._spending.end(record.total_tokens, record.attempts)
+            self._spending.end(record.total_tokens if record.attempts else 0, record.attempts)
             self._meter.requests, self._meter.tokens = self._spending.requests, self._spending.tokens
         why = self._judge(item, record, problem)
         if why is not None:

@@ -24,8 +24,8 @@ class BulkRecord:
         parsed: the value where a schema was given; in the output file its JSON.
         finish_reason: the service's word: ``"length"`` is an answer that was cut off.
         usage: LangChain's ``usage_metadata``: ``input_tokens``, ``output_tokens``, ``total_tokens`` and details.
-        timing: ``seconds`` from asking to the answer, waits included; besides, the service's own ``time_info``.
-        attempts: requests that were sent for it; 0 where none was.
+        timing: ``seconds`` from asking to the answer, waits included; besides, the service's own ``time_info`` of the last call.
+        attempts: requests that were sent for it; 0 where none was, as for an answer out of a cache.
         error: ``None``, or ``{"type": class, "message": text}``.
     """
 

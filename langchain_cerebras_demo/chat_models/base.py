@@ -10,7 +10,7 @@ from typing import Any
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import LangSmithParams, LanguageModelInput, ModelProfile
 from langchain_core.messages import AIMessage, BaseMessage
-from langchain_core.outputs import ChatGenerationChunk, ChatResult
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult, Generation
 from langchain_core.runnables import Runnable
 from pydantic import PrivateAttr, model_validator
 from typing_extensions import Self
@@ -326,6 +326,10 @@ class ChatCerebrasDemo(ChatFields):
         request, origin = self._to_request(client, messages, stop, kwargs, stream=False)
         return generations.to_result(portal.run(lambda: client.complete(request)), origin)
 
+    def _convert_cached_generations(self, cache_val: list[Generation]) -> list[ChatGeneration]:
+        """Answers out of LangChain's cache, without the figures of a call: nothing was sent for them."""
+        return generations.without_calls(super()._convert_cached_generations(cache_val))
+
     def _to_request(
         self,
         client: Client,
@@ -352,4 +356,4 @@ class ChatCerebrasDemo(ChatFields):
         if replay == "think_tags" and any(message["role"] == "assistant" for message in wire):
             parameters.setdefault("clear_thinking", False)  # else the service drops the thoughts that were sent back
         request = ChatRequest(model=model, messages=wire, parameters=parameters, extra=extra)
-        return request, generations.Origin(self._provider, spec)
+        return request, generations.Origin(self._provider)

@@ -1,4 +1,4 @@
-"""What is known of a model without asking it: its profile for LangChain, a token estimate, an estimate of cost."""
+"""What is known of a model without asking it: its profile for LangChain, a token estimate."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from langchain_core.messages import BaseMessage
 from langchain_core.messages.utils import count_tokens_approximately
 
 from langchain_cerebras_demo.catalog import ModelSpec
-from langchain_cerebras_demo.wire.completion import Usage
 
 # An image counts for up to 280 tokens on gemma-4-31b (section "image inputs" of the service's documentation).
 _TOKENS_PER_IMAGE = 280
@@ -50,11 +49,3 @@ def to_profile(spec: ModelSpec) -> ModelProfile:
 def estimate_tokens(messages: Sequence[BaseMessage], tools: Sequence[dict[str, Any]] = ()) -> int:
     """About how many tokens the messages and tools are: four characters each, no tokenizer, no network."""
     return count_tokens_approximately(messages, tools=list(tools) or None, tokens_per_image=_TOKENS_PER_IMAGE)
-
-
-def to_cost(spec: ModelSpec, usage: Usage) -> float | None:
-    """US dollars at the catalogue's list price, an estimate; ``None`` where the price is not known."""
-    price = spec.price_usd_per_million_tokens
-    if price is None:
-        return None
-    return (usage.prompt_tokens * price.input + usage.completion_tokens * price.output) / 1_000_000

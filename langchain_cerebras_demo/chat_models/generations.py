@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from operator import attrgetter
 from typing import Any
@@ -17,9 +17,7 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from langchain_core.outputs.chat_generation import merge_chat_generation_chunks
 from langchain_core.utils.json import parse_partial_json
 
-from langchain_cerebras_demo.catalog import ModelSpec
 from langchain_cerebras_demo.chat_models.content import REASONING_KEY
-from langchain_cerebras_demo.chat_models.facts import to_cost
 from langchain_cerebras_demo.chat_models.moulds import ChunkMould
 from langchain_cerebras_demo.errors import APIError
 from langchain_cerebras_demo.records import CallRecord
@@ -31,7 +29,6 @@ from langchain_cerebras_demo.wire.completion import (
     LogprobsDelta,
     ReasoningDelta,
     TextDelta,
-    Timing,
     ToolCallFragment,
     Usage,
 )
@@ -41,13 +38,23 @@ from langchain_cerebras_demo.wire.tool_calls import read_arguments
 # string, behind a backslash. LangChain takes no such text for a cut object.
 _STRAY_ENDS = ("", "]", "}", '"]', '"}', '\\"]', '\\"}')
 
+# LangChain's merge joins lists. It refuses floats that differ, adds up integers and strings, and merges members with an "index".
+CALLS_KEY = "calls"
+
+_FIGURES = ("request_id", "attempts", "ttft", "tokens_per_second", "time_info", "estimated_cost_usd")
+
 
 @dataclass(frozen=True)
 class Origin:
-    """Where an answer comes from: ``model_provider`` of its messages, and what the catalogue knows of the model asked."""
+    """Where one answer comes from.
+
+    Args:
+        provider: ``model_provider`` of its messages.
+        call_ids: the ids of its tool calls by their index, as they become known.
+    """
 
     provider: str
-    spec: ModelSpec | None = None
+    call_ids: dict[int, str] = field(default_factory=dict)
 
 
 class TruncatedAnswerWarning(UserWarning):
@@ -72,7 +79,7 @@ def to_chunks(
         elif isinstance(event, ReasoningDelta):
             yield stamp(additional_kwargs={REASONING_KEY: event.text})
         elif isinstance(event, ToolCallFragment):
-            yield stamp(**_to_tool_call_fields(event))
+            yield stamp(**_to_tool_call_fields(event, origin.call_ids))
         elif isinstance(event, LogprobsDelta):
             yield stamp(response_metadata={"model_provider": origin.provider, **_to_logprobs([event])})
         else:
@@ -89,6 +96,20 @@ def to_result(events: Sequence[Event | CallRecord], origin: Origin) -> ChatResul
     choices = sorted({event.choice for event in events if isinstance(event, Finish)}) or [0]
     generations = [_to_generation(events, choice, origin) for choice in choices]
     return ChatResult(generations=generations)
+
+
+def without_calls(generations: Iterable[ChatGeneration]) -> list[ChatGeneration]:
+    """Answers out of a cache: as they were, but for the figures of the calls that once brought them."""
+    return [_without_calls(generation) for generation in generations]
+
+
+def _without_calls(generation: ChatGeneration) -> ChatGeneration:
+    metadata = dict(generation.message.response_metadata)
+    if metadata.pop(CALLS_KEY, None) is None:
+        return generation
+    # A copy: a cache in memory holds what the first caller was given.
+    message = generation.message.model_copy(update={"response_metadata": metadata})
+    return generation.model_copy(update={"message": message})
 
 
 def set_partial(error: APIError, sent: Sequence[ChatGenerationChunk]) -> None:
@@ -109,13 +130,17 @@ def _mould(provider: str) -> ChunkMould:
     return ChunkMould(provider)
 
 
-def _to_tool_call_fields(event: ToolCallFragment) -> dict[str, Any]:
+def _to_tool_call_fields(event: ToolCallFragment, call_ids: dict[int, str]) -> dict[str, Any]:
+    # On every fragment: where several answers are added up, LangChain tells calls of one index apart by their ids.
+    if event.id:
+        call_ids[event.index] = event.id
+    call_id = call_ids.get(event.index)
     # AIMessageChunk's constructor would parse every fragment as if it were a whole call, 1 ms for 100 characters.
     fields: dict[str, Any] = {
-        "tool_call_chunks": [tool_call_chunk(name=event.name, args=event.arguments, id=event.id, index=event.index)]
+        "tool_call_chunks": [tool_call_chunk(name=event.name, args=event.arguments, id=call_id, index=event.index)]
     }
     if event.name:  # as the constructor shows a call that has just begun, or one that came whole
-        fields["tool_calls"] = [tool_call(name=event.name, args=_to_arguments(event.arguments), id=event.id)]
+        fields["tool_calls"] = [tool_call(name=event.name, args=_to_arguments(event.arguments), id=call_id)]
     return fields
 
 
@@ -158,7 +183,7 @@ def _is_object(arguments: str | None) -> bool:
 
 
 def _last_chunk(ending: Sequence[Event | CallRecord], origin: Origin) -> ChatGenerationChunk:
-    """Finish reason, identity, usage and timing, each said once: LangChain's merge joins what is said twice."""
+    """Finish reason, identity, usage and figures, each said once: LangChain's merge joins what is said twice."""
     _warn_of_cut(ending, is_streamed=True)
     message = AIMessageChunk(
         content="",
@@ -225,25 +250,34 @@ def _add_tool_call(call: ToolCallFragment, tool_calls: list[Any], invalid_tool_c
 
 
 def _to_metadata(events: Iterable[Event | CallRecord], choice: int, origin: Origin) -> dict[str, Any]:
-    metadata: dict[str, Any] = {"model_provider": origin.provider}
+    said: dict[str, Any] = {}
+    figures: dict[str, Any] = {}
     for event in events:
         if isinstance(event, Finish) and event.choice == choice:
-            metadata["finish_reason"] = event.reason
+            said["finish_reason"] = event.reason
         elif isinstance(event, Identity):
-            named = {"model_name": event.model, "id": event.id, "system_fingerprint": event.system_fingerprint}
-            metadata.update({key: value for key, value in named.items() if value is not None})
-            if event.service_tier is not None:
-                metadata["service_tier"] = event.service_tier
-        elif isinstance(event, Timing):
-            metadata["time_info"] = event.time_info
+            named = {
+                "model_name": event.model,
+                "id": event.id,
+                "system_fingerprint": event.system_fingerprint,
+                "service_tier": event.service_tier,
+            }
+            said.update({key: value for key, value in named.items() if value is not None})
         elif isinstance(event, CallRecord):
-            measured = {name: getattr(event, name) for name in ("request_id", "attempts", "ttft", "tokens_per_second")}
-            metadata.update({name: value for name, value in measured.items() if value is not None})
-        elif isinstance(event, Usage) and choice == 0 and origin.spec is not None:  # it counts all choices together
-            cost = to_cost(origin.spec, event)
-            if cost is not None:
-                metadata["estimated_cost_usd"] = cost
+            figures = _to_figures(event, choice)
+    metadata = {"model_provider": origin.provider, **said}
+    if figures:
+        metadata[CALLS_KEY] = [{**said, **figures}]
     return metadata
+
+
+def _to_figures(record: CallRecord, choice: int) -> dict[str, Any]:
+    figures = {name: getattr(record, name) for name in _FIGURES}
+    if figures["time_info"] is not None:
+        figures["time_info"] = dict(figures["time_info"])  # the message's own
+    if choice:
+        del figures["estimated_cost_usd"]  # of all choices together: it stands on the first
+    return {name: value for name, value in figures.items() if value is not None}
 
 
 def _to_logprobs(events: Iterable[LogprobsDelta]) -> dict[str, Any]:

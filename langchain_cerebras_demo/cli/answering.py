@@ -23,7 +23,6 @@ from langchain_cerebras_demo.wire.completion import (
     Identity,
     ReasoningDelta,
     TextDelta,
-    Timing,
     Usage,
 )
 from langchain_cerebras_demo.wire.request import ChatRequest
@@ -119,7 +118,6 @@ class Answer:
         identity = next(self._all(Identity), None)
         finish = next(self._all(Finish), None)
         usage = next(self._all(Usage), None)
-        timing = next(self._all(Timing), None)
         record = next(self._all(CallRecord), None)
         tokens = usage and {
             "input_tokens": usage.prompt_tokens,
@@ -136,7 +134,7 @@ class Answer:
             "id": identity.id if identity else None,
             "finish_reason": finish.reason if finish else None,
             "usage": tokens,
-            "time_info": timing.time_info if timing else None,
+            "time_info": record.time_info if record else None,
             "stats": {name: value for name, value in asdict(record).items() if name in measured} if record else None,
         }
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from langchain_core.caches import InMemoryCache
+from langchain_core.language_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage
 from langchain_core.output_parsers import StrOutputParser
-from langchain_core.runnables import RunnableLambda
+from langchain_core.runnables import RunnableGenerator, RunnableLambda
 
 from langchain_cerebras_demo import ChatCerebrasDemo
 from langchain_cerebras_demo.bulk import Item, ask
@@ -64,6 +66,32 @@ async def test_a_chain_gives_what_it_gives(model):
     assert (value.parsed, value.content) == (["hi"], None)
     foreign = await ask(RunnableLambda(lambda _: AIMessage("hello")), Item("a", "hi", 1))
     assert (foreign.content, foreign.usage, foreign.attempts) == ("hello", None, 1)
+
+
+async def test_an_answer_out_of_a_cache_was_not_sent(server, model):
+    """No attempts, no times of the service; a foreign model's cached answer neither."""
+    mine = model.model_copy(update={"cache": InMemoryCache()})
+    first, second = [await ask(mine, Item("a", "hi", 1)) for _ in range(2)]
+    assert (first.attempts, second.attempts, len(server.requests)) == (1, 0, 1)
+    assert (first.content, first.usage["total_tokens"]) == (second.content, second.usage["total_tokens"])
+    assert ("total_time" in first.timing, list(second.timing)) == (True, ["seconds"])
+    foreign = GenericFakeChatModel(messages=iter([AIMessage("hello")]), cache=InMemoryCache())
+    assert [(await ask(foreign, Item("a", "hi", 1))).attempts for _ in range(2)] == [1, 0]
+
+
+async def test_a_chain_that_calls_twice_has_the_attempts_of_both(server, model):
+    """Its answer is the sum of two, and the retry of one of them counts too."""
+
+    async def twice(prompts):
+        async for prompt in prompts:
+            for _ in range(2):
+                async for chunk in model.astream(prompt):
+                    yield chunk
+
+    server.script(Status(500), Reply(text="Yes. "), Reply(text="No."))
+    record = await ask(RunnableGenerator(twice), Item("a", "hi", 1))
+    assert (record.content, record.attempts, len(server.requests)) == ("Yes. No.", 3, 3)
+    assert "total_time" in record.timing
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,7 @@ def facts(message):
     """All but LangChain's run id and the times."""
     told = message.model_dump(exclude={"id"})
     for name in ("ttft", "tokens_per_second"):
-        told["response_metadata"].pop(name, None)
+        told["response_metadata"]["calls"][0].pop(name, None)
     return told
 
 

@@ -1,7 +1,7 @@
 """`langchain-openai` as the oracle for the shared wire: the same bytes give the same merged message.
 
 Intended differences, each for a reason: the reasoning (it has no field for it), and what we add to ``response_metadata``
-(``id``, ``time_info``, the estimated cost). Everything else has to be equal.
+(``id``, and ``calls`` with the figures of the call). Everything else has to be equal.
 """
 
 from __future__ import annotations

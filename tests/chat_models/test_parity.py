@@ -62,7 +62,7 @@ WAYS = {
 }
 
 
-MEASURED = ("request_id", "ttft", "tokens_per_second")
+MEASURED = ("id", "request_id", "ttft", "tokens_per_second", "time_info")
 
 
 def facts_of(message):
@@ -70,8 +70,9 @@ def facts_of(message):
     metadata = {
         key: value
         for key, value in message.response_metadata.items()
-        if key not in {"id", "time_info", "output_version", "logprobs", *MEASURED}
+        if key not in {"id", "output_version", "logprobs", "calls"}
     }
+    (call,) = message.response_metadata["calls"]
     return {
         "text": message.text,
         "reasoning": "".join(block["reasoning"] for block in message.content_blocks if block["type"] == "reasoning"),
@@ -79,7 +80,8 @@ def facts_of(message):
         "invalid": [(call["name"], call["args"]) for call in message.invalid_tool_calls],
         "usage": message.usage_metadata,
         "metadata": metadata,
-        "timed": set(message.response_metadata["time_info"]),
+        "call": {key: value for key, value in call.items() if key not in MEASURED},
+        "timed": set(call["time_info"]),
     }
 
 

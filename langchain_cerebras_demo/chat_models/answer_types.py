@@ -13,11 +13,13 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_function
-from pydantic import BaseModel, Field, TypeAdapter, create_model
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, create_model
 from pydantic.errors import PydanticInvalidForJsonSchema
 from typing_extensions import NotRequired, ReadOnly, Required, get_type_hints, is_typeddict
 
 from langchain_cerebras_demo.chat_models.violations import find_violations
+
+_SHOWN_VIOLATIONS = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +36,7 @@ class AnswerType:
 
     title: str
     schema: Mapping[str, Any]
-    from_json: Callable[[dict[str, Any]], Any]
+    from_json: Callable[[Any], Any]
     makes_instances: bool = False
     strict: bool | None = None
 
@@ -73,7 +75,7 @@ def to_answer_type(schema: Any) -> AnswerType:
 
 
 def _of_instances(cls: type, schema: Mapping[str, Any], from_text: Callable[[str], Any]) -> AnswerType:
-    def from_json(value: dict[str, Any]) -> Any:
+    def from_json(value: Any) -> Any:
         # As JSON text: a class in pydantic's strict mode takes a date or an enum only from there.
         return from_text(json.dumps(value))
 
@@ -81,9 +83,10 @@ def _of_instances(cls: type, schema: Mapping[str, Any], from_text: Callable[[str
 
 
 def _of_dicts(schema: Mapping[str, Any], title: str, strict: bool | None = None) -> AnswerType:
-    def from_json(value: dict[str, Any]) -> dict[str, Any]:
+    def from_json(value: Any) -> Any:
         if found := find_violations(value, schema):
-            raise ValueError("; ".join(found))
+            more = f"; and {len(found) - _SHOWN_VIOLATIONS} more" if len(found) > _SHOWN_VIOLATIONS else ""
+            raise ValueError("; ".join(found[:_SHOWN_VIOLATIONS]) + more)
         return value
 
     return AnswerType(title, schema, from_json, strict=strict)
@@ -140,7 +143,15 @@ def _to_model(typed_dict: Any, above: tuple[Any, ...]) -> type[BaseModel]:
     for name, hint in get_type_hints(typed_dict, include_extras=True).items():
         # By alias, since a key may be what no field can be called: "schema", "_id", "first-name".
         fields[f"field_{len(fields)}"] = _to_field(name, hint, inside, is_required=name in required)
-    return create_model(typed_dict.__name__, __doc__=inspect.cleandoc(typed_dict.__doc__ or ""), **fields)
+    is_closed = getattr(typed_dict, "__closed__", None) or _config_of(typed_dict).get("extra") == "forbid"
+    config = ConfigDict(extra="forbid") if is_closed else None
+    return create_model(
+        typed_dict.__name__, __config__=config, __doc__=inspect.cleandoc(typed_dict.__doc__ or ""), **fields
+    )
+
+
+def _config_of(typed_dict: Any) -> Mapping[str, Any]:
+    return getattr(typed_dict, "__pydantic_config__", None) or {}
 
 
 def _to_field(name: str, hint: Any, above: tuple[Any, ...], *, is_required: bool) -> tuple[Any, Any]:

@@ -132,6 +132,8 @@ class Reading:
             raise self._error("is JSON, but no object")
         try:
             return decoded if kind is None else kind.from_json(decoded)
+        except RecursionError as error:
+            raise self._error("is nested too deeply to be checked") from error
         except ValueError as error:
             title = kind.title if kind else ""
             raise self._error(f"does not fit {title!r}: {error}") from error

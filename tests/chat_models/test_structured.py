@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import json
+import re
 import warnings
-from typing import Annotated
+from typing import Annotated, Literal
 
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
@@ -14,7 +16,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.tools import tool
 from langchain_core.utils.function_calling import convert_to_json_schema
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from typing_extensions import NotRequired, TypedDict
 
 from langchain_cerebras_demo import ChatCerebrasDemo
@@ -147,10 +149,10 @@ def test_every_method_takes_every_strict(shared, kind, method, strict):
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("schema", [None, Person, Someone, Human, SCHEMA], ids=str)
 def test_json_mode_gives_any_object_or_checks_it(shared, schema, way):
-    """No schema goes out; classes are checked here."""
+    """No schema goes out; it is held here."""
     prompt = 'Answer in JSON with the keys "name" and "age".'
     chain = structured(model_for(shared), schema, method="json_mode")
-    if schema in (None, Someone, SCHEMA):
+    if schema is None:
         assert set(WAYS[way](chain, prompt)) == {"name", "age"}
     else:  # what this server invents for "age" is no number
         with pytest.raises(OutputParserException, match="does not fit"):
@@ -207,6 +209,7 @@ def test_function_calling_forces_one_call(server):
 
 def test_json_mode_sends_the_wish_alone(server):
     """{"type": "json_object"}."""
+    server.script(Reply(text='{"name": "Ada", "age": 36}'))
     structured(model_for(server), Someone, method="json_mode").invoke(PROMPT)
     assert server.requests[0].json["response_format"] == {"type": "json_object"}
 
@@ -461,6 +464,79 @@ def test_a_validator_may_raise_what_it_likes(server):
     with pytest.raises(KeyError, match="Ada"):
         structured(model_for(server), Odd).invoke(PROMPT)
     assert isinstance(structured(model_for(server), Odd, include_raw=True).invoke(PROMPT)["parsing_error"], KeyError)
+
+
+class Note(TypedDict):
+    """A note."""
+
+    text: str
+    stars: int
+    kind: Literal["a", "b"]
+    author: NotRequired[str]
+
+
+class ClosedNote(Note):
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+
+NOTE = {
+    "title": "Note",
+    "type": "object",
+    "properties": {
+        "text": {"type": "string"},
+        "stars": {"type": "integer"},
+        "kind": {"enum": ["a", "b"]},
+        "author": {"type": "string"},
+    },
+    "required": ["text", "stars", "kind"],
+    "additionalProperties": False,
+}
+GOOD_NOTE = {"text": "x", "stars": 3, "kind": "a"}
+BAD_NOTES = {
+    "nothing": ({}, "# has no 'text', which is required"),
+    "text for a number": (GOOD_NOTE | {"stars": "three"}, "#/stars is of type string, not integer"),
+    "outside the enum": (GOOD_NOTE | {"kind": "c"}, '#/kind is "c", not "a" or "b"'),
+    "null": (GOOD_NOTE | {"author": None}, "#/author is of type null, not string"),
+    "a key more": (GOOD_NOTE | {"colour": "red"}, "# has 'colour', which is not allowed"),
+}
+
+
+def reply_of(method, name, value):
+    text = json.dumps(value)
+    return Reply(tool_calls=[Call(name, text)]) if method == "function_calling" else Reply(text=text)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("method", ["json_schema", "function_calling", "json_mode"])
+@pytest.mark.parametrize("schema", [NOTE, Note, ClosedNote], ids=["JSON schema", "TypedDict", "closed TypedDict"])
+def test_dicts_are_held_to_their_schema(server, schema, method, way):
+    """By every method, whole and at the end of a stream; a TypedDict that does not say that it is closed is open."""
+    name = to_answer_type(schema).title
+    chain = structured(model_for(server), schema, method=method)
+    raw = structured(model_for(server), schema, method=method, include_raw=True)
+    for value in (GOOD_NOTE, GOOD_NOTE | {"author": "Ann"}):
+        server.script(reply_of(method, name, value))
+        assert WAYS[way](chain, PROMPT) == value
+    for case, (value, words) in BAD_NOTES.items():
+        reply = reply_of(method, name, value)
+        server.script(reply)
+        if case == "a key more" and schema is Note:
+            assert WAYS[way](chain, PROMPT) == value
+            continue
+        with pytest.raises(OutputParserException, match=f"does not fit '{name}': {re.escape(words)}"):
+            WAYS[way](chain, PROMPT)
+        server.script(reply)
+        result = WAYS[way](raw, PROMPT)
+        assert result["parsed"] is None
+        assert words in str(result["parsing_error"])
+
+
+def test_an_answer_deeper_than_python_recurses_is_an_error(server):
+    """It can be read, and not be held against a schema."""
+    deep = Reading(Wanted(to_answer_type({"title": "Tree", "type": "object", "properties": {"a": {"$ref": "#"}}})))
+    deep.add(AIMessage('{"a": ' * 600 + "{}" + "}" * 600))
+    with pytest.raises(OutputParserException, match="too deep"):
+        deep.whole()
 
 
 TAGS = {"type": "array", "items": {"type": "string", "maxLength": 3}, "minItems": 2}

@@ -14,7 +14,7 @@ from langchain_core.runnables.utils import AddableDict
 from langchain_core.utils.function_calling import convert_to_json_schema
 
 from langchain_cerebras_demo import catalog
-from langchain_cerebras_demo.chat_models.answer_types import AnswerType, to_answer_type
+from langchain_cerebras_demo.chat_models.answer_types import AnswerType, in_object, to_answer_type
 from langchain_cerebras_demo.chat_models.fields import ChatFields, Method
 from langchain_cerebras_demo.chat_models.readings import Reading, Wanted
 from langchain_cerebras_demo.chat_models.schemas import to_response_format, to_tool
@@ -57,7 +57,7 @@ def structured_output(
     """
     chosen = method or default_method(kwargs.get("model") or model.model, model.aliases)
     _check_arguments(chosen, schema, strict=strict, tools=tools)
-    answer_type = None if schema is None else to_answer_type(schema)
+    answer_type = None if schema is None else in_object(to_answer_type(schema))
     bound: dict[str, Any] = {
         "ls_structured_output_format": {
             "kwargs": {"method": chosen, "strict": strict},

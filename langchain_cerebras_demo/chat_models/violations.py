@@ -132,9 +132,10 @@ class _Checker:
 
     def _array(self, value: list[Any], node: Mapping[str, Any], path: str) -> Iterator[_Violation]:
         items = node.get("items")
-        is_tuple = isinstance(items, list)  # as older drafts, and pydantic 1, write a tuple
-        places = items if is_tuple else _list(node, "prefixItems")
-        rest = node.get("additionalItems") if is_tuple else items
+        if isinstance(items, list):  # as older drafts, and pydantic 1, write a tuple
+            places, rest = items, node.get("additionalItems")
+        else:
+            places, rest = _list(node, "prefixItems"), items
         for number, item in enumerate(value):
             part = places[number] if number < len(places) else rest
             yield from self.check(item, part, f"{path}/{number}")

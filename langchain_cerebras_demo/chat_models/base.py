@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing, closing
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import LangSmithParams, LanguageModelInput, ModelProfile
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
-from pydantic import PrivateAttr, model_validator
+from langchain_core.runnables.utils import AnyConfigurableField
+from pydantic import model_validator
 from typing_extensions import Self
 
 from langchain_cerebras_demo import catalog, local
 from langchain_cerebras_demo.catalog import AliasTable
 from langchain_cerebras_demo.chat_models import abilities, facts, generations, settings
+from langchain_cerebras_demo.chat_models.configurable import ConfigurableModel
 from langchain_cerebras_demo.chat_models.fields import ChatFields, Method, Tool
 from langchain_cerebras_demo.chat_models.messages import to_wire
 from langchain_cerebras_demo.client import Client
@@ -32,6 +35,9 @@ _LOG = logging.getLogger("langchain_cerebras_demo")
 
 # What LangChain itself may pass along with a call and the API has no word for.
 _LANGCHAIN_ARGUMENTS = frozenset({"stream", "stream_usage", "run_id"})
+
+# What the profile depends on.
+_PROFILE_FIELDS = frozenset({"model", "aliases", "base_url"})
 
 
 class ChatCerebrasDemo(ChatFields):
@@ -53,8 +59,6 @@ class ChatCerebrasDemo(ChatFields):
     ``StreamInterruptedError`` for an answer that was cut off. One that comes after the first chunk holds in ``partial``
     what had come.
     """
-
-    _own_profile: ModelProfile | None = PrivateAttr(default=None)
 
     # -- what LangChain asks of a model
 
@@ -121,15 +125,48 @@ class ChatCerebrasDemo(ChatFields):
     def _resolve_model_profile(self) -> ModelProfile | None:
         # Without a client: most of what making a model costs would be that.
         spec = None if self._is_local else catalog.find_spec(AliasTable(self.aliases).resolve(self.model))
-        self._own_profile = facts.to_profile(spec) if spec else None
-        return self._own_profile
+        return facts.to_profile(spec) if spec else None
 
     @model_validator(mode="after")
     def _check_profile_keys(self) -> Self:
         """In LangChain's place, whose check resolves type hints anew for every model: half of what making one costs."""
-        if self.profile is not self._own_profile:  # a user's own
+        if not isinstance(self.profile, facts.CatalogProfile):  # a user's own
             super()._check_profile_keys()  # type: ignore[operator]  # a method once pydantic has made the class
         return self
+
+    def _renew_profile(self) -> None:
+        """Makes the profile anew, unless it is a user's own."""
+        if self.profile is None or isinstance(self.profile, facts.CatalogProfile):
+            self.profile = None
+            with contextlib.suppress(Exception):  # as in the constructor: no call needs a profile
+                self.profile = self._resolve_model_profile()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name in _PROFILE_FIELDS:
+            self._renew_profile()
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """As pydantic's; the profile follows the model."""
+        copied = super().model_copy(update=update, deep=deep)
+        if update and update.keys() & _PROFILE_FIELDS and "profile" not in update:
+            copied._renew_profile()  # noqa: SLF001 - our own class
+        return copied
+
+    def configurable_fields(self, **kwargs: AnyConfigurableField) -> ConfigurableModel:
+        """As LangChain's; the profile follows the configuration."""
+        made: Any = super().configurable_fields(**kwargs)
+        return ConfigurableModel(default=self, fields=made.fields)
+
+    if not TYPE_CHECKING:  # for type checkers it is LangChain's own
+
+        def bind(self, **kwargs: Any) -> Any:
+            """As LangChain's; with ``model=`` the profile follows it."""
+            named = self
+            if kwargs.get("model") not in (None, self.model):
+                named = self.model_copy(update={"model": kwargs["model"]})
+                named._client_memo = self._client_memo  # noqa: SLF001 - one client, which counts the requests of both
+            return super(ChatCerebrasDemo, named).bind(**kwargs)
 
     def get_num_tokens(self, text: str) -> int:
         """About how many tokens the text has, without a tokenizer; exactly by ``custom_get_token_ids`` where given."""

@@ -14,6 +14,7 @@ from langchain_cerebras_demo import catalog
 from langchain_cerebras_demo._version import __version__
 from langchain_cerebras_demo.catalog import AliasTable
 from langchain_cerebras_demo.chat_models import settings
+from langchain_cerebras_demo.chat_models.facts import CatalogProfile
 from langchain_cerebras_demo.client import Client
 from langchain_cerebras_demo.endpoint import check_headers, to_base_url
 from langchain_cerebras_demo.keychain import to_cookie_source, to_key_source
@@ -152,7 +153,11 @@ class ChatFields(BaseChatModel):
     @model_validator(mode="before")
     @classmethod
     def _check_names(cls, values: Any) -> Any:
-        return settings.check_names(values, cls.model_fields) if isinstance(values, dict) else values
+        if not isinstance(values, dict):
+            return values
+        if isinstance(values.get("profile"), CatalogProfile):  # of another model, all of whose fields were passed on
+            values = {name: value for name, value in values.items() if name != "profile"}
+        return settings.check_names(values, cls.model_fields)
 
     # What is wrong with a value is said by the field's own validator: an error of the whole model would hold all of its
     # arguments, the key among them.

@@ -34,8 +34,6 @@ def fit(parameters: dict[str, Any], spec: ModelSpec | None, *, check: bool) -> d
         return fitted
     if check and fitted.get("tools") and spec.tool_calling is False:
         raise ValueError(f"{spec.id} cannot call tools: choose another model. {ESCAPE}")
-    if spec.parallel_tool_calls is False:
-        fitted.pop("parallel_tool_calls", None)  # the service refuses the word itself, whatever it says
     _fit_reasoning(fitted, spec, check=check)
     return fitted
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 import functools
 import inspect
 import json
@@ -13,11 +14,14 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_function
-from pydantic import BaseModel, Field, TypeAdapter, create_model
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, create_model
 from pydantic.errors import PydanticInvalidForJsonSchema
 from typing_extensions import NotRequired, ReadOnly, Required, get_type_hints, is_typeddict
 
+from langchain_cerebras_demo.chat_models.plain_schemas import ROOT, implied_type, reference_name, to_plain
 from langchain_cerebras_demo.chat_models.violations import find_violations
+
+_SHOWN_VIOLATIONS = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,21 +34,24 @@ class AnswerType:
         from_json: makes the value of a decoded answer. Raises ``ValueError`` for one that does not fit.
         makes_instances: values are instances, which are valid or not; else dicts, of which a part is of use as well.
         strict: what the schema says of ``strict`` itself; ``None`` for nothing.
+        key: where answers are no objects, the property of the object around them; else empty (see ``in_object``).
     """
 
     title: str
     schema: Mapping[str, Any]
-    from_json: Callable[[dict[str, Any]], Any]
+    from_json: Callable[[Any], Any]
     makes_instances: bool = False
     strict: bool | None = None
+    key: str = ""
 
 
 def to_answer_type(schema: Any) -> AnswerType:
     """The kind of answer that a schema of any form asks for.
 
     Args:
-        schema: a pydantic class (2 or 1) or a dataclass: answers are instances. A TypedDict, a function, a LangChain tool,
-            or a dict (a JSON schema, an OpenAI function, tool or response format, an Anthropic tool): answers are dicts.
+        schema: a pydantic class (2 or 1), a dataclass or an enum: answers are instances. A TypedDict, a function, a
+            LangChain tool, or a dict (a JSON schema, an OpenAI function, tool or response format, an Anthropic tool):
+            answers are dicts, or whatever the JSON schema says.
 
     Raises:
         TypeError: it is none of these.
@@ -61,7 +68,7 @@ def to_answer_type(schema: Any) -> AnswerType:
             return _of_instances(schema, _schema_of(schema), schema.model_validate_json)
         if _is_pydantic_1(schema):
             return _of_instances(schema, schema.schema(), schema.parse_raw)  # type: ignore[attr-defined]  # by name
-        if dataclasses.is_dataclass(schema):
+        if dataclasses.is_dataclass(schema) or issubclass(schema, enum.Enum):
             adapter: TypeAdapter[Any] = TypeAdapter(schema)
             return _of_instances(schema, _schema_of(adapter), adapter.validate_json)
     if isinstance(schema, BaseTool) or inspect.isroutine(schema):
@@ -72,8 +79,57 @@ def to_answer_type(schema: Any) -> AnswerType:
     )
 
 
+def in_object(kind: AnswerType) -> AnswerType:
+    """``kind`` as the property of an object where its answers are lists, texts or other values that are no objects.
+
+    The arguments of a call are an object, and so is the root of a strict schema. An answer without the object around it,
+    as a model may write it in text, is taken too.
+    """
+    if _is_object(kind.schema, kind.schema):
+        return kind
+    key, written = "value", json.dumps(kind.schema, default=str)
+    while f'"{key}"' in written:  # a name of its own: the object around an answer is never taken for the answer
+        key += "_"
+    moved = _moved(kind.schema, f"{ROOT}/properties/{key}")
+    outer = {name: moved.pop(name) for name in _OF_THE_ROOT if name in moved}
+    outer |= {"type": "object", "properties": {key: moved}, "required": [key]}
+
+    def from_json(value: Any) -> Any:
+        return kind.from_json(value[key] if isinstance(value, dict) and value.keys() == {key} else value)
+
+    return dataclasses.replace(kind, schema=outer, from_json=from_json, key=key)
+
+
+_OF_THE_ROOT = ("$defs", "definitions", "$schema", "$id", "description")
+
+
+def _moved(node: Any, root: str) -> Any:
+    """A copy in which references to the root, or to parts of it that move along, go to where the root is then."""
+    if isinstance(node, Mapping):
+        copy = {name: _moved(value, root) for name, value in node.items()}
+        reference = copy.get("$ref")
+        if isinstance(reference, str) and reference.startswith(ROOT) and reference_name(reference) is None:
+            copy["$ref"] = root + reference[len(ROOT) :]
+        return copy
+    return [_moved(value, root) for value in node] if isinstance(node, list | tuple) else node
+
+
+def _is_object(node: Any, root: Mapping[str, Any], depth: int = 0) -> bool:
+    """Whether all that fits a node are objects, as far as the service would see it."""
+    plain = to_plain(node) if isinstance(node, Mapping) else {}
+    name = reference_name(plain.get("$ref"))
+    if name is not None and depth < _MAX_REFERENCES:
+        return _is_object({**root.get("definitions", {}), **root.get("$defs", {})}.get(name), root, depth + 1)
+    if any(_is_object(part, root, depth + 1) for part in plain.get("allOf") or () if depth < _MAX_REFERENCES):
+        return True
+    return (plain.get("type") or implied_type(plain)) == "object"
+
+
+_MAX_REFERENCES = 10
+
+
 def _of_instances(cls: type, schema: Mapping[str, Any], from_text: Callable[[str], Any]) -> AnswerType:
-    def from_json(value: dict[str, Any]) -> Any:
+    def from_json(value: Any) -> Any:
         # As JSON text: a class in pydantic's strict mode takes a date or an enum only from there.
         return from_text(json.dumps(value))
 
@@ -81,9 +137,10 @@ def _of_instances(cls: type, schema: Mapping[str, Any], from_text: Callable[[str
 
 
 def _of_dicts(schema: Mapping[str, Any], title: str, strict: bool | None = None) -> AnswerType:
-    def from_json(value: dict[str, Any]) -> dict[str, Any]:
+    def from_json(value: Any) -> Any:
         if found := find_violations(value, schema):
-            raise ValueError("; ".join(found))
+            more = f"; and {len(found) - _SHOWN_VIOLATIONS} more" if len(found) > _SHOWN_VIOLATIONS else ""
+            raise ValueError("; ".join(found[:_SHOWN_VIOLATIONS]) + more)
         return value
 
     return AnswerType(title, schema, from_json, strict=strict)
@@ -140,7 +197,15 @@ def _to_model(typed_dict: Any, above: tuple[Any, ...]) -> type[BaseModel]:
     for name, hint in get_type_hints(typed_dict, include_extras=True).items():
         # By alias, since a key may be what no field can be called: "schema", "_id", "first-name".
         fields[f"field_{len(fields)}"] = _to_field(name, hint, inside, is_required=name in required)
-    return create_model(typed_dict.__name__, __doc__=inspect.cleandoc(typed_dict.__doc__ or ""), **fields)
+    is_closed = getattr(typed_dict, "__closed__", None) or _config_of(typed_dict).get("extra") == "forbid"
+    config = ConfigDict(extra="forbid") if is_closed else None
+    return create_model(
+        typed_dict.__name__, __config__=config, __doc__=inspect.cleandoc(typed_dict.__doc__ or ""), **fields
+    )
+
+
+def _config_of(typed_dict: Any) -> Mapping[str, Any]:
+    return getattr(typed_dict, "__pydantic_config__", None) or {}
 
 
 def _to_field(name: str, hint: Any, above: tuple[Any, ...], *, is_required: bool) -> tuple[Any, Any]:

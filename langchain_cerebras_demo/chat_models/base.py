@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import math
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing, closing
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import LangSmithParams, LanguageModelInput, ModelProfile
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult, Generation
 from langchain_core.runnables import Runnable
-from pydantic import PrivateAttr, model_validator
+from langchain_core.runnables.utils import AnyConfigurableField
+from pydantic import model_validator
 from typing_extensions import Self
 
 from langchain_cerebras_demo import catalog, local
 from langchain_cerebras_demo.catalog import AliasTable
-from langchain_cerebras_demo.chat_models import abilities, facts, generations
+from langchain_cerebras_demo.chat_models import abilities, facts, generations, settings
+from langchain_cerebras_demo.chat_models.configurable import ConfigurableModel
 from langchain_cerebras_demo.chat_models.fields import ChatFields, Method, Tool
 from langchain_cerebras_demo.chat_models.messages import to_wire
 from langchain_cerebras_demo.client import Client
@@ -27,8 +31,13 @@ from langchain_cerebras_demo.limits import RateLimitSnapshot
 from langchain_cerebras_demo.portal import portal
 from langchain_cerebras_demo.wire.request import PARAMETERS, ChatRequest, to_our_names, to_parameters
 
+_LOG = logging.getLogger("langchain_cerebras_demo")
+
 # What LangChain itself may pass along with a call and the API has no word for.
 _LANGCHAIN_ARGUMENTS = frozenset({"stream", "stream_usage", "run_id"})
+
+# What the profile depends on.
+_PROFILE_FIELDS = frozenset({"model", "aliases", "base_url"})
 
 
 class ChatCerebrasDemo(ChatFields):
@@ -50,8 +59,6 @@ class ChatCerebrasDemo(ChatFields):
     ``StreamInterruptedError`` for an answer that was cut off. One that comes after the first chunk holds in ``partial``
     what had come.
     """
-
-    _own_profile: ModelProfile | None = PrivateAttr(default=None)
 
     # -- what LangChain asks of a model
 
@@ -118,15 +125,48 @@ class ChatCerebrasDemo(ChatFields):
     def _resolve_model_profile(self) -> ModelProfile | None:
         # Without a client: most of what making a model costs would be that.
         spec = None if self._is_local else catalog.find_spec(AliasTable(self.aliases).resolve(self.model))
-        self._own_profile = facts.to_profile(spec) if spec else None
-        return self._own_profile
+        return facts.to_profile(spec) if spec else None
 
     @model_validator(mode="after")
     def _check_profile_keys(self) -> Self:
         """In LangChain's place, whose check resolves type hints anew for every model: half of what making one costs."""
-        if self.profile is not self._own_profile:  # a user's own
+        if not isinstance(self.profile, facts.CatalogProfile):  # a user's own
             super()._check_profile_keys()  # type: ignore[operator]  # a method once pydantic has made the class
         return self
+
+    def _renew_profile(self) -> None:
+        """Makes the profile anew, unless it is a user's own."""
+        if self.profile is None or isinstance(self.profile, facts.CatalogProfile):
+            self.profile = None
+            with contextlib.suppress(Exception):  # as in the constructor: no call needs a profile
+                self.profile = self._resolve_model_profile()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name in _PROFILE_FIELDS:
+            self._renew_profile()
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """As pydantic's; the profile follows the model."""
+        copied = super().model_copy(update=update, deep=deep)
+        if update and update.keys() & _PROFILE_FIELDS and "profile" not in update:
+            copied._renew_profile()  # noqa: SLF001 - our own class
+        return copied
+
+    def configurable_fields(self, **kwargs: AnyConfigurableField) -> ConfigurableModel:
+        """As LangChain's; the profile follows the configuration."""
+        made: Any = super().configurable_fields(**kwargs)
+        return ConfigurableModel(default=self, fields=made.fields)
+
+    if not TYPE_CHECKING:  # for type checkers it is LangChain's own
+
+        def bind(self, **kwargs: Any) -> Any:
+            """As LangChain's; with ``model=`` the profile follows it."""
+            named = self
+            if kwargs.get("model") not in (None, self.model):
+                named = self.model_copy(update={"model": kwargs["model"]})
+                named._client_memo = self._client_memo  # noqa: SLF001 - one client, which counts the requests of both
+            return super(ChatCerebrasDemo, named).bind(**kwargs)
 
     def get_num_tokens(self, text: str) -> int:
         """About how many tokens the text has, without a tokenizer; exactly by ``custom_get_token_ids`` where given."""
@@ -199,26 +239,38 @@ class ChatCerebrasDemo(ChatFields):
         """The model with these tools at hand.
 
         Args:
-            tools: pydantic classes, TypedDicts, functions, LangChain tools, or dicts in OpenAI's or Anthropic's form.
-            tool_choice: ``"auto"``, ``"any"`` (some tool has to be called), ``"none"``, a tool's name, or a dict.
-            strict: whether the service holds the arguments to the schema; equal for all tools.
-            parallel_tool_calls: whether one answer may hold several calls; not sent to models that refuse it.
-            response_format: beside the tools: a schema of any kind, or a response format in the API's own form.
+            tools: pydantic classes, TypedDicts, functions, LangChain tools, or dicts in OpenAI's form (of the Chat
+                Completions or the Responses API) or Anthropic's.
+            tool_choice: ``"auto"``, ``"any"`` (some tool has to be called), ``"none"``, a tool's name, or a dict. Not sent
+                without tools, which a log line says.
+            strict: whether the service holds the arguments to the schema, for all tools alike, whatever they say themselves.
+            parallel_tool_calls: whether one answer may hold several calls.
+            response_format: beside the tools: a schema of any kind, or a response format in the API's own form; strict
+                unless it says otherwise itself or ``strict=False`` does.
             **kwargs: more of a call's arguments.
 
         Raises:
-            ValueError: a tool's name or a tool choice that the API does not take.
+            ValueError: a tool's name or a tool choice that the API does not take, a tool that cannot be strict and is to be,
+                or tools of which some want to be strict and others not.
         """
         # Here and not above: schemas are a fifth of what the class costs to import, and many never need them.
         from langchain_cerebras_demo.chat_models.schemas import to_response_format  # noqa: PLC0415
         from langchain_cerebras_demo.chat_models.tools import to_tool_choice, to_tools  # noqa: PLC0415
 
         converted = to_tools(tools, strict=strict)
+        if not converted and (tool_choice or parallel_tool_calls is not None):
+            _LOG.warning(
+                "bind_tools was given no tools: tool_choice=%r and parallel_tool_calls=%r are not sent",
+                tool_choice,
+                parallel_tool_calls,
+            )
         bound = {
             "tools": converted or None,  # never an empty list: some servers refuse it
             "tool_choice": to_tool_choice(tool_choice, converted),
             "parallel_tool_calls": parallel_tool_calls if converted else None,
-            "response_format": None if response_format is None else to_response_format(response_format),
+            "response_format": None
+            if response_format is None
+            else to_response_format(response_format, default=strict is not False),
         }
         return self.bind(**{name: value for name, value in bound.items() if value is not None}, **kwargs)
 
@@ -235,8 +287,8 @@ class ChatCerebrasDemo(ChatFields):
         """The model, answering by a schema.
 
         Args:
-            schema: a pydantic class or a dataclass (answers are instances), a TypedDict or a dict such as a JSON schema
-                (answers are dicts). ``None`` only with ``json_mode``.
+            schema: a pydantic class, a dataclass or an enum (answers are instances), a TypedDict or a dict such as a JSON
+                schema (answers are dicts that fit it, or what else it says). ``None`` only with ``json_mode``.
             method: ``"json_schema"`` (the default where the model can): the service writes the answer by the schema.
                 ``"function_calling"``: the arguments of a forced call. ``"json_mode"``: any JSON object.
             include_raw: answers are ``{"raw", "parsed", "parsing_error"}``, and a bad answer raises nothing.
@@ -245,8 +297,9 @@ class ChatCerebrasDemo(ChatFields):
             **kwargs: more of a call's arguments.
 
         Returns:
-            A runnable. It raises ``OutputParserException`` for an answer that is cut off, empty, no JSON or not what the
-            schema says. Streamed, it yields dicts as they grow, instances whenever they are valid, and checks the end.
+            A runnable. It raises ``OutputParserException`` for an answer that is cut off, empty, not valid JSON or not what
+            the schema says, and ``ModelRefusalError`` for a refusal. Streamed, it yields dicts as they grow, instances
+            whenever they are valid, and checks the end.
 
         Raises:
             ValueError: arguments that do not go together, or a schema that strict mode cannot do.
@@ -347,6 +400,7 @@ class ChatCerebrasDemo(ChatFields):
             called_with["stop"] = stop
         spec = None if self._is_local else catalog.find_spec(client.aliases.resolve(model))
         given = {**self._default_parameters, **to_our_names(called_with)}
+        given["tools"] = settings.to_wire_tools(given.get("tools"))
         parameters = abilities.fit(to_parameters(given, check=self.check_requests), spec, check=self.check_requests)
         several = extra.get("n", parameters.get("n", 1))
         if stream and several > 1:

@@ -18,6 +18,10 @@ CHARACTERS_PER_TOKEN = 4.0
 """The rule of thumb for English that LangChain counts by too."""
 
 
+class CatalogProfile(dict[str, Any]):
+    """A profile that was made of a model's row, not given by a user: where the model changes, it is made anew."""
+
+
 def to_profile(spec: ModelSpec) -> ModelProfile:
     """The model's profile as LangChain's middleware reads it; what is not known is left out.
 
@@ -43,7 +47,7 @@ def to_profile(spec: ModelSpec) -> ModelProfile:
         "tool_calling": spec.tool_calling,
         "tool_choice": spec.tool_calling,
     }
-    return cast("ModelProfile", {name: fact for name, fact in facts.items() if fact is not None})
+    return cast("ModelProfile", CatalogProfile({name: fact for name, fact in facts.items() if fact is not None}))
 
 
 def estimate_tokens(messages: Sequence[BaseMessage], tools: Sequence[dict[str, Any]] = ()) -> int:

@@ -14,12 +14,13 @@ from langchain_cerebras_demo import catalog
 from langchain_cerebras_demo._version import __version__
 from langchain_cerebras_demo.catalog import AliasTable
 from langchain_cerebras_demo.chat_models import settings
+from langchain_cerebras_demo.chat_models.facts import CatalogProfile
 from langchain_cerebras_demo.client import Client
 from langchain_cerebras_demo.endpoint import check_headers, to_base_url
 from langchain_cerebras_demo.keychain import to_cookie_source, to_key_source
 from langchain_cerebras_demo.keys import ChainKeyResolver, DroppedKey
 from langchain_cerebras_demo.policy import RateLimit, Timeout
-from langchain_cerebras_demo.wire.request import PARAMETERS, check_parameter
+from langchain_cerebras_demo.wire.request import PARAMETERS, check_parameter, to_plain_value
 
 Tool = Mapping[str, Any] | type | Callable[..., Any] | BaseTool
 """What a user may give as a tool."""
@@ -85,7 +86,7 @@ class ChatFields(BaseChatModel):
     response_format: dict[str, Any] | None = None
     """``{"type": "json_object"}``, or ``json_schema`` with its schema."""
     tools: list[dict[str, Any]] | None = None
-    """Tools in the API's own form, sent with every call."""
+    """Tools as ``bind_tools`` takes them, sent with every call."""
     tool_choice: str | dict[str, Any] | None = None
     """``none``, ``auto``, ``required`` or a named function."""
     parallel_tool_calls: bool | None = None
@@ -152,17 +153,24 @@ class ChatFields(BaseChatModel):
     @model_validator(mode="before")
     @classmethod
     def _check_names(cls, values: Any) -> Any:
-        return settings.check_names(values, cls.model_fields) if isinstance(values, dict) else values
+        if not isinstance(values, dict):
+            return values
+        if isinstance(values.get("profile"), CatalogProfile):  # of another model, all of whose fields were passed on
+            values = {name: value for name, value in values.items() if name != "profile"}
+        return settings.check_names(values, cls.model_fields)
 
     # What is wrong with a value is said by the field's own validator: an error of the whole model would hold all of its
     # arguments, the key among them.
 
-    @field_validator(*PARAMETERS, mode="after")
+    @field_validator(*PARAMETERS, mode="before")
     @classmethod
     def _check_parameter(cls, value: Any, info: ValidationInfo) -> Any:
-        if value is None or value == [] or not info.data.get("check_requests", True):
-            return value
-        return check_parameter(str(info.field_name), value)
+        """Before pydantic reads the value, which takes text for a number and True for 1: a call would refuse them."""
+        name, is_empty = str(info.field_name), isinstance(value, list) and not value
+        if name == "tools":
+            value = settings.to_wire_tools(value)
+        is_checked = info.data.get("check_requests", True) and not is_empty
+        return check_parameter(name, value) if is_checked else to_plain_value(name, value)
 
     @field_validator("api_key")
     @classmethod

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-import functools
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
 from langchain_core.exceptions import OutputParserException
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, message_chunk_to_message
+from langchain_core.messages.ai import add_ai_message_chunks
 from langchain_core.utils.json import parse_json_markdown
 
 from langchain_cerebras_demo.chat_models.answer_types import AnswerType
 from langchain_cerebras_demo.chat_models.content import REASONING_KEY
+from langchain_cerebras_demo.errors import ModelRefusalError
 
 _SHOWN_CHARACTERS = 200
+_SHOWN_REFUSAL = 1_000
 # Every part is read from the beginning of the answer. Reading again only when 1/64 has been added keeps a long answer
 # from costing the square of its length; a short one is read at every chunk.
 _PARTS = 64
 
-_decode = functools.partial(json.loads, strict=False)  # a line break within a string is no reason to refuse an answer
+_DECODER = json.JSONDecoder(strict=False)  # a line break within a string is no reason to refuse an answer
+_FENCE = re.compile(r"(?P<fence>`{3,}|~{3,})(?:[A-Za-z][\w.+-]*)?\s*")
 
 
 @dataclass(frozen=True)
@@ -61,11 +65,15 @@ class Reading:
         self._calls: dict[Any, _Call] = {}
         self._finish_reason: str | None = None
         self._has_reasoning = False
+        self._refusal: list[str] = []
+        self._messages: list[BaseMessage] = []
         self._characters = 0
         self._next_characters = 0
 
     def add(self, message: BaseMessage) -> None:
         """Takes the next chunk, or the whole message."""
+        self._messages.append(message)
+        self._refusal += _refusals(message)
         self._text.append(str(message.text))
         self._characters += len(self._text[-1])
         self._finish_reason = message.response_metadata.get("finish_reason") or self._finish_reason
@@ -105,19 +113,30 @@ class Reading:
             except (ValueError, RecursionError):
                 return None
         kind = self._wanted.answer_type
-        if not isinstance(decoded, dict) or kind is None or not kind.makes_instances:
-            return decoded if isinstance(decoded, dict) else None
+        if kind is None or not kind.key:
+            if not isinstance(decoded, dict):
+                return None
+        elif isinstance(decoded, dict) and decoded.keys() <= {kind.key}:
+            decoded = decoded.get(kind.key)
+        elif not isinstance(decoded, dict | list):  # what prose begins with may be a number
+            return None
+        if decoded is None or kind is None or not kind.makes_instances:
+            return decoded
         try:
             return kind.from_json(decoded)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
 
     def whole(self) -> Any:
         """The value of the whole answer; ``None`` where the model called a tool, as it may.
 
         Raises:
+            ModelRefusalError: the model refused to answer. The message has its words.
             OutputParserException: it has none. The message says why and how the answer begins.
         """
+        if refusal := "".join(self._refusal).strip():
+            shown = refusal if len(refusal) <= _SHOWN_REFUSAL else refusal[:_SHOWN_REFUSAL] + "…"
+            raise ModelRefusalError(f"the model refused to answer: {shown}", raw_message=self._message())
         if not self._calls or not self._wanted.may_call_tools:
             return self._value()
         try:  # some models repeat an earlier call beside a good answer (vercel/ai#15349): then the answer counts
@@ -126,15 +145,38 @@ class Reading:
             return None
 
     def _value(self) -> Any:
-        name, kind = self._wanted.tool_name, self._wanted.answer_type
-        decoded = self._decoded_text() if name is None else self._decoded_call(name)
-        if not isinstance(decoded, dict):
-            raise self._error("is JSON, but no object")
+        name = self._wanted.tool_name
+        if name is None:
+            return self._fitted(self._decoded_text())
+        try:
+            return self._fitted(self._decoded_call(name))
+        except OutputParserException as error:
+            try:  # models that were told to call the tool write the arguments as text now and then
+                decoded = _read_json("".join(self._text))
+            except (ValueError, RecursionError):
+                raise error from None
+            if self._calls:  # a call was made, and it is what has to be told of
+                return self._fitted_or(decoded, error)
+            return self._fitted(decoded, f"is {self._what()} instead of a call of {name!r}, and ")
+
+    def _fitted_or(self, decoded: Any, error: OutputParserException) -> Any:
+        try:
+            return self._fitted(decoded)
+        except OutputParserException:
+            raise error from None
+
+    def _fitted(self, decoded: Any, before: str = "") -> Any:
+        """The value that decoded JSON stands for. ``before``: what is to be said ahead of what is wrong with it."""
+        kind = self._wanted.answer_type
+        if not isinstance(decoded, dict) and (kind is None or not kind.key):
+            raise self._error(f"{before}is JSON, but no object")
         try:
             return decoded if kind is None else kind.from_json(decoded)
+        except RecursionError as error:
+            raise self._error(f"{before}is nested too deeply to be checked") from error
         except ValueError as error:
             title = kind.title if kind else ""
-            raise self._error(f"does not fit {title!r}: {error}") from error
+            raise self._error(f"{before}does not fit {title!r}: {error}") from error
 
     def _wanted_call(self) -> _Call | None:
         return next((call for call in self._calls.values() if call.name == self._wanted.tool_name), None)
@@ -149,16 +191,25 @@ class Reading:
         if call.arguments is not None:
             return call.arguments
         try:
-            return _decode(call.text or "{}")  # how some models call a function without arguments
+            return _DECODER.decode(call.text or "{}")  # how some models call a function without arguments
         except (ValueError, RecursionError) as error:
             raise self._error(f"is a call of {name!r} with arguments that are no JSON ({error})") from error
 
     def _decoded_text(self) -> Any:
-        text = "".join(self._text)
         try:
-            return parse_json_markdown(text, parser=_decode)
+            return _read_json("".join(self._text))
+        except _SeveralValuesError as error:
+            raise self._error(f"is text with {error}") from error
         except (ValueError, RecursionError) as error:
             raise self._error(f"is {self._what()} instead of JSON") from error
+
+    def _message(self) -> BaseMessage:
+        """The whole message, as it would have come unstreamed."""
+        first, *rest = self._messages
+        chunks = [chunk for chunk in rest if isinstance(chunk, AIMessageChunk)]
+        if not isinstance(first, AIMessageChunk) or len(chunks) < len(rest):
+            return self._messages[-1]
+        return message_chunk_to_message(add_ai_message_chunks(first, *chunks))
 
     def _what(self) -> str:
         names = ", ".join(repr(call.name) for call in self._calls.values())
@@ -177,3 +228,49 @@ class Reading:
         if self._finish_reason == "content_filter":
             return " The service withheld it (finish_reason 'content_filter')."
         return ""
+
+
+class _SeveralValuesError(ValueError):
+    """Which of several values is the answer, nobody can tell."""
+
+
+def _read_json(text: str) -> Any:
+    """The JSON value that a text is, or the one in a code fence within it.
+
+    Raises:
+        ValueError: it is neither. ``_SeveralValuesError``: fences with different values.
+        RecursionError: it is nested too deeply.
+    """
+    try:
+        return parse_json_markdown(text, parser=_DECODER.decode)
+    except ValueError:
+        values = _fenced_values(text)
+        if not values:
+            raise
+    if any(value != values[0] for value in values):
+        raise _SeveralValuesError(f"{len(values)} JSON values in code fences, which differ")
+    return values[0]
+
+
+def _fenced_values(text: str) -> list[Any]:
+    """The JSON values that fill a code fence, by reading JSON: a string in it may hold a fence itself."""
+    values, place = [], 0
+    while opening := _FENCE.search(text, place):
+        place = opening.end()
+        try:
+            value, end = _DECODER.raw_decode(text, place)
+        except ValueError:
+            continue
+        rest = text[end:].lstrip()
+        if not rest or rest.startswith(opening["fence"]):
+            values.append(value)
+            place = len(text) - len(rest) + len(opening["fence"])
+    return values
+
+
+def _refusals(message: BaseMessage) -> list[str]:
+    """The words of a refusal, wherever a message keeps them."""
+    text = message.additional_kwargs.get("refusal")
+    blocks = message.content if isinstance(message.content, list) else []
+    found = [block.get("refusal") for block in blocks if isinstance(block, dict) and block.get("type") == "refusal"]
+    return [one for one in ([text] if text else found) if isinstance(one, str)]

@@ -38,13 +38,14 @@ def check_tool_name(name: str) -> str:
     return name
 
 
-def to_response_format(schema: Any, *, strict: bool | None = None) -> dict[str, Any]:
+def to_response_format(schema: Any, *, strict: bool | None = None, default: bool = True) -> dict[str, Any]:
     """The ``response_format`` that asks for answers of this schema.
 
     Args:
         schema: a pydantic class (2 or 1), TypedDict, dataclass, function, ``AnswerType``, or a dict: a JSON schema, an
             OpenAI function or tool, or a response format as it is.
-        strict: whether the service holds every token to the schema. ``None`` is what the dict itself says, else yes.
+        strict: whether the service holds every token to the schema. ``None`` is what the dict itself says.
+        default: what counts where neither says.
 
     Raises:
         ValueError: strict mode cannot do it (see ``to_strict_schema``), or the dict itself says another ``strict``.
@@ -53,7 +54,7 @@ def to_response_format(schema: Any, *, strict: bool | None = None) -> dict[str, 
     if isinstance(schema, Mapping) and schema.get("type") in {"text", "json_object"}:
         return dict(schema)  # the formats that have no schema
     answer_type = to_answer_type(schema)
-    wanted = {**_named(answer_type), "strict": agreed_strict(answer_type, strict, default=True)}
+    wanted = {**_named(answer_type), "strict": agreed_strict(answer_type, strict, default=default)}
     fit = to_strict_schema if wanted["strict"] else to_lenient_schema
     wanted["schema"] = fit(answer_type.schema)
     wanted["schema"].pop("description", None)  # it stands beside the name already

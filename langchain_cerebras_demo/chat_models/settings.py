@@ -127,6 +127,19 @@ def check_names(values: Mapping[str, Any], known: Iterable[str]) -> dict[str, An
     return renamed
 
 
+def to_wire_tools(tools: Any) -> Any:
+    """Tools as they go out: those in the API's form as they are, functions, classes and others' dicts made into it."""
+    if not isinstance(tools, list | tuple) or all(_is_function(tool) for tool in tools):
+        return tools
+    from langchain_cerebras_demo.chat_models.tools import to_tools  # noqa: PLC0415 - schemas, which few calls need
+
+    return to_tools(tools)
+
+
+def _is_function(tool: Any) -> bool:
+    return isinstance(tool, Mapping) and tool.get("type") == "function"
+
+
 def is_secret(value: Any) -> bool:
     """Whether a field's value is a key as it is, which no pickle may hold."""
     return isinstance(value, str | SecretStr)

@@ -14,7 +14,7 @@ from langchain_core.runnables.utils import AddableDict
 from langchain_core.utils.function_calling import convert_to_json_schema
 
 from langchain_cerebras_demo import catalog
-from langchain_cerebras_demo.chat_models.answer_types import AnswerType, to_answer_type
+from langchain_cerebras_demo.chat_models.answer_types import AnswerType, in_object, to_answer_type
 from langchain_cerebras_demo.chat_models.fields import ChatFields, Method
 from langchain_cerebras_demo.chat_models.readings import Reading, Wanted
 from langchain_cerebras_demo.chat_models.schemas import to_response_format, to_tool
@@ -35,8 +35,8 @@ def structured_output(
 
     Args:
         model: the chat model.
-        schema: a pydantic class or a dataclass (answers are instances), a TypedDict or a dict such as a JSON schema
-            (answers are dicts). ``None`` only with ``json_mode``.
+        schema: a pydantic class, a dataclass or an enum (answers are instances), a TypedDict or a dict such as a JSON
+            schema (answers are dicts that fit it, or what else it says). ``None`` only with ``json_mode``.
         method: ``"json_schema"`` (the default where the model can): the service writes the answer by the schema.
             ``"function_calling"``: the answer is the arguments of a forced call. ``"json_mode"``: any JSON object; the
             prompt has to say which.
@@ -48,16 +48,19 @@ def structured_output(
         **kwargs: more of a call's arguments, bound as they are.
 
     Returns:
-        A runnable. It raises ``OutputParserException`` for an answer that is cut off, empty, no JSON or not what the
-        schema says. Streamed, it yields dicts as they grow, instances whenever they are valid, and checks the end.
+        A runnable. It raises ``OutputParserException`` for an answer that is cut off, empty, not valid JSON or not what the
+        schema says, and ``ModelRefusalError`` for a refusal. JSON may stand in a code fence with words around it, and with
+        ``function_calling`` in the text instead of the call. Streamed, the runnable yields dicts as they grow, instances
+        whenever they are valid, and checks the end.
 
     Raises:
         ValueError: arguments that do not go together, or a schema that strict mode cannot do.
         TypeError: ``schema`` is no schema.
     """
-    chosen = method or default_method(kwargs.get("model") or model.model, model.aliases)
+    spec = _spec(kwargs.get("model") or model.model, model.aliases)
+    chosen = method or _method(spec)
     _check_arguments(chosen, schema, strict=strict, tools=tools)
-    answer_type = None if schema is None else to_answer_type(schema)
+    answer_type = None if schema is None else in_object(to_answer_type(schema))
     bound: dict[str, Any] = {
         "ls_structured_output_format": {
             "kwargs": {"method": chosen, "strict": strict},
@@ -68,7 +71,7 @@ def structured_output(
     if chosen == "function_calling":
         tool = to_tool(answer_type, strict=strict)
         tool_name = tool["function"]["name"]
-        bound |= {"tool_choice": tool_name, "parallel_tool_calls": False, **kwargs}
+        bound |= {"tool_choice": tool_name, **_one_call_at_a_time(spec), **kwargs}
         asked = model.bind_tools([tool], strict=strict, **bound)
     else:
         wanted = to_response_format(answer_type, strict=strict) if chosen == "json_schema" else {"type": "json_object"}
@@ -85,8 +88,20 @@ def default_method(name: str, aliases: Any = None) -> Method:
         name: model id or alias.
         aliases: the user's aliases, over the built-in ones.
     """
-    spec = catalog.find_spec(catalog.AliasTable(aliases).resolve(name))
+    return _method(_spec(name, aliases))
+
+
+def _spec(name: str, aliases: Any) -> catalog.ModelSpec | None:
+    return catalog.find_spec(catalog.AliasTable(aliases).resolve(name))
+
+
+def _method(spec: catalog.ModelSpec | None) -> Method:
     return "json_schema" if spec is None or spec.structured_output else "function_calling"
+
+
+def _one_call_at_a_time(spec: catalog.ModelSpec | None) -> dict[str, bool]:
+    """Nobody knows what a model does with the word that makes single calls only (gpt-oss-120b): it is not told so."""
+    return {} if spec is not None and spec.parallel_tool_calls is False else {"parallel_tool_calls": False}
 
 
 class StructuredOutputParser(BaseTransformOutputParser[Any]):
@@ -102,6 +117,7 @@ class StructuredOutputParser(BaseTransformOutputParser[Any]):
 
         Raises:
             OutputParserException: the answer is not what was asked for (unless ``include_raw``).
+            ModelRefusalError: the model refused to answer (unless ``include_raw``).
         """
         first = result[0]
         message = first.message if isinstance(first, ChatGeneration) else AIMessage(first.text)

@@ -9,27 +9,32 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from langchain_cerebras_demo.chat_models.fields import Tool
 from langchain_cerebras_demo.chat_models.schemas import check_tool_name, to_lenient_schema, to_strict_schema
+from langchain_cerebras_demo.wire.request import to_nested
 
 _CHOICES = frozenset({"none", "auto", "required"})
 
 
 def to_tools(tools: Sequence[Tool], *, strict: bool | None = None) -> list[dict[str, Any]]:
-    """The tools as plain dicts in the API's form.
+    """The tools as plain dicts in the API's form, all of them strict or none: the service refuses a mixture (Roo-Code#10334).
 
     Args:
-        tools: pydantic classes, TypedDicts, functions, LangChain tools, or dicts in OpenAI's or Anthropic's form.
-        strict: whether the service holds the arguments to the schema; ``None`` leaves what each tool says.
+        tools: pydantic classes, TypedDicts, functions, LangChain tools, or dicts in OpenAI's form (of the Chat Completions
+            or the Responses API), Anthropic's or Bedrock's.
+        strict: whether the service holds the arguments to the schema. It counts for all tools, whatever they say
+            themselves. ``None``: what a tool says counts for those that say nothing.
 
     Raises:
-        ValueError: a name that the API does not take, or a strict schema that it cannot do.
+        ValueError: a name that the API does not take, a schema that strict mode cannot do, or tools that disagree.
     """
-    converted = [_to_tool(tool, strict) for tool in tools]
-    for tool in _with_equal_strict(converted):
+    converted = [_to_tool(tool) for tool in tools]
+    agreed = _agreed_strict(converted) if strict is None else strict
+    for tool in converted:
         function = tool["function"]
         check_tool_name(function["name"])
+        if agreed is not None:
+            function["strict"] = agreed
         if "parameters" in function:
-            fit = to_strict_schema if function.get("strict") else to_lenient_schema
-            function["parameters"] = fit(function["parameters"])
+            function["parameters"] = _fitted(function, is_strict=bool(agreed))
     return converted
 
 
@@ -52,20 +57,24 @@ def to_tool_choice(choice: str | bool | Mapping[str, Any] | None, tools: Sequenc
         if choice in _CHOICES:
             return choice
         return to_tool_choice({"type": "function", "function": {"name": choice}}, tools)
+    named: dict[str, Any] = dict(to_nested(choice))
     names = [tool["function"]["name"] for tool in tools]
-    chosen = (choice.get("function") or {}).get("name")
+    chosen = (named.get("function") or {}).get("name")
     if chosen not in names:
         raise ValueError(
             f"tool_choice={choice!r} names no tool: give one of {', '.join(names)}, 'auto', 'any' or 'none'"
         )
-    return dict(choice)
+    return named
 
 
-def _to_tool(tool: Tool, strict: bool | None) -> dict[str, Any]:
-    converted = convert_to_openai_tool(tool, strict=strict)
+def _to_tool(tool: Tool) -> dict[str, Any]:
+    # A choice of strict is left to us: LangChain closes free mappings for it, and nothing could be passed in them.
+    converted = convert_to_openai_tool(dict(to_nested(tool)) if isinstance(tool, Mapping) else tool)
     function = converted.get("function")
-    if converted.get("type") != "function" or not isinstance(function, Mapping):
+    if converted.get("type") != "function":
         raise ValueError(f"a tool of type {converted.get('type')!r} is not taken: the API knows functions alone")
+    if not isinstance(function, Mapping) or not function.get("name"):
+        raise ValueError(f"the tool {tool!r:.200} has no name: give one under 'function'")
     # The API refuses keys that it does not know; others' tools bring some (cache_control, …).
     kept = {
         key: function[key] for key in ("name", "description", "parameters", "strict") if function.get(key) is not None
@@ -73,13 +82,23 @@ def _to_tool(tool: Tool, strict: bool | None) -> dict[str, Any]:
     return {"type": "function", "function": kept}
 
 
-def _with_equal_strict(tools: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One ``strict`` for all: the service refuses a request that mixes them (Roo-Code#10334).
+def _agreed_strict(tools: Sequence[Mapping[str, Any]]) -> bool | None:
+    names: dict[bool, list[str]] = {}
+    for tool in tools:
+        if "strict" in tool["function"]:
+            names.setdefault(bool(tool["function"]["strict"]), []).append(tool["function"]["name"])
+    if len(names) > 1:
+        raise ValueError(
+            f"the tools disagree on strict: {', '.join(names[True])} want it, {', '.join(names[False])} do not, and the service "
+            "takes one for all. Give strict=True or strict=False with the tools"
+        )
+    return next(iter(names), None)
 
-    A promise that one tool cannot keep is not made for it, so mixed means that none is strict.
-    """
-    given = {tool["function"].get("strict", False) for tool in tools}
-    if len(given) > 1:
-        for tool in tools:
-            tool["function"]["strict"] = False
-    return tools
+
+def _fitted(function: Mapping[str, Any], *, is_strict: bool) -> dict[str, Any]:
+    if not is_strict:
+        return to_lenient_schema(function["parameters"])
+    try:
+        return to_strict_schema(function["parameters"])
+    except ValueError as error:
+        raise ValueError(f"the tool {function['name']!r} cannot be strict: {error}") from None

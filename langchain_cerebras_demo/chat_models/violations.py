@@ -1,26 +1,27 @@
-"""An answer held against what a schema says and the service was told only in words. Pure.
+"""An answer held against its JSON schema: the keywords that people write, in the meaning of draft 2020-12. Pure.
 
-Types, names and single values are the service's business, which writes the answer by the schema; here it is lengths,
-patterns, formats, counts, ranges, and the order of a tuple.
+``format`` is held too, which validators leave out by default: strict mode refuses the word, so the service never heard of it.
+``nullable``, a list under ``items`` and a boolean ``exclusiveMinimum`` mean what they do in OpenAPI and older drafts.
+Keywords and values of keywords that mean nothing here are ignored, as is a reference to another document.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import json
+import math
 import re
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date
-from typing import Any
+from fractions import Fraction
+from typing import Any, NamedTuple
+from urllib.parse import unquote
 
-from langchain_cerebras_demo.chat_models.plain_schemas import (
-    ROOT,
-    implied_type,
-    kinds_of,
-    reference_name,
-    short_name,
-    to_plain,
-)
+from langchain_cerebras_demo.chat_models.plain_schemas import KEYWORDS, ROOT, short_name
+
+_SHOWN_CHARACTERS = 100
+_DETAIL, _MEMBERS, _TYPE = range(3)
 
 
 def find_violations(value: Any, schema: Mapping[str, Any]) -> list[str]:
@@ -30,85 +31,209 @@ def find_violations(value: Any, schema: Mapping[str, Any]) -> list[str]:
         value: the answer, decoded from JSON.
         schema: as its author wrote it, not as it went out.
     """
-    definitions = {**schema.get("definitions", {}), **schema.get("$defs", {})}
-    return list(_Checker(definitions).check(value, schema, ROOT))
+    return [f"{found.path} {found.words}" for found in _Checker(schema).check(value, schema, ROOT)]
+
+
+class _Violation(NamedTuple):
+    path: str
+    words: str
+    level: int = _DETAIL
+    """How far off the value is: of another type, an object with other members, or wrong in a detail."""
 
 
 class _Checker:
-    def __init__(self, definitions: Mapping[str, Any]) -> None:
-        self._definitions = definitions
+    def __init__(self, root: Mapping[str, Any]) -> None:
+        self._root = root
+        self._followed: set[tuple[str, int]] = set()
 
-    def check(self, value: Any, node: Any, path: str) -> Iterator[str]:
-        plain = self._resolve(node)
-        if "anyOf" in plain:
-            fitting = [branch for branch in plain["anyOf"] if self._can_be(value, branch)]
-            found = [list(self.check(value, branch, path)) for branch in fitting]
-            yield from min(found, key=len, default=[])
-        for part in plain.get("allOf", ()):
-            yield from self.check(value, part, path)
-        yield from _own_violations(value, plain, path)
-        if isinstance(value, Mapping):
-            for name, member in plain.get("properties", {}).items():
-                if name in value:
-                    yield from self.check(value[name], member, f"{path}/{name}")
-        elif isinstance(value, list):
-            yield from self._check_items(value, plain, path)
-
-    def _check_items(self, value: list[Any], plain: Mapping[str, Any], path: str) -> Iterator[str]:
-        is_tuple = isinstance(plain.get("items"), list) or bool(plain.get("prefixItems"))
-        for number, (item, member) in enumerate(zip(value, _members(plain, len(value)), strict=True)):
-            if is_tuple and not self._can_be(item, member):
-                yield f"{path}/{number} is not {'allowed' if member is False else short_name(member)}"
-            yield from self.check(item, member, f"{path}/{number}")
-
-    def _resolve(self, node: Any) -> dict[str, Any]:
-        """The node with the definition that it refers to put in."""
-        plain = to_plain(node) if isinstance(node, Mapping) else {}
-        seen: set[str] = set()
-        while (name := reference_name(plain.get("$ref"))) in self._definitions.keys() - seen:
-            seen.add(str(name))
-            rest = {key: value for key, value in plain.items() if key != "$ref"}
-            plain = {**to_plain(self._definitions[str(name)]), **rest}
-        return plain
-
-    def _can_be(self, value: Any, node: Any) -> bool:
-        """Whether a value has the structure of a node: types, single values and what is required, all the way down."""
+    def check(self, value: Any, node: Any, path: str) -> list[_Violation]:
         if node is False:
-            return False
-        plain = self._resolve(node)
-        if "anyOf" in plain:
-            return any(self._can_be(value, branch) for branch in plain["anyOf"])
-        if "enum" in plain and value not in plain["enum"]:
-            return False
-        kind = plain.get("type") or implied_type(plain)
+            return [_Violation(path, "is not allowed", _TYPE)]
+        if not isinstance(node, Mapping) or (value is None and node.get("nullable") is True):
+            return []
+        if not _has_type(value, node.get("type")):
+            kinds = " or ".join(_listed(node["type"]))
+            return [_Violation(path, f"is of type {_type_of(value)}, not {kinds}", _TYPE)]
+        found = [*self._reference(value, node, path), *_own_violations(value, node, path)]
+        for combined in (self._branches, self._conditions):
+            found += combined(value, node, path)
         if isinstance(value, Mapping):
-            properties = plain.get("properties", {})
-            return (
-                kind in {None, "object"}
-                and set(plain.get("required", ())) <= value.keys()
-                and all(self._can_be(value[name], properties[name]) for name in properties.keys() & value.keys())
-            )
-        if isinstance(value, list):
-            return kind in {None, "array"} and all(map(self._can_be, value, _members(plain, len(value))))
-        return kind is None or kind in kinds_of([value], [kind])
+            found += self._object(value, node, path)
+        elif isinstance(value, list):
+            found += self._array(value, node, path)
+        return found
+
+    def _reference(self, value: Any, node: Mapping[str, Any], path: str) -> list[_Violation]:
+        reference = node.get("$ref")
+        place = (str(reference), id(value))
+        if not isinstance(reference, str) or place in self._followed:  # a ring that says nothing of the value
+            return []
+        self._followed.add(place)
+        try:
+            return self.check(value, self._target(reference), path)
+        finally:
+            self._followed.discard(place)
+
+    def _target(self, reference: str) -> Any:
+        """The node that a JSON pointer within this schema names; ``None`` where there is none."""
+        if reference != ROOT and not reference.startswith(f"{ROOT}/"):
+            return None
+        node: Any = self._root
+        for part in reference.split("/")[1:]:
+            name = unquote(part).replace("~1", "/").replace("~0", "~")
+            if isinstance(node, list) and name.isdecimal() and int(name) < len(node):
+                node = node[int(name)]
+            else:
+                node = node.get(name) if isinstance(node, Mapping) else None
+        return node
+
+    def _branches(self, value: Any, node: Mapping[str, Any], path: str) -> Iterator[_Violation]:
+        for part in _list(node, "allOf"):
+            yield from self.check(value, part, path)
+        for keyword in ("anyOf", "oneOf"):
+            branches = _list(node, keyword)
+            tried = [self.check(value, branch, path) for branch in branches]
+            fitting = sum(not found for found in tried)
+            if branches and not fitting:
+                yield from _closest(value, branches, tried, path)
+            elif keyword == "oneOf" and fitting > 1:
+                yield _Violation(path, f"fits {fitting} branches of oneOf, where it may fit only one")
+
+    def _conditions(self, value: Any, node: Mapping[str, Any], path: str) -> Iterator[_Violation]:
+        if "not" in node and not self.check(value, node["not"], path):
+            yield _Violation(path, "fits the schema under 'not'")
+        if "if" in node:
+            chosen = "else" if self.check(value, node["if"], path) else "then"
+            yield from self.check(value, node.get(chosen), path)
+        if isinstance(value, Mapping):
+            for name, part in _mapping(node, "dependentSchemas").items():
+                if name in value:
+                    yield from self.check(value, part, path)
+
+    def _object(self, value: Mapping[str, Any], node: Mapping[str, Any], path: str) -> Iterator[_Violation]:
+        needed = {name: "" for name in _list(node, "required") if isinstance(name, str)}
+        for name, others in _mapping(node, "dependentRequired").items():
+            if name in value and isinstance(others, list):
+                needed |= {str(other): f", which has to stand beside {name!r}" for other in others}
+        for name, why in needed.items():
+            if name not in value:
+                yield _Violation(path, f"has no {name!r}{why or ', which is required'}", _MEMBERS)
+        properties, patterns = _mapping(node, "properties"), _mapping(node, "patternProperties")
+        others = node.get("additionalProperties")
+        for name, member in value.items():
+            nodes = [properties[name]] if name in properties else []
+            nodes += [part for pattern, part in patterns.items() if _matches(name, pattern)]
+            if not nodes and others is False:
+                yield _Violation(path, f"has {name!r}, which is not allowed", _MEMBERS)
+            for part in nodes or ([] if others is False else [others]):
+                yield from self.check(member, part, f"{path}/{name}")
+            if "propertyNames" in node and self.check(name, node["propertyNames"], path):
+                yield _Violation(path, f"has the key {name!r}, which its propertyNames do not allow", _MEMBERS)
+
+    def _array(self, value: list[Any], node: Mapping[str, Any], path: str) -> Iterator[_Violation]:
+        items = node.get("items")
+        if isinstance(items, list):  # as older drafts, and pydantic 1, write a tuple
+            places, rest = items, node.get("additionalItems")
+        else:
+            places, rest = _list(node, "prefixItems"), items
+        for number, item in enumerate(value):
+            part = places[number] if number < len(places) else rest
+            yield from self.check(item, part, f"{path}/{number}")
+        if "contains" in node:
+            count = sum(not self.check(item, node["contains"], path) for item in value)
+            low, high = _limit(node, "minContains"), _limit(node, "maxContains")
+            if count < (1 if low is None else low) or count > (math.inf if high is None else high):
+                yield _Violation(path, f"has {count} of the items that it has to contain")
 
 
-def _members(plain: Mapping[str, Any], length: int) -> list[Any]:
-    """The schema of each place of a list."""
-    items = plain.get("items", {})
-    listed = isinstance(items, list)  # how pydantic 1 writes a tuple
-    places = items if listed else plain.get("prefixItems", [])
-    rest = plain.get("additionalItems", {}) if listed else items
-    return [*places, *[rest] * length][:length]
+def _closest(value: Any, branches: Sequence[Any], tried: Sequence[list[_Violation]], path: str) -> Sequence[_Violation]:
+    """What is wrong with a value that fits no branch: told of the branch that it comes nearest to."""
+
+    def distance(found: list[_Violation]) -> tuple[bool, int, int]:
+        is_other = any(one.level == _TYPE and one.path == path for one in found)
+        return is_other, sum(one.level > _DETAIL for one in found), len(found)
+
+    best = min(tried, key=distance)
+    if not distance(best)[0]:
+        return best
+    kinds = " or ".join(dict.fromkeys(map(short_name, branches)))
+    return [_Violation(path, f"is of type {_type_of(value)}, not {kinds}", _TYPE)]
 
 
-def _own_violations(value: Any, plain: Mapping[str, Any], path: str) -> Iterator[str]:
+# -- what a node says of its own value
+
+
+def _own_violations(value: Any, node: Mapping[str, Any], path: str) -> Iterator[_Violation]:
+    allowed = [node["const"]] if "const" in node else node.get("enum")
+    if isinstance(allowed, list) and _comparable(value) not in set(map(_comparable, allowed)):
+        yield _Violation(path, f"is {_shown(value)}, not {_cut(' or '.join(map(_shown, allowed)))}", _MEMBERS)
     for kind, checks in _CHECKS:
         if not isinstance(value, kind) or isinstance(value, bool):
             continue
         for keyword, (holds, words) in checks.items():
-            if keyword in plain and not holds(value, plain[keyword]):
-                yield f"{path} {words} {plain[keyword]}"
+            limit = _limit(node, keyword)
+            if limit is not None and not holds(value, limit):
+                yield _Violation(path, f"{words} {limit}")
+
+
+def _limit(node: Mapping[str, Any], keyword: str) -> Any:
+    """A keyword's value where it is of a kind that means something; else ``None``."""
+    limit = node.get(keyword)
+    if keyword in {"pattern", "format"}:
+        return limit if isinstance(limit, str) else None
+    if keyword == "uniqueItems":
+        return limit or None
+    if limit is True and keyword.startswith("exclusive"):  # as OpenAPI 3.0 says it
+        limit = node.get("minimum" if keyword == "exclusiveMinimum" else "maximum")
+    return limit if isinstance(limit, int | float) and not isinstance(limit, bool) else None
+
+
+def _mapping(node: Mapping[str, Any], keyword: str) -> Mapping[str, Any]:
+    found = node.get(keyword)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _list(node: Mapping[str, Any], keyword: str) -> list[Any]:
+    found = node.get(keyword)
+    return found if isinstance(found, list) else []
+
+
+def _listed(kinds: Any) -> list[Any]:
+    return kinds if isinstance(kinds, list) else [kinds]
+
+
+def _has_type(value: Any, kinds: Any) -> bool:
+    known = [kind for kind in _listed(kinds) if isinstance(kind, str) and kind in KEYWORDS]
+    if kinds is None or len(known) < len(_listed(kinds)):  # a type that nobody knows may be any
+        return True
+    found = _type_of(value)
+    return found in known or (found == "integer" and "number" in known)
+
+
+def _type_of(value: Any) -> str:
+    if isinstance(value, float):
+        return "integer" if value.is_integer() else "number"
+    return _TYPES.get(type(value), "object")
+
+
+_TYPES = {str: "string", bool: "boolean", int: "integer", type(None): "null", list: "array"}
+
+
+def _comparable(value: Any) -> Any:
+    """Equal for what JSON calls equal: 1 and 1.0 are, 1 and true are not. It can be hashed."""
+    if isinstance(value, Mapping):
+        return frozenset((name, _comparable(member)) for name, member in value.items())
+    if isinstance(value, list | tuple):
+        return tuple(map(_comparable, value))
+    return ("bool", value) if isinstance(value, bool) else value
+
+
+def _shown(value: Any) -> str:
+    return f"an {_type_of(value)}" if isinstance(value, Mapping | list) else _cut(json.dumps(value, ensure_ascii=False))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"
 
 
 def _matches(value: str, pattern: Any) -> bool:
@@ -118,7 +243,7 @@ def _matches(value: str, pattern: Any) -> bool:
         return True
 
 
-def _has_format(value: str, name: Any) -> bool:
+def _has_format(value: str, name: str) -> bool:
     check = _FORMATS.get(name)
     try:
         return check is None or bool(check(value))
@@ -126,8 +251,14 @@ def _has_format(value: str, name: Any) -> bool:
         return False
 
 
-def _is_unique(value: list[Any], wanted: Any) -> bool:
-    return not wanted or all(item not in value[:number] for number, item in enumerate(value))
+def _is_unique(value: Iterable[Any], _wanted: Any) -> bool:
+    items = list(map(_comparable, value))
+    return len(set(items)) == len(items)
+
+
+def _is_multiple(value: float, step: float) -> bool:
+    # By their digits: 0.3 is a multiple of 0.1, which it is not in binary.
+    return step == 0 or (math.isfinite(value) and (Fraction(str(value)) / Fraction(str(step))).denominator == 1)
 
 
 def _is_date_time(value: str) -> bool:
@@ -184,6 +315,7 @@ _CHECKS: Sequence[tuple[type | tuple[type, ...], Mapping[str, _Check]]] = (
             "maximum": (lambda value, limit: value <= limit, "is more than"),
             "exclusiveMinimum": (lambda value, limit: value > limit, "is not more than"),
             "exclusiveMaximum": (lambda value, limit: value < limit, "is not less than"),
+            "multipleOf": (_is_multiple, "is not a multiple of"),
         },
     ),
 )

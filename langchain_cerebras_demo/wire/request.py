@@ -8,8 +8,11 @@ are not nullable.
 from __future__ import annotations
 
 import difflib
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
+from numbers import Integral, Rational, Real
 from typing import Any
 
 import orjson
@@ -78,6 +81,57 @@ def _cache_key(value: Any) -> str | None:
     return None if isinstance(value, str) and len(value) <= 1024 else "give a string of up to 1024 characters"
 
 
+# -- values of another kind that mean one of JSON's
+
+
+def _to_number(value: Any) -> Any:
+    """Numbers of other libraries (NumPy's, ``Decimal``, ``Fraction``) as Python's own; whatever else, as it is."""
+    if type(value) in {bool, int, float} or not isinstance(value, Real | Decimal):
+        return value
+    try:
+        return operator.index(value) if isinstance(value, Integral) else float(value)
+    except (OverflowError, ValueError):  # too large, or a NaN that signals: no range has it
+        return value
+
+
+def _to_integer(value: Any) -> Any:
+    if isinstance(value, Decimal):  # DynamoDB says 100 as a Decimal
+        is_sized = value.is_finite() and value.adjusted() < _MOST_DIGITS
+        return int(value) if is_sized and value == value.to_integral_value() else value
+    if isinstance(value, Rational) and not isinstance(value, Integral) and value.denominator == 1:
+        return value.numerator
+    return _to_number(value)
+
+
+_MOST_DIGITS = 20  # no parameter has more, and a large exponent would be written out
+
+
+def _to_bool(value: Any) -> Any:
+    """NumPy's truth values by their name: NumPy is no dependency."""
+    kind = type(value)
+    return bool(value) if kind.__module__ == "numpy" and kind.__name__ in {"bool", "bool_"} else value
+
+
+def _to_biases(value: Any) -> Any:
+    if not isinstance(value, Mapping) or all(_to_number(bias) is bias for bias in value.values()):
+        return value
+    return {key: _to_number(bias) for key, bias in value.items()}
+
+
+def to_nested(given: Any) -> Any:
+    """A tool or a tool choice in the Responses API's flat form, in that of Chat Completions; any other as it is."""
+    if not isinstance(given, Mapping) or given.get("type") != "function" or "function" in given or "name" not in given:
+        return given
+    inner = {key: value for key, value in given.items() if key != "type" and value is not None}
+    return {"type": "function", "function": inner}
+
+
+def _to_tools(value: Any) -> Any:
+    if not isinstance(value, list | tuple) or all(to_nested(tool) is tool for tool in value):
+        return value
+    return [to_nested(tool) for tool in value]
+
+
 _TOKENS = _integer(-1, 2**31 - 1)
 _BOOLEAN = _kind(bool, "give True or False")
 _MAPPING = _kind(Mapping, "give a mapping")
@@ -118,6 +172,15 @@ Source: the API's OpenAPI file ("Cerebras Cloud API" 0.2.0, 2026-08-22) and cere
 (milliseconds) goes out as a header.
 """
 
+_CONVERSIONS: Mapping[str, Callable[[Any], Any]] = {
+    **dict.fromkeys(("max_tokens", "min_tokens", "top_logprobs", "n", "seed", "queue_threshold"), _to_integer),
+    **dict.fromkeys(("temperature", "top_p", "frequency_penalty", "presence_penalty"), _to_number),
+    **dict.fromkeys(("logprobs", "parallel_tool_calls", "disable_reasoning", "clear_thinking"), _to_bool),
+    "logit_bias": _to_biases,
+    "tools": _to_tools,
+    "tool_choice": to_nested,
+}
+
 _WIRE_NAMES = {"max_tokens": "max_completion_tokens", "min_tokens": "min_completion_tokens"}
 _OUR_NAMES = {wire: ours for ours, wire in _WIRE_NAMES.items()}
 _HEADERS = frozenset({"queue_threshold"})
@@ -125,16 +188,28 @@ _HEADERS = frozenset({"queue_threshold"})
 ROLES = ("system", "developer", "user", "assistant", "tool")
 
 
+def to_plain_value(name: str, value: Any) -> Any:
+    """``value`` in JSON's own kinds, where it is a number or a truth value of another library, or a flat tool.
+
+    Args:
+        name: the parameter, by our own name.
+        value: whatever was given for it.
+    """
+    convert = _CONVERSIONS.get(name)
+    return value if convert is None else convert(value)
+
+
 def check_parameter(name: str, value: Any) -> Any:
-    """``value``, if the API takes it for the parameter ``name``; ``None`` (not given) always passes.
+    """``to_plain_value``, if the API takes it for the parameter ``name``; ``None`` (not given) always passes.
 
     Raises:
         ValueError: it does not; the message names the parameter, the value and the remedy.
     """
-    remedy = None if value is None else PARAMETERS[name](value)
+    plain = to_plain_value(name, value)
+    remedy = None if plain is None else PARAMETERS[name](plain)
     if remedy:
         raise ValueError(f"{name}={_short(value)} is not what the API takes: {remedy}")
-    return value
+    return plain
 
 
 def nearest(name: str, known: Sequence[str]) -> str:
@@ -181,7 +256,7 @@ def to_parameters(given: Mapping[str, Any], *, check: bool = True) -> dict[str, 
                 f"{nearest(name, tuple(PARAMETERS))}"
             )
         if value is not None:
-            parameters[name] = check_parameter(name, value) if check else value
+            parameters[name] = check_parameter(name, value) if check else to_plain_value(name, value)
     for name in ("stop", "tools"):
         if parameters.get(name) in ([], ()):
             del parameters[name]  # "none of them" is said by silence

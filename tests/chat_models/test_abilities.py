@@ -15,7 +15,7 @@ GPT_OSS, QWEN, GLM, LLAMA = (
 TOOL = {"type": "function", "function": {"name": "f"}}
 
 FITS = [
-    (GPT_OSS, {"tools": [TOOL], "parallel_tool_calls": True}, {"tools": [TOOL]}),
+    (GPT_OSS, {"tools": [TOOL], "parallel_tool_calls": True}, {"tools": [TOOL], "parallel_tool_calls": True}),
     (QWEN, {"tools": [TOOL], "parallel_tool_calls": True}, {"tools": [TOOL], "parallel_tool_calls": True}),
     (None, {"tools": [TOOL], "parallel_tool_calls": True}, {"tools": [TOOL], "parallel_tool_calls": True}),
     (QWEN, {"tools": [], "parallel_tool_calls": True}, {}),

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import json
 import pickle
 import threading
 import traceback
+from decimal import Decimal
+from fractions import Fraction
 
+import numpy as np
 import pytest
 from langchain_core.load import dumps, load
 from langchain_core.messages import AIMessageChunk, HumanMessage, SystemMessage
@@ -33,7 +37,7 @@ from langchain_cerebras_demo.testing import (
     LoopbackCerebras,
     Reply,
 )
-from langchain_cerebras_demo.wire.request import PARAMETERS
+from langchain_cerebras_demo.wire.request import PARAMETERS, to_json
 
 SENTINEL = "csk-sentinel-5e3f7a1b9c"
 
@@ -321,6 +325,28 @@ def test_bad_arguments_of_a_call_are_refused_before_sending(server, kwargs, kind
     with pytest.raises(kind, match=words):
         model_for(server).invoke("hello", **kwargs)
     assert server.requests == []
+
+
+OTHER_KINDS = [
+    *(np.float32(0.5), np.float64(0.5), np.int64(1), np.True_, Decimal("0.5"), Decimal(1), Fraction(1, 2), Fraction(1)),
+    *(True, 1, 1.0, 0.5, "0.5", "1", "true", b"x", 1j, float("nan"), np.array(1), None, [], ("a",), {"a"}, "low"),
+]
+
+
+@pytest.mark.parametrize("name", sorted(PARAMETERS))
+def test_the_constructor_and_a_call_take_and_refuse_the_same(name):
+    """And send the same."""
+    for value in OTHER_KINDS:
+        outcomes = []
+        for given, kwargs in (({name: value}, {}), ({}, {name: value})):
+            try:
+                model = ChatCerebrasDemo(api_key="x", base_url="http://127.0.0.1:1/v1", **given)
+                request, _ = model._to_request(model._client(), [HumanMessage("x")], None, kwargs, stream=False)
+            except (ValueError, TypeError):
+                outcomes.append("refused")
+            else:
+                outcomes.append((json.loads(to_json(request.to_body(stream=False))), request.to_headers()))
+        assert outcomes[0] == outcomes[1], repr(value)
 
 
 def test_check_requests_false_sends_what_would_have_been_refused(server):

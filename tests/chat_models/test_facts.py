@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import pickle
 
 import pytest
 from langchain_core.messages import HumanMessage, trim_messages
+from langchain_core.runnables import ConfigurableField
 
 from langchain_cerebras_demo import ChatCerebrasDemo
 
@@ -26,6 +29,73 @@ def test_an_unknown_model_has_no_profile_and_ones_own_wins():
     assert not ChatCerebrasDemo(model="my-endpoint").profile
     assert not ChatCerebrasDemo(base_url="local").profile
     assert ChatCerebrasDemo(profile={"max_input_tokens": 5}).profile == {"max_input_tokens": 5}
+
+
+def by_configuration(model, name):
+    return model.configurable_fields(model=ConfigurableField("model")).with_config(configurable={"model": name})
+
+
+def by_preparing(model, name):
+    return by_configuration(model, name).prepare()[0]
+
+
+def by_assignment(model, name):
+    changed = copy.copy(model)
+    changed.model = name
+    return changed
+
+
+CHANGES = {
+    "configured": by_configuration,
+    "configured and prepared": by_preparing,
+    "assigned": by_assignment,
+    "copied": lambda model, name: model.model_copy(update={"model": name}),
+    "copied deeply": lambda model, name: model.model_copy(update={"model": name}, deep=True),
+    "copied by a copy": lambda model, name: copy.deepcopy(pickle.loads(pickle.dumps(model))).model_copy(
+        update={"model": name}
+    ),
+    "bound": lambda model, name: model.bind(model=name),
+    "bound with tools": lambda model, name: model.bind_tools([len], model=name),
+    "made of the fields": lambda model, name: ChatCerebrasDemo(**{**model.__dict__, "model": name}),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("name", ["gemma-4-31b", "qwen-3.8", "an-endpoint-of-our-own"])
+def test_the_profile_follows_the_model(change, name):
+    """However it is changed; a profile that the user gave stays, and so does that of the model before."""
+    model = ChatCerebrasDemo(api_key="x")
+    assert CHANGES[change](model, name).profile == ChatCerebrasDemo(model=name).profile
+    assert model.profile == ChatCerebrasDemo().profile
+    mine = {"max_input_tokens": 5}
+    assert CHANGES[change](ChatCerebrasDemo(api_key="x", profile=mine), name).profile == mine
+
+
+def test_the_profile_follows_aliases_and_address():
+    """What else decides which model answers."""
+    model = ChatCerebrasDemo(model="mine")
+    assert model.profile is None
+    model.aliases = {"mine": "gemma-4-31b"}
+    assert model.profile == ChatCerebrasDemo(model="gemma-4-31b").profile
+    assert model.model_copy(update={"base_url": "local"}).profile is None
+    assert model.model_copy(update={"model": "gpt-oss-120b", "profile": {"name": "x"}}).profile == {"name": "x"}
+
+
+def test_a_bound_model_shares_its_client(server):
+    """So that max_concurrency counts the requests of both; the bound id goes out."""
+    model = ChatCerebrasDemo(base_url=server.base_url, api_key=server.key)
+    bound = model.bind(model="qwen-3.8-27b")
+    assert bound.bound._client() is model._client()
+    bound.invoke("hello")
+    model.invoke("hello")
+    assert [request.json["model"] for request in server.requests] == ["qwen-3.8-27b", "gpt-oss-120b"]
+
+
+def test_a_configurable_model_is_dumped_as_langchains_own():
+    """`loads` knows no other."""
+    made = ChatCerebrasDemo(api_key="x").configurable_fields(model=ConfigurableField("model"))
+    assert made.lc_id() == ["langchain", "schema", "runnable", "RunnableConfigurableFields"]
+    assert made.with_config(configurable={"model": "qwen-3.8"}).profile["image_inputs"]
 
 
 def test_tokens_are_estimated_without_a_tokenizer():

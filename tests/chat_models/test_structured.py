@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import enum
+import json
+import re
 import warnings
-from typing import Annotated
+from typing import Annotated, Literal
 
+import langchain_core.exceptions
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.exceptions import OutputParserException
@@ -14,15 +18,15 @@ from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.tools import tool
 from langchain_core.utils.function_calling import convert_to_json_schema
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, RootModel, field_validator
 from typing_extensions import NotRequired, TypedDict
 
 from langchain_cerebras_demo import ChatCerebrasDemo
 from langchain_cerebras_demo.catalog import RetiredModelWarning
-from langchain_cerebras_demo.chat_models.answer_types import to_answer_type
+from langchain_cerebras_demo.chat_models.answer_types import in_object, to_answer_type
 from langchain_cerebras_demo.chat_models.readings import Reading, Wanted
 from langchain_cerebras_demo.chat_models.structured import default_method
-from langchain_cerebras_demo.errors import NotFoundError, StreamInterruptedError
+from langchain_cerebras_demo.errors import ModelRefusalError, NotFoundError, StreamInterruptedError
 from langchain_cerebras_demo.testing import Call, CutAfter, Gate, LoopbackCerebras, Reply
 
 PROMPT = 'Her name is "Ada Lovelace, Countess of Lovelace" and she is 36 years of age.'
@@ -147,10 +151,10 @@ def test_every_method_takes_every_strict(shared, kind, method, strict):
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("schema", [None, Person, Someone, Human, SCHEMA], ids=str)
 def test_json_mode_gives_any_object_or_checks_it(shared, schema, way):
-    """No schema goes out; classes are checked here."""
+    """No schema goes out; it is held here."""
     prompt = 'Answer in JSON with the keys "name" and "age".'
     chain = structured(model_for(shared), schema, method="json_mode")
-    if schema in (None, Someone, SCHEMA):
+    if schema is None:
         assert set(WAYS[way](chain, prompt)) == {"name", "age"}
     else:  # what this server invents for "age" is no number
         with pytest.raises(OutputParserException, match="does not fit"):
@@ -207,6 +211,7 @@ def test_function_calling_forces_one_call(server):
 
 def test_json_mode_sends_the_wish_alone(server):
     """{"type": "json_object"}."""
+    server.script(Reply(text='{"name": "Ada", "age": 36}'))
     structured(model_for(server), Someone, method="json_mode").invoke(PROMPT)
     assert server.requests[0].json["response_format"] == {"type": "json_object"}
 
@@ -463,6 +468,79 @@ def test_a_validator_may_raise_what_it_likes(server):
     assert isinstance(structured(model_for(server), Odd, include_raw=True).invoke(PROMPT)["parsing_error"], KeyError)
 
 
+class Note(TypedDict):
+    """A note."""
+
+    text: str
+    stars: int
+    kind: Literal["a", "b"]
+    author: NotRequired[str]
+
+
+class ClosedNote(Note):
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+
+NOTE = {
+    "title": "Note",
+    "type": "object",
+    "properties": {
+        "text": {"type": "string"},
+        "stars": {"type": "integer"},
+        "kind": {"enum": ["a", "b"]},
+        "author": {"type": "string"},
+    },
+    "required": ["text", "stars", "kind"],
+    "additionalProperties": False,
+}
+GOOD_NOTE = {"text": "x", "stars": 3, "kind": "a"}
+BAD_NOTES = {
+    "nothing": ({}, "# has no 'text', which is required"),
+    "text for a number": (GOOD_NOTE | {"stars": "three"}, "#/stars is of type string, not integer"),
+    "outside the enum": (GOOD_NOTE | {"kind": "c"}, '#/kind is "c", not "a" or "b"'),
+    "null": (GOOD_NOTE | {"author": None}, "#/author is of type null, not string"),
+    "a key more": (GOOD_NOTE | {"colour": "red"}, "# has 'colour', which is not allowed"),
+}
+
+
+def reply_of(method, name, value):
+    text = json.dumps(value)
+    return Reply(tool_calls=[Call(name, text)]) if method == "function_calling" else Reply(text=text)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("method", ["json_schema", "function_calling", "json_mode"])
+@pytest.mark.parametrize("schema", [NOTE, Note, ClosedNote], ids=["JSON schema", "TypedDict", "closed TypedDict"])
+def test_dicts_are_held_to_their_schema(server, schema, method, way):
+    """By every method, whole and at the end of a stream; a TypedDict that does not say that it is closed is open."""
+    name = to_answer_type(schema).title
+    chain = structured(model_for(server), schema, method=method)
+    raw = structured(model_for(server), schema, method=method, include_raw=True)
+    for value in (GOOD_NOTE, GOOD_NOTE | {"author": "Ann"}):
+        server.script(reply_of(method, name, value))
+        assert WAYS[way](chain, PROMPT) == value
+    for case, (value, words) in BAD_NOTES.items():
+        reply = reply_of(method, name, value)
+        server.script(reply)
+        if case == "a key more" and schema is Note:
+            assert WAYS[way](chain, PROMPT) == value
+            continue
+        with pytest.raises(OutputParserException, match=f"does not fit '{name}': {re.escape(words)}"):
+            WAYS[way](chain, PROMPT)
+        server.script(reply)
+        result = WAYS[way](raw, PROMPT)
+        assert result["parsed"] is None
+        assert words in str(result["parsing_error"])
+
+
+def test_an_answer_deeper_than_python_recurses_is_an_error(server):
+    """It can be read, and not be held against a schema."""
+    deep = Reading(Wanted(to_answer_type({"title": "Tree", "type": "object", "properties": {"a": {"$ref": "#"}}})))
+    deep.add(AIMessage('{"a": ' * 600 + "{}" + "}" * 600))
+    with pytest.raises(OutputParserException, match="too deep"):
+        deep.whole()
+
+
 TAGS = {"type": "array", "items": {"type": "string", "maxLength": 3}, "minItems": 2}
 TAGGED = {"title": "Tagged", "type": "object", "properties": {"tags": TAGS}, "required": ["tags"]}
 
@@ -482,6 +560,222 @@ def test_what_was_said_in_words_is_checked_after_the_answer(shared, schema, meth
     """The loopback reads no descriptions, and answers with one tag."""
     with pytest.raises(OutputParserException, match=r"(?s)does not fit .*tags.*(fewer items than 2|at least 2 items)"):
         WAYS[way](structured(model_for(shared), schema, method=method), 'The tag is "x".')
+
+
+# -- answers in text
+
+FENCED = {
+    "words behind": '```json\n{"text": "x"}\n```\nI hope this helps.',
+    "words before and behind": 'Here you are:\n\n```json\n{"text": "x"}\n```\n\nAnything else?',
+    "no language": 'Sure.\n```\n{"text": "x"}\n```\nDone.',
+    "on one line": 'Sure: ```json {"text": "x"}``` Done.',
+    "tildes": 'Sure.\n~~~json\n{"text": "x"}\n~~~\nDone.',
+    "code of another language beside it": '```python\nprint()\n```\n```json\n{"text": "x"}\n```\nDone.',
+    "the same one twice": '```json\n{"text": "x"}\n```\nOnce more:\n```json\n{"text": "x"}\n```',
+    "a fence that is not closed": 'Sure.\n```json\n{"text": "x"}',
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("method", ["json_schema", "json_mode", "function_calling"])
+@pytest.mark.parametrize("case", FENCED)
+def test_one_value_in_a_fence_counts_whatever_words_surround_it(server, case, method, way):
+    """By every method: with function_calling it is text in place of the call."""
+    server.script(Reply(text=FENCED[case]))
+    schema = {"title": "Text", "type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
+    assert WAYS[way](structured(model_for(server), schema, method=method), PROMPT) == {"text": "x"}
+
+
+def test_a_string_may_hold_a_fence_itself(server):
+    """It is JSON that is read, not lines."""
+    server.script(Reply(text='Sure.\n```json\n{"text": "```json\\n{}\\n```"}\n```\nDone.'))
+    assert structured(model_for(server), method="json_mode").invoke(PROMPT) == {"text": "```json\n{}\n```"}
+
+
+NO_VALUE = {
+    "prose": ("I am Ada.", "is text instead of JSON"),
+    "JSON within prose": ('It is {"text": "x"}, I hope.', "is text instead of JSON"),
+    "broken JSON in a fence": ('Sure.\n```json\n{"text": "x\n```\nDone.', "is text instead of JSON"),
+    "prose in a fence": ("```\nI am Ada.\n```", "is text instead of JSON"),
+    "two values": (
+        '```json\n{"text": "x"}\n```\nor\n```json\n{"text": "y"}\n```',
+        "is text with 2 JSON values in code fences, which differ",
+    ),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("case", NO_VALUE)
+def test_text_without_one_value_is_an_error(server, case, way):
+    """Of two values nobody can tell which one is meant."""
+    text, words = NO_VALUE[case]
+    server.script(Reply(text=text))
+    with pytest.raises(OutputParserException, match=words):
+        WAYS[way](structured(model_for(server), method="json_mode"), PROMPT)
+
+
+TEXT_FOR_A_CALL = {
+    "JSON": (Reply(text='{"name": "Ada", "age": 36}'), None),
+    "JSON and another call": (Reply(text='{"name": "Ada", "age": 36}', tool_calls=[Call("Dog", {})]), None),
+    "JSON and a broken call": (
+        Reply(text='{"name": "Ada", "age": 36}', tool_calls=[Call("Person", '{"name": ]')]),
+        None,
+    ),
+    "JSON that does not fit": (
+        Reply(text='{"name": "Ada"}'),
+        "is text instead of a call of 'Person', and does not fit 'Person': (.|\n)*age",
+    ),
+    "JSON that is no object": (Reply(text="[1]"), "is text instead of a call of 'Person', and is JSON, but no object"),
+    "JSON that does not fit, and another call": (
+        Reply(text='{"name": "Ada"}', tool_calls=[Call("Dog", {})]),
+        "is a call of 'Dog' instead of a call of 'Person'",
+    ),
+    "prose": (Reply(text="I am Ada."), "is text instead of a call of 'Person'"),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("case", TEXT_FOR_A_CALL)
+def test_json_in_text_counts_where_the_call_is_missing(server, case, way):
+    """If it fits; else the error tells of the call and of the text."""
+    reply, words = TEXT_FOR_A_CALL[case]
+    server.script(reply)
+    chain = structured(model_for(server), Person, method="function_calling")
+    if words is None:
+        assert WAYS[way](chain, PROMPT) == Person(name="Ada", age=36)
+    else:
+        with pytest.raises(OutputParserException, match=words):
+            WAYS[way](chain, PROMPT)
+
+
+# -- answers that are no objects
+
+
+class Numbers(RootModel[list[int]]):
+    """Some numbers."""
+
+
+class Colour(enum.Enum):
+    RED = "red"
+    BLUE = "blue"
+
+
+class Cat(BaseModel):
+    kind: Literal["cat"]
+    value: int = 0
+
+
+class Dog(BaseModel):
+    kind: Literal["dog"]
+
+
+class Pet(RootModel[Annotated[Cat | Dog, Field(discriminator="kind")]]):
+    pass
+
+
+ROOTS = {
+    "root model": (Numbers, [3, 4], Numbers([3, 4])),
+    "list": (
+        {"title": "Ns", "type": "array", "items": {"$ref": "#/$defs/N"}, "$defs": {"N": {"type": "integer"}}},
+        [3, 4],
+        [3, 4],
+    ),
+    "enum": ({"title": "Colour", "enum": ["red", "blue"]}, "red", "red"),
+    "enum class": (Colour, "red", Colour.RED),
+    "number": ({"title": "N", "type": "integer", "minimum": 2}, 3, 3),
+    "object or null": (
+        {"title": "P", "type": ["object", "null"], "properties": {"a": {"type": "integer"}}},
+        {"a": 1},
+        {"a": 1},
+    ),
+    "union of objects": (Pet, {"kind": "cat", "value": 5}, Pet(Cat(kind="cat", value=5))),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("method", ["json_schema", "function_calling", "json_mode"])
+@pytest.mark.parametrize("root", ROOTS)
+def test_a_schema_of_something_else_than_an_object_is_the_property_of_one(server, root, method, way):
+    """The service takes it so by each method, strict or not; an answer without the object around it counts as well."""
+    schema, answer, value = ROOTS[root]
+    kind = in_object(to_answer_type(schema))
+    name, key = kind.title, kind.key
+    assert key == ("value_" if root == "union of objects" else "value")  # one that the schema itself does not use
+    for strict in [None] if method == "json_mode" else [None, True, False]:
+        chain = structured(model_for(server), schema, method=method, strict=strict)
+        server.script(reply_of(method, name, {key: answer}), Reply(text=json.dumps(answer)))
+        assert [WAYS[way](chain, PROMPT) for _ in range(2)] == [value, value]
+        server.script(reply_of(method, name, {key: ["x"]}))
+        with pytest.raises(OutputParserException, match=f"does not fit '{name}'"):
+            WAYS[way](chain, PROMPT)
+    body = server.requests[-1].json
+    if method == "json_schema":
+        assert body["response_format"]["json_schema"]["schema"]["properties"].keys() == {key}
+    elif method == "function_calling":
+        assert body["tools"][0]["function"]["parameters"]["required"] == [key]
+
+
+def test_a_list_grows_while_it_comes(server):
+    """Without the object around it."""
+    deltas = [{"content": text} for text in ('{"val', 'ue": [', "3, ", "4", "]}")]
+    server.script(Reply(deltas=deltas))
+    schema = ROOTS["list"][0]
+    assert list(structured(model_for(server, coalesce=False), schema).stream(PROMPT)) == [[], [3], [3, 4]]
+
+
+def test_a_list_of_lists_refers_to_itself():
+    """References to the root follow it into the object."""
+    nested = in_object(to_answer_type({"title": "Tree", "type": "array", "items": {"$ref": "#"}}))
+    assert nested.schema["properties"]["value"]["items"] == {"$ref": "#/properties/value"}
+    assert nested.from_json({"value": [[], [[]]]}) == [[], [[]]]
+    with pytest.raises(ValueError, match="#/0/0 is of type integer, not array"):
+        nested.from_json([[3]])
+
+
+# -- refusals
+
+REFUSAL = "That I will not do."
+
+
+@pytest.mark.parametrize("include_raw", [False, True])
+@pytest.mark.parametrize("method", ["json_schema", "function_calling", "json_mode"])
+def test_a_refusal_is_an_error_of_its_own(method, include_raw):
+    """With its words and the message, whole and streamed."""
+    parser = structured(ChatCerebrasDemo(api_key="x"), Person, method=method, include_raw=include_raw).last
+    whole = [AIMessage("", additional_kwargs={"refusal": REFUSAL}, response_metadata={"finish_reason": "stop"})]
+    chunks = [
+        AIMessageChunk("", additional_kwargs={"refusal": REFUSAL[:7]}),
+        AIMessageChunk("", additional_kwargs={"refusal": REFUSAL[7:]}),
+        AIMessageChunk("", response_metadata={"finish_reason": "stop"}),
+    ]
+    blocks = [AIMessage([{"type": "refusal", "refusal": REFUSAL}])]
+    for messages in (whole, chunks, blocks):
+        if include_raw:
+            result = merged(parser.transform(iter(messages)))
+            assert result["parsed"] is None
+            error = result["parsing_error"]
+        else:
+            with pytest.raises(ModelRefusalError) as caught:
+                list(parser.transform(iter(messages)))
+            error = caught.value
+        assert isinstance(error, ModelRefusalError)
+        assert isinstance(error, getattr(langchain_core.exceptions, "ModelRefusalError", OutputParserException))
+        assert str(error) == f"the model refused to answer: {REFUSAL}"
+        assert isinstance(error.raw_message, AIMessage)
+        if messages is not blocks:
+            assert error.raw_message.additional_kwargs["refusal"] == REFUSAL
+            assert error.raw_message.response_metadata["finish_reason"] == "stop"
+    if not include_raw:
+        with pytest.raises(ModelRefusalError, match=REFUSAL):
+            parser.invoke(whole[0])
+
+
+def test_an_empty_refusal_is_none():
+    """Some servers send the key with every answer."""
+    parser = structured(ChatCerebrasDemo(api_key="x"), Person).last
+    for nothing in ("", None):
+        message = AIMessage('{"name": "Ada", "age": 36}', additional_kwargs={"refusal": nothing})
+        assert parser.invoke(message) == Person(name="Ada", age=36)
 
 
 # -- tools beside the schema

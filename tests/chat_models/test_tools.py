@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field
 from langchain_cerebras_demo import ChatCerebrasDemo, TruncatedAnswerWarning
 from langchain_cerebras_demo.chat_models.tools import to_tool_choice, to_tools
 from langchain_cerebras_demo.testing import Call, Reply
+from langchain_cerebras_demo.testing.strict_schemas import strict_problems
 
 
 @tool
@@ -68,15 +69,104 @@ def test_tools_come_in_every_shape():
     assert all(set(one["function"]) <= {"name", "description", "parameters", "strict"} for one in converted)
 
 
+TIMES = {
+    "name": "times",
+    "description": "d",
+    "parameters": {"type": "object", "properties": {"a": {"type": "integer", "nullable": True}}},
+}
+FLAT = {"type": "function", **TIMES}
+NESTED = {"type": "function", "function": TIMES}
+FORMS = {
+    "LangChain tool": add,
+    "function": subtract,
+    "pydantic class": Multiply,
+    "TypedDict": Divide,
+    "OpenAI tool": NESTED,
+    "OpenAI tool that is strict": OPENAI,
+    "OpenAI tool that is not": {"type": "function", "function": {**TIMES, "strict": False}},
+    "OpenAI function": TIMES,
+    "Responses API": FLAT,
+    "Responses API with nulls": {**FLAT, "strict": None, "description": None},
+    "Anthropic tool": ANTHROPIC,
+    "JSON schema": SCHEMA,
+    "no parameters": {"type": "function", "function": {"name": "now"}},
+}
+
+
 @pytest.mark.parametrize("strict", [True, False])
-def test_strict_is_equal_for_all_tools(strict):
-    """Given for all it counts for all."""
-    assert {one["function"]["strict"] for one in to_tools([add, OPENAI], strict=strict)} == {strict}
+@pytest.mark.parametrize("form", FORMS)
+def test_strict_is_sent_for_tools_of_every_form(server, form, strict):
+    """Whatever a tool says itself, and with a schema that strict mode takes."""
+    bound = model_for(server).bind_tools([add, FORMS[form]] if form != "LangChain tool" else [add], strict=strict)
+    bound.invoke("hello")
+    for one in server.requests[0].json["tools"]:
+        assert one["function"]["strict"] is strict
+        if strict and "parameters" in one["function"]:
+            assert strict_problems(one["function"]["parameters"]) == []
 
 
-def test_mixed_strict_is_made_equal():
+def test_a_tool_that_wants_to_be_strict_makes_the_silent_ones_strict():
     """The service refuses a request that mixes them."""
-    assert {one["function"].get("strict", False) for one in to_tools([add, OPENAI])} == {False}
+    assert [one["function"]["strict"] for one in to_tools([add, OPENAI])] == [True, True]
+    assert all("strict" not in one["function"] for one in to_tools([add, subtract]))
+
+
+def free(options: dict) -> str:
+    """Takes anything."""
+    return str(options)
+
+
+CANNOT = [
+    (
+        lambda: to_tools([add, free], strict=True),
+        "the tool 'free' cannot be strict: .*#/properties/options is a mapping",
+    ),
+    (lambda: to_tools([OPENAI, free]), "the tool 'free' cannot be strict"),
+    (
+        lambda: to_tools([{"name": "ring", "description": "", "input_schema": {"type": "array"}}], strict=True),
+        "the tool 'ring' cannot be strict: .* # ",
+    ),
+    (lambda: to_tools([OPENAI, FORMS["OpenAI tool that is not"]]), "disagree on strict: power want it, times do not"),
+]
+
+
+@pytest.mark.parametrize(("call", "words"), CANNOT)
+def test_a_tool_that_cannot_be_strict_is_named(call, words):
+    """Nothing is dropped without a word; `strict=False` is the way out."""
+    with pytest.raises(ValueError, match=f"(?i){words}.*strict=False"):
+        call()
+
+
+def test_free_mappings_stay_open_where_nothing_is_strict():
+    """And are never closed behind their author's back."""
+    (one,) = to_tools([free], strict=False)
+    assert one["function"]["parameters"]["properties"]["options"].get("additionalProperties") is not False
+
+
+WAYS_TO_GIVE = {
+    "bind_tools": lambda model, tools: model.bind_tools(tools),
+    "bind": lambda model, tools: model.bind(tools=tools),
+    "field": lambda model, tools: ChatCerebrasDemo(base_url=model.base_url, api_key=model.api_key, tools=tools),
+    "beside a schema": lambda model, tools: model.with_structured_output(Multiply, tools=tools),
+}
+
+
+@pytest.mark.parametrize("way", WAYS_TO_GIVE)
+@pytest.mark.parametrize("form", [form for form in FORMS if form != "OpenAI tool that is strict"])
+def test_tools_of_every_form_are_taken_wherever_tools_are(server, form, way):
+    """The Responses API's flat form among them; what goes out is the form that the service knows."""
+    server.script(Reply(text='{"a": 1, "b": 2}'))
+    WAYS_TO_GIVE[way](model_for(server), [FORMS[form]]).invoke("hello")
+    (sent,) = server.requests[0].json["tools"]
+    assert set(sent) == {"type", "function"}
+    assert sent["function"]["name"] in {"add", "subtract", "Multiply", "Divide", "power", "times", "root", "log", "now"}
+
+
+def test_a_flat_tool_is_the_nested_one():
+    """Its parts move under `function`; a flat choice does too."""
+    assert to_tools([FLAT]) == to_tools([NESTED])
+    chosen = {"type": "function", "function": {"name": "times"}}
+    assert to_tool_choice({"type": "function", "name": "times"}, to_tools([FLAT])) == chosen
 
 
 @pytest.mark.parametrize(
@@ -102,6 +192,8 @@ REFUSED = [
     (lambda: to_tools([{"name": "a b", "description": "", "input_schema": {}}]), "'a b'"),
     (lambda: to_tools([{"name": "x" * 65, "description": "", "input_schema": {}}]), "64"),
     (lambda: to_tools([{"type": "web_search"}]), "web_search"),
+    (lambda: to_tools([{"type": "function"}]), "has no name"),
+    (lambda: to_tools([{"type": "function", "function": {}}]), "has no name"),
     (lambda: to_tool_choice("divide", to_tools([add])), "'divide'.*add"),
     (lambda: to_tool_choice({"type": "function", "function": {"name": "x"}}, to_tools([add])), "names no tool"),
 ]
@@ -134,19 +226,31 @@ def test_a_response_format_may_stand_beside_the_tools(server):
     assert (bound["name"], bound["strict"], bound["schema"]["additionalProperties"]) == ("Multiply", True, False)
 
 
-def test_no_tools_are_no_key(server):
-    """An empty list, as an agent may bind: neither tools nor a choice go out."""
-    model_for(server).bind_tools([], tool_choice="any", parallel_tool_calls=True).invoke("hello")
+def test_the_response_format_is_strict_unless_told_otherwise(server):
+    """By itself or by `strict=False`; what it says itself stays."""
+    model, lenient = model_for(server), {"name": "M", "schema": {"type": "object", "properties": {}}, "strict": False}
+
+    def strict_of(form, **more):
+        return model.bind_tools([add], response_format=form, **more).kwargs["response_format"]["json_schema"]["strict"]
+
+    assert [strict_of(Multiply, strict=strict) for strict in (None, True, False)] == [True, True, False]
+    assert [strict_of(lenient, strict=strict) for strict in (None, True, False)] == [False, False, False]
+
+
+@pytest.mark.parametrize("tool_choice", [None, "any"])
+def test_no_tools_are_no_key(server, tool_choice, caplog):
+    """An empty list, as an agent may bind: neither tools nor a choice go out, which is said."""
+    model_for(server).bind_tools([], tool_choice=tool_choice).invoke("hello")
     assert set(server.requests[0].json) == {"model", "messages"}
+    assert ("tool_choice='any'" in caplog.text) == (tool_choice == "any")
 
 
-def test_parallel_tool_calls_goes_to_models_that_take_the_word(server):
-    """The catalogue says which: gpt-oss refuses it."""
+@pytest.mark.parametrize("value", [True, False])
+def test_parallel_tool_calls_goes_out_as_it_was_given(server, value):
+    """To every model: what the catalogue says of it may be out of date."""
     for name in ("gpt-oss-120b", "qwen-3.8-27b"):
-        model_for(server, model=name).bind_tools([add], parallel_tool_calls=False).invoke("hello")
-    gpt_oss, qwen = (request.json for request in server.requests)
-    assert "parallel_tool_calls" not in gpt_oss
-    assert qwen["parallel_tool_calls"] is False
+        model_for(server, model=name).bind_tools([add], parallel_tool_calls=value).invoke("hello")
+    assert [request.json["parallel_tool_calls"] for request in server.requests] == [value, value]
 
 
 # -- fragments

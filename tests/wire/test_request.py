@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import enum
 import json
+from decimal import Decimal
+from fractions import Fraction
 from types import MappingProxyType
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -187,6 +191,86 @@ def test_an_unknown_name_with_nothing_near_is_refused_without_a_guess(name):
     """Another API's word, mostly."""
     with pytest.raises(TypeError, match=rf"^'{name}' is no parameter of the API; .*model_kwargs$"):
         to_parameters({name: None})
+
+
+# -- numbers of other kinds
+
+LEVELS = ("temperature", "top_p", "frequency_penalty", "presence_penalty")
+COUNTS = ("max_tokens", "min_tokens", "top_logprobs", "n", "seed")
+FLAGS = ("logprobs", "parallel_tool_calls", "disable_reasoning", "clear_thinking")
+
+
+class Size(enum.IntEnum):
+    ONE = 1
+
+
+class Number(float):
+    """As many libraries have one."""
+
+
+HALVES = [
+    np.float16(0.5),
+    np.float32(0.5),
+    np.float64(0.5),
+    np.longdouble(0.5),
+    Decimal("0.5"),
+    Fraction(1, 2),
+    Number(0.5),
+]
+ONES = [np.int8(1), np.int64(1), np.uint32(1), Decimal(1), Decimal("1.00"), Fraction(1), Size.ONE]
+TRUTHS = [np.True_, np.bool_(0)]
+NOWHERE = [
+    np.float32("nan"),
+    np.float64("inf"),
+    Decimal("NaN"),
+    Decimal("sNaN"),
+    Decimal("1e999999999"),
+    Fraction(10**400),
+    np.complex64(1),
+]
+KINDS = [
+    *[(name, value, 0.5) for name in LEVELS for value in HALVES],
+    *[(name, value, 1) for name in (*LEVELS, *COUNTS) for value in ONES],
+    *[(name, value, bool(value)) for name in FLAGS for value in TRUTHS],
+    *[("queue_threshold", value, 50) for value in (np.int16(50), Decimal(50))],
+    *[("logit_bias", {"5": value}, {"5": 0.5}) for value in HALVES],
+]
+NO_KINDS = [
+    *[(name, value) for name in LEVELS for value in [*NOWHERE, *TRUTHS]],
+    *[(name, value) for name in COUNTS if name != "n" for value in [*NOWHERE, *TRUTHS, *HALVES, np.float64(1)]],
+    *[(name, value) for name in FLAGS for value in [*HALVES, *ONES]],
+    ("logit_bias", {"5": np.True_}),
+]
+
+
+@pytest.mark.parametrize("check", [True, False])
+@pytest.mark.parametrize(("name", "value", "plain"), KINDS, ids=short_id)
+def test_numbers_of_other_kinds_are_the_numbers_that_they_are(name, value, plain, check):
+    """NumPy's, exact ones, subclasses: what leaves is a number of JSON."""
+    (sent,) = to_parameters({name: value}, check=check).values()
+    assert sent == plain
+    assert to_json(ChatRequest("m", HI, {name: sent}).to_body(stream=False))
+    inner = sent["5"] if isinstance(sent, dict) else sent
+    assert type(inner) in {bool, int, float}
+
+
+@pytest.mark.parametrize(("name", "value"), NO_KINDS, ids=short_id)
+def test_numbers_of_other_kinds_keep_to_the_same_ranges(name, value):
+    """A truth value is no number, one half no count, and an infinity in no range."""
+    with pytest.raises(ValueError, match=rf"^{name}=.+ is not what the API takes: \w"):
+        to_parameters({name: value})
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_flat_tools_and_choices_are_nested(check):
+    """The Responses API's form, which the service does not know."""
+    flat = {"type": "function", "name": "f", "description": None, "parameters": {}, "strict": None}
+    nested = {"type": "function", "function": {"name": "f", "parameters": {}}}
+    given_ = {"tools": [flat, TOOL], "tool_choice": {"type": "function", "name": "f"}}
+    assert to_parameters(given_, check=check) == {
+        "tools": [nested, TOOL],
+        "tool_choice": {"type": "function", "function": {"name": "f"}},
+    }
 
 
 # -- one parameter, two names

@@ -6,11 +6,13 @@ second call with a new id, the name repeated on every delta.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
+
+from langchain_cerebras_demo.wire.lenient import Halves
 
 
 @dataclass(slots=True)
@@ -42,6 +44,7 @@ class ToolCallTracker:
 
     calls: list[_Call] = field(default_factory=list)
     _places: dict[int | None, int] = field(default_factory=dict)
+    _halves: Halves = field(default_factory=Halves)
 
     def add(self, raw: Mapping[str, Any], choice: int) -> ToolCallFragment:
         """The fragment that ``raw``, a member of ``tool_calls``, stands for.
@@ -63,9 +66,19 @@ class ToolCallTracker:
         call.id, call.name = call.id or call_id, call.name or name
         if arguments == "null" and not call.arguments:
             arguments = ""  # how some models call a function that takes none
+        if arguments and ("\\" in arguments or self._halves or not arguments.isascii()):
+            arguments = self._halves.join_json(index, arguments)
         if arguments:
             call.arguments.append(arguments)
         return ToolCallFragment(index, new_id, new_name, arguments, choice)
+
+    def rest(self, choice: int) -> list[ToolCallFragment]:
+        """What was held back, as it could have become a character: at the end, or when nothing more will come."""
+        fragments = []
+        for index, arguments in self._halves.rest().items():
+            self.calls[index].arguments.append(arguments)
+            fragments.append(ToolCallFragment(index, None, None, arguments, choice))
+        return fragments
 
     def broken(self) -> list[str]:
         """The names of the calls whose arguments are not JSON: what a cut by length leaves."""
@@ -88,6 +101,21 @@ class ToolCallTracker:
     def _is_another(self, place: int, call_id: str | None) -> bool:
         known = self.calls[place].id
         return call_id is not None and known is not None and call_id != known
+
+
+def join_fragments(fragments: Sequence[ToolCallFragment]) -> ToolCallFragment:
+    """One fragment for all of a call; the id and the name may have come on different ones."""
+    first = fragments[0]
+    if len(fragments) == 1:
+        return first
+    pieces = [fragment.arguments for fragment in fragments if fragment.arguments is not None]
+    return ToolCallFragment(
+        first.index,
+        next((fragment.id for fragment in fragments if fragment.id), None),
+        next((fragment.name for fragment in fragments if fragment.name), None),
+        "".join(pieces) if pieces else None,
+        first.choice,
+    )
 
 
 def _is_json(text: str) -> bool:

@@ -21,6 +21,7 @@ from langchain_cerebras_demo.wire.thinking import Piece, ThinkSplitter
 from langchain_cerebras_demo.wire.tool_calls import ToolCallFragment, ToolCallTracker, join_fragments
 
 T = TypeVar("T")
+E = TypeVar("E")
 
 __all__ = [
     "CompletionDecoder",
@@ -227,7 +228,7 @@ class CompletionDecoder:
             raise APIResponseValidationError("the answer has no choices", status_code=200)
         events = self._read(answer, "message", "delta", body)
         self.done = True
-        return with_whole_calls(events + self.end())
+        return events + self.end()
 
     def end(self) -> list[Event]:
         """How the answer ended: a ``Finish`` a choice, then what is known of identity, usage and timing, each once."""
@@ -401,10 +402,10 @@ class CompletionDecoder:
                 self._say(text, index, events)
 
 
-def with_whole_calls(events: Iterable[Event]) -> list[Event]:
+def with_whole_calls(events: Iterable[E]) -> list[E]:
     """The events with each call in one piece, where its first fragment stands."""
     fragments: dict[tuple[int, int], list[ToolCallFragment]] = {}
-    joined: list[Event] = []
+    joined: list[Any] = []
     for event in events:
         if not isinstance(event, ToolCallFragment):
             joined.append(event)
@@ -413,10 +414,10 @@ def with_whole_calls(events: Iterable[Event]) -> list[Event]:
         else:
             fragments[event.choice, event.index] = [event]
             joined.append(event)
-    return [
-        join_fragments(fragments[event.choice, event.index]) if isinstance(event, ToolCallFragment) else event
-        for event in joined
-    ]
+    for place, event in enumerate(joined):
+        if isinstance(event, ToolCallFragment):
+            joined[place] = join_fragments(fragments[event.choice, event.index])
+    return joined
 
 
 def _lone_text(chunk: dict[str, Any]) -> str | None:

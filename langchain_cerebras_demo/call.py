@@ -166,7 +166,8 @@ def give_up(problem: APIError, call: Call) -> APIError:
 def interrupted(problem: APIError, text: str, call: Call) -> APIError:
     """The failure of an answer that had begun, with what had come."""
     if type(problem) is APIConnectionError:
-        problem = StreamInterruptedError(f"the stream broke off: {problem}")
+        cause, problem = problem, StreamInterruptedError(f"the stream broke off: {problem}")
+        problem.request_id, problem.usage = cause.request_id, cause.usage
     problem.partial = text
     return give_up(problem, call)
 

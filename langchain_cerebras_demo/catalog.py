@@ -74,6 +74,7 @@ class ReasoningSpec:
         default_effort: The effort where the request names none.
         default_format: The ``reasoning_format`` where the request names none.
         replay: How earlier reasoning goes back: in the message's ``reasoning``, or as think tags in its content.
+        closing_tag_only: The content of an answer begins with the reasoning: ``</think>`` ends it, no tag opens it.
     """
 
     always_on: bool | None
@@ -83,6 +84,7 @@ class ReasoningSpec:
     default_effort: str | None
     default_format: str | None
     replay: Literal["reasoning", "think_tags"] | None
+    closing_tag_only: bool | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,7 +55,7 @@ from langchain_cerebras_demo.transport import (
     timeout,
 )
 from langchain_cerebras_demo.wire import failure
-from langchain_cerebras_demo.wire.completion import CompletionDecoder, Event
+from langchain_cerebras_demo.wire.completion import CompletionDecoder, Event, with_whole_calls
 from langchain_cerebras_demo.wire.cost import estimate_cost
 from langchain_cerebras_demo.wire.headers import to_snapshot
 from langchain_cerebras_demo.wire.request import ChatRequest, to_json
@@ -155,7 +155,8 @@ class Client:
             As ``stream``.
         """
         async with aclosing(self._answer(request, stream=False)) as batches:
-            return [event async for events in batches for event in events]
+            # Some servers stream although nobody has asked for it.
+            return with_whole_calls([event async for events in batches for event in events])
 
     async def _answer(self, request: ChatRequest, *, stream: bool) -> AsyncGenerator[list[Event | CallRecord], None]:
         async with self._slots.take():
@@ -164,7 +165,11 @@ class Client:
                 place = None
                 while True:
                     ticket = await self._admit(call, place)
-                    decoder = CompletionDecoder(hide=call.hide, salt=token_hex(8))
+                    decoder = CompletionDecoder(
+                        hide=call.hide,
+                        salt=token_hex(8),
+                        closing_tag_only=_has_closing_tag_only(call.model, request),
+                    )
                     started = False
                     try:
                         async with aclosing(self._exchange(call, ticket).events(decoder)) as batches:
@@ -367,6 +372,18 @@ class Client:
         progress.backed_off += wait
         progress.attempts += 1
         return call
+
+
+def _has_closing_tag_only(model: str, request: ChatRequest) -> bool:
+    """Whether the answer's content begins with the reasoning: the model's way, unless another form was asked for."""
+    spec = catalog.find_spec(model)
+    form = {**request.parameters, **request.extra}.get("reasoning_format")
+    return (
+        form in {None, "raw"}
+        and spec is not None
+        and spec.reasoning is not None
+        and bool(spec.reasoning.closing_tag_only)
+    )
 
 
 def _to_rows(body: bytes) -> list[dict[str, Any]]:

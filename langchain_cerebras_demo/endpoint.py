@@ -120,8 +120,9 @@ def redact(problem: E, key: Secret | None) -> E:
     if key is None:
         return problem
     problem.args = tuple(_without(arg, key) for arg in problem.args)
+    problem.request_id = _without(problem.request_id, key)
     if isinstance(problem, APIStatusError):
-        for name in ("code", "type", "param", "request_id", "body"):
+        for name in ("code", "type", "param", "body"):
             setattr(problem, name, _without(getattr(problem, name), key))
         if problem.response is not None:
             problem.response.text = _without(problem.response.text, key)

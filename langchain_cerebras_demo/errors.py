@@ -123,11 +123,17 @@ class APIError(CerebrasError):
     ``partial`` holds what had come before the failure: an ``AIMessageChunk`` from the chat model, the text from the
     client and the provider, ``None`` where nothing had come. ``attempts`` counts the sends that were made, ``waited`` the
     seconds that were spent waiting to send: for a rate limit, and between attempts.
+
+    ``request_id`` is the service's name for the request: its ``x-request-id`` header, else ``cf-ray``, else
+    ``inference-id``, else the ``id`` that the error itself names. ``usage`` holds the token counts that had come, with
+    ``prompt_tokens``, ``completion_tokens`` and ``total_tokens``. Both are ``None`` where the service has not told them.
     """
 
     partial: Any = None
     attempts: int = 1
     waited: float = 0.0
+    request_id: str | None = None
+    usage: Any = None
 
 
 class APIConnectionError(APIError, langchain.ModelConnectionError):
@@ -176,9 +182,8 @@ class APIStatusError(APIError):
     """The service answered with an error, by HTTP status or as an event inside a stream.
 
     ``status_code`` is the HTTP status, or the one the error event speaks of. ``code``, ``type`` and ``param`` are the
-    service's own words. ``request_id`` is its ``inference-id`` or ``x-request-id`` header, ``retry_after`` its wish in
-    seconds, ``limits`` what it said of the rate limits, ``body`` the decoded JSON (the text where it was none), and
-    ``response`` a small detached copy for tracers.
+    service's own words. ``retry_after`` is its wish in seconds, ``limits`` what it said of the rate limits, ``body`` the
+    decoded JSON (the text where it was none), and ``response`` a small detached copy for tracers.
     """
 
     status_code: int = 0

@@ -19,12 +19,15 @@ from langchain_cerebras_demo.transport import HttpRequest, HttpResponse, Transpo
 from langchain_cerebras_demo.watch import Watch
 from langchain_cerebras_demo.wire import failure
 from langchain_cerebras_demo.wire.completion import CompletionDecoder, Event
-from langchain_cerebras_demo.wire.sse import ServerSentEvent, SSEDecoder
+from langchain_cerebras_demo.wire.headers import to_request_id
+from langchain_cerebras_demo.wire.sse import ServerSentEvent, SSEDecoder, is_event_stream
 
 T = TypeVar("T")
 
 MAX_ERROR_BYTES = 1024 * 1024
 MAX_ANSWER_BYTES = 256 * 1024 * 1024
+
+_TELLING_BYTES = 16  # so many bytes tell a stream from another body, a byte order mark and a field's name included
 
 # A server that has said [DONE] owes only the end of the body, which lets the connection be used again.
 _DRAIN_SECONDS = 0.1
@@ -73,8 +76,9 @@ class Exchange:
         with closing(self._watch):
             response = await self._send()
             try:
-                if not self._is_stream(response):
-                    yield decoder.feed_whole(await self._read_all(response, MAX_ANSWER_BYTES))
+                begin, is_stream = await self._read_beginning(response)
+                if not is_stream:
+                    yield decoder.feed_whole(await self._read_all(response, MAX_ANSWER_BYTES, begin))
                     return
                 sse = SSEDecoder()
                 problem: APIError | None = None
@@ -82,7 +86,7 @@ class Exchange:
                     events: list[Event] = []
                     arrived: list[ServerSentEvent] = []
                     try:
-                        received = await self._bounded(response.read())
+                        received, begin = begin or await self._bounded(response.read()), b""
                     except APIConnectionError as error:
                         received, problem = b"", error
                     try:
@@ -103,6 +107,10 @@ class Exchange:
                     raise problem
                 yield decoder.end()
                 await self._drain(response)
+            except APIError as error:
+                error.request_id = to_request_id(response.headers) or error.request_id
+                error.usage = decoder.usage
+                raise
             finally:
                 response.close()
 
@@ -116,6 +124,9 @@ class Exchange:
             response = await self._send()
             try:
                 return await self._read_all(response, MAX_ANSWER_BYTES)
+            except APIError as error:
+                error.request_id = to_request_id(response.headers)
+                raise
             finally:
                 response.close()
 
@@ -139,14 +150,27 @@ class Exchange:
         try:
             while len(body) < limit and (piece := await self._bounded(response.read())):
                 body += piece
+        except (
+            APIResponseValidationError
+        ) as error:  # an encoding that cannot be read: the only thing to say of the body
+            return str(error).encode()
         except APIError:
             pass
         return body[:limit]
 
-    def _is_stream(self, response: HttpResponse) -> bool:
-        """Whether events are to come. JSON to a stream request is taken as the answer it is, HTML as the mistake it is."""
-        sent = response.headers.get("content-type", "")
-        return self._wants_stream and not ("json" in sent or "html" in sent)
+    async def _read_beginning(self, response: HttpResponse) -> tuple[bytes, bool]:
+        """The first bytes of the body, and whether it is a stream of events.
+
+        The bytes decide: there are servers that label one as the other. Where they tell nothing, the label does.
+        """
+        begin, is_stream = b"", None
+        while is_stream is None and len(begin) < _TELLING_BYTES and (piece := await self._bounded(response.read())):
+            begin = piece if begin.isspace() else begin + piece
+            is_stream = is_event_stream(begin)
+        if is_stream is None:
+            label = response.headers.get("content-type", "")
+            is_stream = self._wants_stream and not ("json" in label or "html" in label)
+        return begin, is_stream
 
     def _judge(self, problem: APIError | None, decoder: CompletionDecoder) -> APIError | None:
         """What is wrong with a stream that is over, if anything."""
@@ -166,9 +190,9 @@ class Exchange:
         except (asyncio.TimeoutError, APIError):
             pass  # then the connection is closed instead of used again
 
-    async def _read_all(self, response: HttpResponse, limit: int) -> bytes:
-        pieces: list[bytes] = []
-        size = 0
+    async def _read_all(self, response: HttpResponse, limit: int, begin: bytes = b"") -> bytes:
+        pieces = [begin]
+        size = len(begin)
         while piece := await self._bounded(response.read()):
             pieces.append(piece)
             size += len(piece)

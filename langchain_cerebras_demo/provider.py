@@ -13,7 +13,7 @@ from langchain_cerebras_demo.endpoint import API_BASE, to_base_url
 from langchain_cerebras_demo.keychain import to_key_chain
 from langchain_cerebras_demo.policy import Timeout
 from langchain_cerebras_demo.transport import Transport
-from langchain_cerebras_demo.wire.completion import TextDelta
+from langchain_cerebras_demo.wire.completion import RefusalDelta, TextDelta
 from langchain_cerebras_demo.wire.request import ChatRequest, check_messages, to_parameters
 
 # What the original listed; old scripts ask for them by name. All have been retired by the service.
@@ -126,7 +126,7 @@ class Cerebras(metaclass=_Facts):
         async with aclosing(client.stream(request)) as batches:
             async for events in batches:
                 for event in events:
-                    if isinstance(event, TextDelta):
+                    if isinstance(event, TextDelta | RefusalDelta):  # what a refusing model says is all its answer
                         yield event.text
 
 

@@ -25,7 +25,9 @@ import aiohttp
 from aiohttp.abc import AbstractResolver
 
 from langchain_cerebras_demo.connections import Connection, Connector, Response, note_reuse, open_socket
-from langchain_cerebras_demo.errors import APIConnectionError, APIResponseValidationError, APITimeoutError
+from langchain_cerebras_demo.encodings import BrokenBodyError, Decoder, UnreadableEncodingError, find_decoder
+from langchain_cerebras_demo.errors import APIConnectionError, APIError, APIResponseValidationError, APITimeoutError
+from langchain_cerebras_demo.wire.headers import to_printable
 
 if sys.version_info >= (3, 11):
     from asyncio import timeout
@@ -83,13 +85,14 @@ class HttpResponse(Protocol):
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """The headers, names in lower case."""
+        """The headers: names in lower case, values as text that can be printed."""
 
     async def read(self) -> bytes:
         """The bytes that have arrived, waiting for some if there are none; ``b""`` at the end of the body.
 
         Raises:
             APIConnectionError: the connection broke before the end.
+            APIResponseValidationError: the body is in an encoding that cannot be read.
         """
 
     def close(self) -> None:
@@ -227,6 +230,7 @@ class _LoopSession:
             connector=self._connector,
             cookie_jar=aiohttp.DummyCookieJar(),  # an answer's cookies are dropped, none is ever sent by itself
             timeout=aiohttp.ClientTimeout(total=None),  # the client times each stage itself
+            auto_decompress=False,  # see encodings.py
             trust_env=False,  # it would also send what ~/.netrc knows; proxies are looked up below
             read_bufsize=2**18,
             trace_configs=[trace],
@@ -285,15 +289,36 @@ class AiohttpResponse:
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
         self.status = response.status
-        self.headers = {name.lower(): value for name, value in response.headers.items()}
+        self.headers = {name.lower(): to_printable(value) for name, value in response.headers.items()}
+        self._decoder: Decoder | None = None
+        self._has_begun = False
 
     async def read(self) -> bytes:
         """What has arrived; see ``HttpResponse.read``."""
+        failure: APIError
         try:
-            return await self._response.content.readany()
+            return await self._read()
+        except UnreadableEncodingError as error:
+            failure = APIResponseValidationError(str(error), status_code=self.status)
+        except BrokenBodyError:
+            host, encoding = _host(str(self._response.url)), self.headers["content-encoding"]
+            failure = APIConnectionError(f"the answer of {host} broke off (it is not valid {encoding})")
         except _KNOWN as error:
             failure = translate(error, str(self._response.url))
         raise failure
+
+    async def _read(self) -> bytes:
+        if self._decoder is not None and (more := self._decoder.feed(b"")):
+            return more
+        while received := await self._response.content.readany():
+            if not self._has_begun:
+                self._has_begun = True
+                self._decoder = find_decoder(self.headers.get("content-encoding", ""))
+            if self._decoder is None:
+                return received
+            if piece := self._decoder.feed(received):
+                return piece
+        return b""
 
     def close(self) -> None:
         """See ``HttpResponse.close``."""
@@ -343,7 +368,11 @@ def translate(error: BaseException, url: str) -> APIConnectionError | APIRespons
         reason = str(getattr(error.certificate_error, "verify_message", reason))
     elif isinstance(error, aiohttp.ClientHttpProxyError):
         reason = str(error.status)
-    return kind(f"{sentence.format(host=urlsplit(url).netloc.rpartition('@')[2])} ({reason})")
+    return kind(f"{sentence.format(host=_host(url))} ({reason})")
+
+
+def _host(url: str) -> str:
+    return urlsplit(url).netloc.rpartition("@")[2]
 
 
 _transports: weakref.WeakSet[AiohttpTransport] = weakref.WeakSet()

@@ -113,6 +113,7 @@ class TestData:
             return
         assert reasoning.switch in {"reasoning_effort", "disable_reasoning", "/no_think", None}
         assert reasoning.replay in {"reasoning", "think_tags", None}
+        assert reasoning.closing_tag_only in {True, False, None}
         assert set(reasoning.efforts) <= {"none", "low", "medium", "high"}
         assert bool(reasoning.efforts) == (reasoning.switch == "reasoning_effort")
         assert reasoning.default_effort is None or reasoning.default_effort in reasoning.efforts
@@ -138,6 +139,7 @@ class TestData:
             default_effort="medium",
             default_format="text_parsed",
             replay="reasoning",
+            closing_tag_only=False,
         )
 
     def test_the_rows_cannot_be_changed(self):

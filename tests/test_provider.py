@@ -12,7 +12,7 @@ import pytest
 from langchain_cerebras_demo import AiohttpTransport, ChatCerebrasDemo, MissingKeyError, catalog, provider
 from langchain_cerebras_demo.errors import AuthenticationError, KeyHostError, StreamInterruptedError
 from langchain_cerebras_demo.provider import Cerebras
-from langchain_cerebras_demo.testing import CutAfter, LoopbackCerebras, Reply
+from langchain_cerebras_demo.testing import CutAfter, LoopbackCerebras, RawStream, Reply, sse
 from tests.support.tls import LoopbackTLS
 
 HELLO = [{"role": "user", "content": "Hello"}]
@@ -230,3 +230,11 @@ def test_of_langchain_only_the_exceptions_are_loaded():
     """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["[]", "False"], done.stderr
+
+
+async def test_a_refusal_is_text(server):
+    """A generator of text has no other place for it."""
+    choices = [{"index": 0, "delta": {"refusal": "No."}}, {"index": 0, "delta": {}, "finish_reason": "stop"}]
+    server.script(RawStream([sse({"id": "c1", "choices": [choice]}) for choice in choices]))
+    answer = Cerebras.create_async_generator("", HELLO, api_base=server.base_url, api_key=server.key)
+    assert [text async for text in answer] == ["No."]

@@ -78,7 +78,7 @@ def to_record(row_id: str | int, answer: Any, seconds: float) -> BulkRecord:
     calls = [{key: call[key] for key in ("name", "args", "id")} for call in message.tool_calls]
     return BulkRecord(
         row_id,
-        content=message.content,
+        content=message.content or message.additional_kwargs.get("refusal", ""),
         reasoning=message.additional_kwargs.get("reasoning_content"),
         tool_calls=calls or None,
         parsed=parsed,

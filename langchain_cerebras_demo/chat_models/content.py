@@ -1,4 +1,4 @@
-"""Our messages as LangChain's standard content blocks: reasoning, text, tool calls.
+"""Our messages as LangChain's standard content blocks: reasoning, text, a refusal, tool calls.
 
 Registered with LangChain under our two provider names, as its ``block_translators`` module asks of integrations outside of
 it. Needed even where its best effort would do: that one takes a chunk with text and a tool-call fragment for a finished call
@@ -16,11 +16,14 @@ from langchain_core.messages.content import ContentBlock
 # The one key of additional_kwargs that LangChain itself knows as reasoning.
 REASONING_KEY = "reasoning_content"
 
+# Where langchain-openai puts it, and LangChain looks for it.
+REFUSAL_KEY = "refusal"
+
 PROVIDERS = ("cerebras", "local")
 
 # LangChain merges blocks of a stream by index and numbers text from 0 itself, as tool calls are numbered: text and call 0
 # would merge into one block. Names of our own cannot collide, and it takes strings that begin so.
-_REASONING_INDEX, _TEXT_INDEX, _TOOL_CALL_INDEX = "lc_rs_0", "lc_txt_0", "lc_tc_{}"
+_REASONING_INDEX, _TEXT_INDEX, _REFUSAL_INDEX, _TOOL_CALL_INDEX = "lc_rs_0", "lc_txt_0", "lc_rf_0", "lc_tc_{}"
 
 
 def to_blocks(message: AIMessage) -> list[ContentBlock]:
@@ -66,7 +69,7 @@ def _blocks(message: AIMessage, *, indexed: bool) -> list[ContentBlock]:
 
 
 def _said(message: AIMessage, *, indexed: bool) -> list[dict[str, Any]]:
-    """Reasoning and text. Content that is a list already holds blocks: they stay as they are."""
+    """Reasoning, text and a refusal. Content that is a list already holds blocks: they stay as they are."""
     if isinstance(message.content, list):
         return [{"type": "text", "text": block} if isinstance(block, str) else block for block in message.content]
     blocks: list[dict[str, Any]] = []
@@ -75,6 +78,9 @@ def _said(message: AIMessage, *, indexed: bool) -> list[dict[str, Any]]:
         blocks.append({"type": "reasoning", "reasoning": reasoning, **({"index": _REASONING_INDEX} if indexed else {})})
     if message.content:
         blocks.append({"type": "text", "text": message.content, **({"index": _TEXT_INDEX} if indexed else {})})
+    if refusal := message.additional_kwargs.get(REFUSAL_KEY):
+        # langchain-core types it from 1.7.5 on. Before, it is a block like any other.
+        blocks.append({"type": "refusal", "refusal": refusal, **({"index": _REFUSAL_INDEX} if indexed else {})})
     return blocks
 
 

@@ -17,7 +17,7 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from langchain_core.outputs.chat_generation import merge_chat_generation_chunks
 from langchain_core.utils.json import parse_partial_json
 
-from langchain_cerebras_demo.chat_models.content import REASONING_KEY
+from langchain_cerebras_demo.chat_models.content import REASONING_KEY, REFUSAL_KEY
 from langchain_cerebras_demo.chat_models.moulds import ChunkMould
 from langchain_cerebras_demo.errors import APIError
 from langchain_cerebras_demo.records import CallRecord
@@ -28,6 +28,7 @@ from langchain_cerebras_demo.wire.completion import (
     Identity,
     LogprobsDelta,
     ReasoningDelta,
+    RefusalDelta,
     TextDelta,
     ToolCallFragment,
     Usage,
@@ -78,6 +79,8 @@ def to_chunks(
             yield stamp(event.text)
         elif isinstance(event, ReasoningDelta):
             yield stamp(additional_kwargs={REASONING_KEY: event.text})
+        elif isinstance(event, RefusalDelta):
+            yield stamp(additional_kwargs={REFUSAL_KEY: event.text})
         elif isinstance(event, ToolCallFragment):
             yield stamp(**_to_tool_call_fields(event, origin.call_ids))
         elif isinstance(event, LogprobsDelta):
@@ -200,6 +203,7 @@ def _to_generation(events: Sequence[Event | CallRecord], choice: int, origin: Or
     metadata = _to_metadata(mine, choice, origin)
     metadata.update(_to_logprobs([event for event in mine if isinstance(event, LogprobsDelta)]))
     reasoning = "".join(event.text for event in mine if isinstance(event, ReasoningDelta))
+    refusal = "".join(event.text for event in mine if isinstance(event, RefusalDelta))
     tool_calls: list[Any] = []
     invalid_tool_calls: list[Any] = []
     fragments = [event for event in mine if isinstance(event, ToolCallFragment)]
@@ -207,7 +211,10 @@ def _to_generation(events: Sequence[Event | CallRecord], choice: int, origin: Or
         _add_tool_call(event, tool_calls, invalid_tool_calls)
     message = AIMessage(
         content="".join(event.text for event in mine if isinstance(event, TextDelta)),
-        additional_kwargs={REASONING_KEY: reasoning} if reasoning else {},
+        additional_kwargs={
+            **({REASONING_KEY: reasoning} if reasoning else {}),
+            **({REFUSAL_KEY: refusal} if refusal else {}),
+        },
         response_metadata=metadata,
         usage_metadata=_to_usage_metadata(mine) if choice == 0 else None,  # it counts all choices together
         tool_calls=tool_calls,

@@ -22,6 +22,7 @@ from langchain_cerebras_demo.wire.completion import (
     Finish,
     Identity,
     ReasoningDelta,
+    RefusalDelta,
     TextDelta,
     Usage,
 )
@@ -81,8 +82,13 @@ class Answer:
 
     @property
     def text(self) -> str:
-        """The answer."""
-        return "".join(event.text for event in self._all(TextDelta))
+        """The answer, or what the model said instead of one."""
+        return "".join(event.text for event in self.events if isinstance(event, TextDelta | RefusalDelta))
+
+    @property
+    def refusal(self) -> str:
+        """What the model said where it declined to answer."""
+        return "".join(event.text for event in self._all(RefusalDelta))
 
     @property
     def reasoning(self) -> str:
@@ -127,7 +133,8 @@ class Answer:
         }
         measured = ("seconds", "ttft", "tokens_per_second", "attempts", "paced", "backed_off")
         return {
-            "content": self.text,
+            "content": "".join(event.text for event in self._all(TextDelta)),
+            "refusal": self.refusal or None,
             "reasoning": self.reasoning or None,
             "provider": "local" if is_local else "cerebras",
             "model": identity.model if identity else None,
@@ -150,7 +157,7 @@ class Answer:
         if thought and self._shows_reasoning:
             self._is_thinking = True
             write_error(dim(printable(thought), sys.stderr))
-        text = "".join(event.text for event in batch if isinstance(event, TextDelta))
+        text = "".join(event.text for event in batch if isinstance(event, TextDelta | RefusalDelta))
         if text and self._is_thinking:
             self.end_thoughts()
         if text and self._shows_text:

@@ -77,7 +77,7 @@ def ask(
         answer.end_thoughts()
         if answer.text and not as_json:
             write_out("\n")
-    parsed, problem = (None, None) if asked is None else to_parsed(answer.text, asked)
+    parsed, problem = (None, None) if asked is None else to_parsed(answer, asked)
     if as_json:
         shaped = {} if asked is None else {"parsed": parsed}
         failed = {} if problem is None else {"error": to_error(problem)}
@@ -113,11 +113,15 @@ def to_wanted(schema: dict[str, Any]) -> dict[str, Any]:
         raise InputError(f"--schema: {remedy}") from None
 
 
-def to_parsed(text: str, schema: dict[str, Any]) -> tuple[Any, ValueError | None]:
-    """The value that an answer of this schema stands for, or what is wrong with it."""
+def to_parsed(answer: Any, schema: dict[str, Any]) -> tuple[Any, Exception | None]:
+    """The value that an ``Answer`` of this schema stands for, or what is wrong with it."""
+    from langchain_cerebras_demo.errors import ModelRefusalError  # noqa: PLC0415 - as above
+
+    if answer.refusal:
+        return None, ModelRefusalError(f"the model declined to answer: {answer.refusal}")
     from langchain_cerebras_demo.chat_models.answer_types import to_answer_type  # noqa: PLC0415 - as above
 
     try:
-        return to_answer_type(schema).from_json(json.loads(text)), None
+        return to_answer_type(schema).from_json(json.loads(answer.text)), None
     except ValueError as error:
         return None, error

@@ -7,7 +7,8 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any
 
-from langchain_cerebras_demo.wire.completion import ReasoningDelta, TextDelta, ToolCallFragment
+from langchain_cerebras_demo.wire.completion import ReasoningDelta, RefusalDelta, TextDelta, ToolCallFragment
+from langchain_cerebras_demo.wire.tool_calls import join_fragments
 
 _choice = attrgetter("choice")
 _call = attrgetter("choice", "index")
@@ -20,26 +21,11 @@ def coalesce(events: Iterable[Any]) -> Iterator[Any]:
     log probabilities between them stay apart.
     """
     for kind, group in groupby(events, type):
-        if kind is TextDelta or kind is ReasoningDelta:
+        if kind in {TextDelta, ReasoningDelta, RefusalDelta}:
             for choice, deltas in groupby(group, _choice):
                 yield kind("".join([delta.text for delta in deltas]), choice)
         elif kind is ToolCallFragment:
             for _, fragments in groupby(group, _call):
-                yield _join(list(fragments))
+                yield join_fragments(list(fragments))
         else:
             yield from group
-
-
-def _join(fragments: list[ToolCallFragment]) -> ToolCallFragment:
-    """One fragment for all; the id may have come on any, and the name in pieces."""
-    first = fragments[0]
-    if len(fragments) == 1:
-        return first
-    pieces = [fragment.arguments for fragment in fragments if fragment.arguments is not None]
-    return ToolCallFragment(
-        first.index,
-        next((fragment.id for fragment in fragments if fragment.id), None),
-        "".join(fragment.name for fragment in fragments if fragment.name) or None,
-        "".join(pieces) if pieces else None,
-        first.choice,
-    )

@@ -15,11 +15,13 @@ from typing import Any, TypeVar
 import orjson
 
 from langchain_cerebras_demo.errors import APIResponseValidationError
-from langchain_cerebras_demo.wire import failure
+from langchain_cerebras_demo.wire import failure, lenient
+from langchain_cerebras_demo.wire.facts import FactReader, Usage, to_count
 from langchain_cerebras_demo.wire.thinking import Piece, ThinkSplitter
-from langchain_cerebras_demo.wire.tool_calls import ToolCallFragment, ToolCallTracker
+from langchain_cerebras_demo.wire.tool_calls import ToolCallFragment, ToolCallTracker, join_fragments
 
 T = TypeVar("T")
+E = TypeVar("E")
 
 __all__ = [
     "CompletionDecoder",
@@ -28,17 +30,22 @@ __all__ = [
     "Identity",
     "LogprobsDelta",
     "ReasoningDelta",
+    "RefusalDelta",
     "TextDelta",
     "Timing",
     "ToolCallFragment",
     "Usage",
+    "with_whole_calls",
 ]
 
 _DONE = b"[DONE]"
 
-# What a chunk may say besides a piece of text: with one of these it is read key by key.
-_BESIDE_A_DELTA = frozenset({"finish_reason", "logprobs", "reasoning_logprobs"})
-_BESIDE_CHOICES = frozenset({"error", "usage", "time_info", "service_tier", "service_tier_used"})
+# What a chunk repeats beside a piece of text. With any other key it is read key by key.
+_KEYS_OF_EVERY_CHUNK = frozenset({"id", "choices", "created", "model", "system_fingerprint", "object"})
+
+_REASONING_KEYS = frozenset({"reasoning", "reasoning_content"})
+_LOGPROBS_KEYS = (("logprobs", False), ("reasoning_logprobs", True))
+_TEXT_KEYS = ("content", "reasoning", "reasoning_content", "refusal")
 
 
 # Events are plain slotted dataclasses: a frozen one costs three times as much to make, and one is made a delta.
@@ -61,6 +68,14 @@ class ReasoningDelta:
 
 
 @dataclass(slots=True)
+class RefusalDelta:
+    """A piece of what the model says where it declines to answer."""
+
+    text: str
+    choice: int = 0
+
+
+@dataclass(slots=True)
 class LogprobsDelta:
     """Log probabilities of the tokens of one delta; ``of_reasoning`` tells the two lists of version 2 apart."""
 
@@ -74,7 +89,7 @@ class Finish:
     """Why a choice ended: ``stop``, ``length``, ``tool_calls``, ``content_filter``, or ``None`` where none was said.
 
     ``broken_calls`` are the tool calls whose arguments are not a JSON object, as a cut by ``length`` leaves them, each as one
-    fragment; ``is_silent`` says that neither text nor a tool call came, as when reasoning has used up all tokens.
+    fragment; ``is_silent`` says that no text, refusal or tool call came, as when reasoning has used up all tokens.
     """
 
     reason: str | None
@@ -94,27 +109,15 @@ class Identity:
 
 
 @dataclass(slots=True)
-class Usage:
-    """Token counts of the whole answer; ``completion_tokens`` include the reasoning. ``None``: not reported."""
-
-    prompt_tokens: int
-    completion_tokens: int
-    total_tokens: int
-    cached_tokens: int | None = None
-    image_tokens: int | None = None
-    reasoning_tokens: int | None = None
-    accepted_prediction_tokens: int | None = None
-    rejected_prediction_tokens: int | None = None
-
-
-@dataclass(slots=True)
 class Timing:
     """The server's own ``time_info``: queue, prompt, completion and total time in seconds, ``created`` in Unix time."""
 
     time_info: dict[str, float]
 
 
-Event = TextDelta | ReasoningDelta | ToolCallFragment | LogprobsDelta | Finish | Identity | Usage | Timing
+Event = (
+    TextDelta | ReasoningDelta | RefusalDelta | ToolCallFragment | LogprobsDelta | Finish | Identity | Usage | Timing
+)
 
 
 @dataclass(slots=True)
@@ -125,12 +128,14 @@ class CompletionDecoder:
     ``[DONE]`` came. ``done`` says that ``[DONE]`` came or the answer was a whole one: nothing more is to be read.
     ``ended`` says that ``end`` has told how it ended. ``hide`` takes out of an answer what no error may repeat. ``salt``
     stands in the ids that tool calls without one are given; where it differs, no two answers give the same.
+    ``closing_tag_only`` says that the content begins with the reasoning, which no opening tag announces.
     """
 
     done: bool = False
     ended: bool = False
     hide: Callable[[bytes], bytes] = bytes
     salt: str = ""
+    closing_tag_only: bool = False
     _finishes: dict[int, str | None] = field(default_factory=dict)
     _identity: Identity | None = None
     _usage: Usage | None = None
@@ -138,6 +143,12 @@ class CompletionDecoder:
     _text: list[str] = field(default_factory=list)
     _splitters: dict[int, ThinkSplitter] = field(default_factory=dict)
     _calls: dict[int, ToolCallTracker] = field(default_factory=dict)
+    _reasoned: set[int] = field(default_factory=set)
+    _refused: set[int] = field(default_factory=set)
+    _said_in_messages: set[tuple[int, str]] = field(default_factory=set)
+    _facts: FactReader = field(default_factory=FactReader)
+    _halves: lenient.Halves = field(default_factory=lenient.Halves)
+    _has_halves: bool = False  # whether a chunk has come that may hold half of a character
     _flows: bool = False
 
     @property
@@ -161,8 +172,12 @@ class CompletionDecoder:
         return self._usage
 
     def flush(self) -> list[Event]:
-        """What was held back because it could have become a tag: at the end, or when nothing more will come."""
+        """What was held back, as it could have become a tag or a character: at the end, or when nothing more will come."""
         events: list[Event] = []
+        for (choice, key), text in self._halves.rest().items():
+            self._read_choice(choice, {}, {key: text}, events)
+        for choice, tracker in self._calls.items():
+            events += tracker.close(choice)
         for choice, splitter in self._splitters.items():
             self._say_pieces(splitter.finish(), choice, events)
         return events
@@ -191,7 +206,7 @@ class CompletionDecoder:
                 self.done = True
             elif name == "error":
                 raise failure.from_event(failure.to_json_or_text(self.hide(data)))
-            elif name or data.strip():  # an empty event says nothing
+            elif data.strip():  # an event without data says nothing, whatever its name
                 chunk = self._to_object(data, "an event of the stream")
                 if self._flows and (text := _lone_text(chunk)):
                     self._text.append(text)
@@ -199,7 +214,7 @@ class CompletionDecoder:
                 elif failure.is_failure(chunk):
                     raise failure.from_event(failure.to_json_or_text(self.hide(data)))
                 else:
-                    events += self._read(chunk, "delta", data)
+                    events += self._read(chunk, "delta", "message", data)
 
     def feed_whole(self, body: bytes) -> list[Event]:
         """The events of a whole answer, its end included.
@@ -213,7 +228,7 @@ class CompletionDecoder:
             raise failure.from_event(failure.to_json_or_text(self.hide(body)))
         if not answer.get("choices"):
             raise APIResponseValidationError("the answer has no choices", status_code=200)
-        events = self._read(answer, "message", body)
+        events = self._read(answer, "message", "delta", body)
         self.done = True
         return events + self.end()
 
@@ -221,8 +236,7 @@ class CompletionDecoder:
         """How the answer ended: a ``Finish`` a choice, then what is known of identity, usage and timing, each once."""
         self.ended = True
         events = self.flush()
-        for choice, tracker in sorted(self._calls.items()):
-            events += tracker.close(choice)
+        self._say_unclosed(events)
         events += [self._finish(choice, reason) for choice, reason in sorted(self._finishes.items())]
         if self._identity is not None:
             events.append(self._identity)
@@ -234,70 +248,137 @@ class CompletionDecoder:
 
     def _finish(self, choice: int, reason: str | None) -> Finish:
         splitter, tracker = self._splitters.get(choice), self._calls.get(choice)
-        is_silent = not (tracker and tracker.calls) and not (splitter and splitter.is_plain)
+        has_calls = tracker is not None and bool(tracker.calls)
+        is_silent = not has_calls and choice not in self._refused and not (splitter and splitter.is_plain)
         return Finish(reason, choice, tracker.broken(choice) if tracker else [], is_silent)
 
-    def _read(self, chunk: dict[str, Any], said: str, data: bytes) -> list[Event]:
+    def _say_unclosed(self, events: list[Event]) -> None:
+        """The answer of a model that never closed its reasoning.
+
+        Where the tokens ran out, it was still thinking, as in all recordings that have no closing tag. Where it stopped by
+        itself, what it said is the answer, as with a response format that leaves no room for thoughts. It has gone out as
+        reasoning by then, so it is said once more as text rather than leave the answer empty.
+        """
+        for choice, splitter in self._splitters.items():
+            if (
+                self._finishes.get(choice) == "stop"
+                and choice not in self._calls
+                and (text := splitter.take_unclosed())
+            ):
+                self._say(text, choice, events)
+
+    def _read(self, chunk: dict[str, Any], usual: str, other: str, data: bytes) -> list[Event]:
+        """The events of a chunk whose choices speak in ``usual``, or else in ``other``: a delta or a whole message."""
         events: list[Event] = []
         try:
+            if self._has_halves:
+                self._join_halves(chunk)
+                chunk = lenient.mend_all(chunk, but="arguments")  # which come in pieces too: the tracker joins them
             self._note(chunk)
             for position, choice in enumerate(chunk.get("choices") or ()):  # typed nullable
-                index = _typed(choice.get("index"), int)
-                self._read_choice(position if index is None else index, choice, choice.get(said) or {}, events)
+                index = _to_index(choice, position)
+                said = choice.get(usual) or {}
+                if unusual := choice.get(other):
+                    said = self._unsaid(index, unusual) | {key: value for key, value in said.items() if value}
+                self._read_choice(index, choice, said, events)
         except (AttributeError, TypeError, ValueError):  # a list, a number or a word where an object belongs
             raise APIResponseValidationError(
                 f"the answer has not the shape of a completion: {self.hide(data)[:200]!r}", status_code=200
             ) from None
+        if self._halves:
+            self._flows = False
         return events
+
+    def _unsaid(self, index: int, message: dict[str, Any]) -> dict[str, Any]:
+        """What a message in place of a delta adds: behind deltas, one repeats what they have said."""
+        known = {
+            "content": self._splitters,
+            **dict.fromkeys(_REASONING_KEYS, self._reasoned),
+            "refusal": self._refused,
+            "tool_calls": self._calls,
+        }
+        unsaid = {
+            key: value
+            for key, value in message.items()
+            if (index, key) in self._said_in_messages or index not in known.get(key, ())
+        }
+        self._said_in_messages.update((index, key) for key in unsaid)
+        return unsaid
 
     def _to_object(self, data: bytes, what: str) -> dict[str, Any]:
         try:
             decoded = orjson.loads(data)
         except orjson.JSONDecodeError as error:
-            raise _not_json(self.hide(data), what, error) from None
+            decoded = self._to_lenient(data, what, error)
         if not isinstance(decoded, dict):
             raise APIResponseValidationError(
                 f"{what} is JSON but no object: {self.hide(data)[:100]!r}", status_code=200
             )
         return decoded
 
+    def _to_lenient(self, data: bytes, what: str, error: ValueError) -> Any:
+        """The value of what orjson does not take. From here on texts are looked through for halves of characters."""
+        try:
+            decoded = lenient.loads_with_halves(data)
+        except (ValueError, RecursionError):
+            raise _not_json(self.hide(data), what, error) from None
+        self._has_halves, self._flows = True, False
+        if b"NaN" in data or b"Infinity" in data:
+            self._facts.leave_out("a number that is not finite")
+        return decoded
+
+    def _join_halves(self, chunk: dict[str, Any]) -> None:
+        """Holds back the half of a character that a text ends in until its next piece is here."""
+        for position, choice in enumerate(chunk.get("choices") or ()):
+            index = _to_index(choice, position)
+            for said in filter(None, (choice.get("delta"), choice.get("message"))):
+                for key in _TEXT_KEYS:
+                    if isinstance(text := said.get(key), str):
+                        said[key] = self._halves.join((index, key), text)
+
     def _note(self, chunk: dict[str, Any]) -> None:
         """Latches what must be said once, whichever chunk it comes on; a later figure replaces an earlier one."""
         if self._identity is None and (chunk.get("id") or chunk.get("model")):
-            self._identity = Identity(*(_typed(chunk.get(key), str) for key in ("id", "model", "system_fingerprint")))
+            self._identity = Identity(*(self._facts.word(chunk, key) for key in ("id", "model", "system_fingerprint")))
         if chunk.get("usage"):
-            self._usage = _to_usage(chunk["usage"])
+            self._usage = self._facts.usage(chunk["usage"]) or self._usage
         if chunk.get("time_info"):
-            self._time_info = _typed(chunk["time_info"], dict)
+            self._time_info = self._facts.time_info(chunk["time_info"]) or self._time_info
         # Documented as service_tier_used for "auto", later seen as service_tier: either is taken.
-        tier = _typed(chunk.get("service_tier") or chunk.get("service_tier_used"), str)
-        if tier and self._identity is not None:
-            self._identity.service_tier = tier
+        if ("service_tier" in chunk or "service_tier_used" in chunk) and self._identity is not None:
+            tier = self._facts.word(chunk, "service_tier") or self._facts.word(chunk, "service_tier_used")
+            self._identity.service_tier = tier or self._identity.service_tier
 
     def _read_choice(self, index: int, choice: dict[str, Any], said: dict[str, Any], events: list[Event]) -> None:
-        reasoning = _typed(said.get("reasoning"), str)
-        if reasoning:
+        # Other servers of this protocol call it reasoning_content. Where both are there, they are the same.
+        if reasoning := _typed(said.get("reasoning") or said.get("reasoning_content"), str):
+            self._reasoned.add(index)
             events.append(ReasoningDelta(reasoning, index))
-        text = _typed(said.get("content"), str)
-        if text:
-            splitter = self._splitters.get(index)
-            if splitter is None:
-                splitter = self._splitters[index] = ThinkSplitter()
-            if splitter.is_plain:
-                self._say(text, index, events)
-                self._flows = self._flows or (index == 0 and self._identity is not None)
-            else:
-                self._say_pieces(splitter.feed(text), index, events)
+        if (content := said.get("content")) and (text := _to_text(content)):
+            self._read_text(text, index, events)
+        if refusal := _typed(said.get("refusal"), str):
+            self._refused.add(index)
+            events.append(RefusalDelta(refusal, index))
         if said.get("tool_calls") or said.get("function_call"):
             tracker = self._calls.setdefault(index, ToolCallTracker(f"call_{self.salt}{index}_"))
-            events.extend(tracker.read(said, index, is_message=said is choice.get("message")))
-        for key, of_reasoning in (("logprobs", False), ("reasoning_logprobs", True)):
-            tokens = _typed((choice.get(key) or {}).get("content"), list)
-            if tokens:
-                events.append(LogprobsDelta([dict(token) for token in tokens], of_reasoning, index))
-        reason = _typed(choice.get("finish_reason"), str) or None
-        if reason is not None or index not in self._finishes:
-            self._finishes[index] = reason
+            events.extend(tracker.read(said, index, is_message=bool(choice.get("message"))))
+        for key, of_reasoning in _LOGPROBS_KEYS:
+            if choice.get(key) and (tokens := self._facts.tokens(choice[key], key)):
+                events.append(LogprobsDelta(tokens, of_reasoning, index))
+        reason = choice.get("finish_reason")
+        if reason or index not in self._finishes:
+            self._finishes[index] = str(reason) if reason else None  # of whatever type: it ends the choice
+
+    def _read_text(self, text: str, index: int, events: list[Event]) -> None:
+        splitter = self._splitters.get(index)
+        if splitter is None:
+            starts = self.closing_tag_only and index not in self._reasoned  # else it has a field of its own
+            splitter = self._splitters[index] = ThinkSplitter(closing_tag_only=starts)
+        if splitter.is_plain:
+            self._say(text, index, events)
+            self._flows = self._flows or (index == 0 and self._identity is not None)
+        else:
+            self._say_pieces(splitter.feed(text), index, events)
 
     def _say(self, text: str, index: int, events: list[Event]) -> None:
         events.append(TextDelta(text, index))
@@ -312,6 +393,24 @@ class CompletionDecoder:
                 self._say(text, index, events)
 
 
+def with_whole_calls(events: Iterable[E]) -> list[E]:
+    """The events with each call in one piece, where its first fragment stands."""
+    fragments: dict[tuple[int, int], list[ToolCallFragment]] = {}
+    joined: list[Any] = []
+    for event in events:
+        if not isinstance(event, ToolCallFragment):
+            joined.append(event)
+        elif (known := fragments.get((event.choice, event.index))) is not None:
+            known.append(event)
+        else:
+            fragments[event.choice, event.index] = [event]
+            joined.append(event)
+    for place, event in enumerate(joined):
+        if isinstance(event, ToolCallFragment):
+            joined[place] = join_fragments(fragments[event.choice, event.index])
+    return joined
+
+
 def _lone_text(chunk: dict[str, Any]) -> str | None:
     """The text of a chunk that says nothing else, as nearly all of an answer do: a third of what it costs to ask for all."""
     try:
@@ -321,9 +420,9 @@ def _lone_text(chunk: dict[str, Any]) -> str | None:
         is_lone = (
             type(text) is str
             and len(delta) == 1
+            and len(choice) == 2
             and choice["index"] == 0
-            and _BESIDE_A_DELTA.isdisjoint(choice)
-            and _BESIDE_CHOICES.isdisjoint(chunk)
+            and _KEYS_OF_EVERY_CHUNK.issuperset(chunk)
         )
     except (AttributeError, KeyError, TypeError, ValueError):
         return None
@@ -343,23 +442,21 @@ def _not_json(data: bytes, what: str, error: ValueError) -> APIResponseValidatio
     return APIResponseValidationError(f"{what} is not JSON ({error}): {text[:200]!r}", status_code=200)
 
 
-def _to_usage(usage: dict[str, Any]) -> Usage:
-    prompt = usage.get("prompt_tokens_details") or {}
-    completion = usage.get("completion_tokens_details") or {}
-    prompt_tokens = _typed(usage.get("prompt_tokens"), int) or 0
-    completion_tokens = _typed(usage.get("completion_tokens"), int) or 0
-    # On the wire at the top in July 2026 and under the details in August: read both places.
-    image_tokens = _typed(prompt.get("image_tokens"), int)
-    return Usage(
-        prompt_tokens=prompt_tokens,
-        completion_tokens=completion_tokens,
-        total_tokens=_typed(usage.get("total_tokens"), int) or prompt_tokens + completion_tokens,
-        cached_tokens=_typed(prompt.get("cached_tokens"), int),
-        image_tokens=_typed(usage.get("image_tokens"), int) if image_tokens is None else image_tokens,
-        reasoning_tokens=_typed(completion.get("reasoning_tokens"), int),
-        accepted_prediction_tokens=_typed(completion.get("accepted_prediction_tokens"), int),
-        rejected_prediction_tokens=_typed(completion.get("rejected_prediction_tokens"), int),
-    )
+def _to_index(choice: dict[str, Any], position: int) -> int:
+    """The choice's number: its own, or its place where it names none that can be read."""
+    index = choice.get("index")
+    if type(index) is int and index >= 0:
+        return index
+    index = to_count(index)
+    return position if index is None else index
+
+
+def _to_text(content: Any) -> str | None:
+    """The text of ``content``, which may come as a list of parts."""
+    if isinstance(content, list):
+        texts = [part if isinstance(part, str) else _typed(part.get("text"), str) for part in content]
+        return "".join(text for text in texts if text)
+    return _typed(content, str)
 
 
 def _typed(value: Any, kind: type[T]) -> T | None:

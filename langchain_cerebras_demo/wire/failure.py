@@ -16,9 +16,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
-
 from langchain_cerebras_demo import errors
+from langchain_cerebras_demo.wire import lenient
 from langchain_cerebras_demo.wire.headers import to_request_id, to_retry_after, to_snapshot
 
 _CLASSES: dict[int, type[errors.APIStatusError]] = {
@@ -75,7 +74,7 @@ def from_answer(status: int, headers: Mapping[str, str], body: bytes) -> errors.
         headers: the answer's headers, names in lower case.
         body: what could be read of its body.
     """
-    text = body.decode("utf-8", "replace")
+    text = body.removeprefix(lenient.BYTE_ORDER_MARK).decode("utf-8", "replace")
     decoded = to_json_or_text(body)
     words = _words(decoded)
     message = words["message"] or _describe_text(text, headers)
@@ -111,9 +110,9 @@ def is_failure(decoded: Mapping[str, Any]) -> bool:
 def to_json_or_text(body: bytes) -> Any:
     """``body`` as JSON; where it is none, as text."""
     try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return body.decode("utf-8", "replace")
+        return lenient.loads(body)
+    except ValueError:
+        return body.removeprefix(lenient.BYTE_ORDER_MARK).decode("utf-8", "replace")
 
 
 def from_event(decoded: Any) -> errors.APIStatusError:

@@ -53,8 +53,18 @@ def to_retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def to_request_id(headers: Mapping[str, str]) -> str | None:
-    """The service's name for the request: ``inference-id`` was recorded, ``x-request-id`` is what gateways send."""
-    return headers.get("inference-id") or headers.get("x-request-id")
+    """The service's name for the request. Gateways and Cloudflare name it; ``inference-id`` is the answer's own id."""
+    names = (headers.get(name, "").strip() for name in ("x-request-id", "cf-ray", "inference-id"))
+    return next((to_printable(name) for name in names if name), None)
+
+
+def to_printable(value: str) -> str:
+    r"""A header's value as text that can be printed and logged; other bytes than UTF-8 become escapes such as ``\xe9``."""
+    if value.isprintable():
+        return value
+    # HTTP libraries decode with "surrogateescape", which keeps such bytes as lone surrogates.
+    text = value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
 
 
 def _figure(text: str | None) -> float | None:

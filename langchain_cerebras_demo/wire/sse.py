@@ -9,10 +9,13 @@ browsers that reconnect, which a paid completion must never do, so they are pass
 from __future__ import annotations
 
 from langchain_cerebras_demo.errors import APIResponseValidationError
+from langchain_cerebras_demo.wire.lenient import BYTE_ORDER_MARK
 
 MAX_EVENT_BYTES = 16 * 1024 * 1024
 
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+# How a stream's first line may begin, and what no line of a stream begins with.
+_STREAM_BEGINNINGS = (b"data:", b"event:", b"id:", b"retry:", b":")
+_OTHER_BEGINNINGS = (b"{", b"[", b"<")
 
 
 ServerSentEvent = tuple[str, bytes]
@@ -96,7 +99,7 @@ class SSEDecoder:
         self._check_size(len(line))
         if self._at_start:
             self._at_start = False
-            line = line.removeprefix(_BYTE_ORDER_MARK)
+            line = line.removeprefix(BYTE_ORDER_MARK)
         if not line:
             return self._dispatch()
         field, _, value = line.partition(b":")
@@ -133,3 +136,11 @@ def _plain_events(whole: bytes) -> list[ServerSentEvent] | None:
     if whole.count(b"\n") != 2 * len(parts):  # an event of several lines, or a comment
         return None
     return [("", part) for part in parts]
+
+
+def is_event_stream(begin: bytes) -> bool | None:
+    """Whether a body that begins like this is a stream of events or something else; ``None`` where it does not tell."""
+    start = begin.removeprefix(BYTE_ORDER_MARK).lstrip()
+    if start.startswith(_STREAM_BEGINNINGS):
+        return True
+    return False if start.startswith(_OTHER_BEGINNINGS) else None

@@ -1,7 +1,8 @@
 """``<think>…</think>`` in front of an answer's text, told apart from the text while it streams.
 
 Some models, and ``reasoning_format="raw"`` on any, write their reasoning into the content. A block counts only at the very
-beginning: an answer that talks about the tag further down keeps it.
+beginning: an answer that talks about the tag further down keeps it. For some models the opening tag is a part of the prompt,
+so that the content begins with the reasoning and has the closing tag alone.
 """
 
 from __future__ import annotations
@@ -16,12 +17,17 @@ Piece = tuple[Literal["text", "reasoning"], str]
 
 @dataclass(slots=True)
 class ThinkSplitter:
-    """Splits one choice's content, cut anywhere. ``is_plain`` says that all that follows is text, and that some came."""
+    """Splits one choice's content, cut anywhere. ``is_plain`` says that all that follows is text, and that some came.
+
+    ``closing_tag_only`` says that the content begins with reasoning, whether an opening tag is there or not.
+    """
 
     is_plain: bool = False
+    closing_tag_only: bool = False
     _state: Literal["opening", "thinking", "closed"] = "opening"
     _held: str = ""
     _began: bool = False
+    _untagged: list[str] | None = None  # the reasoning so far, where no tag has opened it
 
     def feed(self, content: str) -> list[Piece]:
         """The pieces that are certain by now; what may yet be part of a tag is held back."""
@@ -42,8 +48,16 @@ class ThinkSplitter:
         held, self._held = self._held, ""
         if self._state == "closed" or not held:
             return []
-        self.is_plain = self._state == "opening"
-        return [("reasoning" if self._state == "thinking" else "text", held)]
+        if self._state == "thinking":
+            return self._thought(held)
+        return self._rest_is_text(held)
+
+    def take_unclosed(self) -> str:
+        """All of the reasoning, where no tag has opened or closed it: the answer, for a caller who knows that it is whole."""
+        if self._state != "thinking" or not self._untagged:
+            return ""
+        self.is_plain = True
+        return "".join(self._untagged)
 
     def _open(self) -> list[Piece]:
         start = self._held.lstrip()
@@ -52,7 +66,10 @@ class ThinkSplitter:
             return []
         if OPENING.startswith(start):  # nothing but white space, or the beginning of the tag
             return []
-        return self._rest_is_text()
+        if self.closing_tag_only:
+            self._state, self._untagged = "thinking", []
+            return []
+        return self._rest_is_text(self._held)
 
     def _think(self) -> list[Piece]:
         if not self._began:
@@ -61,19 +78,23 @@ class ThinkSplitter:
         thought, tag, rest = self._held.partition(CLOSING)
         if tag:
             self._state, self._held = "closed", rest
-            return [("reasoning", thought)] if thought else []
+            return self._thought(thought)
         kept = _tag_beginning(thought)
         self._held = thought[len(thought) - kept :]
-        thought = thought[: len(thought) - kept]
+        return self._thought(thought[: len(thought) - kept])
+
+    def _thought(self, thought: str) -> list[Piece]:
+        if self._untagged is not None:
+            self._untagged.append(thought)
         return [("reasoning", thought)] if thought else []
 
     def _close(self) -> list[Piece]:
         self._held = self._held.lstrip("\n")  # the blank line between a thought and its answer
-        return self._rest_is_text() if self._held else []
+        return self._rest_is_text(self._held) if self._held else []
 
-    def _rest_is_text(self) -> list[Piece]:
-        held, self._held, self.is_plain = self._held, "", True
-        return [("text", held)]
+    def _rest_is_text(self, text: str) -> list[Piece]:
+        self._held, self.is_plain = "", True
+        return [("text", text)]
 
 
 def _tag_beginning(text: str) -> int:

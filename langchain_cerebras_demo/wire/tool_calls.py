@@ -7,11 +7,13 @@ no ids, one id for several calls, the name repeated on every delta or cut into p
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import orjson
+
+from langchain_cerebras_demo.wire.lenient import Halves
 
 
 @dataclass(slots=True)
@@ -69,6 +71,7 @@ class _Call:
 
     ``held`` is the beginning of its arguments while that may still become ``null``, which stands for none.
     ``again`` is a piece that only repeated the name behind whole arguments: the start of another call, if more follow.
+    ``halves`` keeps half of a character until the rest of it comes.
     """
 
     index: int
@@ -77,6 +80,7 @@ class _Call:
     texts: list[str] = field(default_factory=list)
     held: str = ""
     again: _Piece | None = None
+    halves: Halves = field(default_factory=Halves)
 
     def is_followed_by(self, piece: _Piece) -> bool:
         """Whether the piece begins another call, although it has this one's number."""
@@ -106,6 +110,7 @@ class _Call:
         fragment = ToolCallFragment(self.index, None, None, None, choice)
         if self.id is None:
             self.id = fragment.id = made_up
+        self.held += self.halves.rest().get(None, "")
         if self.held.strip() not in {"", "null"}:
             self.texts.append(self.held)
             fragment.arguments, self.held = self.held, ""
@@ -114,6 +119,8 @@ class _Call:
     def _take_arguments(self, text: str | None) -> str | None:
         if text is None:
             return None
+        if "\\" in text or self.halves or not text.isascii():
+            text = self.halves.join_json(None, text)
         text = self.held + text
         self.held = text if not self.texts and "null".startswith(text.strip()) else ""
         if self.held:
@@ -177,7 +184,7 @@ class ToolCallTracker:
             fragment = call.take(piece, choice)
             if is_message:
                 rest = call.rest(self._made_up_id(call), choice)
-                fragment.id, fragment.arguments = fragment.id or rest.id, rest.arguments or fragment.arguments
+                fragment = join_fragments([fragment, rest])
             yield fragment
 
     def close(self, choice: int) -> Iterator[ToolCallFragment]:
@@ -233,6 +240,21 @@ def _to_piece(raw: Any) -> _Piece:
         call_id if call_id and isinstance(call_id, str) else None,
         name or None,
         arguments,
+    )
+
+
+def join_fragments(fragments: Sequence[ToolCallFragment]) -> ToolCallFragment:
+    """One fragment for all of a call; the id may have come on any of them, and the name in pieces."""
+    first = fragments[0]
+    if len(fragments) == 1:
+        return first
+    pieces = [fragment.arguments for fragment in fragments if fragment.arguments is not None]
+    return ToolCallFragment(
+        first.index,
+        next((fragment.id for fragment in fragments if fragment.id), None),
+        "".join(fragment.name for fragment in fragments if fragment.name) or None,
+        "".join(pieces) if pieces else None,
+        first.choice,
     )
 
 

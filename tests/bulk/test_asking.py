@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import pytest
 from langchain_core.caches import InMemoryCache
@@ -13,7 +14,7 @@ from langchain_core.runnables import RunnableGenerator, RunnableLambda
 
 from langchain_cerebras_demo import ChatCerebrasDemo
 from langchain_cerebras_demo.bulk import Item, ask
-from langchain_cerebras_demo.testing import Call, CutAfter, Gate, Reply, Status
+from langchain_cerebras_demo.testing import Call, CutAfter, Gate, RawAnswer, Reply, Status
 
 SCHEMA = {"title": "Sum", "type": "object", "properties": {"sum": {"type": "integer"}}, "required": ["sum"]}
 
@@ -145,3 +146,13 @@ async def test_cancelling_passes_through(server, model):
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def test_a_refusal_is_what_the_row_says(server, model):
+    """It is all that the model has said."""
+    choice = {"index": 0, "message": {"content": None, "refusal": "No."}, "finish_reason": "stop"}
+    server.script(
+        RawAnswer(headers={"content-type": "application/json"}, body=json.dumps({"choices": [choice]}).encode())
+    )
+    record = await ask(model, Item("a", "hi", 1))
+    assert (record.content, record.error) == ("No.", None)

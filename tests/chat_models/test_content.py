@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import pytest
+from langchain_core import exceptions
 
 from langchain_cerebras_demo import ChatCerebrasDemo
-from langchain_cerebras_demo.testing import Reply
+from langchain_cerebras_demo.testing import RawAnswer, RawStream, Reply, sse
 
 CALLS = [
     {"tool_calls": [{"index": 0, "id": "c1", "type": "function", "function": {"name": "f", "arguments": ""}}]},
@@ -96,3 +98,71 @@ def test_a_chunk_with_a_fragment_shows_a_fragment(server):
     model = ChatCerebrasDemo(base_url=server.base_url, api_key=server.key)
     kinds = [block["type"] for chunk in model.stream("hello") for block in chunk.content_blocks]
     assert set(kinds) == {"tool_call_chunk"}
+
+
+# -- refusals
+
+REFUSAL = "That I will not do."
+FRAME = {"id": "c1", "model": "m"}
+
+
+def declined(way, *, reasoning=None):
+    """The scripted answer of a model that declines, as this way of calling asks for it."""
+    said = {"role": "assistant", "content": None, "refusal": REFUSAL, "reasoning": reasoning}
+    if "invoke" in way:
+        choice = {"index": 0, "message": said, "finish_reason": "stop"}
+        return RawAnswer(
+            headers={"content-type": "application/json"}, body=json.dumps({**FRAME, "choices": [choice]}).encode()
+        )
+    deltas = [
+        {"role": "assistant", "content": None},
+        {"reasoning": reasoning},
+        {"refusal": REFUSAL[:5]},
+        {"refusal": REFUSAL[5:]},
+    ]
+    choices = [{"index": 0, "delta": delta} for delta in deltas] + [{"index": 0, "delta": {}, "finish_reason": "stop"}]
+    return RawStream([b"".join(sse({**FRAME, "choices": [choice]}) for choice in choices)])
+
+
+@pytest.mark.filterwarnings("ignore::langchain_core._api.beta_decorator.LangChainBetaWarning")
+@pytest.mark.parametrize("coalesce", [True, False])
+@pytest.mark.parametrize("output_version", [None, "v1"])
+@pytest.mark.parametrize("way", WAYS)
+def test_a_refusal_is_read_from_the_message(server, way, output_version, coalesce):
+    """In additional_kwargs as langchain-openai has it, and as a block, which LangChain's own checks look for."""
+    server.script(declined(way, reasoning="No."))
+    model = ChatCerebrasDemo(
+        base_url=server.base_url, api_key=server.key, output_version=output_version, coalesce=coalesce
+    )
+    message = WAYS[way](model)
+    assert message.text == ""
+    assert message.additional_kwargs["refusal"] == REFUSAL
+    blocks = [{"type": "reasoning", "reasoning": "No."}, {"type": "refusal", "refusal": REFUSAL}]
+    # LangChain's assembly of v3 events has no place for refusals, and drops the block.
+    assert plain(message.content_blocks) == (blocks[:1] if "v3" in way else blocks)
+
+
+@pytest.mark.parametrize("output_version", [None, "v1"])
+@pytest.mark.parametrize("way", ["invoke", "stream"])
+def test_a_refusal_goes_back_as_what_the_user_read(server, way, output_version):
+    """In the next turn, so that the model knows what it said."""
+    model = ChatCerebrasDemo(base_url=server.base_url, api_key=server.key, output_version=output_version)
+    server.script(declined(way), Reply(text="Fine."))
+    message = WAYS[way](model)
+    model.invoke([("user", "hello"), message, ("user", "why?")])
+    (told,) = [one for one in server.requests[-1].json["messages"] if one["role"] == "assistant"]
+    assert told["content"] in (REFUSAL, [{"type": "text", "text": REFUSAL}])
+
+
+@pytest.mark.skipif(not hasattr(exceptions, "ModelRefusalError"), reason="langchain-core knows refusals from 1.7.5 on")
+def test_langchain_itself_finds_the_refusal(server):
+    """Its output parsers, and the agents' middleware for refusals."""
+    from langchain.agents import create_agent
+    from langchain.agents.middleware import ModelRefusalMiddleware
+    from langchain_core.output_parsers import JsonOutputParser
+
+    model = ChatCerebrasDemo(base_url=server.base_url, api_key=server.key)
+    server.script(declined("invoke"), declined("invoke"))
+    for chain in (model | JsonOutputParser(), create_agent(model, middleware=[ModelRefusalMiddleware()])):
+        with pytest.raises(exceptions.ModelRefusalError, match=REFUSAL):
+            chain.invoke({"messages": [("user", "hello")]} if "graph" in type(chain).__module__ else "hello")

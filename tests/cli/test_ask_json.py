@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from langchain_cerebras_demo.testing import Reply, Status
+from langchain_cerebras_demo.testing import RawStream, Reply, Status, sse
 
 PERSON = {"title": "Person", "type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
 
@@ -39,3 +39,16 @@ def test_with_json_a_schema_gives_the_value(server, ask):
     record = json.loads(done.stdout)
     assert (done.returncode, record["parsed"], record["content"]) == (1, None, "Ann")
     assert record["error"].keys() == {"type", "message"}
+
+
+def test_a_refusal_is_shown_and_is_no_value_of_a_schema(server, ask):
+    """As text, and beside the content with --json."""
+    said = [{"index": 0, "delta": {"refusal": "No."}}, {"index": 0, "delta": {}, "finish_reason": "stop"}]
+    step = RawStream([sse({"id": "c1", "choices": [choice]}) for choice in said])
+    server.script(step, step, step)
+    assert ask("hi").stdout == "No.\n"
+    record = json.loads(ask("hi", "--json").stdout)
+    assert (record["content"], record["refusal"]) == ("", "No.")
+    done = ask("hi", "--schema", '{"type": "object", "properties": {}, "additionalProperties": false}')
+    assert done.returncode == 1
+    assert "the model declined to answer: No." in done.stderr

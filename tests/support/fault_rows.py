@@ -83,6 +83,14 @@ def odd_call(name: str, wire: str, **said: Any) -> Fault:
     events = [sse(delta(content="Hi")), sse(delta("tool_calls", **said))]
     whole = RawAnswer(headers=JSON, body=json.dumps(answer).encode())
     return streamed_and_whole(name, wire, (RawStream(events), Ends(None, "Hi")), (whole, Ends(None, "Hi")))
+def odd(body: bytes) -> bytes:
+    """The same answer with facts of other types."""
+    for usual, unusual in (
+        (b'"id": "c1"', b'"id": 5, "usage": {"prompt_tokens": "many"}'),
+        (b'"index": 0', b'"index": "0", "logprobs": {"content": [{"token": "a", "logprob": NaN}]}'),
+    ):
+        body = body.replace(usual, unusual).replace(usual.replace(b": ", b":"), unusual)
+    return body
 
 
 CUT_OFF = "neither a finish_reason nor [DONE]"
@@ -240,9 +248,9 @@ ANSWERS = [
     ),
     stream(
         "a web page that calls itself a stream",
-        "HTML as `text/event-stream`: no event is in it",
+        "HTML as `text/event-stream`",
         RawAnswer(headers=EVENTS, body=b"<!DOCTYPE html>\n<html></html>\n"),
-        Ends(StreamInterruptedError, CUT_OFF, sends=2),
+        Ends(APIResponseValidationError, "the answer is an HTML page"),
     ),
     both(
         "JSON to a stream request",
@@ -272,6 +280,34 @@ ANSWERS = [
         function_call={"name": "f", "arguments": "{}"},
     ),
     both("an empty answer", "204, no body", RawAnswer(204), Ends(APIStatusError, "204: the answer has no body")),
+    # -- unusual, and whole
+    stream(
+        "an event without data",
+        "`event: ping` and an empty `data:` between two events",
+        RawStream([HI, b"event: ping\r\ndata: \r\n\r\n", HI, FINISH]),
+        Ends(None, "HiHi"),
+    ),
+    streamed_and_whole(
+        "half a character",
+        "a text that ends in half of a surrogate pair; in a stream, two such halves first",
+        (
+            RawStream([*(HI.replace(b"Hi", half) for half in (rb"\ud83d", rb"\ude00", rb"\ud83d")), FINISH]),
+            Ends(None, "😀\ufffd"),
+        ),
+        (RawAnswer(headers=JSON, body=WHOLE.replace(b"whole", rb"whole\ud83d")), Ends(None, "whole\ufffd")),
+    ),
+    streamed_and_whole(
+        "a message where a delta belongs",
+        "`message` in the chunk of a stream, `delta` in a whole answer",
+        (RawStream([HI.replace(b"delta", b"message"), FINISH]), Ends(None, "Hi")),
+        (RawAnswer(headers=JSON, body=WHOLE.replace(b"message", b"delta")), Ends(None, "whole")),
+    ),
+    streamed_and_whole(
+        "facts in another type",
+        "a number as id, `usage` as words, `index` as text, a log probability that is NaN",
+        (RawStream([odd(HI), odd(FINISH)]), Ends(None, "Hi")),
+        (RawAnswer(headers=JSON, body=odd(WHOLE)), Ends(None, "whole")),
+    ),
     # -- errors inside of a stream
     stream(
         "an error event, flat",

@@ -14,16 +14,19 @@ from langchain_cerebras_demo.errors import (
     APIStatusError,
     APITimeoutError,
     BadRequestError,
+    ContextOverflowError,
+    RateLimitError,
     StreamInterruptedError,
 )
 from langchain_cerebras_demo.testing import RawAnswer, RawBytes, RawStream
-from tests.support.fault_rows import HI, JSON, PLAIN_HEAD, SHORT, WHOLE, both, streamed_and_whole
+from tests.support.fault_rows import FINISH, HI, JSON, PLAIN_HEAD, SHORT, WHOLE, both, streamed_and_whole
 from tests.support.faults import Ends, rude, staged
 from tests.support.rude_servers import RudeServer, closed_port, read_head, wait_until_left
 
 __all__ = ["INPUT"]
 
 ANSWER = b"content-length: %d\r\n\r\n%b" % (len(WHOLE), WHOLE)
+MARK = b"\xef\xbb\xbf"
 CEREBRAS = {"base_url": "https://api.cerebras.ai/v1"}
 REFUSING_PROXY = b"HTTP/1.1 407 Proxy Authentication Required\r\nproxy-authenticate: Basic\r\ncontent-length: 0\r\n\r\n"
 
@@ -130,10 +133,58 @@ INPUT = [
         Ends(None, "whole"),
     ),
     streamed_and_whole(
-        "a stream to a whole request",
-        "events where one object was asked for, and a stream of 0xff bytes where events were",
+        "bytes that are no text",
+        "300 bytes `0xff` as `text/event-stream`",
         (RawStream([b"\xff" * 300], end="eof"), Ends(StreamInterruptedError, "neither a finish_reason", sends=2)),
-        (RawStream([HI]), Ends(APIResponseValidationError, "the answer is not JSON")),
+        (RawStream([b"\xff" * 300], end="eof"), Ends(APIResponseValidationError, "the answer is not UTF-8")),
+    ),
+    both(
+        "a stream to a whole request",
+        "events where one object was asked for: read as events",
+        RawStream([HI, HI, FINISH]),
+        Ends(None, "HiHi"),
+    ),
+    both(
+        "a stream that is labelled JSON",
+        "events as `application/json`: the first bytes tell what a body is",
+        RawStream([HI, FINISH], headers=JSON),
+        Ends(None, "Hi"),
+    ),
+    both(
+        "JSON that is labelled a stream",
+        "a whole answer as `text/event-stream`",
+        RawAnswer(headers={"content-type": "text/event-stream"}, body=WHOLE),
+        Ends(None, "whole"),
+    ),
+    both(
+        "a byte order mark before an answer",
+        "`EF BB BF`, then a whole answer",
+        RawAnswer(headers=JSON, body=MARK + WHOLE),
+        Ends(None, "whole"),
+    ),
+    both(
+        "a byte order mark before an error",
+        "`EF BB BF`, then the JSON of a 400: its code and class are kept",
+        RawAnswer(400, headers=JSON, body=MARK + b'{"message": "too long", "code": "context_length_exceeded"}'),
+        Ends(ContextOverflowError, "400: too long"),
+    ),
+    both(
+        "a header that is not UTF-8",
+        "`x-request-id: caf\\xe9-1`: the answer stands, the id is made printable",
+        RawBytes(PLAIN_HEAD + b"x-request-id: caf\xe9-1\r\n" + ANSWER),
+        Ends(None, "whole"),
+    ),
+    both(
+        "an encoding that is not read",
+        "`content-encoding: compress`, as `br` and `zstd` without their libraries",
+        RawAnswer(headers={**JSON, "content-encoding": "compress"}, body=b"\x1f\x9d\x90{}"),
+        Ends(APIResponseValidationError, "the body is encoded as 'compress', which cannot be read"),
+    ),
+    both(
+        "an error in an encoding that is not read",
+        "429 with `content-encoding: compress`: the status tells the class",
+        RawAnswer(429, headers={**JSON, "content-encoding": "compress"}, body=b"\x1f\x9d\x90{}"),
+        Ends(RateLimitError, "429: the body is encoded as 'compress', which cannot be read", sends=2),
     ),
     staged(
         "a proxy that wants a password, http",

@@ -337,8 +337,11 @@ PLAIN = {"content": WORDS}
 CHOICES = st.fixed_dictionaries(
     {"index": st.sampled_from([0, 0, 0, 1, None])},
     optional={
+        "message": st.fixed_dictionaries(PLAIN),
         "delta": st.fixed_dictionaries(PLAIN)
-        | st.fixed_dictionaries(PLAIN, optional={"role": WORDS, "reasoning": WORDS}),
+        | st.fixed_dictionaries(
+            PLAIN, optional=dict.fromkeys(("role", "reasoning", "reasoning_content", "refusal"), WORDS)
+        ),
         "finish_reason": WORDS,
         "logprobs": st.sampled_from([None, {"content": [{"token": "a"}]}]),
     },
@@ -348,6 +351,7 @@ CHUNKS = st.fixed_dictionaries(
     optional={
         "id": WORDS,
         "error": WORDS,
+        "another": WORDS,
         "service_tier": WORDS,
         "usage": st.sampled_from([None, {"prompt_tokens": 1}]),
         "time_info": st.sampled_from([None, {"total_time": 1.0}]),
@@ -366,12 +370,12 @@ def told(decoder, chunks):
         return events, type(error), str(error)
 
 
-@settings(max_examples=500)
+@settings(max_examples=500, deadline=None)
 @given(st.lists(CHUNKS, max_size=6))
 def test_the_short_way_for_plain_text_says_what_the_long_one_says(chunks):
     """Most chunks are a piece of text and nothing else; whatever else one holds is not passed over."""
     begun = [*[{"id": "c", "choices": [{"index": 0, "delta": {"content": "x"}}]}] * 2, *chunks]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(completion, "_lone_text", lambda _: None)
+        patch.setattr(completion, "_lone_text", lambda _chunk: None)
         wanted = told(CompletionDecoder(), begun)
     assert told(CompletionDecoder(), begun) == wanted

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import asdict
 
 import pytest
 from hypothesis import given, settings
@@ -11,7 +12,12 @@ from hypothesis import strategies as st
 
 from langchain_cerebras_demo import errors
 from langchain_cerebras_demo.errors import APIResponseValidationError, CerebrasError
-from langchain_cerebras_demo.wire.completion import CompletionDecoder
+from langchain_cerebras_demo.wire.completion import (
+    CompletionDecoder,
+    ReasoningDelta,
+    TextDelta,
+    ToolCallFragment,
+)
 from tests.wire.shapes import FRAME, USAGE, call, chunk, read, read_whole, to_data, to_sse
 
 # -- errors inside a 200
@@ -142,6 +148,8 @@ def place_is_beside_a_call(place):
     return "tool_calls" in place and place[-1] in {"index", "id", "arguments"}
 
 
+BESIDE = {"id", "model", "system_fingerprint", "service_tier", "usage", "time_info", "index", "finish_reason"}
+BESIDE |= {"logprobs", "reasoning_logprobs"}
 PLACES = list(places(FULL))
 WRONG = [
     (place, wrong)
@@ -149,14 +157,27 @@ WRONG = [
     for wrong in (5, "word", [5], {"a": 5}, 0.5)
     if type(wrong) is not type(right) and not place_is_beside_a_call(place)
 ]
+WRONG_WORDS = [(place, wrong) for place, wrong in WRONG if BESIDE.isdisjoint(place)]
+WRONG_FACTS = [(place, wrong) for place, wrong in WRONG if not BESIDE.isdisjoint(place)]
 
 
-@pytest.mark.parametrize(("place", "wrong"), WRONG, ids=lambda value: str(value).replace(" ", ""))
-def test_a_wrong_type_in_any_place_is_no_completion(place, wrong):
+@pytest.mark.parametrize(("place", "wrong"), WRONG_WORDS, ids=lambda value: str(value).replace(" ", ""))
+def test_a_wrong_type_where_the_answer_stands_is_no_completion(place, wrong):
     """Never an AttributeError here, and never a number where a caller expects text."""
     with pytest.raises(APIResponseValidationError, match="not the shape of a completion") as caught:
         CompletionDecoder().feed("", to_data(spoilt(place, wrong)))
     assert caught.value.status_code == 200
+
+
+@pytest.mark.parametrize(("place", "wrong"), WRONG_FACTS, ids=lambda value: str(value).replace(" ", ""))
+def test_a_wrong_type_beside_the_answer_costs_that_fact_alone(place, wrong):
+    """Ids, counts, times, log probabilities, finish reason: the words and the call are there, and so is the end."""
+    decoder = CompletionDecoder()
+    events = [*decoder.feed("", to_data(spoilt(place, wrong))), *decoder.end()]
+    words = [event for event in events if isinstance(event, TextDelta | ReasoningDelta | ToolCallFragment)]
+    assert [(event.text if hasattr(event, "text") else event.arguments) for event in words] == ["b", "a", "{}"]
+    assert decoder.complete
+    json.dumps([asdict(event) for event in events], allow_nan=False)
 
 
 KEYS = ["choices", "message", "content", "tool_calls", "usage", "id", "error", "status_code", "detail", "loc", "msg"]
@@ -189,7 +210,7 @@ NOT_JSON = [
     (b'{"choices": [', r"not JSON .*: '\{\"choices\""),
     (b"[DONE", "not JSON"),
     (b"upstream connect error", "not JSON .*upstream connect error"),
-    (b'{"a": NaN}', "not JSON"),
+    (b'{"a": nan}', "not JSON"),
     (b'{"choices": "\xff"}', "not UTF-8"),
     (b"<!DOCTYPE html><title>Sign in</title>", "an HTML page, not JSON: a proxy or a login page"),
     (b"\n  <html>", "an HTML page"),

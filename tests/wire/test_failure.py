@@ -221,7 +221,9 @@ def test_headers_that_may_hold_a_secret_never_reach_the_exception():
 @pytest.mark.parametrize(
     ("headers", "body", "request_id"),
     [
-        ({"inference-id": "i", "x-request-id": "x"}, {}, "i"),
+        ({"inference-id": "i", "cf-ray": "r", "x-request-id": "x"}, {}, "x"),
+        ({"inference-id": "i", "cf-ray": "r", "x-request-id": " "}, {}, "r"),
+        ({"inference-id": "i"}, {}, "i"),
         ({"x-request-id": "x"}, {"error": {"message": "m", "id": "b"}}, "x"),
         ({}, {"error": {"message": "m", "id": "b"}}, "b"),
         ({}, flat() | {"id": "b"}, "b"),
@@ -229,7 +231,7 @@ def test_headers_that_may_hold_a_secret_never_reach_the_exception():
     ],
 )
 def test_the_request_id_is_the_headers_else_the_bodys(headers, body, request_id):
-    """The service's own `inference-id` comes before the usual name."""
+    """`x-request-id`, else `cf-ray`, else the answer's own id."""
     assert fail(500, body, headers).request_id == request_id
 
 

@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from langchain_cerebras_demo.limits import RateLimitSnapshot
-from langchain_cerebras_demo.wire.headers import to_retry_after, to_snapshot
+from langchain_cerebras_demo.wire.headers import to_printable, to_request_id, to_retry_after, to_snapshot
 
 DOCUMENTED = {
     "x-ratelimit-limit-requests-day": "1000000000",
@@ -124,3 +124,33 @@ def test_any_figure_is_sane_or_none(figure):
     for name in RateLimitSnapshot.__slots__:
         value = getattr(snapshot, name)
         assert value is None or 0 <= value <= 1e15
+
+
+# -- the request's name
+
+
+@pytest.mark.parametrize(
+    ("sent", "shown"),
+    [
+        (b"4b1e-FRA", "4b1e-FRA"),
+        ("caf\xe9".encode(), "caf\xe9"),
+        (b"caf\xe9-1", r"caf\xe9-1"),
+        (b"\xff\xfe", r"\xff\xfe"),
+        (b"a\xc2\x85b", r"a\x85b"),
+        (b"a\tb", r"a\tb"),
+        ("a\u2028b".encode(), r"a\u2028b"),
+    ],
+)
+def test_a_header_of_any_bytes_can_be_printed(sent, shown):
+    """Bytes that are not UTF-8, and letters that would break a line of the log, become escapes."""
+    value = sent.decode("utf-8", "surrogateescape")  # as HTTP libraries do
+    assert to_printable(value) == shown
+    assert to_request_id({"x-request-id": value}) == shown
+
+
+@given(st.binary(max_size=20))
+def test_no_header_breaks_an_encoding(sent):
+    """Whatever a stranger sends."""
+    text = to_printable(sent.decode("utf-8", "surrogateescape"))
+    assert text.isprintable()
+    text.encode()

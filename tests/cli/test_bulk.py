@@ -34,7 +34,9 @@ def ids(path):
 
 def test_a_file_becomes_a_file(run, server, source, output):
     """Nothing on stdout, a summary on stderr, exit code 0."""
-    done = run("bulk", source, output, "--template", "Say {word}.", "--system", "Be brief.", "--model", "gpt-oss")
+    done = run(
+        "bulk", source, output, "--template", "Say {word}.", "--system", "Be brief.", "--model", "gpt-oss", fresh=True
+    )
     assert (done.returncode, done.stdout) == (0, "")
     assert re.fullmatch(
         r"cerebras-demo: 5 rows answered, none failed; 5 requests, \d+ tokens, 0:0\d, [\d.]+ rows/s\n", done.stderr

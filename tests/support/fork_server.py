@@ -8,7 +8,6 @@ other side.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import fcntl
 import gc
 import importlib
@@ -52,6 +51,7 @@ def serve() -> CodeType:
     while True:
         head, descriptors, _, _ = socket.recv_fds(client, COUNT, DESCRIPTORS)
         if not head:
+            client.close()
             sys.exit()
         request = json.loads(client.recv(int.from_bytes(head, "big"), socket.MSG_WAITALL))
         if "wait" in request:
@@ -67,7 +67,7 @@ def serve() -> CodeType:
 
 
 def load() -> None:
-    """Loads every module of the package, and lets the collector forget them: else it would copy them in each forked process."""
+    """Loads every module of the package, and hides them from the collector: it would copy them in each forked process."""
     folder = Path(importlib.import_module(PACKAGE).__file__).parent
     for path in sorted(folder.rglob("*.py")):
         parts = path.relative_to(folder).with_suffix("").parts
@@ -76,8 +76,6 @@ def load() -> None:
             with contextlib.suppress(ModuleNotFoundError):  # an extra that is not installed
                 importlib.import_module(name)
     gc.collect()
-    kept = gc.get_objects()
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(kept))
     gc.freeze()
 
 

@@ -38,11 +38,12 @@ def run(environment):
 
 @pytest.fixture
 def start(environment):
-    """Starts a command in pipes and leaves it running; ``fresh`` as for ``run``."""
+    """Starts a command in pipes and leaves it running; ``fresh`` as for ``run``, ``before`` is Python that runs before it."""
     with contextlib.ExitStack() as started:
 
-        def start(*arguments, fresh=False):
-            process = started.enter_context(start_command(*arguments, variables=environment, forked=not fresh))
+        def start(*arguments, fresh=False, before=""):
+            process = start_command(*arguments, variables=environment, forked=not fresh, before=before)
+            started.enter_context(process)
             started.callback(process.kill)
             return process
 

@@ -89,6 +89,7 @@ def start_command(
     flags: tuple[str, ...] = (),
     forked: bool = True,
     output: IO[bytes] | None = None,
+    before: str = "",
 ) -> subprocess.Popen[bytes] | Forked:
     """Starts ``python -m langchain_cerebras_demo`` in three pipes.
 
@@ -98,9 +99,11 @@ def start_command(
         flags: of the interpreter.
         forked: whether the package may have been loaded before the command begins. It saves a second.
         output: where its standard output goes instead of into a pipe.
+        before: Python that runs before it.
     """
-    plain = ["-m", "langchain_cerebras_demo"]
-    return _start(COMMAND, plain, arguments, variables, flags, forked=forked, output=output)
+    script = f"{before}\n{COMMAND}"
+    plain = ["-c", script] if before else ["-m", "langchain_cerebras_demo"]
+    return _start(script, plain, arguments, variables, flags, forked=forked, output=output)
 
 
 def _start(

@@ -10,6 +10,7 @@ import hypothesis
 import pytest
 
 from langchain_cerebras_demo.testing import LoopbackCerebras
+from tests.support.processes import forget_servers
 
 FOREIGN_VARIABLES = (
     "CEREBRAS_API_KEY",
@@ -62,6 +63,10 @@ def pytest_configure(config):
         ChatCerebrasDemo.model_rebuild(force=True)
     # A shell ignores SIGINT for what it starts in the background, and children inherit that: tests of Ctrl-C would hang.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_unconfigure():
+    forget_servers()
 
 
 def pytest_addoption(parser):

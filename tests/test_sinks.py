@@ -10,7 +10,6 @@ import base64
 import gc
 import logging
 import os
-import subprocess
 import sys
 import tempfile
 from contextlib import contextmanager
@@ -49,6 +48,7 @@ from langchain_cerebras_demo.testing import (
     Status,
 )
 from langchain_cerebras_demo.transport import HttpRequest
+from tests.support.processes import STRICT, run_command
 from tests.support.sinks import (
     COOKIE,
     COOKIE_WAYS,
@@ -329,13 +329,12 @@ def test_no_value_in_a_frame_shows_itself(thing):
     [(["ask", "hi"], None), (["ask", "hi"], "an echo in the message"), (["keys"], None), (["keys", "--json"], None)],
 )
 def test_the_command_line_shows_no_secret(arguments, step):
-    """What it prints on both ways, in development mode with everything that asyncio has to say."""
+    """What it prints on both ways, in development mode, in which every warning is said, too."""
     sinks = Sinks()
     with LoopbackCerebras(key=KEY) as site:
         site.script(*[FAILURES[step][0]] if step else [])
         own = {"CEREBRAS_BASE_URL": site.base_url, "CEREBRAS_API_KEY": KEY, "CEREBRAS_DEMO_BROWSER": "0"}
-        command = [sys.executable, "-X", "dev", "-m", "langchain_cerebras_demo", *arguments]
-        done = subprocess.run(command, env={**os.environ, **own}, capture_output=True, timeout=60, check=False)
+        done = run_command(*arguments, variables={**os.environ, **own}, flags=STRICT)
         assert len(site.requests) == ("ask" in arguments)
     assert done.returncode == (1 if step else 0)
     sinks.take("stdout and stderr", done.stdout, done.stderr)

@@ -126,8 +126,8 @@ async def ask(transport=None):
 """
 
 
-def assert_silent(code, *lines, flags=STRICT):
-    done = run_python(PRELUDE + code, flags=flags)
+def assert_silent(code, *lines, flags=STRICT, forked=True):
+    done = run_python(PRELUDE + code, flags=flags, forked=forked)
     assert (done.stderr, done.stdout.splitlines(), done.returncode) == ("", list(lines), 0)
 
 
@@ -145,7 +145,7 @@ server.stop()
 
 def test_the_portal_closes_the_session_at_the_end_of_the_process():
     """With a connection that was kept, and without a warning."""
-    assert_silent("print(portal.run(ask))", "200")
+    assert_silent("print(portal.run(ask))", "200", forked=False)
 
 
 @pytest.mark.parametrize("end", ["loop.close()", "pass"])

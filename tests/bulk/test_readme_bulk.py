@@ -5,31 +5,22 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
-from tests.support.processes import environment
+from tests.support.processes import environment, run_command
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_commands_run_on_the_embedded_model(tmp_path):
+def test_the_commands_run_on_the_embedded_model(tmp_path, monkeypatch):
     """The first answers, the second finds all done."""
     commands = re.findall(r"^\$ cerebras-demo (bulk .*)$", README, re.MULTILINE)
     assert len(commands) == 2
     (tmp_path / "words.csv").write_text("word\nrain\nsnow\n")
+    monkeypatch.chdir(tmp_path)
     said = []
     for command in commands:
-        done = subprocess.run(
-            [sys.executable, "-m", "langchain_cerebras_demo", *shlex.split(command)],
-            cwd=tmp_path,
-            env=environment(),
-            capture_output=True,
-            text=True,
-            timeout=150,
-            check=False,
-        )
+        done = run_command(*shlex.split(command), variables=environment())
         assert done.returncode == 0, done.stderr
         said.append(done.stderr)
     assert "2 rows answered, none failed" in said[0]

@@ -6,19 +6,18 @@
 from __future__ import annotations
 
 import random
-import subprocess
-import sys
 from collections import Counter
 
 import pytest
 
 from langchain_cerebras_demo.testing import LoopbackCerebras
-from tests.support.processes import environment
+from tests.support.processes import start_python
 
 CONCURRENCY = 16
 
 RUN = f"""
-import sys
+import sys, warnings
+warnings.simplefilter("error")
 from langchain_cerebras_demo import ChatCerebrasDemo
 from langchain_cerebras_demo.bulk import bulk
 url, key, source, output = sys.argv[1:]
@@ -29,13 +28,7 @@ print(progress.skipped, progress.done, progress.failed, progress.left)
 
 
 def start(server, source, output):
-    return subprocess.Popen(
-        [sys.executable, "-W", "error", "-c", RUN, server.base_url, server.key, str(source), str(output)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment(),
-    )
+    return start_python(RUN, server.base_url, server.key, str(source), str(output), forked=True)
 
 
 def survive(rows, kills, seed, write, output, read):
@@ -53,7 +46,7 @@ def survive(rows, kills, seed, write, output, read):
             torn += output.exists() and not output.read_bytes().endswith(b"\n")
         with start(server, source, output) as process:
             said, complaints = process.communicate(timeout=60 + rows / 50)
-        assert (complaints, process.returncode) == ("", 0)
+        assert (complaints, process.returncode) == (b"", 0)
         sends = Counter(request.json["messages"][-1]["content"] for request in server.requests)
     skipped, done, failed, left = map(int, said.split())
     print(

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
 import sys
 
 import pytest
 
-COMMAND = [sys.executable, "-m", "langchain_cerebras_demo"]
-ENTER = "\r"
+from tests.support.processes import run_command, start_command
+
 THEIRS = {"COLUMNS", "LINES", "NO_COLOR", "PYTHONUNBUFFERED"}  # unbuffered, no output is left for the end
 
 
@@ -24,66 +23,51 @@ def environment(server, tmp_path):
 
 @pytest.fixture
 def run(environment):
-    """Runs a command in pipes, to its end."""
+    """Runs a command in pipes, to its end.
 
-    def run(*arguments, stdin=b"", **variables):
-        done = subprocess.run(
-            [*COMMAND, *arguments],
-            env={**environment, **variables},
-            input=stdin if isinstance(stdin, bytes) else stdin.encode(),
-            capture_output=True,
-            timeout=60,
-            check=False,
-        )
-        done.stdout, done.stderr = done.stdout.decode(), done.stderr.decode()
-        return done
+    With ``fresh`` it runs in a Python that has loaded nothing before; ``output`` is a file in place of the pipe for stdout.
+    """
+
+    def run(*arguments, stdin=b"", fresh=False, output=None, **variables):
+        mine = {**environment, **variables}
+        given = stdin if isinstance(stdin, bytes) else stdin.encode()
+        return run_command(*arguments, variables=mine, stdin=given, forked=not fresh, output=output)
 
     return run
 
 
 @pytest.fixture
 def start(environment):
-    """Starts a command in pipes and leaves it running."""
-    started = []
+    """Starts a command in pipes and leaves it running; ``fresh`` as for ``run``, ``before`` is Python that runs before it."""
+    with contextlib.ExitStack() as started:
 
-    def start(*arguments):
-        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-        started.append(subprocess.Popen([*COMMAND, *arguments], env=environment, **pipes))
-        return started[-1]
+        def start(*arguments, fresh=False, before=""):
+            process = start_command(*arguments, variables=environment, forked=not fresh, before=before)
+            started.enter_context(process)
+            started.callback(process.kill)
+            return process
 
-    yield start
-    for process in started:
-        process.kill()
-        process.wait()
-        for pipe in (process.stdin, process.stdout, process.stderr):
-            with contextlib.suppress(BrokenPipeError):  # what was written and never read
-                pipe.close()
+        yield start
 
 
 @pytest.fixture
 def terminal(environment):
-    """Starts a command in a pseudo-terminal."""
-    pexpect = pytest.importorskip("pexpect", reason="needs the dev group")
+    """Starts a command in a pseudo-terminal; ``fresh`` as for ``run``."""
+    pytest.importorskip("pexpect", reason="needs the dev group")
     if sys.platform == "win32":
         pytest.skip("Windows has no pseudo-terminals of this kind")
-    opened = []
+    from tests.support.terminals import start_in_terminal
 
-    def terminal(*arguments, columns=80, **variables):
-        child = pexpect.spawn(
-            COMMAND[0],
-            [*COMMAND[1:], *arguments],
-            env={**environment, **variables},
-            dimensions=(24, columns),
-            encoding="utf-8",
-            timeout=30,
-            echo=True,
-        )
-        opened.append(child)
-        return child
+    with contextlib.ExitStack() as opened:
 
-    yield terminal
-    for child in opened:
-        child.close(force=True)
+        def terminal(*arguments, columns=80, fresh=False, **variables):
+            child = start_in_terminal(
+                *arguments, variables={**environment, **variables}, columns=columns, forked=not fresh
+            )
+            opened.callback(child.close, force=True)
+            return child
+
+        yield terminal
 
 
 @pytest.fixture

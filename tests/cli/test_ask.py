@@ -9,7 +9,6 @@ import os
 import re
 import signal
 import socket
-import subprocess
 import sys
 from pathlib import Path
 
@@ -17,7 +16,6 @@ import pytest
 
 from langchain_cerebras_demo.testing import CutAfter, Gate, Reply, Status
 
-COMMAND = [sys.executable, "-m", "langchain_cerebras_demo", "ask"]
 ROOT = str(Path(__file__).parents[2])
 PNG = b"\x89PNG\r\n\x1a\n and so on"
 PERSON = {
@@ -37,7 +35,7 @@ def ask(run):
 def test_the_answer_alone_goes_to_stdout(server, ask):
     """And a line feed; stderr stays empty. Model and system are sent."""
     server.script(Reply(text="Hello Ann"))
-    done = ask("Greet Ann", "--model", "gpt-oss", "--system", "Be kind.")
+    done = ask("Greet Ann", "--model", "gpt-oss", "--system", "Be kind.", fresh=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "Hello Ann\n", "")
     body = server.requests[0].json
     assert body["model"] == "gpt-oss-120b"
@@ -61,15 +59,15 @@ def test_json_is_one_object_with_what_is_known(server, ask):
     assert record["time_info"]["total_time"] >= 0
 
 
-def test_tokens_are_printed_while_the_answer_is_being_written(server, environment):
+def test_tokens_are_printed_while_the_answer_is_being_written(server, start):
     """The first words are there before the server has gone on to the rest."""
     gate = Gate(after=2, reply=Reply(deltas=[{"role": "assistant"}, {"content": "first "}, {"content": "second"}]))
     server.script(gate)
-    with subprocess.Popen([*COMMAND, "hi"], env=environment, stdout=subprocess.PIPE) as process:
-        assert process.stdout.read(6) == b"first "
-        gate.open()
-        assert process.stdout.read() == b"second\n"
-    assert process.returncode == 0
+    process = start("ask", "hi")
+    assert process.stdout.read(6) == b"first "
+    gate.open()
+    assert process.stdout.read() == b"second\n"
+    assert process.wait(60) == 0
 
 
 def test_a_refusal_is_a_sentence_and_exit_code_1(server, ask):
@@ -108,40 +106,38 @@ def test_wrong_usage_is_exit_code_2(ask, arguments):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT to send to one process")
-def test_ctrl_c_is_exit_code_130_and_stops_the_server(server, environment):
+def test_ctrl_c_is_exit_code_130_and_stops_the_server(server, start):
     """The connection is closed and nothing but a word is printed."""
     gate = Gate(after=2)
     server.script(gate)
-    with subprocess.Popen([*COMMAND, "hi"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        assert gate.wait_reached(30)
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=30)
+    process = start("ask", "hi")
+    assert gate.wait_reached(60)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert errors.decode().strip() == "cerebras-demo: interrupted"
-    assert server.wait_for_disconnect(5)
+    assert server.wait_for_disconnect(30)
 
 
-def test_a_reader_that_has_gone_is_no_traceback(server, environment):
+def test_a_reader_that_has_gone_is_no_traceback(server, start):
     """`cerebras-demo ask … | head -c1`."""
     server.script(Reply(text="word " * 50_000))
-    with subprocess.Popen([*COMMAND, "hi"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        process.stdout.read(1)
-        process.stdout.close()
-        errors = process.stderr.read().decode()
+    process = start("ask", "hi")
+    process.stdout.read(1)
+    process.stdout.close()
+    errors = process.stderr.read().decode()
     assert "Traceback" not in errors
     assert "Exception" not in errors
 
 
-def test_help_and_version():
+def test_help_and_version(run):
     """Plain text, and the version of the package."""
     from langchain_cerebras_demo import __version__
 
-    shown = subprocess.run([*COMMAND, "--help"], capture_output=True, text=True, check=True).stdout
-    assert "--local" in shown
-    version = subprocess.run(
-        [sys.executable, "-m", "langchain_cerebras_demo", "--version"], capture_output=True, text=True, check=True
-    )
-    assert version.stdout.strip() == f"cerebras-demo {__version__}"
+    shown = run("ask", "--help", fresh=True)
+    assert shown.returncode == 0
+    assert "--local" in shown.stdout
+    assert run("--version", fresh=True).stdout.strip() == f"cerebras-demo {__version__}"
 
 
 # -- what goes along
@@ -313,11 +309,10 @@ def test_without_a_network_it_is_a_sentence(ask):
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk that is always full")
 @pytest.mark.parametrize("arguments", [["ask", "hi"], ["ask", "hi", "--json"], ["models", "--all"]])
-def test_a_full_disk_is_a_sentence(environment, arguments):
+def test_a_full_disk_is_a_sentence(run, arguments):
     """`cerebras-demo … > file`; the interpreter does not complain of it once more."""
-    command = [*COMMAND[:-1], *arguments]
     with Path("/dev/full").open("wb") as full:
-        done = subprocess.run(command, env=environment, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        done = run(*arguments, output=full, fresh=arguments[0] == "models")
     assert done.returncode == 1
     assert done.stderr.startswith("cerebras-demo: OSError: [Errno 28]")
     assert done.stderr.count("\n") == 1

@@ -34,7 +34,7 @@ def ask(child, text):
 def test_a_talk_remembers_what_was_said(server, terminal, end):
     """And is told beforehand what --system says."""
     server.script(Reply(text="Hello Ann"), Reply(text="You are Ann"))
-    child = terminal("chat", "--system", "Be kind.", "--model", "gpt-oss")
+    child = terminal("chat", "--system", "Be kind.", "--model", "gpt-oss", fresh=True)
     ask(child, "I am Ann")
     child.expect_exact("Hello Ann")
     ask(child, "Who am I?")

@@ -50,7 +50,7 @@ def closed_port():
 
 def test_where_nothing_is_in_the_way_every_topic_is_fine_or_a_note(run, server):
     """For people: a mark, the topic, what was found; exit code 0."""
-    done = run("doctor")
+    done = run("doctor", fresh=True)
     lines = done.stdout.splitlines()
     assert (done.returncode, done.stderr) == (0, "")
     assert [line[2:].partition(":")[0] for line in lines if line[:1] in {"✓", "·"}] == TOPICS

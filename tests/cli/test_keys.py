@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
-import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -17,6 +17,7 @@ from langchain_cerebras_demo.cli import app
 from langchain_cerebras_demo.cli.notes import HOW_TO_GO_ON
 from langchain_cerebras_demo.testing import LoopbackCerebras
 from langchain_cerebras_demo.transport import AiohttpTransport
+from tests.support.processes import run_command
 from tests.support.tls import LoopbackTLS
 
 PAGES = Path(__file__).parents[1] / "data" / "keys"
@@ -154,7 +155,5 @@ def test_a_variable_that_says_nothing_sensible_is_named(monkeypatch, variable, v
 
 def test_it_runs_as_a_command(home):
     """With its own standard output, and the mark for a source that has none."""
-    done = subprocess.run(
-        [sys.executable, "-m", "langchain_cerebras_demo", "keys"], capture_output=True, text=True, check=False
-    )
+    done = run_command("keys", variables=dict(os.environ), forked=False)
     assert (done.returncode, done.stdout) == (1, page("nothing"))

@@ -24,7 +24,7 @@ def ids(table):
 
 def test_the_table_names_what_is_served(run, server):
     """Ids, aliases, windows, prices, life; no request is made."""
-    done = run("models")
+    done = run("models", fresh=True)
     head, first, *_ = done.stdout.splitlines()
     assert head.split() == ["Model", "Aliases", "Window", "Answer", "$", "in", "$", "out", "Life"]
     assert first.split() == [

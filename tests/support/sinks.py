@@ -230,8 +230,8 @@ def _recorder(name: str) -> Callable[..., None]:
     def record(self: SinkHandler, *args: Any, **kwargs: Any) -> None:
         self.sinks.take("callbacks", name, *contents_of([args, kwargs]))
         for one in args:
-            if isinstance(one, BaseException):
-                self.sinks.take_exception("callbacks", one)
+            if isinstance(one, BaseException):  # rich is shown it where it ends, with these frames and more
+                self.sinks.take("callbacks", all_that_shows(one), *contents_of(one))
 
     return record
 

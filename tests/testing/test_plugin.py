@@ -25,17 +25,23 @@ BLOCKS = re.findall(
 )
 STRICT = ["-p", "no:cacheprovider", "-W", "error", "--strict-markers"]
 ASYNCIO = ["-o", "asyncio_mode=auto", "-o", "asyncio_default_fixture_loop_scope=function"]
+ALONE = ["-p", "langchain_cerebras_demo", "-p", "asyncio"]  # the names of the entry points
 
 
 @pytest.fixture
 def run(pytester, monkeypatch):
-    """Runs pytest in a process and a folder of its own, the plug-in found as by a user: by its entry point."""
+    """Runs pytest in a process and a folder of its own, with this plug-in, and with pytest-asyncio for asynchronous tests.
+
+    ``all_plugins``: with every plug-in that is installed, found as by a user. It takes a second more.
+    """
     for name, value in environment().items():
         monkeypatch.setenv(name, value)
 
-    def run(*arguments: str, **files: str) -> pytest.RunResult:
+    def run(*arguments: str, all_plugins: bool = False, **files: str) -> pytest.RunResult:
         pytester.makepyfile(**files)
-        return pytester.runpytest_subprocess(*STRICT, *ASYNCIO, *arguments, timeout=60)
+        monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "" if all_plugins else "1")
+        alone = [] if all_plugins else ALONE
+        return pytester.runpytest_subprocess(*STRICT, *ASYNCIO, *alone, *arguments, timeout=120)
 
     return run
 
@@ -157,7 +163,7 @@ def test_the_pages_example_passes_under_strict_markers_and_strict_warnings(run):
     """The very files that the page shows, in a folder of a user's own."""
     files = {name: text for name, text in BLOCKS if name}
     assert sorted(files) == ["summary", "test_summary"]
-    run(**files).assert_outcomes(passed=4)
+    run(**files, all_plugins=True).assert_outcomes(passed=4)
 
 
 def test_the_page_shows_the_way_without_pytest(capsys):
@@ -167,9 +173,10 @@ def test_the_page_shows_the_way_without_pytest(capsys):
     assert capsys.readouterr().out == "Hello.\n"
 
 
-def test_without_the_plug_in_there_is_no_such_fixture(run):
+def test_without_the_plug_in_there_is_no_such_fixture(run, pytester):
     """`-p no:` takes it out by the name that the page gives; `-p` with the module's name takes it in."""
     test = {"test_it": "def test_it(loopback_cerebras): ..."}
-    result = run("-p", "no:langchain_cerebras_demo", **test)
+    pytester.makepyfile(**test)
+    result = pytester.runpytest_inprocess(*STRICT, *ASYNCIO, "-p", "no:langchain_cerebras_demo")
     result.stdout.fnmatch_lines(["*fixture 'loopback_cerebras' not found*"])
     run("-p", "no:langchain_cerebras_demo", "-p", PLUGIN, **test).assert_outcomes(passed=1)

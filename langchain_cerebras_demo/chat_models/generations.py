@@ -88,7 +88,7 @@ def to_chunks(
         else:
             ending.append(event)
     broken = [call for event in ending if isinstance(event, Finish) for call in event.broken_calls]
-    if seals := _to_seals([(call.index, call.arguments) for call in broken]):
+    if seals := _to_seals([(call.index, call.id, call.arguments) for call in broken]):
         yield stamp(tool_call_chunks=seals)
     if ending:
         yield _last_chunk(ending, origin)
@@ -123,7 +123,8 @@ def set_partial(error: APIError, sent: Sequence[ChatGenerationChunk]) -> None:
         return
     message = merged.message
     if isinstance(message, AIMessageChunk):
-        calls = [(call["index"], call["args"]) for call in message.tool_call_chunks if not _is_object(call["args"])]
+        given = [(call["index"], call["id"], call["args"]) for call in message.tool_call_chunks]
+        calls = [call for call in given if not _is_object(call[-1])]
         message += AIMessageChunk(content="", tool_call_chunks=_to_seals(calls))
     error.partial = message
 
@@ -156,14 +157,14 @@ def _to_arguments(text: str | None) -> dict[str, Any]:
     return arguments if isinstance(arguments, dict) else {}
 
 
-def _to_seals(calls: Iterable[tuple[int | None, str | None]]) -> list[ToolCallChunk]:
-    """Fragments that keep broken calls broken: index and arguments of each call are given.
+def _to_seals(calls: Iterable[tuple[int | None, str | None, str | None]]) -> list[ToolCallChunk]:
+    """Fragments that keep broken calls broken: index, id and arguments of each call are given.
 
     When chunks are added up, LangChain closes the brackets of arguments that were cut off, and a tool would run with them.
     That is stopped by a bracket that does not fit, put behind those arguments that it would mend.
     """
-    ends = [(index, _stray_end(arguments or "")) for index, arguments in calls]
-    return [tool_call_chunk(name=None, args=end, id=None, index=index) for index, end in ends if end]
+    ends = [(index, call_id, _stray_end(arguments or "")) for index, call_id, arguments in calls]
+    return [tool_call_chunk(name=None, args=end, id=call_id, index=index) for index, call_id, end in ends if end]
 
 
 def _stray_end(arguments: str) -> str:

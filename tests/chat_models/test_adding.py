@@ -27,7 +27,7 @@ from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 
 from langchain_cerebras_demo import ChatCerebrasDemo
-from langchain_cerebras_demo.testing import Call, Reply, Status
+from langchain_cerebras_demo.testing import Call, RawStream, Reply, Status, sse
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::langchain_core._api.beta_decorator.LangChainBetaWarning"),
@@ -36,6 +36,9 @@ pytestmark = [
 
 WORDS = ("One and more.", "Two and more.", "Three and more.", "Four and more.")
 THOUGHTS = ("First.", "Second.", "Third.", "Fourth.")
+CUT = {"index": 0, "id": "c2", "function": {"name": "tide", "arguments": '{"port": "Co'}}
+CUT = {"id": "x", "choices": [{"index": 0, "delta": {"tool_calls": [CUT]}}]}
+END = {"id": "x", "choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]}
 FIGURES = {"request_id", "attempts", "ttft", "tokens_per_second", "time_info", "estimated_cost_usd"}
 
 
@@ -99,6 +102,15 @@ def check(message, count, turns_with_calls=None):
     assert sum(call["estimated_cost_usd"] for call in calls) == pytest.approx(
         (usage["input_tokens"] * 0.35 + usage["output_tokens"] * 0.75) / 1e6
     )
+
+
+def test_a_broken_call_of_the_second_answer_leaves_the_call_of_the_first_alone(server, model):
+    """Both have number 0, and LangChain tells them apart by their ids."""
+    [whole] = [Call("tide", {"port": "Cork"}, id="c1")]
+    server.script(Reply(tool_calls=[whole]), RawStream([sse(CUT), sse(END)]))
+    merged = reduce(add, chain_of(model, 2).stream("Tides?"))
+    assert [(call["id"], call["args"]) for call in merged.tool_calls] == [("c1", {"port": "Cork"})]
+    assert [call["id"] for call in merged.invalid_tool_calls] == ["c2"]
 
 
 def chain_of(model, count):

@@ -379,7 +379,7 @@ def _has_closing_tag_only(model: str, request: ChatRequest) -> bool:
     spec = catalog.find_spec(model)
     form = {**request.parameters, **request.extra}.get("reasoning_format")
     return (
-        form in {None, "raw"}
+        form in {None, "none", "raw"}
         and spec is not None
         and spec.reasoning is not None
         and bool(spec.reasoning.closing_tag_only)

@@ -20,6 +20,7 @@ from langchain_cerebras_demo.wire.request import ChatRequest
 from langchain_cerebras_demo.wire.sse import is_event_stream
 from tests.support.faults import KEY, ask, model_for
 from tests.support.leaks import all_that_shows
+from tests.support.scripted import ScriptedResponse, ScriptedTransport
 
 EVENTS, JSON = {"content-type": "text/event-stream"}, {"content-type": "application/json"}
 NAMES = {"x-request-id": "req-1", "cf-ray": "ray-1", "inference-id": "inf-1"}
@@ -85,9 +86,10 @@ def test_no_label_makes_a_body_another_one(server, kind, way):
 
 
 @pytest.mark.parametrize("body", [b"\xef\xbb\xbf" + HI + END, b"\n\r\n" + HI + END])
-async def test_a_beginning_that_comes_byte_by_byte_is_waited_for(server, client, body):
+async def test_a_beginning_that_comes_byte_by_byte_is_waited_for(body):
     """Not a byte of it is lost."""
-    server.script(RawStream([body], pieces=range(1, 12), headers=JSON))
+    answer = ScriptedResponse(200, JSON, [body[place : place + 1] for place in range(len(body))])
+    client = Client(base_url="http://127.0.0.1:9/v1", transport=ScriptedTransport(answer), rate_limit=None)
     events = [event async for batch in client.stream(REQUEST) for event in batch]
     assert events[0] == TextDelta("Hi")
 

@@ -15,8 +15,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 
-import orjson
-
 from langchain_cerebras_demo.errors import (
     APIResponseValidationError,
     APITimeoutError,
@@ -29,7 +27,7 @@ from langchain_cerebras_demo.keys.secret import DemoKey, Secret, to_key
 from langchain_cerebras_demo.keys.single_flight import SingleFlight
 from langchain_cerebras_demo.keys.sources import SecretSource
 from langchain_cerebras_demo.transport import HttpRequest, HttpResponse, Transport, default_transport, timeout
-from langchain_cerebras_demo.wire import failure
+from langchain_cerebras_demo.wire import failure, lenient
 
 SESSION_URL = "https://inference.cerebras.ai/api/auth/session"
 """The only address a cookie ever goes to."""
@@ -222,8 +220,8 @@ def _find_key(status: int, headers: Mapping[str, str], body: bytes) -> DemoKey |
         error.response = None
         return error
     try:
-        answer = orjson.loads(body)
-    except orjson.JSONDecodeError:
+        answer = lenient.loads(body)
+    except ValueError:
         return _missing("a page came instead of JSON: a login page, or a check that no robot asks")
     if not answer:  # NextAuth says {} and Auth.js null, both with status 200
         return _missing("the session is signed out or has expired")

@@ -7,6 +7,7 @@ piece holds a string that no encoding takes. Halves that belong together are joi
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Hashable
 from typing import Any
@@ -49,7 +50,12 @@ def loads_with_halves(data: bytes) -> Any:
         ValueError, RecursionError: it is not JSON, or nested too deeply.
     """
     text = data.removeprefix(BYTE_ORDER_MARK).decode("utf-8", "surrogatepass")
-    return json.loads(text, parse_constant=lambda _: None)
+    return json.loads(text, parse_constant=lambda _: None, parse_float=_to_finite)
+
+
+def _to_finite(text: str) -> float | None:
+    figure = float(text)
+    return figure if math.isfinite(figure) else None
 
 
 def mend(text: str) -> str:

@@ -192,6 +192,12 @@ async def test_a_wrong_answer_is_not_kept(session, site):
     assert await session.resolve() == DEMO_KEY
 
 
+async def test_a_byte_order_mark_before_the_session_is_passed_over(session, site):
+    """As before every body that is read."""
+    site.script_session(answer(b'\xef\xbb\xbf{"user": {"demoApiKey": "demo-key-0123456789"}}'))
+    assert await session.resolve() == "demo-key-0123456789"
+
+
 async def test_a_small_body_that_unpacks_to_fifty_megabytes_stays_small(session, site):
     """The bound holds for what is unpacked, too: a gzip bomb costs no memory."""
     site.script_session(answer(gzip.compress(b"[" + b" " * 50_000_000), **{"content-encoding": "gzip"}))

@@ -47,6 +47,9 @@ _OTHERS = [
     [ROLE, chunk({"content": "a"}), {"error": {"message": "Overloaded", "type": "server_error"}, "status_code": 503}],
     [ROLE, {"message": "Too many", "type": "too_many_requests_error", "param": "quota", "code": "x"}],
     [chunk({"content": "a"}, index=0), chunk({"content": "b"}, index=1), chunk(finish="stop", index=1)],
+    [chunk({"reasoning_content": "Hm."}), chunk({"refusal": "I "}), chunk({"refusal": "won't."}), chunk(finish="stop")],
+    [{"id": "a", "choices": [{"index": 0, "message": {"role": "assistant", "content": "4"}, "finish_reason": "stop"}]}],
+    [chunk({"content": [{"type": "text", "text": "4"}]}, usage={"prompt_tokens": "1", "total_tokens": 2.0})],
     [chunk({"content": "a"}, logprobs={"logprobs": {"content": [{"token": "a", "logprob": -0.5}]}})],
 ]
 

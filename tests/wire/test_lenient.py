@@ -26,7 +26,7 @@ HIGH, LOW = "\ud83d", "\ude00"
         (rb'["\ude00\ud83d"]', ["\ufffd\ufffd"]),
         (rb'{"\ud83d": ["\ud83d", {"a": "x\ud83d"}]}', {"\ufffd": ["\ufffd", {"a": "x\ufffd"}]}),
         (b'"\xed\xa0\xbd\xed\xb8\x80"', EMOJI),  # each half in UTF-8 of its own
-        (b'{"a": NaN, "b": -Infinity}', {"a": None, "b": None}),
+        (b'{"a": NaN, "b": -Infinity, "c": 1e400}', {"a": None, "b": None, "c": None}),
     ],
 )
 def test_what_can_be_mended_is_read(data, value):

@@ -101,11 +101,12 @@ class Sinks:
     def find(self, secrets: Mapping[str, str]) -> list[str]:
         """``"name in way"`` for each of the named secrets and each way it got out by, sorted."""
         forms = {name: forms_of(secret) for name, secret in secrets.items()}
+        seen = {way: b"\n".join(dict.fromkeys(shown)) for way, shown in self._seen.items()}
         return sorted(
             f"{name} in {way}"
-            for way, shown in self._seen.items()
+            for way, all_shown in seen.items()
             for name in forms
-            if any(form in piece for piece in shown for form in forms[name])
+            if any(form in all_shown for form in forms[name])
         )
 
     def ways(self) -> set[str]:

@@ -45,6 +45,7 @@ __all__ = [
     "COOKIE",
     "COOKIE_WAYS",
     "KEY",
+    "LONG",
     "NAME",
     "SECRETS",
     "WAYS",
@@ -71,6 +72,7 @@ SECRETS = {"key": KEY, "cookie": COOKIE}
 NAME = "__Secure-next-auth.session-token"
 HELLO = [{"role": "user", "content": "hi"}]
 
+LONG = 60.0  # seconds that no machine needs; where nothing comes, the clock jumps
 CORE = 12  # letters at either end that are as good as the whole: rich cuts a long text off, others keep its tail
 DEPTH = 12
 RICH_LETTERS = 80  # rich's own default
@@ -99,11 +101,12 @@ class Sinks:
     def find(self, secrets: Mapping[str, str]) -> list[str]:
         """``"name in way"`` for each of the named secrets and each way it got out by, sorted."""
         forms = {name: forms_of(secret) for name, secret in secrets.items()}
+        seen = {way: b"\n".join(dict.fromkeys(shown)) for way, shown in self._seen.items()}
         return sorted(
             f"{name} in {way}"
-            for way, shown in self._seen.items()
+            for way, all_shown in seen.items()
             for name in forms
-            if any(form in piece for piece in shown for form in forms[name])
+            if any(form in all_shown for form in forms[name])
         )
 
     def ways(self) -> set[str]:
@@ -383,7 +386,7 @@ def watching(
             "cache": SinkCache(sinks),
             "callbacks": [SinkTracer(sinks), SinkHandler(sinks)],
             "max_retries": 0,
-            "timeout": Timeout(connect=5, first_event=2.0, idle=0.5),
+            "timeout": Timeout(connect=LONG, first_event=LONG, idle=0.5),
         }
         yield SimpleNamespace(
             sinks=sinks,
@@ -484,4 +487,4 @@ WAYS = {**KEY_WAYS, **COOKIE_WAYS}
 
 
 def browser(world):
-    return BrowserSessionKey(reader=read_browser, rule=lambda: None, transport=world.transport, timeout=0.5)
+    return BrowserSessionKey(reader=read_browser, rule=lambda: None, transport=world.transport, timeout=LONG)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import selectors
+import threading
 
-__all__ = ["VirtualTimeLoop", "in_virtual_time"]
+__all__ = ["VirtualTimeLoop", "in_virtual_time", "jumping"]
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
@@ -55,3 +57,35 @@ def in_virtual_time(test):
             loop.close()
 
     return run
+
+
+@contextlib.contextmanager
+def jumping(seconds, *, after):
+    """Once ``after()`` has returned, on a thread of its own, every event loop of this process is ``seconds`` ahead.
+
+    So a time-out over real sockets can be long enough for any machine, and over when there is nothing left to wait for.
+    """
+    loops = {}
+    ahead = 0.0
+    real = asyncio.BaseEventLoop.time
+
+    def time(loop):
+        loops[id(loop)] = loop
+        return real(loop) + ahead
+
+    def jump():
+        nonlocal ahead
+        after()
+        ahead = seconds
+        for loop in list(loops.values()):
+            with contextlib.suppress(RuntimeError):  # it has been closed
+                loop.call_soon_threadsafe(int)  # it looks at its timers again
+
+    waiting = threading.Thread(target=jump)
+    asyncio.BaseEventLoop.time = time
+    try:
+        waiting.start()
+        yield
+    finally:
+        waiting.join()
+        asyncio.BaseEventLoop.time = real

@@ -146,7 +146,7 @@ text = model.invoke(prompt).content
 assert "".join(chunk.content for chunk in model.stream(prompt)) == text
 async def ask():
     return "".join([chunk.content async for chunk in model.astream(prompt)])
-for _ in range(3):
+for _ in range(2):
     assert asyncio.run(ask()) == text
 if "fork" in sys.argv:
     child = os.fork()

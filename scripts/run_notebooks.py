@@ -3,6 +3,7 @@
     python scripts/run_notebooks.py              all of them
     python scripts/run_notebooks.py 02 05        those whose names begin so
 
+They share the kernel, and with it the embedded model; each begins with no names and with its cells counted from 1.
 A notebook that fails, or whose outputs are not fit to be read, is left as it was, and the exit code is 1. What is needed stands in
 the dependency group ``test`` and in the extras ``cli`` and ``local``.
 """  # noqa: INP001 - a folder of scripts, and no package
@@ -16,14 +17,20 @@ import tempfile
 import time
 from base64 import b64decode
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
 
 import nbformat
 from matplotlib import font_manager  # noqa: F401 - writes its cache: else the kernel would say on stderr that it does
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell, new_notebook
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 """Where they are."""
@@ -39,27 +46,84 @@ _MACHINE_PATH = re.compile(r"/(home|root|tmp|work|Users|var|opt)/|\b[A-Z]:\\\\?\
 _SECRET = re.compile(r"\bc?sk-[\w-]{6,}|\bBearer \S{6,}|\beyJ[\w-]{10,}|session-token[.\d]*=\S{6,}")
 
 
-def execute(notebook: NotebookNode, folder: Path) -> None:
-    """Runs every cell, in order, in a new kernel; outputs are put into ``notebook``.
+_NEW_SESSION = """
+import os
+os.chdir({folder!r})
+get_ipython().reset(new_session=True)
+"""
+
+
+class Kernel:
+    """One Jupyter kernel for several notebooks, started by the first of them; a context manager that ends it.
+
+    A kernel in which a notebook failed is ended, and the next notebook has a new one.
 
     Args:
-        notebook: changed in place.
-        folder: the kernel's working directory.
-
-    Raises:
-        CellExecutionError: a cell raised; what had run keeps its outputs.
+        first: Python source that a new kernel runs before all notebooks.
     """
-    # Nobody's key, account or proxy: the outputs are those of a machine that knows of none.
-    environment = {name: value for name, value in os.environ.items() if not _HOUSE.match(name)}
-    client = NotebookClient(
-        notebook,
-        timeout=CELL_SECONDS,
-        kernel_name="python3",
-        resources={"metadata": {"path": str(folder)}},
-        record_timing=False,
-        coalesce_streams=True,
-    )
-    client.execute(env=environment)
+
+    def __init__(self, first: str = "") -> None:
+        self._first = first
+        self._open = ExitStack()
+        self._client: NotebookClient | None = None
+        self._home = ""
+
+    def execute(self, notebook: NotebookNode, folder: Path) -> None:
+        """Runs every cell, in order; outputs are put into ``notebook``.
+
+        Args:
+            notebook: changed in place.
+            folder: the working directory meanwhile.
+
+        Raises:
+            CellExecutionError: a cell raised; what had run keeps its outputs.
+        """
+        try:
+            client = self._client = self._client or self._start()
+            _run_unseen(client, _NEW_SESSION.format(folder=str(folder)))
+            client.nb = notebook
+            client.reset_execution_trackers()
+            for index, cell in enumerate(notebook.cells):
+                client.execute_cell(cell, index, execution_count=client.code_cells_executed + 1)
+            _run_unseen(client, _NEW_SESSION.format(folder=self._home))  # ``folder`` may be removed now, on Windows too
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Ends the kernel, if there is one."""
+        self._client = None
+        self._open.close()
+
+    def _start(self) -> NotebookClient:
+        self._home = self._open.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
+        # Nobody's key, account or proxy: the outputs are those of a machine that knows of none.
+        environment = {name: value for name, value in os.environ.items() if not _HOUSE.match(name)}
+        client = NotebookClient(
+            new_notebook(),
+            timeout=CELL_SECONDS,
+            kernel_name="python3",
+            resources={"metadata": {"path": self._home}},
+            record_timing=False,
+            coalesce_streams=True,
+        )
+        self._open.enter_context(client.setup_kernel(env=environment))
+        _run_unseen(client, self._first)
+        return client
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _run_unseen(client: NotebookClient, source: str) -> None:
+    """Runs lines that belong to no notebook and are not counted."""
+    client.nb = new_notebook(cells=[new_code_cell(source)])
+    client.execute_cell(client.nb.cells[0], 0, store_history=False)
 
 
 def clean(notebook: NotebookNode) -> None:
@@ -120,8 +184,12 @@ def _texts(cell: NotebookNode) -> Iterator[str]:
                 yield value if isinstance(value, str) else repr(value)
 
 
-def refresh(path: Path) -> list[str]:
+def refresh(path: Path, kernel: Kernel) -> list[str]:
     """Runs a notebook and saves it, where it is good.
+
+    Args:
+        path: where it is.
+        kernel: runs it.
 
     Returns:
         what is wrong with it; then nothing was saved.
@@ -129,7 +197,7 @@ def refresh(path: Path) -> list[str]:
     notebook: Any = nbformat.read(path, as_version=4)
     with tempfile.TemporaryDirectory() as folder:
         try:
-            execute(notebook, Path(folder))
+            kernel.execute(notebook, Path(folder))
         except CellExecutionError as error:
             return [str(error)]
     clean(notebook)
@@ -153,13 +221,14 @@ def main(arguments: Sequence[str]) -> int:
         sys.stderr.write(f"no notebook's name begins with {' or '.join(arguments)}\n")
         return 2
     are_good = True
-    for path in paths:
-        began = time.monotonic()
-        problems = refresh(path)
-        are_good = are_good and not problems
-        sys.stdout.write(f"{path.name}: {time.monotonic() - began:.0f} s, {'not ' if problems else ''}saved\n")
-        for problem in problems:
-            sys.stderr.write(f"  {problem}\n")
+    with Kernel() as kernel:
+        for path in paths:
+            began = time.monotonic()
+            problems = refresh(path, kernel)
+            are_good = are_good and not problems
+            sys.stdout.write(f"{path.name}: {time.monotonic() - began:.0f} s, {'not ' if problems else ''}saved\n")
+            for problem in problems:
+                sys.stderr.write(f"  {problem}\n")
     return 0 if are_good else 1
 
 

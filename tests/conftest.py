@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import hypothesis
 import pytest
 
+from langchain_cerebras_demo import local
+from langchain_cerebras_demo.errors import LocalServerError
+from langchain_cerebras_demo.local.weights import find_weights
 from langchain_cerebras_demo.testing import LoopbackCerebras
+from tests.support import brief
 from tests.support.processes import forget_servers
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 FOREIGN_VARIABLES = (
     "CEREBRAS_API_KEY",
@@ -83,8 +94,7 @@ def pytest_collection_modifyitems(config, items):
             item.add_marker(pytest.mark.quick)
         if not item.get_closest_marker("xdist_group"):  # the tests of a file share its fixtures
             item.add_marker(pytest.mark.xdist_group(item.path.relative_to(TESTS).as_posix()))
-    if config.getoption("dist", "no") != "no" or hasattr(config, "workerinput"):
-        items.sort(key=lambda item: not _is_below(item, FIRST))
+    items.sort(key=lambda item: not _is_below(item, FIRST))
 
 
 def _is_below(item, paths):
@@ -93,9 +103,7 @@ def _is_below(item, paths):
 
 
 def _is_slow(item):
-    return (
-        any(item.get_closest_marker(name) for name in ("long", "live", "upstream")) or "embedded" in item.fixturenames
-    )
+    return any(map(item.get_closest_marker, ("long", "live", "upstream"))) or "embedded" in item.fixturenames
 
 
 @pytest.fixture(autouse=True)
@@ -105,6 +113,35 @@ def _clean_environment(request, monkeypatch):
         return
     for name in FOREIGN_VARIABLES:
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _weights_fetched_once(request, tmp_path_factory):
+    """On a fresh machine one of several processes fetches the embedded model, and the others wait for it.
+
+    Only where a test is run that asks it; without a network that test fails, and says why.
+    """
+    groups = {mark.args[0] for item in request.session.items for mark in item.iter_markers("xdist_group")}
+    if groups & {"embedded", "notebooks"} and importlib.util.find_spec("xllamacpp"):
+        common = tmp_path_factory.getbasetemp()
+        common = common.parent if hasattr(request.config, "workerinput") else common  # that of all workers of a run
+        with one_at_a_time(common / "weights.lock"), suppress(LocalServerError):
+            find_weights()
+
+
+@contextmanager
+def one_at_a_time(path):
+    """Among processes; on Windows they go side by side, which fetches twice and harms nothing."""
+    with path.open("w") as file:
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@pytest.fixture
+def brief_model(monkeypatch):
+    """The embedded model answers in a few words, which is enough where it matters only that it answers."""
+    monkeypatch.setattr(local, "to_local", brief.to_brief)
 
 
 @pytest.fixture

@@ -152,11 +152,23 @@ def test_every_python_block_compiles(page):
         compile(block["code"], page, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks_of(page) and page not in NOT_RUN])
+def asks_the_embedded_model(page):
+    return any('"local"' in block["code"] or "LocalServer" in block["code"] for block in blocks_of(page))
+
+
+PAGES_RUN = [
+    pytest.param(page, marks=pytest.mark.xdist_group("embedded") if asks_the_embedded_model(page) else ())
+    for page in PAGES
+    if blocks_of(page) and page not in NOT_RUN
+]
+
+
+@pytest.mark.parametrize("page", PAGES_RUN)
+@pytest.mark.usefixtures("brief_model")
 async def test_every_python_block_runs(page, loopback_cerebras, monkeypatch, tmp_path, capsys):
     """Those of a page one after the other, on the loopback Cerebras or, where they say so, on the embedded model."""
     blocks = [block["code"] for block in blocks_of(page) if not block["before"]]
-    if any('"local"' in code or "LocalServer" in code for code in blocks) and not importlib.util.find_spec("xllamacpp"):
+    if asks_the_embedded_model(page) and not importlib.util.find_spec("xllamacpp"):
         pytest.skip("the embedded model is not installed: the extra `local`")
     if any("langchain.agents" in code for code in blocks):
         base = pytest.importorskip("langchain.chat_models.base")

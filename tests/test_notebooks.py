@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import gc
 import re
+import warnings
 from base64 import b64encode
+from contextlib import contextmanager
 
 import nbformat
 import pytest
+from nbclient.exceptions import CellExecutionError
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
-from scripts.run_notebooks import MOST_PICTURE_BYTES, NOTEBOOKS, clean, execute, main, problems_of, refresh
+from scripts.run_notebooks import MOST_PICTURE_BYTES, NOTEBOOKS, Kernel, clean, main, problems_of, refresh
+from tests.support import brief
+
+pytestmark = pytest.mark.xdist_group("notebooks")  # they share a kernel
 
 PATHS = sorted(NOTEBOOKS.glob("*.ipynb"))
 TOPICS = {
@@ -29,18 +35,29 @@ WITH_PICTURES = {"02_streaming", "08_limits_and_bulk"}
 each_notebook = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 
 
-def kernel(test):
-    """For tests that start one: its client leaves sockets to the collector, and ipykernel gives notice of its transport."""
-    for ignored in ("DeprecationWarning", "ResourceWarning", "pytest.PytestUnraisableExceptionWarning"):
-        test = pytest.mark.filterwarnings(f"ignore::{ignored}")(test)
-    return pytest.mark.usefixtures("swept")(test)
+# A kernel's client leaves sockets to the collector, and ipykernel gives notice of its transport.
+starts_a_kernel = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+def kernel():
+    """The one kernel of these tests, in which the embedded model is brief."""
+    with (
+        swept(),
+        Kernel(f"import runpy\nrunpy.run_path({brief.__file__!r})['be_brief']()") as running,
+    ):
+        yield running
+
+
+@contextmanager
 def swept():
     """What a kernel's client leaves is collected here, and not in the middle of somebody else's test."""
-    yield
-    gc.collect()
+    try:
+        yield
+    finally:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            gc.collect()
 
 
 def ran(source, *outputs):
@@ -58,15 +75,15 @@ def test_every_topic_has_its_notebook():
 
 
 @each_notebook
-@kernel
-def test_a_notebook_runs_in_a_real_kernel(path, tmp_path):
+@starts_a_kernel
+def test_a_notebook_runs_in_a_real_kernel(path, kernel, tmp_path):
     """No cell fails or warns, on the embedded model and the loopback, and every picture that is promised comes."""
     notebook = nbformat.read(path, as_version=4)
     for cell in notebook.cells:
         cell.pop("outputs", None)
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
-    execute(notebook, tmp_path)
+    kernel.execute(notebook, tmp_path)
     assert problems_of(notebook) == []
 
 
@@ -140,26 +157,42 @@ def test_a_cleaned_notebook_does_not_tell_when_and_where_it_ran():
     assert notebook.cells[0].outputs[0].data["text/plain"] == "1"
 
 
-@kernel
-def test_a_notebook_that_fails_is_left_as_it_was(tmp_path):
+@starts_a_kernel
+def test_a_notebook_that_fails_is_left_as_it_was(kernel, tmp_path):
     """What is saved is the last good run; what went wrong is told."""
     path = tmp_path / "bad.ipynb"
     nbformat.write(new_notebook(cells=[new_code_cell("1 / 0")]), path)
     before = path.read_text(encoding="utf-8")
-    [problem] = refresh(path)
+    [problem] = refresh(path, kernel)
     assert "ZeroDivisionError" in problem
     assert path.read_text(encoding="utf-8") == before
 
 
-@kernel
-def test_nobodys_key_is_in_a_kernel(tmp_path, monkeypatch):
-    """The outputs do not depend on the account of whoever runs them."""
+@starts_a_kernel
+def test_a_kernel_holds_nobodys_key_and_nothing_of_an_earlier_notebook(tmp_path, monkeypatch):
+    """The outputs depend neither on the account of whoever runs them nor on what ran before, well or not."""
     monkeypatch.setenv("CEREBRAS_API_KEY", "made-up")
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example")
-    source = "import os\nprint(os.environ.get('CEREBRAS_API_KEY'), os.environ.get('HTTPS_PROXY'))"
-    notebook = new_notebook(cells=[new_code_cell(source)])
-    execute(notebook, tmp_path)
-    assert notebook.cells[0].outputs[0].text == "None None\n"
+
+    def shown(folder, *sources):
+        notebook = new_notebook(cells=[new_code_cell(source) for source in sources])
+        kernel.execute(notebook, folder)
+        assert problems_of(notebook) == []
+        return [(cell.outputs[0].execution_count, cell.outputs[0].data["text/plain"]) for cell in notebook.cells]
+
+    variables = "import os\n[name for name in ('CEREBRAS_API_KEY', 'HTTPS_PROXY', 'LEFT') if name in os.environ]"
+    (tmp_path / "other").mkdir()
+    with swept(), Kernel() as kernel:
+        shown_keys, _ = shown(tmp_path, variables, "here = os.getpid()\nhere")
+        assert shown_keys == (1, "[]")
+        assert shown(tmp_path / "other", "'here' in globals(), 'os' in globals()", "import os\nos.listdir()") == [
+            (1, "(False, False)"),
+            (2, "[]"),
+        ]
+        failing = new_notebook(cells=[new_code_cell("import os\nos.environ['LEFT'] = 'here'\n1 / 0")])
+        with pytest.raises(CellExecutionError):
+            kernel.execute(failing, tmp_path)
+        assert shown(tmp_path, variables) == [(1, "[]")]
 
 
 def test_a_name_that_no_notebook_has_is_an_error(capsys):

@@ -7,6 +7,8 @@ import inspect
 import re
 from pathlib import Path
 
+import pytest
+
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 
@@ -22,6 +24,8 @@ def test_the_two_commands_are_one_bare_line_each():
     assert "pytest" in second
 
 
+@pytest.mark.xdist_group("embedded")
+@pytest.mark.usefixtures("brief_model")
 async def test_every_python_block_runs(capsys):
     """One after the other in one namespace, as in a notebook, on the embedded model."""
     namespace = {}

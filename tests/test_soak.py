@@ -30,7 +30,7 @@ STALL_SECONDS = 2.0  # the client's patience; only a server that is silent takes
 TASKS = 60
 THREADS = 4
 SAMPLES = 200
-WARM_CALLS = 1000
+MOST_WARM_CALLS = 1000
 
 # One letter a request, as the server has answered it; a capital where the connection had been used before.
 WHOLE, RESET, TOO_MANY, BROKEN, STALLED, CUT, CUT_OFF, EVENT = "wrqbscex"
@@ -129,9 +129,10 @@ def assert_endures(calls, seed, most_bytes_a_call):
 
 
 @proc
-def test_2_000_calls_end_as_whole_answers_or_typed_errors_and_leave_nothing():
-    """The short form. Its memory still finds its level, so that the slope says only that no call is kept whole."""
-    assert_endures(2000, 2, 5000)
+@pytest.mark.parametrize(("calls", "seed"), [(1000, 2), pytest.param(2000, 2, marks=pytest.mark.long)])
+def test_calls_end_as_whole_answers_or_typed_errors_and_leave_nothing(calls, seed):
+    """The short forms. Their memory still finds its level, so that the slope says only that no call is kept whole."""
+    assert_endures(calls, seed, 5000)
 
 
 @proc
@@ -297,7 +298,7 @@ class Soak:
         return check([await self.model.ainvoke(str(prompt))])
 
     async def run(self):
-        for number in range(WARM_CALLS // 100):
+        for number in range(min(MOST_WARM_CALLS, self.calls // 2) // 100):
             await asyncio.gather(*(self.stream(f"warm {number}") for _ in range(100)))
         await asyncio.to_thread(self.model.invoke, "warm")
         before = await self.standing()

@@ -872,6 +872,7 @@ def embedded():
     return ChatCerebrasDemo(base_url="local", temperature=0, max_tokens=80)
 
 
+@pytest.mark.xdist_group("embedded")
 @pytest.mark.parametrize("method", ["json_schema", "function_calling"])
 @pytest.mark.parametrize(("kind", "way"), [("pydantic", "invoke"), ("JSON schema", "astream")])
 def test_the_embedded_model_answers_by_the_schema(embedded, kind, method, way):
@@ -881,6 +882,7 @@ def test_the_embedded_model_answers_by_the_schema(embedded, kind, method, way):
     assert {name: type(value) for name, value in dict(result).items()} == {"name": str, "age": int}
 
 
+@pytest.mark.xdist_group("embedded")
 def test_the_embedded_model_may_be_cut_off(embedded):
     """Two tokens are no answer."""
     chain = structured(embedded, Person, max_tokens=2)

@@ -10,6 +10,8 @@ import pytest
 
 from langchain_cerebras_demo.local import LOCAL_HEADERS, LOCAL_MODEL, LocalServer, to_local
 
+pytestmark = pytest.mark.xdist_group("embedded")
+
 
 def ask(server, *, key=None, **body):
     """The open answer of one request over the standard library's client; close its connection when read."""

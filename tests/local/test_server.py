@@ -17,6 +17,8 @@ from langchain_cerebras_demo.errors import LocalServerError
 from langchain_cerebras_demo.local import LocalServer, find_server, shared_server
 from langchain_cerebras_demo.local import server as module
 
+pytestmark = pytest.mark.xdist_group("embedded")
+
 SMALL = 4 * 256  # the least context: a child of 250 MB instead of 330
 posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has neither fork nor signals")
 

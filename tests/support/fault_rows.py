@@ -83,6 +83,8 @@ def odd_call(name: str, wire: str, **said: Any) -> Fault:
     events = [sse(delta(content="Hi")), sse(delta("tool_calls", **said))]
     whole = RawAnswer(headers=JSON, body=json.dumps(answer).encode())
     return streamed_and_whole(name, wire, (RawStream(events), Ends(None, "Hi")), (whole, Ends(None, "Hi")))
+
+
 def odd(body: bytes) -> bytes:
     """The same answer with facts of other types."""
     for usual, unusual in (

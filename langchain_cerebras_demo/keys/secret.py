@@ -6,10 +6,14 @@ import hashlib
 import os
 import re
 from typing import Any, SupportsIndex
+from urllib.parse import quote
 
 from langchain_cerebras_demo.errors import KeyFormatError
 
 MARK = "**********"
+
+SHORTEST_KEY = 8
+"""A shorter one is no key of any service; it is sent, and not looked for in answers."""
 
 _SALT = os.urandom(32)
 _HEADER_SAFE = re.compile(r"[\x21-\x7e]+")
@@ -82,8 +86,18 @@ class Secret:
         return self._value == other._value
 
     def hide(self, text: bytes) -> bytes:
-        """``text`` with a mark in the value's place: an answer may repeat what was sent."""
-        return text.replace(self._value.encode(), MARK.encode())
+        """``text`` with a mark in the value's place: an answer may repeat what was sent.
+
+        The beginning of the value at the end of ``text`` is hidden, too: an answer may break off there. A value of fewer than
+        eight characters is a placeholder ("x", "null") and stays: without it no word would be left whole.
+        """
+        if len(self._value) < SHORTEST_KEY:
+            return text
+        mark = MARK.encode()
+        # As it is, as JSON may escape it, and as it stands in an address.
+        for form in {self._value, self._value.replace("/", "\\/"), quote(self._value, safe="")}:
+            text = _without(text, form.encode(), mark)
+        return text
 
     def fingerprint(self) -> str:
         """A name for the value that is the same all over this process and means nothing outside of it."""
@@ -94,6 +108,14 @@ class Secret:
 
     def __reduce__(self) -> str:
         raise TypeError("a secret cannot be pickled")
+
+
+def _without(text: bytes, secret: bytes, mark: bytes) -> bytes:
+    text = text.replace(secret, mark)
+    at = text.find(secret[:SHORTEST_KEY], max(0, len(text) - len(secret)))
+    while at >= 0 and not secret.startswith(text[at:]):
+        at = text.find(secret[:SHORTEST_KEY], at + 1)
+    return text if at < 0 else text[:at] + mark
 
 
 def to_key(value: object, source: str) -> Secret:

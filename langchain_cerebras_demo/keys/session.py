@@ -218,7 +218,7 @@ def _find_key(status: int, headers: Mapping[str, str], body: bytes) -> DemoKey |
         return _missing(f"the session is signed out or not accepted (the endpoint {what})")
     if status != 200:
         wish = {name: headers[name] for name in ("retry-after", "retry-after-ms", "date") if name in headers}
-        error = failure.from_answer(status, wish, b"")  # its other words may repeat the cookie
+        error = failure.from_answer(status, wish, b"", now=time.time())  # its other words may repeat the cookie
         error.response = None
         return error
     try:

@@ -193,3 +193,40 @@ async def test_a_demo_key_keeps_its_mark_as_a_given_api_key():
     """Also where somebody takes it out of a session and gives it as ``api_key``."""
     assert (await resolve_secret(StaticKey(DemoKey(SENTINEL)))).demo
     assert (await resolve_secret(copy.deepcopy(StaticKey(DemoKey(SENTINEL))))).demo
+
+
+# -- what an answer repeats
+
+LONG = "csk-0123/456+789"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (f"Bearer {LONG}, {LONG}", f"Bearer {MARK}, {MARK}"),
+        (LONG.replace("/", "\\/"), MARK),
+        ("?key=csk-0123%2F456%2B789&a=b", f"?key={MARK}&a=b"),
+        # an answer that breaks off
+        (f"no {LONG[:-1]}", f"no {MARK}"),
+        (f"no {LONG[:8]}", f"no {MARK}"),
+        (f"no {LONG[:8]}{LONG[:9]}", f"no {LONG[:8]}{MARK}"),
+        (f"no {LONG[:7]}", f"no {LONG[:7]}"),
+        (f"no {LONG[:12]} more", f"no {LONG[:12]} more"),
+        ("", ""),
+    ],
+)
+def test_a_key_is_hidden_in_what_an_answer_repeats(text, shown):
+    """As it is, as JSON escapes it and as it stands in an address; also where the text ends in the middle of it."""
+    assert Secret(LONG, "api_key").hide(text.encode()).decode() == shown
+
+
+def test_a_key_whose_letters_repeat_is_hidden_where_a_text_breaks_off():
+    """From its first letter on, however often its beginning comes again."""
+    assert Secret("a" * 40 + "b", "api_key").hide(b"no " + b"a" * 30).decode() == f"no {MARK}"
+
+
+@pytest.mark.parametrize("placeholder", ["x", "0", "null", "q", "EMPTY", "dummy", "c" * 7])
+def test_a_placeholder_for_a_key_hides_nothing(placeholder):
+    """It is no secret, and its letters stand in every other word."""
+    text = f"Bearer {placeholder}: context_length_exceeded 0 q x null".encode()
+    assert Secret(placeholder, "api_key").hide(text) == text

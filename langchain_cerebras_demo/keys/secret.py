@@ -16,6 +16,16 @@ SHORTEST_KEY = 8
 """A shorter one is no key of any service; it is sent, and not looked for in answers."""
 
 _SALT = os.urandom(32)
+# What a key is often copied with. It is refused and not taken off: whoever reads the message mends the source.
+QUOTES = "\"'`\u00b4\u2018\u2019\u201a\u201c\u201d\u201e\u00ab\u00bb\uff02\uff07"
+_COPIED_ALONG = (
+    ("a variable's name in front of it", re.compile(r"^\W*((export|setx?)\s|env:|[A-Z0-9_]*API_?KEY\s*[=:])")),
+    ('"Bearer" in front of it', re.compile(r"\bbearer\s", re.IGNORECASE)),
+    ("quotes around it", re.compile(rf"^\s*[{QUOTES}]|[{QUOTES}]\s*$")),
+    ("a comment behind it", re.compile(r"\s#")),
+    ("a line break (a file often ends in one)", re.compile(r"[\r\n]")),
+)
+
 _HEADER_SAFE = re.compile(r"[\x21-\x7e]+")
 
 
@@ -142,8 +152,9 @@ def _problem(value: object) -> str | None:
         return f"is a {type(value).__name__}, not a str: give the key itself or a callable that returns it"
     if not value:
         return "is empty: give a key, or leave it out"
-    if "\n" in value or "\r" in value:
-        return "has a line break: remove it (a key read from a file often ends in one)"
+    copied = [what for what, pattern in _COPIED_ALONG if pattern.search(value)]
+    if copied:
+        return f"has {' and '.join(copied)}: give the key alone"
     if not value.isascii():
         return "has a letter outside ASCII: it was not copied whole or rightly"
     if not _HEADER_SAFE.fullmatch(value):

@@ -253,6 +253,8 @@ def _cookie_problem(name: object, value: object) -> Exception | None:
         return TypeError(f"the value of cookie {name!r} is a {type(value).__name__}: give a str")
     if not VALUE.fullmatch(value):
         return KeyFormatError(f"the value of cookie {name!r} has a line break, a semicolon or a letter outside ASCII")
+    if is_session_cookie(name) and value[:1] in {'"', "'"}:  # other cookies may hold them; the session's never does
+        return KeyFormatError(f"the value of cookie {name!r} has quotes around it: give the value alone")
     return None
 
 

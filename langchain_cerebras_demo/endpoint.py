@@ -44,7 +44,15 @@ def to_base_url(given: str | None) -> str:
         raise ValueError(
             f"{source}={url!r} has a space or a control character in it: give an address like {API_BASE!r}, or 'local'"
         )
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        is_readable = parts.port != 0
+    except ValueError:  # a port that is no number or above 65535, half an IPv6 address
+        is_readable = False
+    if not is_readable:
+        raise ValueError(
+            f"{source}={url!r} has a host or a port that cannot be read: give an address like {API_BASE!r}"
+        )
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError(f"{source}={url!r} has no scheme or no host: give an address like {API_BASE!r}, or 'local'")
     if parts.query or parts.fragment:

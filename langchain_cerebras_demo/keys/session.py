@@ -17,6 +17,7 @@ from pathlib import Path
 
 import orjson
 
+from langchain_cerebras_demo.ending import in_thread
 from langchain_cerebras_demo.errors import (
     APIResponseValidationError,
     APITimeoutError,
@@ -126,7 +127,7 @@ class SessionCookieKey(DemoKeySource):
 
     async def _fetch(self) -> DemoKey:
         if self._path is not None:
-            self._cookies = await asyncio.to_thread(_read_header, self._path)
+            self._cookies = await in_thread(_read_header, self._path)
         if self._cookies is None:
             raise _missing("no cookie was given")
         request = HttpRequest(

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from langchain_cerebras_demo import catalog, local
 from langchain_cerebras_demo._version import __version__
 from langchain_cerebras_demo.call import Call, give_up, interrupted, refuse, with_record
+from langchain_cerebras_demo.ending import in_thread
 from langchain_cerebras_demo.endpoint import (
     check_headers,
     check_key_host,
@@ -46,6 +47,7 @@ from langchain_cerebras_demo.keys import (
 from langchain_cerebras_demo.limiter import Ticket, process_limiter
 from langchain_cerebras_demo.limits import RateLimitSnapshot
 from langchain_cerebras_demo.policy import RateLimit, RetryPolicy, Timeout
+from langchain_cerebras_demo.proxies import to_proxy
 from langchain_cerebras_demo.records import CallRecord
 from langchain_cerebras_demo.slots import Slots
 from langchain_cerebras_demo.transport import (
@@ -97,7 +99,7 @@ class Client:
         on_call: given a record of every call when it ends. It must be quick; what it raises is logged and forgotten.
 
     Raises:
-        ValueError: a ``base_url`` without scheme or host, or a header that is none.
+        ValueError: a ``base_url`` without scheme or host, a header that is none, or a proxy that cannot be used.
     """
 
     def __init__(
@@ -125,6 +127,8 @@ class Client:
         self._retry = retry or RetryPolicy()
         self._headers = {"User-Agent": user_agent or USER_AGENT, **check_headers(headers or {})}
         self._proxy = proxy
+        del proxy  # a traceback that shows locals must not show a password
+        to_proxy(self._proxy or "", "proxy=")
         self._slots = Slots(max_concurrency)
         self._rate_limit = rate_limit
         self._compresses = takes_demo_key(self.base_url) if compress is None else compress
@@ -324,7 +328,7 @@ class Client:
     async def _local_server(self) -> local.LocalServer | None:
         """The embedded server behind ``base_url``, started if need be; ``None`` where it is somebody else's."""
         if self.base_url == "local":
-            return await asyncio.to_thread(local.shared_server)
+            return await in_thread(local.shared_server)
         return local.find_server(self.base_url)
 
     async def _find_key(self, url: str) -> Secret | None:

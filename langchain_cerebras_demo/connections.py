@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
+from aiohttp.abc import ResolveResult
+
+from langchain_cerebras_demo.ending import is_ending
 
 
 class Connection:
@@ -31,6 +35,32 @@ def open_socket(address: tuple[Any, ...]) -> socket.socket:
         if hasattr(socket, name):  # each system has its own; macOS calls the first TCP_KEEPALIVE
             opened.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), seconds)
     return opened
+
+
+class Resolver(aiohttp.ThreadedResolver):
+    """aiohttp's resolver, which also works while the interpreter ends, and says so where a name cannot be one at all."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        """The addresses of ``host``."""
+        if is_ending():
+            self._loop = cast("asyncio.AbstractEventLoop", _LookUps())
+        try:
+            return await super().resolve(host, port, family)
+        except UnicodeError:
+            pass
+        raise OSError(socket.EAI_NONAME, "it has an empty part, or one of more than 63 letters")
+
+
+class _LookUps:
+    """The two methods of a loop that look something up, without a thread."""
+
+    async def getaddrinfo(self, host: str, port: int, **more: Any) -> list[Any]:
+        return socket.getaddrinfo(host, port, **more)
+
+    async def getnameinfo(self, address: Any, flags: int) -> tuple[str, str]:
+        return socket.getnameinfo(address, flags)
 
 
 class Connector(aiohttp.TCPConnector):

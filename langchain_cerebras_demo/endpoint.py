@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from langchain_cerebras_demo.errors import APIError, APIStatusError, KeyFormatError, KeyHostError
-from langchain_cerebras_demo.keys import MARK, Secret
+from langchain_cerebras_demo.errors import APIError, KeyFormatError, KeyHostError
+from langchain_cerebras_demo.keys import Secret
 from langchain_cerebras_demo.transport import LOOPBACK_HOSTS
+from langchain_cerebras_demo.wire.failure import hidden
 
 E = TypeVar("E", bound=APIError)
 
@@ -43,7 +44,15 @@ def to_base_url(given: str | None) -> str:
         raise ValueError(
             f"{source}={url!r} has a space or a control character in it: give an address like {API_BASE!r}, or 'local'"
         )
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        is_readable = parts.port != 0
+    except ValueError:  # a port that is no number or above 65535, half an IPv6 address
+        is_readable = False
+    if not is_readable:
+        raise ValueError(
+            f"{source}={url!r} has a host or a port that cannot be read: give an address like {API_BASE!r}"
+        )
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError(f"{source}={url!r} has no scheme or no host: give an address like {API_BASE!r}, or 'local'")
     if parts.query or parts.fragment:
@@ -112,27 +121,13 @@ def _is_cerebras(host: str) -> bool:
 
 
 def redact(problem: E, key: Secret | None) -> E:
-    """``problem`` without the key, should the service or something before it have repeated it in its answer.
+    """``problem`` without the key, should its message repeat it.
 
-    What it was raised from goes too: the frames of reading and decoding hold the answer as it came.
+    What it was raised from goes too: the frames of reading and decoding hold the answer as it came. The fields of an
+    ``APIStatusError`` hold no key: see ``wire.failure``.
     """
     problem.__cause__ = problem.__context__ = problem.__traceback__ = None
-    if key is None:
-        return problem
-    problem.args = tuple(_without(arg, key) for arg in problem.args)
-    problem.request_id = _without(problem.request_id, key)
-    if isinstance(problem, APIStatusError):
-        for name in ("code", "type", "param", "body"):
-            setattr(problem, name, _without(getattr(problem, name), key))
-        if problem.response is not None:
-            problem.response.text = _without(problem.response.text, key)
-            problem.response.headers = _without(problem.response.headers, key)
+    if key is not None:
+        problem.args = tuple(hidden(arg, key.hide) for arg in problem.args)
+        problem.request_id = hidden(problem.request_id, key.hide)
     return problem
-
-
-def _without(value: Any, key: Secret) -> Any:
-    if isinstance(value, str):
-        return value.replace(key.reveal(), MARK)
-    if isinstance(value, dict):
-        return {_without(name, key): _without(inner, key) for name, inner in value.items()}
-    return [_without(inner, key) for inner in value] if isinstance(value, list) else value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import closing
 from typing import Literal, TypeVar
@@ -141,8 +142,7 @@ class Exchange:
             body = await self._read_some(response, MAX_ERROR_BYTES)
         finally:
             response.close()
-        # The body is redacted before a message is cut out of it: half a key would not be found any more.
-        raise failure.from_answer(response.status, response.headers, self._hide(body))
+        raise failure.from_answer(response.status, response.headers, body, hide=self._hide, now=time.time())
 
     async def _read_some(self, response: HttpResponse, limit: int) -> bytes:
         """The beginning of an error's body: the status has said the most, so nothing that breaks here counts."""

@@ -13,10 +13,14 @@ import contextlib
 import os
 import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
-from concurrent.futures import Future
-from contextlib import aclosing
+from concurrent.futures import CancelledError, Future
+from contextlib import aclosing, closing
 from queue import SimpleQueue
 from typing import Any, TypeVar
+
+from langchain_cerebras_demo.ending import ENDED, is_ending, refuse_at_the_end
+from langchain_cerebras_demo.errors import CerebrasError
+from langchain_cerebras_demo.green import GreenQueue, RealThread, is_patched
 
 T = TypeVar("T")
 
@@ -30,7 +34,7 @@ class Portal:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
+        self._thread: threading.Thread | RealThread[asyncio.AbstractEventLoop] | None = None
         self._pumps: set[Future[None]] = set()
 
     def run(self, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -38,11 +42,15 @@ class Portal:
 
         Raises:
             RuntimeError: called from the portal's own thread, which would wait for itself for ever.
+            CerebrasError: the interpreter ends.
         """
-        loop = self._running_loop()  # it may refuse: then no coroutine has been made
-        future = asyncio.run_coroutine_threadsafe(call(), loop)
+        future = _submitted(call, self._running_loop())
         try:
-            return future.result()
+            if is_patched():
+                with closing(GreenQueue()) as done:
+                    future.add_done_callback(done.put)
+                    done.get()
+            return _result(future)
         finally:
             future.cancel()  # Ctrl-C: nothing goes on behind the caller's back
 
@@ -53,12 +61,12 @@ class Portal:
         the iterator cancels the task and waits for nothing: it may be the garbage collector who closes it, on any thread.
 
         Raises:
-            RuntimeError: as ``run``.
+            RuntimeError, CerebrasError: as ``run``.
         """
         loop = self._running_loop()
-        queue: SimpleQueue[Any] = SimpleQueue()
+        queue: SimpleQueue[Any] | GreenQueue = GreenQueue() if is_patched() else SimpleQueue()
         room = asyncio.Semaphore(_READ_AHEAD)
-        future = asyncio.run_coroutine_threadsafe(_pump(open_items, queue, room), loop)
+        future = _submitted(lambda: _pump(open_items, queue, room), loop)
         # Loops hold tasks weakly: one that waits for room would be collected together with its iterator, uncancelled.
         self._pumps.add(future)
         future.add_done_callback(self._pumps.discard)
@@ -71,9 +79,11 @@ class Portal:
                 if taken % (_READ_AHEAD // 2) == 0:  # waking the loop costs more than an item: seldom
                     with contextlib.suppress(RuntimeError):  # closed meanwhile: what has come is still handed out
                         loop.call_soon_threadsafe(_make_room, room)
-            future.result()  # raises what the generator raised
+            _result(future)  # raises what the generator raised
         finally:
             future.cancel()
+            if isinstance(queue, GreenQueue):
+                queue.close()
 
     def close(self) -> None:
         """Cancels what runs, closes generators and connections, and ends the thread. The next call opens a new one."""
@@ -91,12 +101,13 @@ class Portal:
         self._loop = self._thread = None
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
+        refuse_at_the_end()
         with self._lock:
-            if self._loop is None or self._thread is None or not self._thread.is_alive():
-                self._loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(target=_run, args=(self._loop,), name="cerebras-demo", daemon=True)
-                self._thread.start()
-            if self._thread is threading.current_thread():
+            # gevent may have patched Python since: then the loop that is open waits for threads that are none any more.
+            is_out_of_date = isinstance(self._thread, RealThread) != is_patched()
+            if self._loop is None or self._thread is None or is_out_of_date or not self._thread.is_alive():
+                self._loop, self._thread = _open()
+            if _loop_of_this_thread() is self._loop:
                 raise RuntimeError(
                     "a synchronous call was made on the thread that serves synchronous calls, and would wait for itself: "
                     "in a callback, a key callable or a transport, use the async method (ainvoke, astream, …)"
@@ -104,13 +115,54 @@ class Portal:
             return self._loop
 
 
+def _open() -> tuple[asyncio.AbstractEventLoop, threading.Thread | RealThread[asyncio.AbstractEventLoop]]:
+    """A loop that runs, and its thread."""
+    if is_patched():  # there a loop belongs to the thread that has made it
+        real_thread = RealThread(asyncio.new_event_loop, _run)
+        return real_thread.prepared, real_thread
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=_run, args=(loop,), name="cerebras-demo", daemon=True)
+    try:
+        thread.start()
+    except RuntimeError as error:  # from Python 3.12 on as soon as the main thread has done its work
+        loop.close()
+        why = ENDED if is_ending() else f"no thread could be started for synchronous calls ({error})"
+        raise CerebrasError(why) from None
+    return loop, thread
+
+
+def _submitted(call: Callable[[], Coroutine[Any, Any, T]], loop: asyncio.AbstractEventLoop) -> Future[T]:
+    coroutine = call()
+    try:
+        return asyncio.run_coroutine_threadsafe(coroutine, loop)
+    except RuntimeError as error:  # it has been closed meanwhile
+        coroutine.close()
+        raise (CerebrasError(ENDED) if is_ending() else error) from None
+
+
+def _result(future: Future[T]) -> T:
+    try:
+        return future.result()
+    except CancelledError:
+        if not is_ending():
+            raise
+    raise CerebrasError(ENDED)
+
+
 async def _pump(
-    open_items: Callable[[], AsyncGenerator[T, None]], queue: SimpleQueue[Any], room: asyncio.Semaphore
+    open_items: Callable[[], AsyncGenerator[T, None]], queue: SimpleQueue[Any] | GreenQueue, room: asyncio.Semaphore
 ) -> None:
     async with aclosing(open_items()) as items:
         async for item in items:
             await room.acquire()
             queue.put(item)
+
+
+def _loop_of_this_thread() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 def _make_room(room: asyncio.Semaphore) -> None:

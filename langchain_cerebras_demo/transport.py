@@ -14,7 +14,6 @@ import os
 import ssl
 import sys
 import threading
-import urllib.request
 import weakref
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, field
@@ -24,9 +23,16 @@ from urllib.parse import urlsplit
 import aiohttp
 from aiohttp.abc import AbstractResolver
 
-from langchain_cerebras_demo.connections import Connection, Connector, Response, note_reuse, open_socket
+from langchain_cerebras_demo.connections import Connection, Connector, Resolver, Response, note_reuse, open_socket
 from langchain_cerebras_demo.encodings import BrokenBodyError, Decoder, UnreadableEncodingError, find_decoder
-from langchain_cerebras_demo.errors import APIConnectionError, APIError, APIResponseValidationError, APITimeoutError
+from langchain_cerebras_demo.errors import (
+    APIConnectionError,
+    APIError,
+    APIResponseValidationError,
+    APIStatusError,
+    APITimeoutError,
+)
+from langchain_cerebras_demo.proxies import LOOPBACK_HOSTS, Proxy, find_proxy, surroundings, to_proxy
 from langchain_cerebras_demo.wire.headers import to_printable
 
 if sys.version_info >= (3, 11):
@@ -45,8 +51,6 @@ __all__ = [
     "timeout",
     "translate",
 ]
-
-LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 
 _MOST_BYTES_AT_ONCE = 2**20
 
@@ -137,12 +141,17 @@ class AiohttpTransport:
         A request that meets a pooled connection which the server has closed meanwhile is sent once more, on a new one.
         """
         session = await self._session()
+        proxy = session.proxy_for(request)
         try:
-            response = await self._request(session, request)
+            response = await self._request(session, request, proxy)
         except BaseException as error:  # noqa: BLE001 - cancellations, too; raised again below
-            failure = translate(error, request.url) if isinstance(error, _KNOWN) else error.with_traceback(None)
+            known = isinstance(error, _KNOWN)
+            failure = translate(error, request.url, proxy, self._ssl_context) if known else error.with_traceback(None)
         else:
-            return session.opened(AiohttpResponse(response))
+            if proxy is None or response.status != 407:
+                return session.opened(AiohttpResponse(response, proxy))
+            response.close()
+            failure = APIStatusError(f"407: the proxy {proxy} refused: {_wish(proxy)}", status_code=407)
         # Raised here and not in the handler: aiohttp's exceptions and frames hold the request's headers, key included.
         try:
             raise failure
@@ -150,7 +159,9 @@ class AiohttpTransport:
             failure.__cause__ = failure.__context__ = None  # asyncio's tasks in Python may be in a handler of their own
             del failure  # its traceback holds this frame
 
-    async def _request(self, session: _LoopSession, request: HttpRequest) -> aiohttp.ClientResponse:
+    async def _request(
+        self, session: _LoopSession, request: HttpRequest, proxy: Proxy | None
+    ) -> aiohttp.ClientResponse:
         for is_last in (False, True):
             connection = Connection()
             try:
@@ -160,7 +171,7 @@ class AiohttpTransport:
                     headers={**request.headers, **(request.secret_headers() if request.secret_headers else {})},
                     data=_to_data(request.body),
                     allow_redirects=False,
-                    proxy=request.proxy or (session.proxy_for(request.url) if request.environment_proxy else None),
+                    proxy=proxy.url if proxy else None,
                     timeout=aiohttp.ClientTimeout(total=None, sock_connect=request.connect_timeout),
                     trace_request_ctx=connection,
                 )
@@ -218,7 +229,7 @@ class _LoopSession:
     def __init__(self, resolver: AbstractResolver | None, ssl_context: ssl.SSLContext | None) -> None:
         self._connector = Connector(
             limit=0,  # who may send when is decided above; a queue down here would eat the caller's time-outs
-            resolver=resolver,
+            resolver=resolver or (Resolver() if aiohttp.DefaultResolver is aiohttp.ThreadedResolver else None),
             ssl=ssl_context or True,
             ttl_dns_cache=300,
             socket_factory=open_socket,
@@ -238,7 +249,7 @@ class _LoopSession:
         )
         self.guard: AsyncGenerator[None, None] | None = None
         self._responses: weakref.WeakSet[AiohttpResponse] = weakref.WeakSet()
-        self._proxies: dict[str, str | None] = {}
+        self._proxies: dict[tuple[str | None, ...], Proxy | None] = {}
 
     def opened(self, response: AiohttpResponse) -> AiohttpResponse:
         """``response``, remembered while it is read."""
@@ -258,16 +269,35 @@ class _LoopSession:
             with contextlib.suppress(StopIteration, RuntimeError):
                 self.guard.aclose().send(None)  # it has nothing left to close, so it ends here and needs no loop for it
 
-    def proxy_for(self, url: str) -> str | None:
-        """The environment's proxy for this address, looked up once a host as HTTP clients do."""
-        parts = urlsplit(url)
-        origin = f"{parts.scheme}://{parts.netloc}"
-        if origin not in self._proxies:
-            host = parts.hostname or ""
-            bypass = host in LOOPBACK_HOSTS or urllib.request.proxy_bypass(host)
-            proxies = {} if bypass else urllib.request.getproxies()
-            self._proxies[origin] = proxies.get(parts.scheme) or proxies.get("all")
-        return self._proxies[origin]
+    def proxy_for(self, request: HttpRequest) -> Proxy | None:
+        """The request's own proxy, else the environment's, which is looked up again where a variable has changed.
+
+        Raises:
+            APIConnectionError: it cannot be used.
+        """
+        scheme = urlsplit(request.url).scheme
+        try:
+            proxy = to_proxy(request.proxy, "proxy=") if request.proxy else None
+            if proxy is None and request.environment_proxy:
+                seen = (urlsplit(request.url).netloc, scheme, *surroundings(scheme))
+                if seen not in self._proxies:
+                    self._proxies[seen] = find_proxy(request.url)
+                proxy = self._proxies[seen]
+            if proxy is not None:
+                self._check_tls_in_tls(proxy, scheme)
+        except ValueError as error:
+            failure = APIConnectionError(str(error))
+            failure.is_retryable = False  # nothing gets better by itself
+        else:
+            return proxy
+        raise failure
+
+    def _check_tls_in_tls(self, proxy: Proxy, scheme: str) -> None:
+        is_asyncio = isinstance(asyncio.get_running_loop(), asyncio.BaseEventLoop)  # uvloop can do it
+        if sys.version_info < (3, 11) and is_asyncio and scheme == "https" and proxy.url.startswith("https:"):
+            raise ValueError(
+                f"{proxy.source} names an https proxy, which needs Python 3.11 or newer: give its http address"
+            )
 
 
 def _to_data(body: bytes | None) -> bytes | io.BytesIO | None:
@@ -286,8 +316,9 @@ async def _live(http: aiohttp.ClientSession) -> AsyncGenerator[None, None]:
 class AiohttpResponse:
     """aiohttp's answer behind the protocol above."""
 
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
+    def __init__(self, response: aiohttp.ClientResponse, proxy: Proxy | None = None) -> None:
         self._response = response
+        self._proxy = proxy
         self.status = response.status
         self.headers = {name.lower(): to_printable(value) for name, value in response.headers.items()}
         self._decoder: Decoder | None = None
@@ -301,10 +332,10 @@ class AiohttpResponse:
         except UnreadableEncodingError as error:
             failure = APIResponseValidationError(str(error), status_code=self.status)
         except BrokenBodyError:
-            host, encoding = _host(str(self._response.url)), self.headers["content-encoding"]
+            host, encoding = self._response.url.authority, self.headers["content-encoding"]
             failure = APIConnectionError(f"the answer of {host} broke off (it is not valid {encoding})")
         except _KNOWN as error:
-            failure = translate(error, str(self._response.url))
+            failure = translate(error, str(self._response.url), self._proxy)
         raise failure
 
     async def _read(self) -> bytes:
@@ -339,40 +370,94 @@ class AiohttpResponse:
 _KNOWN = (aiohttp.ClientError, OSError, ValueError, asyncio.TimeoutError)
 
 # The first match counts, so a class stands before its bases. tests/test_transport_failures.py holds this table complete.
+# {host} is the service and {way} the service with the proxy on the way there; {peer} is whichever of the two sent a certificate.
 _FAILURES: tuple[tuple[type[BaseException], type[APIConnectionError | APIResponseValidationError], str], ...] = (
-    (aiohttp.ConnectionTimeoutError, APITimeoutError, "could not connect to {host} in time"),
-    (asyncio.TimeoutError, APITimeoutError, "{host} did not answer in time"),
-    (TimeoutError, APITimeoutError, "{host} did not answer in time"),  # the system's; up to Python 3.10 a class apart
-    (aiohttp.ClientConnectorDNSError, APIConnectionError, "the name {host} could not be resolved"),
-    (aiohttp.ClientConnectorCertificateError, APIConnectionError, "the certificate of {host} is not trusted"),
-    (aiohttp.ClientConnectorSSLError, APIConnectionError, "no secure connection to {host}"),
-    (aiohttp.ServerFingerprintMismatch, APIConnectionError, "the certificate of {host} is not the expected one"),
-    (aiohttp.ClientProxyConnectionError, APIConnectionError, "could not connect to the proxy for {host}"),
-    (aiohttp.ClientHttpProxyError, APIConnectionError, "the proxy refused to connect to {host}"),
-    (aiohttp.ClientConnectorError, APIConnectionError, "could not connect to {host}"),
-    (aiohttp.ServerDisconnectedError, APIConnectionError, "{host} hung up without an answer"),
-    (aiohttp.ClientPayloadError, APIConnectionError, "the answer of {host} broke off"),
+    (aiohttp.ConnectionTimeoutError, APITimeoutError, "could not connect to {way} in time"),
+    (asyncio.TimeoutError, APITimeoutError, "{way} did not answer in time"),
+    (TimeoutError, APITimeoutError, "{way} did not answer in time"),  # the system's; up to Python 3.10 a class apart
+    (aiohttp.ClientConnectorDNSError, APIConnectionError, "the name {name} could not be resolved"),
+    (aiohttp.ClientConnectorCertificateError, APIConnectionError, "the certificate of {peer} is not trusted"),
+    (aiohttp.ClientConnectorSSLError, APIConnectionError, "no secure connection to {peer}"),
+    (aiohttp.ServerFingerprintMismatch, APIConnectionError, "the certificate of {peer} is not the expected one"),
+    (aiohttp.ClientProxyConnectionError, APIConnectionError, "could not connect to {proxy}"),
+    (aiohttp.ClientHttpProxyError, APIConnectionError, "{proxy} refused to connect to {host}"),
+    (aiohttp.ClientConnectorError, APIConnectionError, "could not connect to {way}"),
+    (aiohttp.ServerDisconnectedError, APIConnectionError, "{way} hung up without an answer"),
+    (aiohttp.ClientPayloadError, APIConnectionError, "the answer of {way} broke off"),
     (aiohttp.InvalidURL, APIConnectionError, "the address is not valid"),
-    (aiohttp.ClientResponseError, APIResponseValidationError, "{host} did not answer in proper HTTP"),
-    (aiohttp.ClientError, APIConnectionError, "the connection to {host} failed"),
-    (OSError, APIConnectionError, "the connection to {host} failed"),
+    (aiohttp.ClientResponseError, APIResponseValidationError, "{way} did not answer in proper HTTP"),
+    (aiohttp.ClientError, APIConnectionError, "the connection to {way} failed"),
+    (OSError, APIConnectionError, "the connection to {way} failed"),
     (ValueError, APIConnectionError, "the request to {host} could not be sent"),
 )
 
+_UNKNOWN_AUTHORITY = frozenset({2, 18, 19, 20, 21})  # X509_V_ERR_*: no issuer that is believed
+_WRONG_TIME = frozenset({9, 10})
 
-def translate(error: BaseException, url: str) -> APIConnectionError | APIResponseValidationError:
-    """Our exception for one of aiohttp's: the host and the operating system's words, nothing of the request."""
+
+def translate(
+    error: BaseException, url: str, proxy: Proxy | None = None, ssl_context: ssl.SSLContext | None = None
+) -> APIConnectionError | APIResponseValidationError:
+    """Our exception for one of aiohttp's: the host and the operating system's words, nothing of the request.
+
+    Args:
+        error: what was raised.
+        url: where the request was to go.
+        proxy: the proxy it went through.
+        ssl_context: the transport's own; ``None`` where the system's certificates are believed.
+    """
     kind, sentence = next((kind, sentence) for foreign, kind, sentence in _FAILURES if isinstance(error, foreign))
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
+    host = urlsplit(url).netloc.rpartition("@")[2]
+    words = {"host": host, "way": host, "peer": host, "name": host, "proxy": host}
+    if proxy is not None:
+        words.update(way=f"{host} through the proxy {proxy}", proxy=f"the proxy {proxy}", name=f"of the proxy {proxy}")
+        is_of_proxy = isinstance(error, aiohttp.ClientConnectorError) and error.host == proxy.host
+        words["peer"] = words["proxy" if is_of_proxy else "way"]
+    failure = kind(f"{sentence.format(**words)} ({_reason(error)}){_hint(error, proxy, ssl_context)}")
+    if isinstance(error, aiohttp.ClientHttpProxyError) and error.status == 407:
+        failure.is_retryable = False  # nobody gives it a password meanwhile
+    return failure
+
+
+def _reason(error: BaseException) -> str:
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        reason = str(getattr(error.certificate_error, "verify_message", reason))
-    elif isinstance(error, aiohttp.ClientHttpProxyError):
-        reason = str(error.status)
-    return kind(f"{sentence.format(host=_host(url))} ({reason})")
+        return str(getattr(error.certificate_error, "verify_message", None) or type(error).__name__)
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return str(error.status)
+    return error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
 
 
-def _host(url: str) -> str:
-    return urlsplit(url).netloc.rpartition("@")[2]
+def _hint(error: BaseException, proxy: Proxy | None, ssl_context: ssl.SSLContext | None) -> str:
+    """What to do about it, where that is known."""
+    if isinstance(error, aiohttp.ClientHttpProxyError) and error.status == 407 and proxy:
+        return f": {_wish(proxy)}"
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        code = getattr(error.certificate_error, "verify_code", 0)
+        if code in _WRONG_TIME:
+            return ": look at this machine's clock"
+        if code in _UNKNOWN_AUTHORITY:
+            return f": {_authorities(ssl_context)}"
+    if isinstance(error, aiohttp.ClientConnectorSSLError) and "WRONG_VERSION_NUMBER" in _reason(error):
+        return ": what answers there speaks no TLS; is https right?"
+    return ""
+
+
+def _authorities(ssl_context: ssl.SSLContext | None) -> str:
+    """Whom the connection believed, and where to name another."""
+    if ssl_context is not None:
+        return "the transport's ssl_context does not know who signed it"
+    for name, exists in (("SSL_CERT_FILE", os.path.isfile), ("SSL_CERT_DIR", os.path.isdir)):
+        path = os.environ.get(name)
+        if path:
+            what = "does not know who signed it" if exists(path) else "names nothing that exists"
+            return f"{name}={path!r} {what}"
+    return "name a company's own authority by SSL_CERT_FILE"
+
+
+def _wish(proxy: Proxy) -> str:
+    if "@" in proxy.url:
+        return "it does not accept the user or the password"
+    return "it wants a user and a password (http://user:password@host:port)"
 
 
 _transports: weakref.WeakSet[AiohttpTransport] = weakref.WeakSet()

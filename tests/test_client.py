@@ -7,6 +7,8 @@ import gc
 import threading
 import warnings
 from contextlib import aclosing
+from datetime import datetime, timedelta, timezone
+from email.utils import format_datetime
 
 import pytest
 
@@ -531,3 +533,13 @@ async def test_a_source_that_has_answered_is_the_only_one_asked_again(server, mo
 
     with pytest.raises(AuthenticationError):
         await text_of(client_for(server, keys=ChainKeyResolver([Once(), EnvKey()])))
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_date_to_wait_for_counts_from_our_own_clock_where_the_server_names_no_time(server, stream):
+    """Half a minute from now is half a minute."""
+    at = format_datetime(datetime.now(tz=timezone.utc) + timedelta(seconds=30), usegmt=True)
+    server.script(RawAnswer(429, {"retry-after": at}, b"{}"))
+    with pytest.raises(RateLimitError) as caught:
+        await text_of(client_for(server), stream=stream)
+    assert 15 < caught.value.retry_after <= 30

@@ -11,11 +11,13 @@ import time
 import tracemalloc
 from contextlib import aclosing, closing
 
+import orjson
 import pytest
 
 from langchain_cerebras_demo.errors import (
     APIError,
     APITimeoutError,
+    ContextOverflowError,
     InternalServerError,
     RateLimitError,
     StreamInterruptedError,
@@ -23,15 +25,18 @@ from langchain_cerebras_demo.errors import (
 from langchain_cerebras_demo.limiter import process_limiter
 from langchain_cerebras_demo.policy import RateLimit, Timeout
 from langchain_cerebras_demo.testing import (
+    TOKENS_EXCEEDED,
     Call,
     CutAfter,
     Endless,
+    ErrorEvent,
     Gate,
     RawAnswer,
     RawStream,
     Reply,
     Slow,
     Status,
+    flat,
     sse,
 )
 from tests.support.fault_rows import JSON, WHOLE, delta
@@ -252,6 +257,37 @@ async def test_warming_a_dead_server_is_left_to_the_first_call(server):
     """It raises nothing."""
     server.kill()
     await model_for(server).awarm()
+
+
+# -- keys that are none
+
+OVERFLOW = flat("Please reduce the length", "invalid_request_error", "messages", "context_length_exceeded")
+MEANINGS = {
+    "400": (Status(400, OVERFLOW), ContextOverflowError, "context_length_exceeded"),
+    "429": (Status(429, TOKENS_EXCEEDED), RateLimitError, TOKENS_EXCEEDED["code"]),
+    "an error event": (
+        ErrorEvent(body={"status_code": 400, "error": OVERFLOW}),
+        ContextOverflowError,
+        OVERFLOW["code"],
+    ),
+    "an error in a 200": (RawAnswer(200, JSON, orjson.dumps(OVERFLOW)), ContextOverflowError, OVERFLOW["code"]),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("key", ["x", "0", "null", "q", "context_length_exceeded"])
+@pytest.mark.parametrize("case", MEANINGS)
+def test_a_placeholder_for_a_key_does_not_change_what_an_error_says(server, case, key, way):
+    """Servers of one's own take any key; code, type, status and class are those that the server sent."""
+    step, kind, code = MEANINGS[case]
+    server.key = key
+    server.script(step)
+    with pytest.raises(kind) as caught:
+        ask(model_for(server, api_key=key, max_retries=0), way)
+    error = caught.value
+    assert type(error) is kind
+    assert (error.code, error.status_code) == (code, 429 if kind is RateLimitError else 400)
+    assert error.type == (TOKENS_EXCEEDED if kind is RateLimitError else OVERFLOW)["type"]
 
 
 # -- clocks and figures

@@ -13,7 +13,9 @@ from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackMana
 from langchain_core.language_models import LangSmithParams, LanguageModelInput, ModelProfile
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult, Generation
-from langchain_core.runnables import Runnable
+from langchain_core.prompt_values import PromptValue
+from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables.config import get_config_list
 from langchain_core.runnables.utils import AnyConfigurableField
 from pydantic import model_validator
 from typing_extensions import Self
@@ -25,6 +27,7 @@ from langchain_cerebras_demo.chat_models.configurable import ConfigurableModel
 from langchain_cerebras_demo.chat_models.fields import ChatFields, Method, Tool
 from langchain_cerebras_demo.chat_models.messages import to_wire
 from langchain_cerebras_demo.client import Client
+from langchain_cerebras_demo.ending import is_ending, refuse_at_the_end
 from langchain_cerebras_demo.errors import APIError
 from langchain_cerebras_demo.keys import SourceReport
 from langchain_cerebras_demo.limits import RateLimitSnapshot
@@ -312,6 +315,26 @@ class ChatCerebrasDemo(ChatFields):
         )
 
     # -- the four ways of calling
+
+    def _convert_input(self, model_input: LanguageModelInput) -> PromptValue:
+        refuse_at_the_end()  # what core does next imports something
+        return super()._convert_input(model_input)
+
+    def batch(
+        self,
+        inputs: list[LanguageModelInput],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> list[AIMessage]:
+        """As core's; one after the other while the interpreter ends, since no thread can be started then."""
+        if not is_ending():
+            return super().batch(inputs, config, return_exceptions=return_exceptions, **kwargs)
+        answers: list[AIMessage] = []
+        for one, its_config in zip(inputs, get_config_list(config, len(inputs)), strict=True):
+            answers += super().batch([one], its_config, return_exceptions=return_exceptions, **kwargs)
+        return answers
 
     async def _astream(
         self,

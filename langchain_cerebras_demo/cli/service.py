@@ -10,7 +10,6 @@ import asyncio
 import socket
 import threading
 import time
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -36,6 +35,7 @@ from langchain_cerebras_demo.keychain import to_key_chain
 from langchain_cerebras_demo.keys import ChainKeyResolver, EnvKey
 from langchain_cerebras_demo.limits import RateLimitSnapshot
 from langchain_cerebras_demo.policy import RetryPolicy, Timeout
+from langchain_cerebras_demo.proxies import Proxy, find_proxy
 from langchain_cerebras_demo.records import CallRecord
 from langchain_cerebras_demo.transport import HttpRequest, default_transport, timeout
 from langchain_cerebras_demo.wire.completion import Event
@@ -83,10 +83,14 @@ def examine_service(model: str) -> Iterator[Finding]:
         yield Finding("address", "note", f"{BASE_URL_VARIABLE}=local: the embedded model answers, not Cerebras")
         return
     yield _address(base_url)
-    proxy = find_proxy(base_url)
-    yield _proxy(proxy)
-    reached = reach(base_url, proxy)
-    yield _network(base_url, reached, proxy)
+    proxy, finding = _proxy(base_url)
+    yield finding
+    if finding.state == "problem":
+        reached: Reached | APIError = APIConnectionError("the proxy cannot be used")
+        yield Finding("network", "note", "not tried, since the proxy cannot be used")
+    else:
+        reached = reach(base_url, proxy)
+        yield _network(base_url, reached, proxy)
     is_reached = isinstance(reached, Reached)
     if isinstance(reached, Reached):
         yield _clock(reached)
@@ -99,18 +103,9 @@ def examine_service(model: str) -> Iterator[Finding]:
         yield Finding("answer", "note", why)
 
 
-def find_proxy(base_url: str) -> str | None:
-    """The proxy that the environment names for this address, as the transport sees it; ``None`` for none."""
-    parts = urlsplit(base_url)
-    if is_loopback(base_url) or urllib.request.proxy_bypass(parts.hostname or ""):
-        return None
-    proxies = urllib.request.getproxies()
-    return proxies.get(parts.scheme) or proxies.get("all")
-
-
-def reach(base_url: str, proxy: str | None) -> Reached | APIError:
+def reach(base_url: str, proxy: Proxy | None) -> Reached | APIError:
     """Asks for the public list of models, which needs no key. Any HTTP status is an answer."""
-    host = urlsplit(proxy or base_url).hostname or ""
+    host = proxy.host if proxy else urlsplit(base_url).hostname or ""
     problem = resolve_name(host)
     if problem:
         return APIConnectionError(problem)
@@ -163,19 +158,16 @@ def _address(base_url: str) -> Finding:
     return Finding("address", "fine" if takes_demo_key(base_url) else "note", what)
 
 
-def _proxy(proxy: str | None) -> Finding:
-    if proxy is None:
-        return Finding("proxy", "fine", "none")
-    parts = urlsplit(proxy)
-    if not parts.scheme.startswith("http") or not parts.hostname:
-        shown = proxy.rpartition("@")[2]
-        return Finding(
-            "proxy", "problem", f"{shown!r} is no http proxy", "Set HTTPS_PROXY=http://host:port, or unset it."
-        )
-    return Finding("proxy", "note", f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}, from the environment")
+def _proxy(base_url: str) -> tuple[Proxy | None, Finding]:
+    try:
+        proxy = find_proxy(base_url)
+    except ValueError as error:
+        what, _, remedy = str(error).partition(": ")
+        return None, Finding("proxy", "problem", what, f"{remedy[:1].upper()}{remedy[1:]}.")
+    return proxy, Finding("proxy", "note", str(proxy)) if proxy else Finding("proxy", "fine", "none")
 
 
-def _network(base_url: str, reached: Reached | APIError, proxy: str | None) -> Finding:
+def _network(base_url: str, reached: Reached | APIError, proxy: Proxy | None) -> Finding:
     host = urlsplit(base_url).netloc
     if isinstance(reached, Reached):
         return Finding(
@@ -184,7 +176,7 @@ def _network(base_url: str, reached: Reached | APIError, proxy: str | None) -> F
     if "certificate" in str(reached):
         remedy = "Look at the clock; behind a company's proxy, name its certificates by SSL_CERT_FILE."
     elif proxy:
-        remedy = "Look at the network, and at HTTPS_PROXY and NO_PROXY."
+        remedy = f"Look at the network, and at {proxy.source} and NO_PROXY."
     else:
         remedy = "Look at the network; behind a company's firewall set HTTPS_PROXY. --local works without."
     return Finding("network", "problem", str(reached), remedy)

@@ -12,6 +12,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from langchain_cerebras_demo.ending import is_ending
 from langchain_cerebras_demo.errors import KeyFormatError, MissingKeyError
 from langchain_cerebras_demo.keys.secret import DemoKey
 from langchain_cerebras_demo.keys.session import SESSION_URL, DemoKeySource, SessionCookieKey
@@ -144,7 +145,13 @@ class BrowserSessionKey(DemoKeySource):
         """What the reader finds, in time. Its thread is a daemon: nobody can end one that waits for a dialog."""
         reading: Future[Any] = Future()
         reading.set_running_or_notify_cancel()  # now no caller's cancellation can reach it
-        threading.Thread(target=_run, args=(self._reader or _find_sessions, reading), daemon=True, name=_NAME).start()
+        thread = threading.Thread(target=_run, args=(self._reader or _find_sessions, reading), daemon=True, name=_NAME)
+        try:
+            thread.start()
+        except RuntimeError:
+            if not is_ending():
+                raise
+            raise _missing("no browser is read while the interpreter ends", "Use an API key there.") from None
         try:
             async with timeout(self._reading_timeout):
                 return await asyncio.wrap_future(reading)

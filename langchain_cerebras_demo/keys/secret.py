@@ -6,12 +6,26 @@ import hashlib
 import os
 import re
 from typing import Any, SupportsIndex
+from urllib.parse import quote
 
 from langchain_cerebras_demo.errors import KeyFormatError
 
 MARK = "**********"
 
+SHORTEST_KEY = 8
+"""A shorter one is no key of any service; it is sent, and not looked for in answers."""
+
 _SALT = os.urandom(32)
+# What a key is often copied with. It is refused and not taken off: whoever reads the message mends the source.
+QUOTES = "\"'`\u00b4\u2018\u2019\u201a\u201c\u201d\u201e\u00ab\u00bb\uff02\uff07"
+_COPIED_ALONG = (
+    ("a variable's name in front of it", re.compile(r"^\W*((export|setx?)\s|env:|[A-Z0-9_]*API_?KEY\s*[=:])")),
+    ('"Bearer" in front of it', re.compile(r"\bbearer\s", re.IGNORECASE)),
+    ("quotes around it", re.compile(rf"^\s*[{QUOTES}]|[{QUOTES}]\s*$")),
+    ("a comment behind it", re.compile(r"\s#")),
+    ("a line break (a file often ends in one)", re.compile(r"[\r\n]")),
+)
+
 _HEADER_SAFE = re.compile(r"[\x21-\x7e]+")
 
 
@@ -82,8 +96,18 @@ class Secret:
         return self._value == other._value
 
     def hide(self, text: bytes) -> bytes:
-        """``text`` with a mark in the value's place: an answer may repeat what was sent."""
-        return text.replace(self._value.encode(), MARK.encode())
+        """``text`` with a mark in the value's place: an answer may repeat what was sent.
+
+        The beginning of the value at the end of ``text`` is hidden, too: an answer may break off there. A value of fewer than
+        eight characters is a placeholder ("x", "null") and stays: without it no word would be left whole.
+        """
+        if len(self._value) < SHORTEST_KEY:
+            return text
+        mark = MARK.encode()
+        # As it is, as JSON may escape it, and as it stands in an address.
+        for form in {self._value, self._value.replace("/", "\\/"), quote(self._value, safe="")}:
+            text = _without(text, form.encode(), mark)
+        return text
 
     def fingerprint(self) -> str:
         """A name for the value that is the same all over this process and means nothing outside of it."""
@@ -94,6 +118,14 @@ class Secret:
 
     def __reduce__(self) -> str:
         raise TypeError("a secret cannot be pickled")
+
+
+def _without(text: bytes, secret: bytes, mark: bytes) -> bytes:
+    text = text.replace(secret, mark)
+    at = text.find(secret[:SHORTEST_KEY], max(0, len(text) - len(secret)))
+    while at >= 0 and not secret.startswith(text[at:]):
+        at = text.find(secret[:SHORTEST_KEY], at + 1)
+    return text if at < 0 else text[:at] + mark
 
 
 def to_key(value: object, source: str) -> Secret:
@@ -120,8 +152,9 @@ def _problem(value: object) -> str | None:
         return f"is a {type(value).__name__}, not a str: give the key itself or a callable that returns it"
     if not value:
         return "is empty: give a key, or leave it out"
-    if "\n" in value or "\r" in value:
-        return "has a line break: remove it (a key read from a file often ends in one)"
+    copied = [what for what, pattern in _COPIED_ALONG if pattern.search(value)]
+    if copied:
+        return f"has {' and '.join(copied)}: give the key alone"
     if not value.isascii():
         return "has a letter outside ASCII: it was not copied whole or rightly"
     if not _HEADER_SAFE.fullmatch(value):

@@ -15,6 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 
+from langchain_cerebras_demo.ending import in_thread
 from langchain_cerebras_demo.errors import (
     APIResponseValidationError,
     APITimeoutError,
@@ -124,7 +125,7 @@ class SessionCookieKey(DemoKeySource):
 
     async def _fetch(self) -> DemoKey:
         if self._path is not None:
-            self._cookies = await asyncio.to_thread(_read_header, self._path)
+            self._cookies = await in_thread(_read_header, self._path)
         if self._cookies is None:
             raise _missing("no cookie was given")
         request = HttpRequest(
@@ -216,7 +217,7 @@ def _find_key(status: int, headers: Mapping[str, str], body: bytes) -> DemoKey |
         return _missing(f"the session is signed out or not accepted (the endpoint {what})")
     if status != 200:
         wish = {name: headers[name] for name in ("retry-after", "retry-after-ms", "date") if name in headers}
-        error = failure.from_answer(status, wish, b"")  # its other words may repeat the cookie
+        error = failure.from_answer(status, wish, b"", now=time.time())  # its other words may repeat the cookie
         error.response = None
         return error
     try:
@@ -251,6 +252,8 @@ def _cookie_problem(name: object, value: object) -> Exception | None:
         return TypeError(f"the value of cookie {name!r} is a {type(value).__name__}: give a str")
     if not VALUE.fullmatch(value):
         return KeyFormatError(f"the value of cookie {name!r} has a line break, a semicolon or a letter outside ASCII")
+    if is_session_cookie(name) and value[:1] in {'"', "'"}:  # other cookies may hold them; the session's never does
+        return KeyFormatError(f"the value of cookie {name!r} has quotes around it: give the value alone")
     return None
 
 

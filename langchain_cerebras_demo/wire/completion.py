@@ -205,14 +205,14 @@ class CompletionDecoder:
             if data == _DONE:
                 self.done = True
             elif name == "error":
-                raise failure.from_event(failure.to_json_or_text(self.hide(data)))
+                raise failure.from_event(failure.to_json_or_text(data), self.hide)
             elif data.strip():  # an event without data says nothing, whatever its name
                 chunk = self._to_object(data, "an event of the stream")
                 if self._flows and (text := _lone_text(chunk)):
                     self._text.append(text)
                     events.append(TextDelta(text))
                 elif failure.is_failure(chunk):
-                    raise failure.from_event(failure.to_json_or_text(self.hide(data)))
+                    raise failure.from_event(failure.to_json_or_text(data), self.hide)
                 else:
                     events += self._read(chunk, "delta", "message", data)
 
@@ -225,7 +225,7 @@ class CompletionDecoder:
         """
         answer = self._to_object(body, "the answer")
         if failure.is_failure(answer):
-            raise failure.from_event(failure.to_json_or_text(self.hide(body)))
+            raise failure.from_event(failure.to_json_or_text(body), self.hide)
         if not answer.get("choices"):
             raise APIResponseValidationError("the answer has no choices", status_code=200)
         events = self._read(answer, "message", "delta", body)

@@ -7,13 +7,16 @@ Seen on the wire (the recordings and threads are named where a shape is read):
 * FastAPI's: ``{"detail": "…"}`` or ``{"detail": [{"loc", "msg", "type"}, …]}``
 * an HTML page of something in between
 
-The status is believed before the words, and the service's ``code`` before its English.
+The status is believed before the words, and the service's ``code`` before its English. An answer may repeat the key: it is
+read first and hidden afterwards, so that a key never changes what an error means, and before anything is cut, since half a
+key would not be found any more.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from langchain_cerebras_demo import errors
@@ -62,44 +65,77 @@ _STATUS_OF_WORD = {
 
 _FAILURE_KEYS = frozenset({"error", "message", "detail", "status_code"})
 
+Hide = Callable[[bytes], bytes]
+"""Takes out of a text what no error may repeat: the key."""
+
+# What programs compare: "context_length_exceeded". No real key is made of small letters alone, so none is taken for one.
+_MACHINE_WORD = re.compile(r"[a-z]+(_[a-z]+)*")
+_WORDS = frozenset({"code", "type", "param"})
+
+_MAX_DEPTH = 100  # a body nested deeper is no error of anybody's, and would end any recursion over it
+
 _SHOWN_CHARACTERS = 300
 _SEARCHED_CHARACTERS = 16_384  # a title stands at the top; a hostile page must not buy a search of a megabyte
 
 
-def from_answer(status: int, headers: Mapping[str, str], body: bytes) -> errors.APIStatusError:
+def from_answer(
+    status: int, headers: Mapping[str, str], body: bytes, *, hide: Hide = bytes, now: float | None = None
+) -> errors.APIStatusError:
     """The exception of an HTTP answer whose status is not 200.
 
     Args:
         status: the HTTP status.
         headers: the answer's headers, names in lower case.
         body: what could be read of its body.
+        hide: takes the key out of what the exception keeps.
+        now: the local clock's Unix time in seconds, for a ``retry-after`` that is a date.
     """
-    text = body.removeprefix(lenient.BYTE_ORDER_MARK).decode("utf-8", "replace")
     decoded = to_json_or_text(body)
-    words = _words(decoded)
-    message = words["message"] or _describe_text(text, headers)
+    shown = hidden(decoded, hide)
+    text = body.removeprefix(lenient.BYTE_ORDER_MARK).decode("utf-8", "replace")
+    if shown != decoded or hidden(text, hide) != text:
+        text = shown if decoded == text else json.dumps(shown, ensure_ascii=False)
+    words = _words(shown)
+    message = words["message"] or _describe_text(text, hidden(headers.get("server"), hide))
     if 300 <= status < 400:
-        message = (
-            f"the server redirects to {_target(headers.get('location', ''))!r}; "
-            "a request with a key does not follow: set base_url to it"
-        )
+        message = _redirect(status, headers.get("location", ""), hide)
     safe_headers = {name: value for name, value in headers.items() if name.lower() not in _PRIVATE_HEADERS}
-    error = _status_class(status, words)(
+    error = _status_class(status, _words(decoded))(
         f"{status}: {message}",
         status_code=status,
         code=words["code"],
         type=words["type"],
         param=words["param"],
-        request_id=to_request_id(headers) or words["id"],
-        retry_after=to_retry_after(headers),
+        request_id=hidden(to_request_id(headers), hide) or words["id"],
+        retry_after=to_retry_after(headers, now),
         limits=to_snapshot(headers) or None,
-        body=decoded,
-        response=errors.ErrorResponse(status, safe_headers, text),
+        body=shown,
+        response=errors.ErrorResponse(status, hidden(safe_headers, hide), text),
     )
     advice = headers.get("x-should-retry", "").lower()  # the vendors' SDKs obey it, against any other rule
     if advice in {"true", "false"}:
         error.is_retryable = advice == "true"
     return error
+
+
+def hidden(value: Any, hide: Hide, *, is_word: bool = False) -> Any:
+    """``value`` with the key taken out of all its texts.
+
+    Args:
+        value: JSON, or a text.
+        hide: as in ``from_answer``.
+        is_word: whether a text may be a word that programs compare; such a word stays as it is.
+    """
+    if isinstance(value, str):
+        if is_word and _MACHINE_WORD.fullmatch(value):
+            return value
+        return hide(value.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogatepass")
+    if isinstance(value, dict):
+        return {
+            hidden(name, hide, is_word=True): hidden(inner, hide, is_word=name in _WORDS)
+            for name, inner in value.items()
+        }
+    return [hidden(inner, hide) for inner in value] if isinstance(value, list) else value
 
 
 def is_failure(decoded: Mapping[str, Any]) -> bool:
@@ -108,21 +144,28 @@ def is_failure(decoded: Mapping[str, Any]) -> bool:
 
 
 def to_json_or_text(body: bytes) -> Any:
-    """``body`` as JSON; where it is none, as text."""
+    """``body`` as JSON; where it is none, or nested too deep to be looked through, as text."""
     try:
-        return lenient.loads(body)
+        decoded = lenient.loads(body)
     except ValueError:
-        return body.removeprefix(lenient.BYTE_ORDER_MARK).decode("utf-8", "replace")
+        decoded = None
+    else:
+        if not _is_deep(decoded):
+            return decoded
+    return body.removeprefix(lenient.BYTE_ORDER_MARK).decode("utf-8", "replace")
 
 
-def from_event(decoded: Any) -> errors.APIStatusError:
+def from_event(decoded: Any, hide: Hide = bytes) -> errors.APIStatusError:
     """The exception that the JSON of a 200 answer, or of an event in one, speaks of.
 
-    Its status is the one it names, else the one that its code or type belongs to, else 500.
+    Its status is the one it names, else the one that its code or type belongs to, else 500. ``hide`` as in ``from_answer``.
     """
+    true_words = _words(decoded)
+    status = _status_of(decoded, true_words)
+    kind = _status_class(status, true_words)
+    decoded = hidden(decoded, hide)
     words = _words(decoded)
-    status = _status_of(decoded, words)
-    return _status_class(status, words)(
+    return kind(
         f"the answer reported an error: {words['message'] or 'no message'}",
         status_code=status,
         code=words["code"],
@@ -146,6 +189,20 @@ def _status_class(status: int, words: Mapping[str, str | None]) -> type[errors.A
     if status >= 500:
         return errors.InternalServerError
     return errors.APIStatusError
+
+
+def _is_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(_MAX_DEPTH):
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, dict | list)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def _words(decoded: Any) -> dict[str, str | None]:
@@ -203,19 +260,40 @@ def _looks_like_html(text: str) -> bool:
     return bool(re.match(r"\s*<(!doctype|html|head|body)", text, re.IGNORECASE))
 
 
-def _describe_text(text: str, headers: Mapping[str, str]) -> str:
+def _describe_text(text: str, sender: str | None) -> str:
     """A sentence for a body that is no JSON error: an HTML page by its title, other text by its beginning."""
     if not text.strip():
         return "the answer has no body"
     if _looks_like_html(text):
         title = re.search(r"<title[^>]*>(.*?)</title>", text[:_SEARCHED_CHARACTERS], re.IGNORECASE | re.DOTALL)
         named = f" titled {' '.join(title[1].split())[:_SHOWN_CHARACTERS]!r}" if title else ""
-        sender = headers.get("server")
         return f"an HTML page{named} came instead of JSON" + (f" (server: {sender})" if sender else "")
     return text.strip()[:_SHOWN_CHARACTERS]
 
 
+def _redirect(status: int, location: str, hide: Hide) -> str:
+    """The sentence for an answer that sends the client elsewhere."""
+    target = _target(location)
+    if target:
+        shown = hidden(target, hide)[:_SHOWN_CHARACTERS]
+        return f"the server redirects to {shown!r}; a request with a key does not follow: set base_url to it"
+    what = "says 'not modified', as to a cache," if status == 304 else "redirects"
+    why = "names a target that cannot be read" if location.strip() else "names no target (there is no Location header)"
+    return (
+        f"the server {what} but {why}: something other than the service seems to answer; "
+        "set base_url to the service's own address"
+    )
+
+
 def _target(location: str) -> str:
-    """The host of a redirect, or the path of one within the host; never a user, a password or a query."""
+    """The host of a redirect, or the path of one within the host; never a user, a password or a query.
+
+    Empty where it is neither.
+    """
+    location = location.strip()
     found = re.match(r"(?:[a-z][a-z0-9+.-]*:)?//([^/?#]*)", location, re.IGNORECASE)
-    return found[1].rpartition("@")[2] if found else re.split(r"[?#]", location)[0]
+    if found:
+        return found[1].rpartition("@")[2]
+    if re.match(r"[a-z][a-z0-9+.-]*:", location, re.IGNORECASE):
+        return ""  # "mailto:" and the like, or an address without its slashes, which may hold a password
+    return re.split(r"[?#]", location)[0]

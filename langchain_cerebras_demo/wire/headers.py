@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 
 from langchain_cerebras_demo.limits import RateLimitSnapshot
 
 # A limit beyond any account's; above it a header is a mistake and not a figure.
 _MAX_FIGURE = 1e15
+
+_MAX_WAIT_SECONDS = 366 * 86_400.0
 
 
 def to_snapshot(headers: Mapping[str, str]) -> RateLimitSnapshot:
@@ -33,10 +36,11 @@ def to_snapshot(headers: Mapping[str, str]) -> RateLimitSnapshot:
     )
 
 
-def to_retry_after(headers: Mapping[str, str]) -> float | None:
+def to_retry_after(headers: Mapping[str, str], now: float | None = None) -> float | None:
     """The seconds that the server asks to wait, ``None`` where it asks for nothing readable.
 
-    A date is counted from the answer's own ``date`` header: the server's clock against itself, whatever ours says.
+    A date is counted from the answer's own ``date`` header: the server's clock against itself, whatever ours says. Without
+    one it is counted from ``now``, the local clock's Unix time in seconds; there a wait of more than a year is a mistake.
     """
     milliseconds = _figure(headers.get("retry-after-ms"))
     if milliseconds is not None:
@@ -45,11 +49,15 @@ def to_retry_after(headers: Mapping[str, str]) -> float | None:
     seconds = _figure(wish)
     if seconds is not None or wish is None:
         return seconds
-    try:
-        wait = parsedate_to_datetime(wish) - parsedate_to_datetime(headers.get("date", ""))
-    except (TypeError, ValueError, OverflowError):  # no date on one side, one without a time zone, or an absurd one
+    until, sent = _date(wish), _date(headers.get("date"))
+    if until is None:
         return None
-    return max(0.0, wait.total_seconds())
+    if sent is not None:
+        return max(0.0, (until - sent).total_seconds())
+    if now is None:
+        return None
+    wait = until.timestamp() - now
+    return max(0.0, wait) if wait <= _MAX_WAIT_SECONDS else None
 
 
 def to_request_id(headers: Mapping[str, str]) -> str | None:
@@ -65,6 +73,17 @@ def to_printable(value: str) -> str:
     # HTTP libraries decode with "surrogateescape", which keeps such bytes as lone surrogates.
     text = value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
+
+
+def _date(text: str | None) -> datetime | None:
+    """An HTTP date in one of its three forms (RFC 9110, 5.6.7), ``None`` for anything else; without a zone it is GMT."""
+    try:
+        date = parsedate_to_datetime(text or "")
+    except (TypeError, ValueError, OverflowError):
+        return None
+    if date.tzinfo is None and text and not text.endswith("-0000"):  # mail's sign for an unknown zone
+        date = date.replace(tzinfo=timezone.utc)
+    return date if date.tzinfo is not None else None
 
 
 def _figure(text: str | None) -> float | None:

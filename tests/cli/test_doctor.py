@@ -198,8 +198,8 @@ def test_a_proxy_is_shown_without_its_password(doctor, monkeypatch, closed_port)
     monkeypatch.setenv("http_proxy", f"http://user:hush@127.0.0.1:{closed_port}")
     code, found = doctor()
     assert code == 1
-    assert found["proxy"]["what"] == f"http://127.0.0.1:{closed_port}, from the environment"
-    assert "HTTPS_PROXY" in found["network"]["remedy"]
+    assert found["proxy"]["what"] == f"127.0.0.1:{closed_port} from http_proxy"
+    assert "http_proxy" in found["network"]["remedy"]
     assert found["address"]["state"] == "problem"  # plain http to another machine
     assert "hush" not in json.dumps(found)
 

@@ -21,7 +21,7 @@ from langchain_cerebras_demo.keys import (
     refresh_secret,
     resolve_secret,
 )
-from langchain_cerebras_demo.keys.secret import HiddenKey, to_key
+from langchain_cerebras_demo.keys.secret import QUOTES, HiddenKey, to_key
 from tests.support.leaks import all_that_shows
 
 SENTINEL = "csk-never-shown"
@@ -37,7 +37,20 @@ REFUSED = {
     "a space": (SENTINEL + " ", "space"),
     "a tab": ("\t" + SENTINEL, "control character"),
     "a zero byte": (SENTINEL + "\0", "control character"),
-    "Bearer in front": ("Bearer " + SENTINEL, "space"),
+    "Bearer in front": ("Bearer " + SENTINEL, '"Bearer" in front of it'),
+    "a whole header": (f"Authorization: Bearer {SENTINEL}", '"Bearer" in front of it'),
+    **{f"the quote {mark}": (f"{mark}{SENTINEL}{mark}", "quotes around it") for mark in QUOTES},
+    "curly quotes": (f"“{SENTINEL}”", "quotes around it"),
+    "a quote in front": (f'"{SENTINEL}', "quotes around it"),
+    "a quote behind it": (f"{SENTINEL}'", "quotes around it"),
+    "quotes and a line break": (f'"{SENTINEL}"\n', "quotes around it and a line break"),
+    "a comment behind it": (f"{SENTINEL} # mine", "a comment behind it"),
+    "export in front": (f"export CEREBRAS_API_KEY={SENTINEL}", "a variable's name in front of it"),
+    "set in front": (f"set CEREBRAS_API_KEY={SENTINEL}", "a variable's name in front of it"),
+    "PowerShell's set": (f'$env:CEREBRAS_API_KEY = "{SENTINEL}"', "a variable's name in front of it and quotes"),
+    "a variable in front": (f"CEREBRAS_API_KEY={SENTINEL}", "a variable's name in front of it"),
+    "a line of a .env file": (f'CEREBRAS_API_KEY="{SENTINEL}" # mine\n', "a comment behind it and a line break"),
+    "a SecretStr in quotes": (SecretStr(f"'{SENTINEL}'"), "quotes around it"),
     "bytes": (SENTINEL.encode(), "is a bytes, not a str"),
     "a list": ([SENTINEL], "is a list, not a str"),
     "None": (None, "is a NoneType, not a str"),
@@ -96,7 +109,7 @@ def test_secrets_match_by_value_and_are_not_equal_by_it():
     assert Secret(SENTINEL, "a") != Secret(SENTINEL, "a")
 
 
-@pytest.mark.parametrize("value", [SENTINEL, SecretStr(SENTINEL), "!", "~" * 5000])
+@pytest.mark.parametrize("value", [SENTINEL, SecretStr(SENTINEL), "!", "~" * 5000, "a=b==", "it's", "Bearer-1", "a#b"])
 def test_a_key_of_visible_ascii_is_taken(value):
     """No length and no prefix is demanded: gateways have keys of their own."""
     assert to_key(value, "api_key").reveal() == (SENTINEL if isinstance(value, SecretStr) else value)
@@ -193,3 +206,40 @@ async def test_a_demo_key_keeps_its_mark_as_a_given_api_key():
     """Also where somebody takes it out of a session and gives it as ``api_key``."""
     assert (await resolve_secret(StaticKey(DemoKey(SENTINEL)))).demo
     assert (await resolve_secret(copy.deepcopy(StaticKey(DemoKey(SENTINEL))))).demo
+
+
+# -- what an answer repeats
+
+LONG = "csk-0123/456+789"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (f"Bearer {LONG}, {LONG}", f"Bearer {MARK}, {MARK}"),
+        (LONG.replace("/", "\\/"), MARK),
+        ("?key=csk-0123%2F456%2B789&a=b", f"?key={MARK}&a=b"),
+        # an answer that breaks off
+        (f"no {LONG[:-1]}", f"no {MARK}"),
+        (f"no {LONG[:8]}", f"no {MARK}"),
+        (f"no {LONG[:8]}{LONG[:9]}", f"no {LONG[:8]}{MARK}"),
+        (f"no {LONG[:7]}", f"no {LONG[:7]}"),
+        (f"no {LONG[:12]} more", f"no {LONG[:12]} more"),
+        ("", ""),
+    ],
+)
+def test_a_key_is_hidden_in_what_an_answer_repeats(text, shown):
+    """As it is, as JSON escapes it and as it stands in an address; also where the text ends in the middle of it."""
+    assert Secret(LONG, "api_key").hide(text.encode()).decode() == shown
+
+
+def test_a_key_whose_letters_repeat_is_hidden_where_a_text_breaks_off():
+    """From its first letter on, however often its beginning comes again."""
+    assert Secret("a" * 40 + "b", "api_key").hide(b"no " + b"a" * 30).decode() == f"no {MARK}"
+
+
+@pytest.mark.parametrize("placeholder", ["x", "0", "null", "q", "EMPTY", "dummy", "c" * 7])
+def test_a_placeholder_for_a_key_hides_nothing(placeholder):
+    """It is no secret, and its letters stand in every other word."""
+    text = f"Bearer {placeholder}: context_length_exceeded 0 q x null".encode()
+    assert Secret(placeholder, "api_key").hide(text) == text

@@ -20,6 +20,11 @@ WRONG_COOKIES = {
     "a semicolon": ({"bad": "never-shown; admin=1"}, KeyFormatError, "'bad' has a line break, a semicolon"),
     "a letter outside ASCII": ({"bad": "never-shownß"}, KeyFormatError, "outside ASCII"),
     "a zero byte": ({"bad": "never-shown\0"}, KeyFormatError, "'bad'"),
+    "a session in quotes": (
+        {"next-auth.session-token": '"never-shown"'},
+        KeyFormatError,
+        "'next-auth.session-token' has quotes around it",
+    ),
     "an empty name": ({"": "never-shown"}, KeyFormatError, "cannot be a cookie's name"),
     "a name with a space": ({"a b": "never-shown"}, KeyFormatError, "'a b' cannot be"),
     "a name with a line break": ({"a\nb": "never-shown"}, KeyFormatError, "cannot be a cookie's name"),

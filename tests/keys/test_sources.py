@@ -38,6 +38,15 @@ async def test_a_static_key_is_the_key_as_given(given):
     assert repr(source) == str(source) == f"StaticKey({MARK})"
 
 
+@pytest.mark.parametrize("kept", ['"{}"', "Bearer {}", "export CEREBRAS_API_KEY={}", "{} # mine"])
+async def test_a_variable_that_holds_more_than_the_key_is_named(monkeypatch, kept):
+    """It was copied along from a file or a page; it is not sent, and not shown."""
+    monkeypatch.setenv(API_KEY_VARIABLE, f" {kept.format(SENTINEL)}\n")
+    with pytest.raises(KeyFormatError, match=f"the key from {API_KEY_VARIABLE} has .*: give the key alone") as caught:
+        await EnvKey().resolve()
+    assert SENTINEL not in str(caught.value)
+
+
 async def test_a_refused_static_key_has_no_other_in_its_place():
     """The same key comes back, so the 401 stands: an explicit key is never replaced behind the user's back."""
     stale = to_key(SENTINEL, "api_key")

@@ -398,6 +398,12 @@ ANSWERS = [
         Ends(APIStatusError, "302: the server redirects to '/v1/chat/completions'"),
     ),
     both(
+        "a redirect without a target",
+        "307 with no `Location`",
+        RawAnswer(307),
+        Ends(APIStatusError, "307: the server redirects but names no target"),
+    ),
+    both(
         "an error without a body",
         "500 and nothing",
         RawAnswer(500),

@@ -235,6 +235,12 @@ RETRIES = [
         Ends(RateLimitError, "retry after 0 s", sends=2),
     ),
     both(
+        "retry-after in the past of our own clock",
+        "429, a date of 1970, and no `Date` to count from",
+        RawAnswer(429, {"retry-after": "Thu, 01 Jan 1970 00:00:00 GMT"}, b"{}"),
+        Ends(RateLimitError, "retry after 0 s", sends=2),
+    ),
+    both(
         "an absurd retry-after",
         "429, `retry-after: 3600`: more than 120 s are not waited for",
         Status(429, headers={"retry-after": "3600"}),

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langchain_cerebras_demo import errors
+from langchain_cerebras_demo.keys.secret import MARK, Secret
 from langchain_cerebras_demo.limits import RateLimitSnapshot
-from langchain_cerebras_demo.wire.failure import from_answer
+from langchain_cerebras_demo.wire.failure import from_answer, from_event
 
 MEGABYTE = 1024 * 1024
 
@@ -192,16 +193,43 @@ def test_other_refusals_are_no_overflow(body):
         ("HTTPS://elsewhere.example", "'elsewhere.example'"),
         ("/login?key=hidden", "'/login'"),
         ("/login#hidden", "'/login'"),
-        ("", "''"),
-        (None, "''"),
+        (" /login", "'/login'"),
+        ("login", "'login'"),
+        ("../v2", "'../v2'"),
     ],
 )
-@pytest.mark.parametrize("status", [300, 301, 302, 303, 307, 308, 399])
+@pytest.mark.parametrize("status", [300, 301, 302, 303, 304, 305, 307, 308, 399])
 def test_a_redirect_is_not_followed_and_names_the_host_alone(status, location, shown):
     """No user, password or query of the address, in the message or anywhere else on the exception."""
     error = fail(status, "", {} if location is None else {"location": location})
     assert f"redirects to {shown}; " in str(error)
     assert "set base_url" in str(error)
+    assert "hidden" not in repr(vars(error)) + repr(vars(error.response))
+
+
+@pytest.mark.parametrize(
+    ("location", "words"),
+    [
+        (None, "names no target"),
+        ("", "names no target"),
+        ("  ", "names no target"),
+        ("?key=hidden", "a target that cannot be read"),
+        ("#hidden", "a target that cannot be read"),
+        ("https://", "a target that cannot be read"),
+        ("https:///hidden", "a target that cannot be read"),
+        ("https://hidden:hidden@", "a target that cannot be read"),
+        ("https:hidden:hidden@elsewhere.example", "a target that cannot be read"),
+        ("mailto:hidden@elsewhere.example", "a target that cannot be read"),
+    ],
+)
+@pytest.mark.parametrize("status", [300, 301, 302, 303, 304, 305, 307, 308, 399])
+def test_a_redirect_without_a_target_says_so(status, location, words):
+    """And what to look at: whoever answers so is hardly the service."""
+    error = fail(status, flat(), {} if location is None else {"location": location})
+    assert words in str(error)
+    assert "set base_url" in str(error)
+    assert "''" not in str(error)
+    assert ("not modified" in str(error)) == (status == 304)
     assert "hidden" not in repr(vars(error)) + repr(vars(error.response))
 
 
@@ -249,6 +277,115 @@ def test_the_wish_to_wait_and_the_limits_are_read_from_the_headers():
     assert (silent.retry_after, silent.limits) == (None, None)
 
 
+def test_a_date_to_wait_for_is_counted_from_the_local_clock_where_the_server_names_no_time():
+    """The clock comes in as an argument; the server's own goes before it."""
+    wish = {"retry-after": "Mon, 23 Nov 2026 07:29:15 GMT"}
+    now = 1_795_418_925.0  # 07:28:45
+    assert from_answer(429, wish, b"{}", now=now).retry_after == 30.0
+    assert from_answer(429, wish | {"date": "Mon, 23 Nov 2026 07:29:00 GMT"}, b"{}", now=now).retry_after == 15.0
+
+
+# -- keys
+
+KEY = "csk-0123456789abcdef"
+PLACEHOLDERS = [
+    "x",
+    "0",
+    "4",
+    "null",
+    "q",
+    "code",
+    "message",
+    "error",
+    "status_code",
+    "context_length_exceeded",
+    "invalid",
+]
+BODIES = [
+    flat(
+        "Please reduce the length of the messages", "invalid_request_error", "messages.0.x", "context_length_exceeded"
+    ),
+    flat("Requests per minute limit exceeded", "too_many_requests_error", "quota", "request_quota_exceeded"),
+    {"status_code": 401, "error": flat("no", "authentication_error", None, "wrong_api_key") | {"id": "c-0"}},
+    {"error": {"message": "m", "code": 404}},
+    {"detail": [{"loc": ["body", "x"], "msg": "null"}]},
+]
+
+
+def read(key, status, body):
+    """What a program reads of the error of an answer, or of an event where no status is given."""
+    hide = Secret(key, "api_key").hide
+    data = json.dumps(body).encode()
+    error = from_answer(status, {}, data, hide=hide) if status else from_event(body, hide)
+    return type(error), error.status_code, error.code, error.type, error.param
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 422, 429, 500, None])
+@pytest.mark.parametrize("body", BODIES)
+def test_no_key_changes_what_an_error_means(body, status):
+    """Class, status, code, type and param are the service's own, even where the key is a part of them."""
+    expected = read(KEY, status, body)
+    for key in PLACEHOLDERS:
+        assert read(key, status, body) == expected
+
+
+def test_a_placeholder_for_a_key_leaves_an_error_as_it_is():
+    """Its words, its body, its headers."""
+    for body in BODIES:
+        for key in ("x", "0", "null", "q", "message"):
+            error = from_answer(400, {"x-a": "x0"}, json.dumps(body).encode(), hide=Secret(key, "api_key").hide)
+            plain = from_answer(400, {"x-a": "x0"}, json.dumps(body).encode())
+            assert str(error) == str(plain)
+            assert error.body == body
+            assert (error.response.text, error.response.headers) == (plain.response.text, plain.response.headers)
+
+
+ECHOES = {
+    "message": flat(KEY),
+    "code": flat(code=KEY),
+    "type": flat(kind=f"Bearer {KEY}"),
+    "param": flat(param=KEY),
+    "id": flat() | {"id": KEY},
+    "a name": {KEY: [{KEY: KEY}], "message": "m"},
+    "a name twice": '{"message": "m", "a": "%s", "a": 1}' % KEY,  # noqa: UP031
+    "a message that is no text": flat([{KEY: [KEY]}]),
+    "detail": {"detail": [{"loc": [KEY], "msg": KEY}]},
+    "text": "e" * 290 + KEY,
+    "a JSON text": f'"{KEY}"',
+    "a page": f"<html><title>{'t' * 290}{KEY}</title>",
+    "a long message": flat("m" * 1980 + KEY),
+    "half of it": "e" * 50 + KEY[:-1],
+    "half of it in JSON": '{"message": "' + KEY[:12],
+    "a body that was cut": b'{"message": "' + b"m" * MEGABYTE + KEY[:12].encode(),
+    "escaped": '{"message": "' + "".join(f"\\u{ord(letter):04x}" for letter in KEY) + '"}',
+}
+
+
+@pytest.mark.parametrize("echo", ECHOES)
+def test_a_key_that_is_repeated_stands_nowhere_on_the_exception(echo):
+    """Nor half of it, where a text is cut."""
+    hide = Secret(KEY, "api_key").hide
+    headers = {"x-sent": f"Bearer {KEY}", "server": "s" * 1970 + KEY, "x-request-id": KEY, "location": f"/{KEY}"}
+    data = ECHOES[echo]
+    data = data if isinstance(data, bytes) else data.encode() if isinstance(data, str) else json.dumps(data).encode()
+    for status in (302, 400, 502):
+        error = from_answer(status, headers, data, hide=hide)
+        shown = repr([str(error), vars(error), vars(error.response)])
+        assert MARK in shown
+        assert KEY[:8] not in shown
+        assert status != 400 or error.request_id == MARK
+    if isinstance(ECHOES[echo], dict):
+        error = from_event(ECHOES[echo], hide)
+        assert KEY[:8] not in repr([str(error), vars(error)])
+        assert error.body != ECHOES[echo]
+
+
+def test_the_text_of_a_body_that_repeats_the_key_is_still_json():
+    """Tracers read `.response.json()`."""
+    error = from_answer(400, {}, json.dumps(flat(KEY)).encode(), hide=Secret(KEY, "api_key").hide)
+    assert error.response.json() == error.body == flat(MARK)
+
+
 # -- whatever comes
 
 
@@ -287,3 +424,13 @@ def test_any_answer_is_a_status_error_with_words(status, body):
     for word in (error.type, error.param, error.code, error.request_id):
         assert word is None or (isinstance(word, str) and word)
     assert pickle.loads(pickle.dumps(error)).body == error.body
+
+
+@pytest.mark.parametrize("depth", [90, 101, 600, 1000, 1020])
+@pytest.mark.parametrize("shape", ["%s", '{"message": %s}', '{"error": {"code": %s}}', '{"detail": [%s]}'])
+def test_a_body_that_is_nested_deep_is_an_error_like_any_other(depth, shape):
+    """No recursion over it ends in a RecursionError; it is kept as text."""
+    data = (shape % ("[" * depth + "]" * depth)).encode()
+    error = pickle.loads(pickle.dumps(from_answer(400, {}, data, hide=Secret(KEY, "api_key").hide)))
+    assert type(error) is errors.BadRequestError
+    assert isinstance(error.body, str) == (depth > 100)

@@ -79,7 +79,9 @@ def test_headers_without_limits_give_an_empty_snapshot():
         ({"retry-after": "Mon, 23 Nov 2026 09:28:30 +0200", "date": DATE}, 30.0),
         ({"retry-after": "Mon, 23 Nov 2026 07:27:00 GMT", "date": DATE}, 0.0),
         ({"retry-after": "Tue, 24 Nov 2026 07:28:00 GMT", "date": DATE}, 86_400.0),
-        # no date of the server's own to count from: our clock may be hours away from it
+        ({"retry-after": "Monday, 23-Nov-26 07:29:15 GMT", "date": DATE}, 75.0),
+        ({"retry-after": "Mon Nov 23 07:29:15 2026", "date": DATE}, 75.0),
+        # neither the server nor the caller says what time it is
         ({"retry-after": "Mon, 23 Nov 2026 07:29:15 GMT"}, None),
         ({"retry-after": "Mon, 23 Nov 2026 07:29:15 GMT", "date": ""}, None),
         ({"retry-after": "Mon, 23 Nov 2026 07:29:15 GMT", "date": "today"}, None),
@@ -94,6 +96,35 @@ def test_headers_without_limits_give_an_empty_snapshot():
 def test_the_servers_wish_is_read_in_seconds(headers, seconds):
     """Seconds, milliseconds, or a date counted from the answer's own date; what cannot be read is no wish."""
     assert to_retry_after(headers) == seconds
+
+
+NOW = 1_795_418_880.0  # DATE
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after": "Mon, 23 Nov 2026 07:28:30 GMT"}, 30.0),
+        ({"retry-after": "Mon, 23 Nov 2026 07:28:30 GMT", "date": ""}, 30.0),
+        ({"retry-after": "Mon, 23 Nov 2026 07:28:30 GMT", "date": "today"}, 30.0),
+        ({"retry-after": "Mon, 23 Nov 2026 09:28:30 +0200"}, 30.0),
+        ({"retry-after": "Mon Nov 23 07:28:30 2026"}, 30.0),
+        ({"retry-after": "Mon, 23 Nov 2026 07:27:00 GMT"}, 0.0),
+        ({"retry-after": "Thu, 01 Jan 1970 00:00:00 GMT"}, 0.0),
+        ({"retry-after": "Tue, 24 Nov 2026 07:28:00 GMT"}, 86_400.0),
+        ({"retry-after": "Tue, 23 Nov 2027 07:28:00 GMT"}, 365 * 86_400.0),
+        ({"retry-after": "Fri, 31 Dec 9999 23:59:59 GMT"}, None),
+        ({"retry-after": "Mon, 23 Nov 2026 07:28:30 -0000"}, None),
+        ({"retry-after": "Mon, 23 Nov 2026 07:29:15 +99999999999999999999"}, None),
+        ({"retry-after": "Mon, 23 Nov 2026 07:28:30 GMT", "date": "Mon, 23 Nov 2026 07:28:20 GMT"}, 10.0),
+        ({"retry-after": "49"}, 49.0),
+        ({"retry-after": "soon"}, None),
+        ({}, None),
+    ],
+)
+def test_a_date_without_the_servers_own_is_counted_from_the_local_clock(headers, seconds):
+    """A date in the past is no wait, one more than a year ahead no wish; the server's own date goes before our clock."""
+    assert to_retry_after(headers, NOW) == seconds
 
 
 DATES = st.builds(
@@ -112,8 +143,9 @@ DATES = st.builds(
 @example(wish="Mon, 23 Nov 2026 07:29:15 +99999999999999999999", date=DATE)
 def test_any_wish_gives_seconds_that_can_be_waited_or_none(wish, date):
     """A header is written by a stranger."""
-    seconds = to_retry_after({"retry-after": wish, "date": date})
-    assert seconds is None or (math.isfinite(seconds) and seconds >= 0)
+    for headers in ({"retry-after": wish, "date": date}, {"retry-after": wish}):
+        seconds = to_retry_after(headers, NOW)
+        assert seconds is None or (math.isfinite(seconds) and seconds >= 0)
 
 
 @settings(deadline=None)

@@ -1,0 +1,104 @@
+"""Which proxy a request goes through, and where it was named: an error about it has to name the place to mend."""
+
+from __future__ import annotations
+
+import os
+import re
+import urllib.request
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+
+_HOST = re.compile(r"[\w.:%-]+")
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """A proxy that HTTP can be spoken to.
+
+    Args:
+        url: its address, user and password included.
+        source: where it was named: ``proxy=``, or a variable of the environment.
+    """
+
+    url: str = field(repr=False)
+    source: str
+
+    @property
+    def host(self) -> str:
+        """Its host's name."""
+        return urlsplit(self.url).hostname or ""
+
+    def __str__(self) -> str:
+        return f"{urlsplit(self.url).netloc.rpartition('@')[2]} from {self.source}"
+
+
+def to_proxy(given: str, source: str) -> Proxy | None:
+    """The proxy at the address ``given``, ``None`` where it is empty. Without a scheme it is an HTTP proxy, as for curl.
+
+    Args:
+        given: ``http://host:port``, with a user and a password if need be; or ``host:port``.
+        source: where it was named, as in ``Proxy``.
+
+    Raises:
+        ValueError: it cannot be used; the message names the source and what to do, never a user or a password.
+    """
+    url = given.strip()
+    if not url:
+        return None
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        scheme, rest = "http", url.removeprefix("//")
+    problem = _problem(scheme.lower(), rest)
+    if problem:
+        del given, url, rest  # a traceback that shows locals must not show a password
+        remedy = "give http://host:port" if source == "proxy=" else f"set {source}=http://host:port, or unset it"
+        raise ValueError(f"{source} names {problem}: {remedy}")
+    return Proxy(f"{scheme.lower()}://{rest}", source)
+
+
+def find_proxy(url: str) -> Proxy | None:
+    """The environment's proxy for the address ``url``; ``None`` where it names none, and for loopback.
+
+    Raises:
+        ValueError: as ``to_proxy``.
+    """
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if host in LOOPBACK_HOSTS or urllib.request.proxy_bypass(host):
+        return None
+    proxies = urllib.request.getproxies()
+    key = parts.scheme if proxies.get(parts.scheme) else "all"
+    return to_proxy(proxies[key], _variable(key)) if proxies.get(key) else None
+
+
+def _problem(scheme: str, rest: str) -> str:
+    if scheme.startswith("socks"):
+        return "a SOCKS proxy, which is not supported (an HTTP proxy is)"
+    if scheme not in {"http", "https"}:
+        return "a proxy that is neither http nor https"
+    try:
+        parts = urlsplit(f"//{rest}")
+        is_address = parts.port != 0 and _HOST.fullmatch(parts.hostname or "") and rest.isprintable()
+    except ValueError:  # a port that is no number or above 65535, half an IPv6 address
+        is_address = False
+    if "@" in rest.removeprefix(parts.netloc if is_address else rest):
+        return "a proxy whose password has to be percent-encoded"
+    if not is_address:
+        return "a proxy whose host or port cannot be read"
+    return ""
+
+
+def surroundings(scheme: str) -> tuple[str | None, ...]:
+    """What ``find_proxy`` depends on for addresses of this scheme, quick to read before every request."""
+    names = (f"{scheme}_proxy", "all_proxy", "no_proxy")
+    return tuple(os.environ.get(one) for name in names for one in (name, name.upper()))
+
+
+def _variable(key: str) -> str:
+    """The variable that ``urllib`` took: the one in lower case goes before the one in upper case."""
+    name = f"{key}_proxy"
+    if os.environ.get(name):
+        return name
+    return next((one for one in os.environ if one.lower() == name), "the system's settings")

@@ -15,6 +15,7 @@ from langchain_core.utils.json import parse_json_markdown
 from langchain_cerebras_demo.chat_models.answer_types import AnswerType
 from langchain_cerebras_demo.chat_models.content import REASONING_KEY
 from langchain_cerebras_demo.errors import ModelRefusalError
+from langchain_cerebras_demo.wire.lenient import mend_all
 
 _SHOWN_CHARACTERS = 200
 _SHOWN_REFUSAL = 1_000
@@ -191,7 +192,7 @@ class Reading:
         if call.arguments is not None:
             return call.arguments
         try:
-            return _DECODER.decode(call.text or "{}")  # how some models call a function without arguments
+            return _mended(_DECODER.decode(call.text or "{}"), call.text)  # how some models call a function without arguments
         except (ValueError, RecursionError) as error:
             raise self._error(f"is a call of {name!r} with arguments that are no JSON ({error})") from error
 
@@ -235,21 +236,26 @@ class _SeveralValuesError(ValueError):
 
 
 def _read_json(text: str) -> Any:
-    """The JSON value that a text is, or the one in a code fence within it.
+    """The JSON value that a text is, or the one in a code fence within it; half of a character in it becomes U+FFFD.
 
     Raises:
         ValueError: it is neither. ``_SeveralValuesError``: fences with different values.
         RecursionError: it is nested too deeply.
     """
     try:
-        return parse_json_markdown(text, parser=_DECODER.decode)
+        return _mended(parse_json_markdown(text, parser=_DECODER.decode), text)
     except ValueError:
         values = _fenced_values(text)
         if not values:
             raise
     if any(value != values[0] for value in values):
         raise _SeveralValuesError(f"{len(values)} JSON values in code fences, which differ")
-    return values[0]
+    return _mended(values[0], text)
+
+
+def _mended(value: Any, text: str) -> Any:
+    """``value`` with no half of a character in it; only an escape in the ``text`` that it was read from can hold one."""
+    return mend_all(value) if "\\u" in text else value
 
 
 def _fenced_values(text: str) -> list[Any]:

@@ -540,6 +540,13 @@ def test_dicts_are_held_to_their_schema(server, schema, method, way):
         assert words in str(result["parsing_error"])
 
 
+def test_half_of_a_character_in_a_value_becomes_a_replacement_character():
+    """JSON may hold one as an escape, and no encoding would take the value."""
+    reading = Reading(Wanted(to_answer_type({"title": "Word", "type": "object", "properties": {"word": {}}})))
+    reading.add(AIMessage(r'{"word": "a\ud83d", "joined": "\ud83d\ude00"}'))
+    assert reading.whole() == {"word": "a\ufffd", "joined": "😀"}
+
+
 def test_an_answer_deeper_than_python_recurses_is_an_error(server):
     """It can be read, and not be held against a schema."""
     deep = Reading(Wanted(to_answer_type({"title": "Tree", "type": "object", "properties": {"a": {"$ref": "#"}}})))

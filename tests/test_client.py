@@ -402,7 +402,7 @@ async def test_a_long_stream_leaves_no_more_behind_than_its_text(server):
     text = await text_of(client_for(server))
     assert text == "Hi" * 20_000
     gc.collect()
-    assert not [thing for thing in gc.get_objects() if isinstance(thing, TextDelta) and thing.text == "Hi"]
+    assert not [thing for thing in gc.get_objects() if type(thing) is TextDelta and thing.text == "Hi"]
 
 
 # -- models

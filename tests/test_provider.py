@@ -119,6 +119,7 @@ async def test_a_refused_demo_key_is_bought_again_once(tls, cerebras, transport)
     assert cerebras.requests[1].bearer == provider_key
 
 
+@pytest.mark.filterwarnings("ignore::langchain_cerebras_demo.catalog.RetiredModelWarning")
 async def test_a_signed_out_session_says_what_to_do(ask, cerebras, transport):
     """The endpoint answers 200 {} then."""
     with pytest.raises(MissingKeyError, match=r"signed out.*Sign in at https://inference\.cerebras\.ai"):

@@ -47,7 +47,7 @@ from langchain_cerebras_demo.keys import (
 from langchain_cerebras_demo.limiter import Ticket, process_limiter
 from langchain_cerebras_demo.limits import RateLimitSnapshot
 from langchain_cerebras_demo.policy import RateLimit, RetryPolicy, Timeout
-from langchain_cerebras_demo.proxies import to_proxy
+from langchain_cerebras_demo.proxies import ARGUMENT, to_proxy
 from langchain_cerebras_demo.records import CallRecord
 from langchain_cerebras_demo.slots import Slots
 from langchain_cerebras_demo.transport import (
@@ -128,7 +128,7 @@ class Client:
         self._headers = {"User-Agent": user_agent or USER_AGENT, **check_headers(headers or {})}
         self._proxy = proxy
         del proxy  # a traceback that shows locals must not show a password
-        to_proxy(self._proxy or "", "proxy=")
+        to_proxy(self._proxy or "", ARGUMENT)
         self._slots = Slots(max_concurrency)
         self._rate_limit = rate_limit
         self._compresses = takes_demo_key(self.base_url) if compress is None else compress

@@ -10,6 +10,9 @@ from urllib.parse import urlsplit
 
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 
+ARGUMENT = "the argument proxy"
+"""The source of a proxy that was given in code."""
+
 _HOST = re.compile(r"[\w.:%-]+")
 
 
@@ -19,7 +22,7 @@ class Proxy:
 
     Args:
         url: its address, user and password included.
-        source: where it was named: ``proxy=``, or a variable of the environment.
+        source: where it was named: ``ARGUMENT``, or a variable of the environment.
     """
 
     url: str = field(repr=False)
@@ -53,7 +56,7 @@ def to_proxy(given: str, source: str) -> Proxy | None:
     problem = _problem(scheme.lower(), rest)
     if problem:
         del given, url, rest  # a traceback that shows locals must not show a password
-        remedy = "give http://host:port" if source == "proxy=" else f"set {source}=http://host:port, or unset it"
+        remedy = "give http://host:port" if source == ARGUMENT else f"set {source}=http://host:port, or unset it"
         raise ValueError(f"{source} names {problem}: {remedy}")
     return Proxy(f"{scheme.lower()}://{rest}", source)
 

@@ -32,7 +32,7 @@ from langchain_cerebras_demo.errors import (
     APIStatusError,
     APITimeoutError,
 )
-from langchain_cerebras_demo.proxies import LOOPBACK_HOSTS, Proxy, find_proxy, surroundings, to_proxy
+from langchain_cerebras_demo.proxies import ARGUMENT, LOOPBACK_HOSTS, Proxy, find_proxy, surroundings, to_proxy
 from langchain_cerebras_demo.wire.headers import to_printable
 
 if sys.version_info >= (3, 11):
@@ -277,12 +277,9 @@ class _LoopSession:
         """
         scheme = urlsplit(request.url).scheme
         try:
-            proxy = to_proxy(request.proxy, "proxy=") if request.proxy else None
+            proxy = to_proxy(request.proxy or "", ARGUMENT)
             if proxy is None and request.environment_proxy:
-                seen = (urlsplit(request.url).netloc, scheme, *surroundings(scheme))
-                if seen not in self._proxies:
-                    self._proxies[seen] = find_proxy(request.url)
-                proxy = self._proxies[seen]
+                proxy = self._proxy_of_environment(request.url)
             if proxy is not None:
                 self._check_tls_in_tls(proxy, scheme)
         except ValueError as error:
@@ -291,6 +288,13 @@ class _LoopSession:
         else:
             return proxy
         raise failure
+
+    def _proxy_of_environment(self, url: str) -> Proxy | None:
+        parts = urlsplit(url)
+        seen = (parts.scheme, parts.netloc, *surroundings(parts.scheme))
+        if seen not in self._proxies:
+            self._proxies[seen] = find_proxy(url)
+        return self._proxies[seen]
 
     def _check_tls_in_tls(self, proxy: Proxy, scheme: str) -> None:
         is_asyncio = isinstance(asyncio.get_running_loop(), asyncio.BaseEventLoop)  # uvloop can do it

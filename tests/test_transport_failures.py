@@ -14,6 +14,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from langchain_cerebras_demo.errors import APIConnectionError, APIResponseValidationError, APITimeoutError
+from langchain_cerebras_demo.proxies import Proxy
 from langchain_cerebras_demo.testing import Disconnect, LoopbackCerebras, RawAnswer, RawBytes
 from langchain_cerebras_demo.transport import AiohttpTransport, HttpRequest, translate
 from tests.support.leaks import all_that_shows
@@ -74,14 +75,14 @@ TABLE = {
     "ClientResponseError": (lambda c: c(INFO, ()), APIResponseValidationError, "proper HTTP"),
     "ContentTypeError": (lambda c: c(INFO, ()), APIResponseValidationError, "proper HTTP"),
     "WSServerHandshakeError": (lambda c: c(INFO, ()), APIResponseValidationError, "proper HTTP"),
-    "ClientHttpProxyError": (lambda c: c(INFO, (), status=407), APIConnectionError, r"the proxy refused .*\(407\)"),
+    "ClientHttpProxyError": (lambda c: c(INFO, (), status=407), APIConnectionError, r"refused to connect to .*\(407\)"),
     "TooManyRedirects": (lambda c: c(INFO, ()), APIResponseValidationError, "proper HTTP"),
     "ClientConnectionError": (lambda c: c(SENTINEL), APIConnectionError, "the connection to"),
     "ClientConnectionResetError": (lambda c: c(SENTINEL), APIConnectionError, "the connection to"),
     "ClientOSError": (lambda c: c(104, "reset by peer"), APIConnectionError, r"the connection .*\(reset by peer\)"),
     "ClientConnectorError": (lambda c: c(KEY, OS_ERROR), APIConnectionError, r"could not connect .*refused\)"),
     "ClientConnectorDNSError": (lambda c: c(KEY, OSError(-2, "unknown")), APIConnectionError, r"resolved \(unknown\)"),
-    "ClientProxyConnectionError": (lambda c: c(KEY, OS_ERROR), APIConnectionError, "connect to the proxy for"),
+    "ClientProxyConnectionError": (lambda c: c(KEY, OS_ERROR), APIConnectionError, "could not connect"),
     "UnixClientConnectorError": (lambda c: c("/sock", KEY, OS_ERROR), APIConnectionError, "could not connect"),
     "ServerConnectionError": (lambda c: c(SENTINEL), APIConnectionError, "the connection to"),
     "ServerDisconnectedError": (lambda c: c(SENTINEL), APIConnectionError, "hung up without an answer"),
@@ -157,6 +158,77 @@ def test_so_does_what_the_system_raises_through_it(error, kind, words):
     assert SENTINEL not in all_that_shows(failure)
 
 
+PROXY = Proxy(f"http://user:{SENTINEL}@proxy.example:3128", "HTTPS_PROXY")
+PROXY_KEY = aiohttp.client_reqrep.ConnectionKey("proxy.example", 3128, True, True, None, None, None)
+OF_PROXY = r"the proxy proxy\.example:3128 from HTTPS_PROXY"
+BY_PROXY = r"host\.example:8443 through " + OF_PROXY
+
+# What names the proxy, where one was used: alone where it is at fault, beside the service where either of them may be.
+THROUGH_A_PROXY = {
+    "ClientHttpProxyError": rf"^{OF_PROXY} refused to connect to host\.example:8443 \(407\): it does not accept the user",
+    "ClientProxyConnectionError": f"^could not connect to {OF_PROXY} ",
+    "ClientConnectorDNSError": r"^the name of the proxy proxy\.example:3128 from HTTPS_PROXY could not be resolved",
+    "ClientConnectorCertificateError": f"^the certificate of {BY_PROXY} is not trusted",
+    "ClientConnectorSSLError": f"^no secure connection to {BY_PROXY} ",
+    "ConnectionTimeoutError": f"^could not connect to {BY_PROXY} in time",
+    "ServerDisconnectedError": f"^{BY_PROXY} hung up",
+    "ClientResponseError": f"^{BY_PROXY} did not answer in proper HTTP",
+    "ClientOSError": f"^the connection to {BY_PROXY} failed",
+    "ClientPayloadError": f"^the answer of {BY_PROXY} broke off",
+}
+
+
+@pytest.mark.parametrize("name", THROUGH_A_PROXY)
+def test_a_failure_on_the_way_through_a_proxy_names_it_and_where_it_comes_from(name):
+    """Without its user and its password."""
+    failure = translate(TABLE[name][0](all_client_errors()[name]), URL_OF_IT, PROXY)
+    assert re.search(THROUGH_A_PROXY[name], str(failure))
+    assert type(failure) is TABLE[name][1]
+    assert failure.is_retryable is (name != "ClientHttpProxyError" and TABLE[name][1] is not APIResponseValidationError)
+    assert SENTINEL not in all_that_shows(failure)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("ClientConnectorCertificateError", f"^the certificate of {OF_PROXY} is not trusted"),
+        ("ClientConnectorSSLError", f"^no secure connection to {OF_PROXY} "),
+    ],
+)
+def test_a_proxy_that_is_spoken_to_by_tls_has_a_certificate_of_its_own(name, words):
+    """Its fault is not the service's."""
+    problem = CERTIFICATE_ERROR if "Certificate" in name else ssl.SSLError(1, "bad")
+    assert re.search(words, str(translate(all_client_errors()[name](PROXY_KEY, problem), URL_OF_IT, PROXY)))
+
+
+@pytest.mark.parametrize(
+    ("code", "variables", "hint"),
+    [
+        (20, {}, "name a company's own authority by SSL_CERT_FILE"),
+        (19, {"SSL_CERT_FILE": "/no/such.pem"}, "SSL_CERT_FILE='/no/such.pem' names nothing that exists"),
+        (18, {"SSL_CERT_FILE": __file__}, f"SSL_CERT_FILE={__file__!r} does not know who signed it"),
+        (20, {"SSL_CERT_DIR": "/no/such"}, "SSL_CERT_DIR='/no/such' names nothing that exists"),
+        (10, {}, "look at this machine's clock"),
+        (9, {}, "look at this machine's clock"),
+        (62, {}, None),
+    ],
+)
+def test_a_certificate_that_is_not_trusted_comes_with_what_to_look_at(monkeypatch, code, variables, hint):
+    """The variable that says whom to believe, or the clock; a transport with certificates of its own has no variable."""
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    problem = ssl.SSLCertVerificationError(1, "certificate verify failed")
+    problem.verify_code, problem.verify_message = code, "why"
+    error = aiohttp.ClientConnectorCertificateError(KEY, problem)
+    assert str(translate(error, URL_OF_IT)).endswith(
+        f"is not trusted (why): {hint}" if hint else "is not trusted (why)"
+    )
+    own = str(translate(error, URL_OF_IT, None, ssl.create_default_context()))
+    assert "SSL_CERT" not in own
+
+
 @contextlib.contextmanager
 def silent_port(*, backlog=8):
     """A port where connections are opened by the system and nobody ever says a word."""
@@ -213,12 +285,12 @@ REAL = {
     "a proxy that is not there": (
         lambda server: post(server.base_url, proxy=f"http://user:{SENTINEL}@127.0.0.1:{closed_port()}"),
         APIConnectionError,
-        r"could not connect to the proxy for 127\.0\.0\.1",
+        r"could not connect to the proxy 127\.0\.0\.1:\d+ from the argument proxy \(",
     ),
     "a proxy that refuses": (
         lambda server: post("https://api.cerebras.ai/v1", proxy=f"http://user:{SENTINEL}@127.0.0.1:{server.port}"),
         APIConnectionError,
-        r"the proxy refused to connect to api\.cerebras\.ai \(404\)",
+        r"the proxy 127\.0\.0\.1:\d+ from the argument proxy refused to connect to api\.cerebras\.ai \(404\)",
     ),
 }
 

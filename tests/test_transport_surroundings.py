@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import base64
+import socket
+import sys
 
 import pytest
 
+from langchain_cerebras_demo.errors import APIConnectionError, APIStatusError
+from langchain_cerebras_demo.keys.secret import HiddenKey
 from langchain_cerebras_demo.testing import LoopbackCerebras
 from langchain_cerebras_demo.transport import AiohttpTransport, HttpRequest
+from tests.support.leaks import all_that_shows
 from tests.support.processes import STRICT, run_python
+from tests.support.rude_servers import RudeServer, read_head
 from tests.support.tiny import TinyProxy
 from tests.support.tls import LoopbackTLS
 
 SENTINEL = "csk-never-shown"
+PASSWORD = "never-shown-either"
 MODELS = "/public/v1/models"
 VARIABLES = ("http_proxy", "https_proxy", "all_proxy")
 
@@ -106,9 +113,131 @@ async def test_an_explicit_proxy_goes_before_the_environment(transport, proxy, m
     assert "Authorization: Bearer" in head
 
 
+# -- proxies that cannot be used
+
+
+@pytest.mark.parametrize("scheme", ["socks4", "socks4a", "socks5", "socks5h", "SOCKS5"])
+@pytest.mark.parametrize("source", ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY", "the argument proxy"])
+async def test_a_socks_proxy_is_refused_by_the_name_of_where_it_came_from(transport, monkeypatch, source, scheme):
+    """No byte goes to its port, nothing is tried again, and its password is shown nowhere."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        address = HiddenKey(f"{scheme}://user:{PASSWORD}@127.0.0.1:{listener.getsockname()[1]}")
+        given = {"proxy": address} if " " in source else {}
+        if not given:
+            monkeypatch.setenv(source, address)
+        with pytest.raises(
+            APIConnectionError, match=f"^{source} names a SOCKS proxy, which is not supported"
+        ) as caught:
+            await ask(transport, f"http://other.example{MODELS}", **given)
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+    assert "http://host:port" in str(caught.value)
+    assert not caught.value.is_retryable
+    assert PASSWORD not in all_that_shows(caught.value)
+
+
+@pytest.mark.parametrize("source", ["http_proxy", "ALL_PROXY", "the argument proxy"])
+async def test_a_proxy_without_a_scheme_is_an_http_proxy(transport, proxy, server, monkeypatch, source):
+    """As for curl: ``host:port``, with a user and a password if need be."""
+    address = proxy.url.replace("http://", "user:password@")
+    given = {"proxy": address} if " " in source else {}
+    if not given:
+        monkeypatch.setenv(source, address)
+    assert await ask(transport, f"http://other.example{MODELS}", **given) == 404
+    assert len(proxy.heads) == len(server.requests) == 1
+    assert "Proxy-Authorization: Basic " in proxy.heads[0]
+
+
+async def test_loopback_is_reached_whatever_the_proxies_of_the_environment_are(server, monkeypatch):
+    """One that cannot be used is no hindrance to what does not use it; nor is it to a host of NO_PROXY."""
+    transport = AiohttpTransport()
+    for variable in VARIABLES:
+        monkeypatch.setenv(variable, "socks5://127.0.0.1:9")
+    assert await ask(transport, f"http://127.0.0.1:{server.port}{MODELS}") == 200
+    await transport.aclose()
+
+
+async def test_a_host_of_no_proxy_needs_no_proxy_that_works(transport, monkeypatch):
+    """The variable in either case."""
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", "other.example")
+    assert await ask(transport, f"http://other.example{MODELS}") == 200
+
+
+async def test_a_variable_that_changes_counts_from_the_next_request_on(transport, proxy, monkeypatch):
+    """In a notebook it is set, mended and taken away while the same loop runs."""
+    monkeypatch.setenv("http_proxy", "socks5://127.0.0.1:9")
+    with pytest.raises(APIConnectionError, match="http_proxy"):
+        await ask(transport, f"http://other.example{MODELS}")
+    monkeypatch.setenv("http_proxy", proxy.url)
+    assert await ask(transport, f"http://other.example{MODELS}") == 404
+    assert len(proxy.heads) == 1
+    monkeypatch.delenv("http_proxy")
+    assert await ask(transport, f"http://other.example{MODELS}") == 200
+    assert len(proxy.heads) == 1
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="asyncio speaks TLS within TLS from Python 3.11 on")
+async def test_a_proxy_may_be_spoken_to_by_tls(tls, monkeypatch):
+    """The tunnel goes through it as through any other."""
+    with LoopbackCerebras(ssl_context=tls.server_context()) as site:
+        async with TinyProxy(site.port, tls.server_context()) as proxy:
+            monkeypatch.setenv("https_proxy", proxy.url)
+            transport = AiohttpTransport(resolver=tls.resolver(1), ssl_context=tls.client_context())
+            assert await ask(transport, f"https://other.example{MODELS}") == 200
+            await transport.aclose()
+        assert len(proxy.heads) == 1
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 11), reason="there it works")
+async def test_a_proxy_that_is_spoken_to_by_tls_needs_a_newer_python(transport, monkeypatch):
+    """It is said before anything is sent."""
+    monkeypatch.setenv("https_proxy", "https://127.0.0.1:9")
+    with pytest.raises(APIConnectionError, match=r"https_proxy names an https proxy, which needs Python 3\.11"):
+        await ask(transport, f"https://other.example{MODELS}")
+
+
+@pytest.mark.parametrize("user", ["", "user:password@"])
+async def test_a_proxy_that_wants_a_password_is_named(monkeypatch, user):
+    """Not the service: it has seen nothing. Nor is it asked again."""
+    refusal = b"HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n"
+
+    def refuse(connection):
+        read_head(connection)
+        connection.sendall(refusal)
+
+    transport = AiohttpTransport()
+    with RudeServer(refuse) as rude:
+        for scheme, kind in (("http", APIStatusError), ("https", APIConnectionError)):
+            address = rude.url.replace("://", f"://{user}")
+            monkeypatch.setenv(f"{scheme}_proxy", address)
+            with pytest.raises(kind) as caught:
+                await ask(transport, f"{scheme}://other.example/v1")
+            assert f"the proxy 127.0.0.1:{rude.port} from {scheme}_proxy refused" in str(caught.value)
+            assert ("does not accept" if user else "wants a user and a password") in str(caught.value)
+            assert "407" in str(caught.value)
+            assert not caught.value.is_retryable
+            assert "user:password@127" not in str(caught.value)
+        assert rude.accepted == 2
+    await transport.aclose()
+
+
+async def test_a_host_that_cannot_be_a_name_is_a_name_that_could_not_be_resolved():
+    """Said as such, and nothing of the request is blamed."""
+    transport = AiohttpTransport()
+    for host in ("x" * 70 + ".example", "a..example"):
+        with pytest.raises(APIConnectionError, match=f"^the name {host} could not be resolved .*more than 63 letters"):
+            await ask(transport, f"http://{host}/v1")
+    await transport.aclose()
+
+
+# -- exits and forks
+
 # What the scripts below have in common: a server in a process of its own kind, and one request that keeps its connection.
 PRELUDE = f"""
 import asyncio, gc, os, sys, threading
+from langchain_cerebras_demo.keys.secret import HiddenKey
 from langchain_cerebras_demo.testing import LoopbackCerebras
 from langchain_cerebras_demo.transport import AiohttpTransport, HttpRequest, default_transport
 import warnings

@@ -20,7 +20,7 @@ from langchain_cerebras_demo.endpoint import check_headers, to_base_url
 from langchain_cerebras_demo.keychain import to_cookie_source, to_key_source
 from langchain_cerebras_demo.keys import ChainKeyResolver, DroppedKey
 from langchain_cerebras_demo.policy import RateLimit, Timeout
-from langchain_cerebras_demo.proxies import to_proxy
+from langchain_cerebras_demo.proxies import ARGUMENT, to_proxy
 from langchain_cerebras_demo.wire.request import PARAMETERS, check_parameter, to_plain_value
 
 Tool = Mapping[str, Any] | type | Callable[..., Any] | BaseTool
@@ -200,7 +200,7 @@ class ChatFields(BaseChatModel):
         if value is not None and not isinstance(value, str):
             raise TypeError(f"proxy is a {type(value).__name__}: give an address like 'http://host:port'")
         if value:
-            to_proxy(value, "proxy=")
+            to_proxy(value, ARGUMENT)
         return value
 
     @field_validator("base_url")

@@ -204,13 +204,25 @@ def test_a_proxy_is_shown_without_its_password(doctor, monkeypatch, closed_port)
     assert "hush" not in json.dumps(found)
 
 
-@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:9", "127.0.0.1:9"])
-def test_a_proxy_of_another_kind_is_a_problem(doctor, monkeypatch, proxy):
-    """aiohttp speaks http to proxies alone."""
+@pytest.mark.parametrize(
+    ("proxy", "what"),
+    [
+        ("socks5://user:hush@127.0.0.1:9", "http_proxy names a SOCKS proxy, which is not supported"),
+        ("ftp://127.0.0.1:9", "http_proxy names a proxy that is neither http nor https"),
+        ("http://127.0.0.1:port", "http_proxy names a proxy whose host or port cannot be read"),
+    ],
+)
+def test_a_proxy_that_cannot_be_used_is_a_problem_by_its_variable(doctor, monkeypatch, proxy, what):
+    """Nothing is sent to it; the network is not tried."""
     monkeypatch.setenv("CEREBRAS_BASE_URL", "http://service.invalid/v1")
     for name in ("HTTP_PROXY", "http_proxy"):
         monkeypatch.setenv(name, proxy)
-    assert doctor()[1]["proxy"]["state"] == "problem"
+    found = doctor()[1]
+    assert found["proxy"]["state"] == "problem"
+    assert found["proxy"]["what"].startswith(what)
+    assert found["proxy"]["remedy"] == "Set http_proxy=http://host:port, or unset it."
+    assert found["network"]["what"] == "not tried, since the proxy cannot be used"
+    assert "hush" not in json.dumps(found)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import select
 import socket
 from collections.abc import Callable, Iterator
@@ -47,6 +48,12 @@ def says(answer: bytes) -> Callable[[socket.socket], None]:
 @contextlib.contextmanager
 def no_proxy_listens(_server: object) -> Iterator[dict[str, object]]:
     yield {"proxy": f"http://127.0.0.1:{closed_port()}"}
+
+
+@contextlib.contextmanager
+def socks_in_the_environment(_server: object) -> Iterator[dict[str, object]]:
+    with mock.patch.dict(os.environ, {"ALL_PROXY": "socks5://127.0.0.1:9"}):
+        yield CEREBRAS
 
 
 @contextlib.contextmanager
@@ -189,13 +196,13 @@ INPUT = [
     staged(
         "a proxy that wants a password, http",
         "407",
-        Ends(APIStatusError, "407: "),
+        Ends(APIStatusError, "from the argument proxy refused: it wants a user and a password"),
         rude(says(REFUSING_PROXY), "proxy={}"),
     ),
     staged(
         "a proxy that wants a password, https",
         "407 to CONNECT",
-        Ends(APIConnectionError, "the proxy refused to connect to api.cerebras.ai (407)", sends=2),
+        Ends(APIConnectionError, "refused to connect to api.cerebras.ai (407): it wants a user and a password"),
         rude(says(REFUSING_PROXY), "proxy={}", **CEREBRAS),
     ),
     staged(
@@ -210,6 +217,12 @@ INPUT = [
         "the proxy's port is closed",
         Ends(APIConnectionError, "could not connect to the proxy", sends=2),
         no_proxy_listens,
+    ),
+    staged(
+        "a SOCKS proxy",
+        "nothing: `ALL_PROXY=socks5://…`",
+        Ends(APIConnectionError, "ALL_PROXY names a SOCKS proxy, which is not supported"),
+        socks_in_the_environment,
     ),
     staged(
         "a name that is unknown",

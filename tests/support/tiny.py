@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,15 +19,16 @@ class TinyProxy:
     ``heads`` keeps the head of each request as it came, one text each; what goes through a CONNECT tunnel it does not see.
     """
 
-    def __init__(self, target_port: int) -> None:
+    def __init__(self, target_port: int, tls: ssl.SSLContext | None = None) -> None:
         self.target_port = target_port
+        self.tls = tls
         self.heads: list[str] = []
         self.url = ""
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> TinyProxy:  # noqa: PYI034 - typing.Self is not in 3.10
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=self.tls)
+        self.url = f"http{'s' if self.tls else ''}://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
         return self
 
     async def __aexit__(

@@ -42,11 +42,11 @@ if TYPE_CHECKING:
         SourceReport,
         StaticKey,
     )
-    from langchain_cerebras_demo.limits import RateLimitSnapshot
     from langchain_cerebras_demo.local import LocalServer
+    from langchain_cerebras_demo.net.transport import AiohttpTransport, Transport
     from langchain_cerebras_demo.policy import RateLimit, Timeout
     from langchain_cerebras_demo.provider import Cerebras
-    from langchain_cerebras_demo.transport import AiohttpTransport, Transport
+    from langchain_cerebras_demo.records import RateLimitSnapshot
 
 _HOMES = {
     "ChatCerebrasDemo": "chat_models",
@@ -67,9 +67,9 @@ _HOMES = {
     "LocalServer": "local",
     "RateLimit": "policy",
     "Timeout": "policy",
-    "AiohttpTransport": "transport",
-    "Transport": "transport",
-    "RateLimitSnapshot": "limits",
+    "AiohttpTransport": "net.transport",
+    "Transport": "net.transport",
+    "RateLimitSnapshot": "records",
     "APIConnectionError": "errors",
     "APIError": "errors",
     "APIStatusError": "errors",

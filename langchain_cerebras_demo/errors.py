@@ -37,7 +37,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core import exceptions as langchain
 
-from langchain_cerebras_demo.limits import RateLimitSnapshot
+from langchain_cerebras_demo.records import RateLimitSnapshot
 
 __all__ = [
     "APIConnectionError",

@@ -8,11 +8,11 @@ from datetime import datetime, timezone
 from typing import Any, ClassVar
 
 from langchain_cerebras_demo import catalog
-from langchain_cerebras_demo.client import Client
-from langchain_cerebras_demo.endpoint import API_BASE, to_base_url
-from langchain_cerebras_demo.keychain import to_key_chain
+from langchain_cerebras_demo.client.client import Client
+from langchain_cerebras_demo.keys.chain import to_key_chain
+from langchain_cerebras_demo.net.endpoint import API_BASE, to_base_url
+from langchain_cerebras_demo.net.transport import Transport
 from langchain_cerebras_demo.policy import Timeout
-from langchain_cerebras_demo.transport import Transport
 from langchain_cerebras_demo.wire.completion import RefusalDelta, TextDelta
 from langchain_cerebras_demo.wire.request import ChatRequest, check_messages, to_parameters
 

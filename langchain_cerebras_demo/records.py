@@ -1,4 +1,8 @@
-"""What is known of one finished call: for metrics, the debug log and ``response_metadata``."""
+"""What is known of a call and of an account: for metrics, the debug log and ``response_metadata``.
+
+The names and units of the limits are those of Cerebras' rate-limit page: requests a day and tokens a minute, each with a limit,
+what is left of it and the seconds until it is whole again.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from langchain_cerebras_demo.limits import RateLimitSnapshot
+
+@dataclass(frozen=True, slots=True)
+class RateLimitSnapshot:
+    """What the service last said of its limits: the six ``x-ratelimit-*`` figures of one answer; ``None`` where the service did not send a usable one.
+
+    Limits belong to the account and the model, not to a connection. Times are seconds from the answer, as a float.
+    """
+
+    limit_requests_day: int | None = None
+    remaining_requests_day: int | None = None
+    reset_requests_day: float | None = None
+    limit_tokens_minute: int | None = None
+    remaining_tokens_minute: int | None = None
+    reset_tokens_minute: float | None = None
+
+    def __bool__(self) -> bool:
+        """Whether the service announced anything at all."""
+        return self != RateLimitSnapshot()
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from langchain_core import exceptions as langchain
 
 import langchain_cerebras_demo
 from langchain_cerebras_demo import errors
-from langchain_cerebras_demo.limits import RateLimitSnapshot
+from langchain_cerebras_demo.records import RateLimitSnapshot
 
 CLASSES = {
     name: kind

@@ -14,6 +14,7 @@ from contextlib import aclosing, closing
 import orjson
 import pytest
 
+from langchain_cerebras_demo.client.limiter import process_limiter
 from langchain_cerebras_demo.errors import (
     APIError,
     APITimeoutError,
@@ -22,7 +23,6 @@ from langchain_cerebras_demo.errors import (
     RateLimitError,
     StreamInterruptedError,
 )
-from langchain_cerebras_demo.limiter import process_limiter
 from langchain_cerebras_demo.policy import RateLimit, Timeout
 from langchain_cerebras_demo.testing import (
     TOKENS_EXCEEDED,

@@ -23,7 +23,7 @@ from pydantic import SecretStr
 
 from langchain_cerebras_demo import ChatCerebrasDemo
 from langchain_cerebras_demo import errors as ours
-from langchain_cerebras_demo.client import Client
+from langchain_cerebras_demo.client.client import Client
 from langchain_cerebras_demo.keys import (
     CallableKey,
     ChainKeyResolver,
@@ -33,6 +33,7 @@ from langchain_cerebras_demo.keys import (
 )
 from langchain_cerebras_demo.keys.cookies import Cookie
 from langchain_cerebras_demo.keys.secret import DemoKey, HiddenCookie, HiddenKey, Secret
+from langchain_cerebras_demo.net.transport import HttpRequest
 from langchain_cerebras_demo.testing import (
     CutAfter,
     Disconnect,
@@ -47,7 +48,6 @@ from langchain_cerebras_demo.testing import (
     Silence,
     Status,
 )
-from langchain_cerebras_demo.transport import HttpRequest
 from tests.support.processes import STRICT, run_command
 from tests.support.sinks import (
     COOKIE,

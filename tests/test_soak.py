@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 
 from langchain_cerebras_demo import APIError, ChatCerebrasDemo, Timeout
-from langchain_cerebras_demo.portal import portal
+from langchain_cerebras_demo.net.portal import portal
 from tests.support.processes import ROOT, environment
 from tests.wire.shapes import SHAPES, to_data, to_sse
 

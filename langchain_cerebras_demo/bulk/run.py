@@ -22,7 +22,7 @@ from langchain_cerebras_demo.bulk.prompts import Prompts
 from langchain_cerebras_demo.bulk.records import BulkRecord
 from langchain_cerebras_demo.bulk.signals import heard
 from langchain_cerebras_demo.chat_models.bulk_support import without_runs
-from langchain_cerebras_demo.portal import portal
+from langchain_cerebras_demo.net.portal import portal
 
 GRACE_SECONDS = 5.0
 """How long what is under way may take after a signal."""

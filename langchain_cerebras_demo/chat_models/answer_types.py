@@ -18,8 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, create_model
 from pydantic.errors import PydanticInvalidForJsonSchema
 from typing_extensions import NotRequired, ReadOnly, Required, get_type_hints, is_typeddict
 
-from langchain_cerebras_demo.chat_models.plain_schemas import ROOT, implied_type, reference_name, to_plain
-from langchain_cerebras_demo.chat_models.violations import find_violations
+from langchain_cerebras_demo.wire.schemas.checking import find_violations
+from langchain_cerebras_demo.wire.schemas.plain import ROOT, implied_type, reference_name, to_plain
 
 _SHOWN_VIOLATIONS = 5
 

@@ -22,16 +22,17 @@ from typing_extensions import Self
 
 from langchain_cerebras_demo import catalog, local
 from langchain_cerebras_demo.catalog import AliasTable
-from langchain_cerebras_demo.chat_models import abilities, facts, generations, settings
+from langchain_cerebras_demo.chat_models import facts, generations, settings
 from langchain_cerebras_demo.chat_models.configurable import ConfigurableModel
 from langchain_cerebras_demo.chat_models.fields import ChatFields, Method, Tool
 from langchain_cerebras_demo.chat_models.messages import to_wire
-from langchain_cerebras_demo.client import Client
-from langchain_cerebras_demo.ending import is_ending, refuse_at_the_end
+from langchain_cerebras_demo.client.client import Client
 from langchain_cerebras_demo.errors import APIError
 from langchain_cerebras_demo.keys import SourceReport
-from langchain_cerebras_demo.limits import RateLimitSnapshot
-from langchain_cerebras_demo.portal import portal
+from langchain_cerebras_demo.net.ending import is_ending, refuse_at_the_end
+from langchain_cerebras_demo.net.portal import portal
+from langchain_cerebras_demo.policy import abilities
+from langchain_cerebras_demo.records import RateLimitSnapshot
 from langchain_cerebras_demo.wire.request import PARAMETERS, ChatRequest, to_our_names, to_parameters
 
 _LOG = logging.getLogger("langchain_cerebras_demo")

@@ -15,12 +15,12 @@ from langchain_cerebras_demo._version import __version__
 from langchain_cerebras_demo.catalog import AliasTable
 from langchain_cerebras_demo.chat_models import settings
 from langchain_cerebras_demo.chat_models.facts import CatalogProfile
-from langchain_cerebras_demo.client import Client
-from langchain_cerebras_demo.endpoint import check_headers, to_base_url
-from langchain_cerebras_demo.keychain import to_cookie_source, to_key_source
+from langchain_cerebras_demo.client.client import Client
 from langchain_cerebras_demo.keys import ChainKeyResolver, DroppedKey
+from langchain_cerebras_demo.keys.chain import to_cookie_source, to_key_source
+from langchain_cerebras_demo.net.endpoint import check_headers, to_base_url
+from langchain_cerebras_demo.net.proxies import ARGUMENT, to_proxy
 from langchain_cerebras_demo.policy import RateLimit, Timeout
-from langchain_cerebras_demo.proxies import ARGUMENT, to_proxy
 from langchain_cerebras_demo.wire.request import PARAMETERS, check_parameter, to_plain_value
 
 Tool = Mapping[str, Any] | type | Callable[..., Any] | BaseTool

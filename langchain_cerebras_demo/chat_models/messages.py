@@ -20,8 +20,8 @@ from langchain_core.messages import (
 )
 
 from langchain_cerebras_demo.chat_models.content import PROVIDERS, REASONING_KEY
-from langchain_cerebras_demo.chat_models.history import Turn, settle
-from langchain_cerebras_demo.chat_models.parts import (
+from langchain_cerebras_demo.wire.history import Turn, settle
+from langchain_cerebras_demo.wire.parts import (
     CALL_KEYS,
     kind_of,
     to_content,

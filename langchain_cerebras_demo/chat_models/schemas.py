@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from langchain_cerebras_demo.chat_models.answer_types import AnswerType, to_answer_type
-from langchain_cerebras_demo.chat_models.strict_schemas import to_lenient_schema, to_strict_schema
+from langchain_cerebras_demo.wire.schemas.strict import to_lenient_schema, to_strict_schema
 
 __all__ = [
     "check_tool_name",

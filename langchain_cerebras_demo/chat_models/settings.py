@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 from pydantic import SecretStr
 
 from langchain_cerebras_demo.catalog import AliasTable
-from langchain_cerebras_demo.client import Client
-from langchain_cerebras_demo.endpoint import to_base_url
-from langchain_cerebras_demo.keychain import to_key_chain
+from langchain_cerebras_demo.client.client import Client
 from langchain_cerebras_demo.keys import ChainKeyResolver, KeyResolver
+from langchain_cerebras_demo.keys.chain import to_key_chain
+from langchain_cerebras_demo.net.endpoint import to_base_url
+from langchain_cerebras_demo.net.transport import Transport
 from langchain_cerebras_demo.policy import RateLimit, RetryPolicy, Timeout
-from langchain_cerebras_demo.transport import Transport
 from langchain_cerebras_demo.wire.request import nearest
 
 # Names that other LangChain integrations use for the same thing.

@@ -11,11 +11,11 @@ from typing import Any, TypeVar
 from langchain_cerebras_demo import local
 from langchain_cerebras_demo.cli.notes import note
 from langchain_cerebras_demo.cli.terminal import dim, is_terminal, printable, write_error, write_out
-from langchain_cerebras_demo.client import Client
-from langchain_cerebras_demo.endpoint import to_base_url
+from langchain_cerebras_demo.client.client import Client
 from langchain_cerebras_demo.errors import ContextOverflowError
-from langchain_cerebras_demo.keychain import to_key_chain
-from langchain_cerebras_demo.portal import portal
+from langchain_cerebras_demo.keys.chain import to_key_chain
+from langchain_cerebras_demo.net.endpoint import to_base_url
+from langchain_cerebras_demo.net.portal import portal
 from langchain_cerebras_demo.records import CallRecord
 from langchain_cerebras_demo.wire.completion import (
     Event,

@@ -122,9 +122,9 @@ def open_model(name: str, *, is_local: bool, requests_per_minute: float | None) 
         LocalServerError, ValueError: the model does not start, or the environment is wrong.
     """
     from langchain_cerebras_demo import ChatCerebrasDemo, RateLimit, local  # noqa: PLC0415 - --help must not wait
-    from langchain_cerebras_demo.endpoint import is_loopback, to_base_url  # noqa: PLC0415 - as above
-    from langchain_cerebras_demo.keychain import to_key_chain  # noqa: PLC0415 - as above
-    from langchain_cerebras_demo.portal import portal  # noqa: PLC0415 - as above
+    from langchain_cerebras_demo.keys.chain import to_key_chain  # noqa: PLC0415 - as above
+    from langchain_cerebras_demo.net.endpoint import is_loopback, to_base_url  # noqa: PLC0415 - as above
+    from langchain_cerebras_demo.net.portal import portal  # noqa: PLC0415 - as above
 
     try:
         limit = RateLimit(requests_per_minute=requests_per_minute)

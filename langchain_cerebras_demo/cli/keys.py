@@ -29,9 +29,9 @@ def keys(
     codes: 0 a key was found, 1 none was, 2 wrong usage.
     """
     # Here and not above: --help must not wait for aiohttp and LangChain.
-    from langchain_cerebras_demo.endpoint import to_base_url  # noqa: PLC0415
     from langchain_cerebras_demo.errors import CerebrasError  # noqa: PLC0415
-    from langchain_cerebras_demo.keychain import to_key_chain  # noqa: PLC0415
+    from langchain_cerebras_demo.keys.chain import to_key_chain  # noqa: PLC0415
+    from langchain_cerebras_demo.net.endpoint import to_base_url  # noqa: PLC0415
 
     if cookies is not None and cookies != "browser":
         check_cookie_file(cookies)

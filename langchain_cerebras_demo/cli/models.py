@@ -82,7 +82,7 @@ def ask_service() -> list[dict[str, Any]]:
     """
     from langchain_cerebras_demo.cli.answering import open_client  # noqa: PLC0415 - --help must not wait for it
     from langchain_cerebras_demo.errors import APIResponseValidationError, MissingKeyError  # noqa: PLC0415 - as above
-    from langchain_cerebras_demo.portal import portal  # noqa: PLC0415 - as above
+    from langchain_cerebras_demo.net.portal import portal  # noqa: PLC0415 - as above
 
     client = open_client(is_local=False)
     try:

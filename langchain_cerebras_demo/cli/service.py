@@ -18,8 +18,7 @@ from urllib.parse import urlsplit
 
 from langchain_cerebras_demo.cli.findings import Finding
 from langchain_cerebras_demo.cli.notes import HOW_TO_GO_ON
-from langchain_cerebras_demo.client import Client
-from langchain_cerebras_demo.endpoint import API_BASE, BASE_URL_VARIABLE, is_loopback, takes_demo_key, to_base_url
+from langchain_cerebras_demo.client.client import Client
 from langchain_cerebras_demo.errors import (
     APIConnectionError,
     APIError,
@@ -31,13 +30,13 @@ from langchain_cerebras_demo.errors import (
     PermissionDeniedError,
     RateLimitError,
 )
-from langchain_cerebras_demo.keychain import to_key_chain
 from langchain_cerebras_demo.keys import ChainKeyResolver, EnvKey
-from langchain_cerebras_demo.limits import RateLimitSnapshot
+from langchain_cerebras_demo.keys.chain import to_key_chain
+from langchain_cerebras_demo.net.endpoint import API_BASE, BASE_URL_VARIABLE, is_loopback, takes_demo_key, to_base_url
+from langchain_cerebras_demo.net.proxies import Proxy, find_proxy
+from langchain_cerebras_demo.net.transport import HttpRequest, default_transport, timeout
 from langchain_cerebras_demo.policy import RetryPolicy, Timeout
-from langchain_cerebras_demo.proxies import Proxy, find_proxy
-from langchain_cerebras_demo.records import CallRecord
-from langchain_cerebras_demo.transport import HttpRequest, default_transport, timeout
+from langchain_cerebras_demo.records import CallRecord, RateLimitSnapshot
 from langchain_cerebras_demo.wire.completion import Event
 from langchain_cerebras_demo.wire.request import ChatRequest, to_parameters
 

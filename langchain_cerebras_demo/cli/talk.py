@@ -12,7 +12,7 @@ from langchain_cerebras_demo.cli.notes import note
 from langchain_cerebras_demo.cli.options import model_names
 from langchain_cerebras_demo.cli.prompt import Prompt
 from langchain_cerebras_demo.cli.terminal import is_terminal, wrap, write_out
-from langchain_cerebras_demo.client import Client
+from langchain_cerebras_demo.client.client import Client
 from langchain_cerebras_demo.errors import ContextOverflowError
 from langchain_cerebras_demo.wire.request import ChatRequest, nearest
 

@@ -12,11 +12,11 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from langchain_cerebras_demo.ending import is_ending
 from langchain_cerebras_demo.errors import KeyFormatError, MissingKeyError
 from langchain_cerebras_demo.keys.secret import DemoKey
 from langchain_cerebras_demo.keys.session import SESSION_URL, DemoKeySource, SessionCookieKey
-from langchain_cerebras_demo.transport import Transport, timeout
+from langchain_cerebras_demo.net.ending import is_ending
+from langchain_cerebras_demo.net.transport import Transport, timeout
 
 BROWSER_VARIABLE = "CEREBRAS_DEMO_BROWSER"
 """``0`` switches the reading of browsers off everywhere, ``1`` asks for it in the chat model."""

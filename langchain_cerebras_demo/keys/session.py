@@ -15,7 +15,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 
-from langchain_cerebras_demo.ending import in_thread
 from langchain_cerebras_demo.errors import (
     APIResponseValidationError,
     APITimeoutError,
@@ -27,7 +26,8 @@ from langchain_cerebras_demo.keys.cookies import NAME, VALUE, is_session_cookie,
 from langchain_cerebras_demo.keys.secret import DemoKey, Secret, to_key
 from langchain_cerebras_demo.keys.single_flight import SingleFlight
 from langchain_cerebras_demo.keys.sources import SecretSource
-from langchain_cerebras_demo.transport import HttpRequest, HttpResponse, Transport, default_transport, timeout
+from langchain_cerebras_demo.net.ending import in_thread
+from langchain_cerebras_demo.net.transport import HttpRequest, HttpResponse, Transport, default_transport, timeout
 from langchain_cerebras_demo.wire import failure, lenient
 
 SESSION_URL = "https://inference.cerebras.ai/api/auth/session"

@@ -18,7 +18,6 @@ from collections import deque
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from langchain_cerebras_demo.limits import RateLimitSnapshot
 from langchain_cerebras_demo.policy.guess import Guess
 from langchain_cerebras_demo.policy.rate_limit import (
     REQUESTS_A_DAY,
@@ -28,6 +27,7 @@ from langchain_cerebras_demo.policy.rate_limit import (
     RateLimit,
 )
 from langchain_cerebras_demo.policy.sharing import BLIND_SECONDS, Bucket, Reservation, SharedTokens
+from langchain_cerebras_demo.records import RateLimitSnapshot
 
 FIRST_ANSWER = "the first answer, which names the limits"
 

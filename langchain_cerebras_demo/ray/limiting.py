@@ -16,10 +16,10 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError
 
+from langchain_cerebras_demo.client.limiter import Limiter, Ticket, use_limiter
 from langchain_cerebras_demo.errors import APIError, APIStatusError
-from langchain_cerebras_demo.limiter import Limiter, Ticket, use_limiter
-from langchain_cerebras_demo.limits import RateLimitSnapshot
 from langchain_cerebras_demo.policy import RateLimit
+from langchain_cerebras_demo.records import RateLimitSnapshot
 
 NAMESPACE = "langchain_cerebras_demo"
 """Of the named actors, so that all jobs of a cluster find them."""

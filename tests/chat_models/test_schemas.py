@@ -27,9 +27,9 @@ from langchain_cerebras_demo.chat_models.schemas import (
     to_strict_schema,
     to_tool,
 )
-from langchain_cerebras_demo.chat_models.violations import find_violations
 from langchain_cerebras_demo.testing.invention import Facts, invent
 from langchain_cerebras_demo.testing.strict_schemas import strict_problems
+from langchain_cerebras_demo.wire.schemas.checking import find_violations
 
 WORD = {"type": "string"}
 

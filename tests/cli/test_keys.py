@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from langchain_cerebras_demo import transport as transport_module
 from langchain_cerebras_demo.cli import app
 from langchain_cerebras_demo.cli.notes import HOW_TO_GO_ON
+from langchain_cerebras_demo.net import transport as transport_module
+from langchain_cerebras_demo.net.transport import AiohttpTransport
 from langchain_cerebras_demo.testing import LoopbackCerebras
-from langchain_cerebras_demo.transport import AiohttpTransport
 from tests.support.processes import run_command
 from tests.support.tls import LoopbackTLS
 

@@ -377,7 +377,7 @@ AUDIT = """
         sys.modules["browser_cookie3"] = fake
     sys.addaudithook(hook)
     from langchain_cerebras_demo.errors import MissingKeyError
-    from langchain_cerebras_demo.keychain import to_key_chain
+    from langchain_cerebras_demo.keys.chain import to_key_chain
 
     class Nowhere:
         async def send(self, request):

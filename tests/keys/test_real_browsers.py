@@ -14,11 +14,11 @@ from contextlib import closing
 
 import pytest
 
-from langchain_cerebras_demo import transport as transport_module
 from langchain_cerebras_demo.keys import BrowserSessionKey, DemoKey
 from langchain_cerebras_demo.keys.browser import find_sessions
+from langchain_cerebras_demo.net import transport as transport_module
+from langchain_cerebras_demo.net.transport import AiohttpTransport
 from langchain_cerebras_demo.testing import LoopbackCerebras, RawAnswer, Reply
-from langchain_cerebras_demo.transport import AiohttpTransport
 from tests.support.browsers import Chromium, Firefox, not_installed, until_written
 from tests.support.keyring import Keyring
 

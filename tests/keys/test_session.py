@@ -19,6 +19,7 @@ from langchain_cerebras_demo.errors import (
     RateLimitError,
 )
 from langchain_cerebras_demo.keys import MARK, SESSION_URL, DemoKey, SessionCookieKey
+from langchain_cerebras_demo.net.transport import AiohttpTransport
 from langchain_cerebras_demo.testing import (
     Disconnect,
     Endless,
@@ -30,7 +31,6 @@ from langchain_cerebras_demo.testing import (
     Silence,
     Status,
 )
-from langchain_cerebras_demo.transport import AiohttpTransport
 from tests.support.leaks import all_that_shows
 from tests.support.scripted import ScriptedResponse, ScriptedTransport, json_answer
 from tests.support.tls import LoopbackTLS

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from langchain_cerebras_demo.limits import RateLimitSnapshot
 from langchain_cerebras_demo.policy import pacing, rate_limit
 from langchain_cerebras_demo.policy.pacing import LONGEST_WAIT, Pacer
 from langchain_cerebras_demo.policy.rate_limit import RateLimit
 from langchain_cerebras_demo.policy.sharing import Bucket
+from langchain_cerebras_demo.records import RateLimitSnapshot
 from langchain_cerebras_demo.wire.headers import to_snapshot
 
 NOTHING = RateLimitSnapshot()

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from langchain_cerebras_demo.limits import RateLimitSnapshot
 from langchain_cerebras_demo.policy.pacing import Pacer
 from langchain_cerebras_demo.policy.rate_limit import REQUESTS_A_MINUTE, TOKENS_A_MINUTE, RateLimit
+from langchain_cerebras_demo.records import RateLimitSnapshot
 
 LIMIT = 200_000
 DAY = 1_000_000

@@ -9,7 +9,7 @@ import pytest
 
 from langchain_cerebras_demo import RateLimit, RateLimitError
 from langchain_cerebras_demo.errors import APITimeoutError
-from langchain_cerebras_demo.limits import RateLimitSnapshot
+from langchain_cerebras_demo.records import RateLimitSnapshot
 
 ray = pytest.importorskip("ray", reason="Ray Data is not installed: pip install 'langchain-cerebras-demo[ray]'")
 

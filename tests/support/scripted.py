@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from langchain_cerebras_demo.transport import HttpRequest
+from langchain_cerebras_demo.net.transport import HttpRequest
 
 __all__ = ["ScriptedResponse", "ScriptedTransport", "json_answer"]
 

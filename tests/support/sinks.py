@@ -34,9 +34,9 @@ from rich.pretty import pretty_repr
 from rich.traceback import Traceback
 
 from langchain_cerebras_demo import AiohttpTransport, BrowserSessionKey, Cerebras, ChatCerebrasDemo, EnvKey, Timeout
+from langchain_cerebras_demo.client.limiter import process_limiter
 from langchain_cerebras_demo.keys.browser import BrowserSession, FoundSessions
-from langchain_cerebras_demo.limiter import process_limiter
-from langchain_cerebras_demo.portal import portal
+from langchain_cerebras_demo.net.portal import portal
 from langchain_cerebras_demo.testing import LoopbackCerebras, ReceivedRequest
 from tests.support.leaks import all_that_shows
 from tests.support.tls import LoopbackResolver, LoopbackTLS

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from langchain_cerebras_demo import errors
 from langchain_cerebras_demo.keys.secret import MARK, Secret
-from langchain_cerebras_demo.limits import RateLimitSnapshot
+from langchain_cerebras_demo.records import RateLimitSnapshot
 from langchain_cerebras_demo.wire.failure import from_answer, from_event
 
 MEGABYTE = 1024 * 1024

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from langchain_cerebras_demo.limits import RateLimitSnapshot
+from langchain_cerebras_demo.records import RateLimitSnapshot
 from langchain_cerebras_demo.wire.headers import to_printable, to_request_id, to_retry_after, to_snapshot
 
 DOCUMENTED = {

@@ -11,11 +11,11 @@ import time
 
 import pytest
 
-from langchain_cerebras_demo import limiter as module
+from langchain_cerebras_demo.client.client import limiter as module
+from langchain_cerebras_demo.client.limiter import Limiter
 from langchain_cerebras_demo.errors import APITimeoutError, InternalServerError, RateLimitError
-from langchain_cerebras_demo.limiter import Limiter
-from langchain_cerebras_demo.limits import RateLimitSnapshot
 from langchain_cerebras_demo.policy import RateLimit
+from langchain_cerebras_demo.records import RateLimitSnapshot
 from langchain_cerebras_demo.testing.refusals import REQUESTS_EXCEEDED
 from langchain_cerebras_demo.wire.failure import from_answer
 from tests.support.processes import run_python
@@ -339,7 +339,7 @@ def test_a_forked_child_starts_anew_whatever_the_parent_held():
         """
         import asyncio, os, sys, threading, warnings
         warnings.simplefilter("ignore", DeprecationWarning)  # a fork with threads: that is the point
-        from langchain_cerebras_demo.limiter import process_limiter
+        from langchain_cerebras_demo.client.limiter import process_limiter
         from langchain_cerebras_demo.policy import RateLimit
         limiter, held, done = process_limiter(), threading.Event(), threading.Event()
         async def ask():

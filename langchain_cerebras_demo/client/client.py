@@ -16,16 +16,10 @@ from typing import Any, TypeVar
 
 from langchain_cerebras_demo import catalog, local
 from langchain_cerebras_demo._version import __version__
-from langchain_cerebras_demo.call import Call, give_up, interrupted, refuse, with_record
-from langchain_cerebras_demo.ending import in_thread
-from langchain_cerebras_demo.endpoint import (
-    check_headers,
-    check_key_host,
-    is_loopback,
-    redact,
-    takes_demo_key,
-    to_base_url,
-)
+from langchain_cerebras_demo.client.attempt import Exchange, now
+from langchain_cerebras_demo.client.call import Call, give_up, interrupted, refuse, with_record
+from langchain_cerebras_demo.client.limiter import Ticket, process_limiter
+from langchain_cerebras_demo.client.slots import Slots
 from langchain_cerebras_demo.errors import (
     APIError,
     APIResponseValidationError,
@@ -35,7 +29,6 @@ from langchain_cerebras_demo.errors import (
     MissingKeyError,
     NotFoundError,
 )
-from langchain_cerebras_demo.exchange import Exchange, now
 from langchain_cerebras_demo.keys import (
     ChainKeyResolver,
     EnvKey,
@@ -44,18 +37,24 @@ from langchain_cerebras_demo.keys import (
     refresh_secret,
     resolve_secret,
 )
-from langchain_cerebras_demo.limiter import Ticket, process_limiter
-from langchain_cerebras_demo.limits import RateLimitSnapshot
-from langchain_cerebras_demo.policy import RateLimit, RetryPolicy, Timeout
-from langchain_cerebras_demo.proxies import ARGUMENT, to_proxy
-from langchain_cerebras_demo.records import CallRecord
-from langchain_cerebras_demo.slots import Slots
-from langchain_cerebras_demo.transport import (
+from langchain_cerebras_demo.keys.hiding import redact
+from langchain_cerebras_demo.keys.hosts import check_key_host
+from langchain_cerebras_demo.net.ending import in_thread
+from langchain_cerebras_demo.net.endpoint import (
+    check_headers,
+    is_loopback,
+    takes_demo_key,
+    to_base_url,
+)
+from langchain_cerebras_demo.net.proxies import ARGUMENT, to_proxy
+from langchain_cerebras_demo.net.transport import (
     HttpRequest,
     Transport,
     default_transport,
     timeout,
 )
+from langchain_cerebras_demo.policy import RateLimit, RetryPolicy, Timeout
+from langchain_cerebras_demo.records import CallRecord, RateLimitSnapshot
 from langchain_cerebras_demo.wire import failure
 from langchain_cerebras_demo.wire.completion import CompletionDecoder, Event, with_whole_calls
 from langchain_cerebras_demo.wire.cost import estimate_cost

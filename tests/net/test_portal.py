@@ -11,7 +11,7 @@ from concurrent.futures import CancelledError
 
 import pytest
 
-from langchain_cerebras_demo.portal import Portal
+from langchain_cerebras_demo.net.portal import Portal
 
 PATIENCE = 5.0
 READ_AHEAD = 64

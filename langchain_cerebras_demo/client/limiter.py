@@ -21,10 +21,10 @@ from operator import attrgetter
 from typing import TypeAlias
 
 from langchain_cerebras_demo.errors import APIStatusError, APITimeoutError, RateLimitError
-from langchain_cerebras_demo.limits import RateLimitSnapshot
 from langchain_cerebras_demo.policy.pacing import Pacer, Wait
 from langchain_cerebras_demo.policy.rate_limit import RateLimit, to_limit
 from langchain_cerebras_demo.policy.sharing import Reservation
+from langchain_cerebras_demo.records import RateLimitSnapshot
 
 __all__ = ["Limiter", "Ticket", "process_limiter"]
 

@@ -14,7 +14,7 @@ from tests.support.processes import STRICT, environment, run_python
 PRELUDE = """
 import asyncio, contextlib, gc, os, sys, threading
 import warnings
-from langchain_cerebras_demo.portal import portal
+from langchain_cerebras_demo.net.portal import portal
 
 warnings.filterwarnings("ignore", "(?s).*fork", DeprecationWarning)  # that threads and forks go badly together is known
 

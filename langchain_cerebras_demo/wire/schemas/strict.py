@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 import orjson
 
-from langchain_cerebras_demo.chat_models.plain_schemas import (
+from langchain_cerebras_demo.wire.schemas.plain import (
     KEYWORDS,
     NUMBER_KEYWORDS,
     ROOT,

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from langchain_cerebras_demo.catalog import find_spec
-from langchain_cerebras_demo.chat_models.abilities import fit, replay_of
+from langchain_cerebras_demo.policy.abilities import fit, replay_of
 
 GPT_OSS, QWEN, GLM, LLAMA = (
     find_spec(name) for name in ("gpt-oss-120b", "qwen-3.8-27b", "zai-glm-4.7", "llama-3.3-70b")

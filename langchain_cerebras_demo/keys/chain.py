@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from langchain_cerebras_demo.endpoint import takes_demo_key
 from langchain_cerebras_demo.keys import (
     AbsentKey,
     BrowserSessionKey,
@@ -19,7 +18,8 @@ from langchain_cerebras_demo.keys import (
     refuse_automatic,
     refuse_unasked,
 )
-from langchain_cerebras_demo.transport import Transport
+from langchain_cerebras_demo.net.endpoint import takes_demo_key
+from langchain_cerebras_demo.net.transport import Transport
 
 
 def to_key_chain(

@@ -23,8 +23,6 @@ from urllib.parse import urlsplit
 import aiohttp
 from aiohttp.abc import AbstractResolver
 
-from langchain_cerebras_demo.connections import Connection, Connector, Resolver, Response, note_reuse, open_socket
-from langchain_cerebras_demo.encodings import BrokenBodyError, Decoder, UnreadableEncodingError, find_decoder
 from langchain_cerebras_demo.errors import (
     APIConnectionError,
     APIError,
@@ -32,7 +30,9 @@ from langchain_cerebras_demo.errors import (
     APIStatusError,
     APITimeoutError,
 )
-from langchain_cerebras_demo.proxies import ARGUMENT, LOOPBACK_HOSTS, Proxy, find_proxy, surroundings, to_proxy
+from langchain_cerebras_demo.net.connections import Connection, Connector, Resolver, Response, note_reuse, open_socket
+from langchain_cerebras_demo.net.encodings import BrokenBodyError, Decoder, UnreadableEncodingError, find_decoder
+from langchain_cerebras_demo.net.proxies import ARGUMENT, LOOPBACK_HOSTS, Proxy, find_proxy, surroundings, to_proxy
 from langchain_cerebras_demo.wire.headers import to_printable
 
 if sys.version_info >= (3, 11):

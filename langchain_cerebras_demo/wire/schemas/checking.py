@@ -18,7 +18,7 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
-from langchain_cerebras_demo.chat_models.plain_schemas import KEYWORDS, ROOT, short_name
+from langchain_cerebras_demo.wire.schemas.plain import KEYWORDS, ROOT, short_name
 
 _SHOWN_CHARACTERS = 100
 _DETAIL, _MEMBERS, _TYPE = range(3)

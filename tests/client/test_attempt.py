@@ -9,7 +9,7 @@ import zlib
 import pytest
 
 from langchain_cerebras_demo import ChatCerebrasDemo, errors
-from langchain_cerebras_demo.client import Client
+from langchain_cerebras_demo.client.client import Client
 from langchain_cerebras_demo.errors import APIError, APIResponseValidationError, StreamInterruptedError
 from langchain_cerebras_demo.keys import StaticKey
 from langchain_cerebras_demo.policy import RetryPolicy

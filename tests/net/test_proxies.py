@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from langchain_cerebras_demo import Cerebras, ChatCerebrasDemo
-from langchain_cerebras_demo.client import Client
-from langchain_cerebras_demo.proxies import ARGUMENT, find_proxy, to_proxy
+from langchain_cerebras_demo.client.client import Client
+from langchain_cerebras_demo.net.proxies import ARGUMENT, find_proxy, to_proxy
 from tests.support.leaks import all_that_shows
 
 SENTINEL = "csk-never-shown"

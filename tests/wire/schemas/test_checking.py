@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langchain_cerebras_demo.chat_models.answer_types import to_answer_type
-from langchain_cerebras_demo.chat_models.violations import find_violations
+from langchain_cerebras_demo.wire.schemas.checking import find_violations
 
 WORD = {"type": "string"}
 

@@ -6,7 +6,9 @@ import warnings
 
 import pytest
 
-from langchain_cerebras_demo.endpoint import (
+from langchain_cerebras_demo.errors import KeyFormatError, KeyHostError
+from langchain_cerebras_demo.keys import DemoKey, Secret
+from langchain_cerebras_demo.net.endpoint import (
     API_BASE,
     BASE_URL_VARIABLE,
     check_headers,
@@ -14,8 +16,6 @@ from langchain_cerebras_demo.endpoint import (
     is_loopback,
     to_base_url,
 )
-from langchain_cerebras_demo.errors import KeyFormatError, KeyHostError
-from langchain_cerebras_demo.keys import DemoKey, Secret
 
 SENTINEL = "csk-never-shown"
 

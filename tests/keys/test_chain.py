@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from langchain_cerebras_demo import ChatCerebrasDemo
-from langchain_cerebras_demo.keychain import to_key_chain
 from langchain_cerebras_demo.keys import AbsentKey, BrowserSessionKey, StaticKey
+from langchain_cerebras_demo.keys.chain import to_key_chain
 from langchain_cerebras_demo.keys.resolver import name_of
 
 API = "https://api.cerebras.ai/v1"

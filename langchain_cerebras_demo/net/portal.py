@@ -18,9 +18,9 @@ from contextlib import aclosing, closing
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
-from langchain_cerebras_demo.ending import ENDED, is_ending, refuse_at_the_end
 from langchain_cerebras_demo.errors import CerebrasError
-from langchain_cerebras_demo.green import GreenQueue, RealThread, is_patched
+from langchain_cerebras_demo.net.ending import ENDED, is_ending, refuse_at_the_end
+from langchain_cerebras_demo.net.green import GreenQueue, RealThread, is_patched
 
 T = TypeVar("T")
 

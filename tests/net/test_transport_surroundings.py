@@ -10,8 +10,8 @@ import pytest
 
 from langchain_cerebras_demo.errors import APIConnectionError, APIStatusError
 from langchain_cerebras_demo.keys.secret import HiddenKey
+from langchain_cerebras_demo.net.transport import AiohttpTransport, HttpRequest
 from langchain_cerebras_demo.testing import LoopbackCerebras
-from langchain_cerebras_demo.transport import AiohttpTransport, HttpRequest
 from tests.support.leaks import all_that_shows
 from tests.support.processes import STRICT, run_python
 from tests.support.rude_servers import RudeServer, read_head
@@ -239,9 +239,9 @@ PRELUDE = f"""
 import asyncio, gc, os, sys, threading
 from langchain_cerebras_demo.keys.secret import HiddenKey
 from langchain_cerebras_demo.testing import LoopbackCerebras
-from langchain_cerebras_demo.transport import AiohttpTransport, HttpRequest, default_transport
+from langchain_cerebras_demo.net.transport import AiohttpTransport, HttpRequest, default_transport
 import warnings
-from langchain_cerebras_demo.portal import portal
+from langchain_cerebras_demo.net.portal import portal
 
 warnings.filterwarnings("ignore", "(?s).*fork", DeprecationWarning)  # that threads and forks go badly together is known
 server = LoopbackCerebras().start()

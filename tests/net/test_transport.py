@@ -14,18 +14,18 @@ import warnings
 import pytest
 
 from langchain_cerebras_demo.errors import APIConnectionError
+from langchain_cerebras_demo.net.transport import (
+    AiohttpTransport,
+    HttpRequest,
+    Transport,
+    default_transport,
+)
 from langchain_cerebras_demo.testing import (
     Endless,
     Gate,
     RawAnswer,
     Redirect,
     Silence,
-)
-from langchain_cerebras_demo.transport import (
-    AiohttpTransport,
-    HttpRequest,
-    Transport,
-    default_transport,
 )
 from tests.support.leaks import all_that_shows
 from tests.support.scripted import ScriptedTransport, json_answer

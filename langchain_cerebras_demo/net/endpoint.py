@@ -1,24 +1,17 @@
-"""Where requests go, and what may travel there."""
+"""The address that requests go to, and the headers that a user may send along."""
 
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urlsplit
 
-from langchain_cerebras_demo.errors import APIError, KeyFormatError, KeyHostError
-from langchain_cerebras_demo.keys import Secret
-from langchain_cerebras_demo.transport import LOOPBACK_HOSTS
-from langchain_cerebras_demo.wire.failure import hidden
-
-E = TypeVar("E", bound=APIError)
+from langchain_cerebras_demo.errors import KeyFormatError
+from langchain_cerebras_demo.net.proxies import LOOPBACK_HOSTS
 
 API_BASE = "https://api.cerebras.ai/v1"
 BASE_URL_VARIABLE = "CEREBRAS_BASE_URL"
-
-_warned_hosts: set[str] = set()
 
 
 def to_base_url(given: str | None) -> str:
@@ -80,31 +73,6 @@ def check_headers(headers: Mapping[Any, Any]) -> Mapping[str, str]:
     return headers
 
 
-class PlainHttpWarning(UserWarning):
-    """A key is about to travel over plain http to another machine, where anybody on the way can read it."""
-
-
-def check_key_host(key: Secret, url: str) -> None:
-    """Holds the rule that a session's demo key goes to cerebras.ai over https alone; warns once a host of plain http.
-
-    Raises:
-        KeyHostError: it was about to go elsewhere.
-    """
-    parts = urlsplit(url)
-    if key.demo and not takes_demo_key(url):
-        raise KeyHostError(
-            f"the demo key of a session goes to https://*.cerebras.ai alone, not to {parts.scheme}://{parts.netloc}: "
-            "give that host a key of its own by api_key"
-        )
-    if parts.scheme == "http" and not is_loopback(url) and parts.netloc not in _warned_hosts:
-        _warned_hosts.add(parts.netloc)
-        warnings.warn(
-            f"the key travels to {parts.netloc} over plain http, where anybody on the way can read it: use https",
-            PlainHttpWarning,
-            stacklevel=2,
-        )
-
-
 def takes_demo_key(url: str) -> bool:
     """Whether a session's demo key may go there."""
     parts = urlsplit(url)
@@ -118,16 +86,3 @@ def is_loopback(url: str) -> bool:
 
 def _is_cerebras(host: str) -> bool:
     return host == "cerebras.ai" or host.endswith(".cerebras.ai")
-
-
-def redact(problem: E, key: Secret | None) -> E:
-    """``problem`` without the key, should its message repeat it.
-
-    What it was raised from goes too: the frames of reading and decoding hold the answer as it came. The fields of an
-    ``APIStatusError`` hold no key: see ``wire.failure``.
-    """
-    problem.__cause__ = problem.__context__ = problem.__traceback__ = None
-    if key is not None:
-        problem.args = tuple(hidden(arg, key.hide) for arg in problem.args)
-        problem.request_id = hidden(problem.request_id, key.hide)
-    return problem

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import closing
 from typing import Literal, TypeVar
 
+from langchain_cerebras_demo.client.watch import Watch
 from langchain_cerebras_demo.errors import (
     APIConnectionError,
     APIError,
@@ -15,9 +16,8 @@ from langchain_cerebras_demo.errors import (
     APITimeoutError,
     StreamInterruptedError,
 )
+from langchain_cerebras_demo.net.transport import HttpRequest, HttpResponse, Transport, timeout
 from langchain_cerebras_demo.policy import Timeout
-from langchain_cerebras_demo.transport import HttpRequest, HttpResponse, Transport, timeout
-from langchain_cerebras_demo.watch import Watch
 from langchain_cerebras_demo.wire import failure
 from langchain_cerebras_demo.wire.completion import CompletionDecoder, Event
 from langchain_cerebras_demo.wire.headers import to_request_id

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from langchain_cerebras_demo.watch import Watch
+from langchain_cerebras_demo.client.watch import Watch
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from langchain_cerebras_demo.errors import APIConnectionError, APIResponseValidationError, APITimeoutError
-from langchain_cerebras_demo.proxies import Proxy
+from langchain_cerebras_demo.net.proxies import Proxy
+from langchain_cerebras_demo.net.transport import AiohttpTransport, HttpRequest, translate
 from langchain_cerebras_demo.testing import Disconnect, LoopbackCerebras, RawAnswer, RawBytes
-from langchain_cerebras_demo.transport import AiohttpTransport, HttpRequest, translate
 from tests.support.leaks import all_that_shows
 from tests.support.tls import LoopbackTLS
 

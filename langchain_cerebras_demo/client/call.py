@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from langchain_cerebras_demo import catalog
+from langchain_cerebras_demo.client.attempt import now
+from langchain_cerebras_demo.client.limiter import Ticket
 from langchain_cerebras_demo.errors import (
     APIConnectionError,
     APIError,
@@ -17,13 +19,10 @@ from langchain_cerebras_demo.errors import (
     RateLimitError,
     StreamInterruptedError,
 )
-from langchain_cerebras_demo.exchange import now
 from langchain_cerebras_demo.keys import KeyResolver, Secret
-from langchain_cerebras_demo.limiter import Ticket
-from langchain_cerebras_demo.limits import RateLimitSnapshot
+from langchain_cerebras_demo.net.transport import HttpRequest
 from langchain_cerebras_demo.policy.rate_limit import RateLimit, to_limit
-from langchain_cerebras_demo.records import CallRecord
-from langchain_cerebras_demo.transport import HttpRequest
+from langchain_cerebras_demo.records import CallRecord, RateLimitSnapshot
 from langchain_cerebras_demo.wire.completion import CompletionDecoder, Event, Timing, Usage
 from langchain_cerebras_demo.wire.headers import to_request_id
 

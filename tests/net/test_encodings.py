@@ -9,7 +9,7 @@ import zlib
 import pytest
 from aiohttp import compression_utils
 
-from langchain_cerebras_demo.encodings import BrokenBodyError, UnreadableEncodingError, find_decoder
+from langchain_cerebras_demo.net.encodings import BrokenBodyError, UnreadableEncodingError, find_decoder
 
 BODY = random.Random(1).randbytes(1000) + b"a" * 3_000_000
 

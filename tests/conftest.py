@@ -43,17 +43,14 @@ TESTS = Path(__file__).parent
 # `pytest -m quick`: the pure half, the mapping and the client against the loopback. A test elsewhere may be marked quick by hand.
 QUICK = (
     "chat_models",
+    "client",
     "policy",
     "wire",
-    "test_call.py",
+    "net/test_endpoint.py",
+    "net/test_transport.py",
     "test_catalog.py",
-    "test_client.py",
-    "test_endpoint.py",
     "test_errors.py",
-    "test_limiter.py",
-    "test_limits.py",
-    "test_transport.py",
-    "test_watch.py",
+    "test_records.py",
 )
 NOT_QUICK = ("chat_models/test_standard.py", "policy/test_pacing_simulation.py", "wire/test_fuzz.py")
 

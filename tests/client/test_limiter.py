@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from langchain_cerebras_demo.client.client import limiter as module
+from langchain_cerebras_demo.client import limiter as module
 from langchain_cerebras_demo.client.limiter import Limiter
 from langchain_cerebras_demo.errors import APITimeoutError, InternalServerError, RateLimitError
 from langchain_cerebras_demo.policy import RateLimit

@@ -192,7 +192,9 @@ class Reading:
         if call.arguments is not None:
             return call.arguments
         try:
-            return _mended(_DECODER.decode(call.text or "{}"), call.text)  # how some models call a function without arguments
+            return _mended(
+                _DECODER.decode(call.text or "{}"), call.text
+            )  # how some models call a function without arguments
         except (ValueError, RecursionError) as error:
             raise self._error(f"is a call of {name!r} with arguments that are no JSON ({error})") from error
 

@@ -137,7 +137,13 @@ class APIError(CerebrasError):
 
 
 class APIConnectionError(APIError, langchain.ModelConnectionError):
-    """The service could not be reached, or the connection broke before the answer began."""
+    """The service could not be reached, or the connection broke before the answer began.
+
+    ``on_reused_connection`` says that the request went out on a connection that had been used before, which the server may
+    have closed meanwhile.
+    """
+
+    on_reused_connection: bool = False
 
 
 class APITimeoutError(APIConnectionError, langchain.ModelTimeoutError, TimeoutError):

@@ -52,7 +52,24 @@ QUICK = (
     "test_errors.py",
     "test_records.py",
 )
-NOT_QUICK = ("chat_models/test_standard.py", "policy/test_pacing_simulation.py", "wire/test_fuzz.py")
+NOT_QUICK = (
+    "chat_models/test_adding.py",
+    "chat_models/test_standard.py",
+    "chat_models/test_unexpected_calls.py",
+    "policy/test_pacing_simulation.py",
+    "wire/test_fuzz.py",
+    # Many combinations, or many examples of hypothesis.
+    "test_a_schema_of_something_else_than_an_object_is_the_property_of_one",
+    "test_a_long_stream_leaves_no_more_behind_than_its_text",
+    "test_an_answer_fits_exactly_where_jsonschema_says_so",
+    "test_any_json_is_read_or_refused_with_an_error_of_ours",
+    "test_any_other_history_goes_out_so_too_or_is_refused_for_a_listed_reason",
+    "test_dicts_are_held_to_their_schema",
+    "test_every_valid_history_goes_out_whole_and_the_loopback_takes_it",
+    "test_known_calls_come_out_of_every_form_of_stream",
+    "test_the_answer_is_the_same_however_it_arrives",
+    "test_the_short_way_for_plain_text_says_what_the_long_one_says",
+)
 
 # What takes longest comes first, so that no worker is left with it at the end.
 FIRST = ("ray", "test_notebooks.py", "test_embedded.py", "test_docs.py", "cli", "test_sinks.py")
@@ -96,7 +113,7 @@ def pytest_collection_modifyitems(config, items):
 
 def _is_below(item, paths):
     path = item.path.relative_to(TESTS).as_posix()
-    return any(path == name or path.startswith(f"{name}/") for name in paths)
+    return any(name in {path, item.originalname} or path.startswith(f"{name}/") for name in paths)
 
 
 def _is_slow(item):

@@ -13,10 +13,10 @@ from langchain_cerebras_demo.bulk.items import Item
 from langchain_cerebras_demo.bulk.problems import BulkStoppedError
 from langchain_cerebras_demo.bulk.records import BulkRecord
 from langchain_cerebras_demo.policy.rate_limit import REQUESTS_A_DAY
+from langchain_cerebras_demo.policy.retry import LONGEST_WISH
 
 # A refusal for a limit that passes is no failure of the row. The limiter makes it wait; these are the times it may come back.
 _MOST_REFUSALS = 10
-_LONGEST_WISH = 120.0  # seconds; the limiter and the retry policy give up from here on
 _LONGEST_WAIT = 8.0
 
 # Whoever is refused like this will be refused a million times.
@@ -58,7 +58,7 @@ def hopeless(record: BulkRecord, problem: Exception) -> BulkStoppedError | None:
 
 def is_for_long(problem: errors.RateLimitError) -> bool:
     """Whether the limit is one of the day, or over in more than two minutes."""
-    return problem.limit == REQUESTS_A_DAY or (problem.retry_after or 0.0) > _LONGEST_WISH
+    return problem.limit == REQUESTS_A_DAY or (problem.retry_after or 0.0) > LONGEST_WISH
 
 
 def said(record: BulkRecord) -> str:

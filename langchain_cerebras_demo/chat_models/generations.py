@@ -118,15 +118,14 @@ def _without_calls(generation: ChatGeneration) -> ChatGeneration:
 def set_partial(error: APIError, sent: Sequence[ChatGenerationChunk]) -> None:
     """Puts the merged message of the chunks that went out before ``error`` into its ``partial``."""
     merged = merge_chat_generation_chunks(list(sent))
-    if merged is None:
-        error.partial = None
-        return
-    message = merged.message
-    if isinstance(message, AIMessageChunk):
-        given = [(call["index"], call["id"], call["args"]) for call in message.tool_call_chunks]
-        calls = [call for call in given if not _is_object(call[-1])]
-        message += AIMessageChunk(content="", tool_call_chunks=_to_seals(calls))
-    error.partial = message
+    error.partial = merged.message if merged else None
+    if isinstance(error.partial, AIMessageChunk) and error.partial.tool_call_chunks:
+        # Nothing is added to this one, so it can be told which calls are whole: LangChain has mended the others.
+        calls: list[Any] = []
+        invalid_calls: list[Any] = []
+        for half in error.partial.tool_call_chunks:
+            _add_tool_call(ToolCallFragment(0, half["id"], half["name"], half["args"]), calls, invalid_calls)
+        error.partial.tool_calls, error.partial.invalid_tool_calls = calls, invalid_calls
 
 
 @lru_cache
@@ -176,14 +175,6 @@ def _stray_end(arguments: str) -> str:
         if not isinstance(mended, dict):
             return end
     return ""
-
-
-def _is_object(arguments: str | None) -> bool:
-    try:
-        read_arguments(arguments)
-    except ValueError:
-        return False
-    return True
 
 
 def _last_chunk(ending: Sequence[Event | CallRecord], origin: Origin) -> ChatGenerationChunk:

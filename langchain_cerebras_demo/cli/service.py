@@ -33,11 +33,11 @@ from langchain_cerebras_demo.errors import (
 from langchain_cerebras_demo.keys import ChainKeyResolver, EnvKey
 from langchain_cerebras_demo.keys.chain import to_key_chain
 from langchain_cerebras_demo.net.endpoint import API_BASE, BASE_URL_VARIABLE, is_loopback, takes_demo_key, to_base_url
+from langchain_cerebras_demo.net.portal import portal
 from langchain_cerebras_demo.net.proxies import Proxy, find_proxy
 from langchain_cerebras_demo.net.transport import HttpRequest, default_transport, timeout
 from langchain_cerebras_demo.policy import RetryPolicy, Timeout
 from langchain_cerebras_demo.records import CallRecord, RateLimitSnapshot
-from langchain_cerebras_demo.wire.completion import Event
 from langchain_cerebras_demo.wire.request import ChatRequest, to_parameters
 
 NAME_SECONDS = 3.0
@@ -110,7 +110,7 @@ def reach(base_url: str, proxy: Proxy | None) -> Reached | APIError:
         return APIConnectionError(problem)
     url = f"{base_url.removesuffix('/v1')}/public/v1/models"
     try:
-        return asyncio.run(_send(HttpRequest("GET", url, connect_timeout=CONNECT_SECONDS)))
+        return portal.run(lambda: _send(HttpRequest("GET", url, connect_timeout=CONNECT_SECONDS)))
     except APIError as error:
         return error
 
@@ -196,7 +196,7 @@ def _keys(base_url: str, *, is_reached: bool) -> tuple[ChainKeyResolver, Finding
     # Without a network a browser's session cannot be asked for its key, and asking would take its time.
     chain = to_key_chain(base_url, is_automatic=True) if is_reached else ChainKeyResolver([EnvKey()])
     try:
-        reports = asyncio.run(asyncio.wait_for(chain.aexplain(), KEY_SECONDS))
+        reports = portal.run(lambda: asyncio.wait_for(chain.aexplain(), KEY_SECONDS))
     except asyncio.TimeoutError:
         return chain, Finding("key", "problem", f"no source answered within {KEY_SECONDS:g} s", "Set CEREBRAS_API_KEY.")
     what = "; ".join(f"{report.source}: {report.why}" for report in reports if report.state != "not asked")
@@ -216,7 +216,7 @@ def _answer(base_url: str, keys: ChainKeyResolver, model: str) -> Iterator[Findi
     )
     question = ChatRequest(model, [{"role": "user", "content": "Hi"}], to_parameters({"max_tokens": 1}))
     try:
-        events = asyncio.run(_ask(client, question))
+        events = portal.run(lambda: client.complete(question))
     except (CerebrasError, ValueError) as error:
         remedy = next((remedy for kind, remedy in _REMEDIES if isinstance(error, kind)), "Try again with --debug.")
         yield Finding("answer", "problem", f"{type(error).__name__}: {error}", remedy)
@@ -227,10 +227,6 @@ def _answer(base_url: str, keys: ChainKeyResolver, model: str) -> Iterator[Findi
         yield Finding("answer", "fine", f"{record.model} answered after {seconds * 1000:.0f} ms")
         limits = record.limits
     yield _limits(limits)
-
-
-async def _ask(client: Client, question: ChatRequest) -> list[Event | CallRecord]:
-    return await client.complete(question)
 
 
 def _limits(limits: RateLimitSnapshot | None) -> Finding:

@@ -34,7 +34,7 @@ _TELLING_BYTES = 16  # so many bytes tell a stream from another body, a byte ord
 _DRAIN_SECONDS = 0.1
 
 
-class Exchange:
+class Attempt:
     """A request and its answer.
 
     Args:

@@ -1,125 +1,389 @@
-"""One call under way: what all its attempts share, and what is measured of it."""
+"""One call, from its key to its record. It owns its attempts: what is sent, when, and whether it is sent again."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import gzip
 import logging
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+import random
+import warnings
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from datetime import datetime, timezone
+from secrets import token_hex
+from typing import Any, Literal, TypeVar
 
-from langchain_cerebras_demo import catalog
-from langchain_cerebras_demo.client.attempt import now
-from langchain_cerebras_demo.client.limiter import Ticket
+from langchain_cerebras_demo import catalog, local
+from langchain_cerebras_demo.client.attempt import Attempt, now
+from langchain_cerebras_demo.client.limiter import Ticket, process_limiter
+from langchain_cerebras_demo.client.slots import Slots
 from langchain_cerebras_demo.errors import (
     APIConnectionError,
     APIError,
     APIStatusError,
+    APITimeoutError,
+    AuthenticationError,
     CerebrasError,
+    MissingKeyError,
+    NotFoundError,
     RateLimitError,
     StreamInterruptedError,
 )
-from langchain_cerebras_demo.keys import KeyResolver, Secret
-from langchain_cerebras_demo.net.transport import HttpRequest
-from langchain_cerebras_demo.policy.rate_limit import RateLimit, to_limit
+from langchain_cerebras_demo.keys import ChainKeyResolver, Secret, refresh_secret, resolve_secret
+from langchain_cerebras_demo.keys.hiding import redact
+from langchain_cerebras_demo.keys.hosts import check_key_host
+from langchain_cerebras_demo.net.ending import in_thread
+from langchain_cerebras_demo.net.endpoint import is_loopback
+from langchain_cerebras_demo.net.transport import HttpRequest, Transport, timeout
+from langchain_cerebras_demo.policy import RateLimit, RetryPolicy, Timeout
+from langchain_cerebras_demo.policy.rate_limit import to_limit
 from langchain_cerebras_demo.records import CallRecord, RateLimitSnapshot
 from langchain_cerebras_demo.wire.completion import CompletionDecoder, Event, Timing, Usage
-from langchain_cerebras_demo.wire.headers import to_request_id
+from langchain_cerebras_demo.wire.cost import estimate_cost
+from langchain_cerebras_demo.wire.headers import to_request_id, to_snapshot
+from langchain_cerebras_demo.wire.request import ChatRequest, to_json
+
+COMPRESS_FROM_BYTES = 8192
+"""A body from this size on is zipped, for cerebras.ai (https://inference-docs.cerebras.ai, "payload optimization").
+
+Measured on prose: 60 us for 8 KiB, to a third; that is won back on the wire at any speed up to 1 Gbit/s."""
+
+_GZIP_LEVEL = 1  # a third of level 6's time for 15 % more bytes
 
 _log = logging.getLogger("langchain_cerebras_demo")
+_warned: set[str] = set()
 
-
-@dataclass
-class Progress:
-    """What is measured of a call. Times are those of the running loop, in seconds."""
-
-    began: float
-    attempts: int = 1
-    paced: float = 0.0
-    backed_off: float = 0.0
-    sent_at: float = 0.0
-    first_at: float | None = None
-    usage: Usage | None = None
-    time_info: Mapping[str, Any] | None = None
-    request_id: str | None = None
-    limits: RateLimitSnapshot | None = None
-
-    @property
-    def waited(self) -> float:
-        """Seconds spent waiting to send."""
-        return self.paced + self.backed_off
+T = TypeVar("T")
+Outcome = Literal["answered", "failed", "cancelled"]
 
 
 @dataclass(frozen=True)
+class Settings:
+    """What all calls of one client share; ``Client`` says what each of them means."""
+
+    base_url: str
+    aliases: catalog.AliasTable
+    keys: ChainKeyResolver
+    transport: Transport
+    timeout: Timeout
+    retry: RetryPolicy
+    headers: Mapping[str, str]
+    proxy: str | None = field(repr=False)  # may hold a password
+    slots: Slots
+    rate_limit: RateLimit | None
+    compresses: bool
+    on_call: Callable[[CallRecord], None] | None
+
+    def resolve_model(self, name: str) -> str:
+        """The id that ``name`` stands for. A retired one goes through with one warning that names its replacement."""
+        model = self.aliases.resolve(name)
+        message = catalog.retirement_message(model, today())
+        if message and model not in _warned and not local.is_local(self.base_url):
+            _warned.add(model)
+            warnings.warn(message, catalog.RetiredModelWarning, stacklevel=2)
+        return model
+
+    def request(self, method: str, url: str, **fields: Any) -> HttpRequest:
+        """A request with what every request of the client has."""
+        headers = {**fields.pop("headers", {}), **self.headers}
+        return HttpRequest(
+            method, url, headers=headers, connect_timeout=self.timeout.connect, proxy=self.proxy, **fields
+        )
+
+
 class Call:
-    """What all attempts of one call share.
+    """One call. ``events`` or ``body`` is used once.
 
     Args:
-        request: what is sent.
-        resolver: who is asked for a fresher key after a 401; ``None`` where nobody is.
-        key: the key it is sent with.
-        deadline: the running loop's time by which all has to be done.
-        is_stream: whether events were asked for.
-        model: the model's id.
-        cost_tokens: what the service reserves of the account's tokens a minute.
-        limit: what the account allows besides what the service announces; ``None`` sends at once.
-        progress: what is measured.
+        settings: those of its client.
     """
 
-    request: HttpRequest
-    resolver: KeyResolver | None
-    key: Secret | None
-    deadline: float | None
-    is_stream: bool = False
-    model: str = ""
-    cost_tokens: float = 0.0
-    limit: RateLimit | None = None
-    progress: Progress = field(default_factory=lambda: Progress(now()))
+    def __init__(self, settings: Settings) -> None:
+        self.model = ""
+        self.account = ""
+        self._settings = settings
+        self._began = 0.0
+        self._deadline: float | None = None
+        self._key: Secret | None = None
+        self._may_refresh = False
+        self._is_stream = False
+        self._cost_tokens = 0.0
+        self._limit: RateLimit | None = None
+        self._sends = 0
+        self._refreshes = 0
+        self._paced = self._backed_off = self._sent_at = 0.0
+        self._first_at: float | None = None
+        self._usage: Usage | None = None
+        self._time_info: dict[str, float] | None = None
+        self._request_id: str | None = None
+        self._limits: RateLimitSnapshot | None = None
 
-    def with_key(self, key: Secret | None) -> Call:
-        """The same call with this key."""
-        return replace(self, key=key, request=replace(self.request, secret_headers=key.bearer if key else None))
+    # -- the two kinds of call
 
-    def hide(self, text: bytes) -> bytes:
-        """``text`` without the key."""
-        return self.key.hide(text) if self.key else text
+    async def events(self, request: ChatRequest, *, is_stream: bool) -> AsyncGenerator[list[Event | CallRecord], None]:
+        """Ask for a completion and yield its events, a list a network read; the last list holds the call's record.
 
-    def record(
-        self, outcome: Literal["answered", "failed", "cancelled"] = "answered", error: str | None = None
-    ) -> CallRecord:
-        """The call as it stands."""
-        at, progress = now(), self.progress
-        first = progress.first_at if self.is_stream else None
-        usage, spec = progress.usage, catalog.find_spec(self.model)
+        Raises:
+            APIError: after the first event it carries ``partial``, the text that had come.
+            MissingKeyError, KeyFormatError, KeyHostError, LocalServerError: before anything was sent.
+        """
+        async with self._settings.slots.take():
+            self._start_clock()
+            server = await self._local_server()
+            http = await self._prepare(request, server, is_stream=is_stream)
+            asks_for_tag_only = _has_closing_tag_only(self.model, request)
+            with self._recorded():
+                place: int | None = None
+                while True:
+                    ticket = await self._turn(place)
+                    decoder = CompletionDecoder(hide=self._hide, salt=token_hex(8), closing_tag_only=asks_for_tag_only)
+                    try:
+                        async with aclosing(self._attempt(http, ticket).events(decoder)) as batches:
+                            async for events in batches:
+                                if self._first_at is None:
+                                    self._first_at = now()
+                                yield self._with_record(events, decoder, ticket) if decoder.ended else events  # type: ignore[misc]  # a list[Event] that nobody will add to
+                    except APIError as error:
+                        problem = error
+                        self._refuse(ticket, error)
+                    else:
+                        return
+                    finally:
+                        ticket.close()
+                    if self._first_at is not None:
+                        raise self._interrupted(problem, decoder.text)
+                    http, place = await self._again(http, problem), ticket.place
+
+    async def body(self, path: str, *, is_keyless: bool = False) -> bytes:
+        """Get what is not a completion; return the body.
+
+        Args:
+            path: behind ``base_url``.
+            is_keyless: whether the request goes out without a key.
+
+        Raises:
+            APIError, MissingKeyError: as ``events``.
+        """
+        async with self._settings.slots.take():
+            self._start_clock()
+            server = await self._local_server()
+            base_url = server.base_url if server else self._settings.base_url
+            url = f"{base_url.removesuffix('/v1')}{path}" if is_keyless else f"{base_url}{path}"
+            http = self._settings.request("GET", url)
+            if not is_keyless:
+                http = await self._with_key(http, server)
+            while True:
+                ticket = await self._turn(None)
+                try:
+                    return await self._attempt(http, ticket).body()
+                except APIError as error:
+                    problem = error
+                    self._refuse(ticket, error)
+                finally:
+                    ticket.close()
+                http = await self._again(http, problem)
+
+    def _start_clock(self) -> None:
+        """The time-outs of a call begin when it has its slot."""
+        self._began = now()
+        total = self._settings.timeout.total
+        self._deadline = None if total is None else self._began + total
+
+    # -- the request and its key
+
+    async def _local_server(self) -> local.LocalServer | None:
+        """The embedded server behind ``base_url``, started if need be; ``None`` where it is somebody else's."""
+        if self._settings.base_url == "local":
+            return await in_thread(local.shared_server)
+        return local.find_server(self._settings.base_url)
+
+    async def _prepare(self, request: ChatRequest, server: local.LocalServer | None, *, is_stream: bool) -> HttpRequest:
+        settings = self._settings
+        self._is_stream = is_stream
+        self.model = settings.resolve_model(request.model)
+        body = replace(request, model=self.model).to_body(stream=is_stream)
+        headers = {
+            "Content-Type": "application/json",
+            "Accept": "text/event-stream" if is_stream else "application/json",
+            **settings.headers,
+            **request.to_headers(),
+        }
+        if server:
+            body, self.model = local.to_local(body), local.LOCAL_MODEL
+            headers.update(local.LOCAL_HEADERS)
+        else:
+            self._limit = settings.rate_limit
+        content = to_json(body)
+        if settings.compresses and len(content) >= COMPRESS_FROM_BYTES:
+            content = gzip.compress(content, _GZIP_LEVEL, mtime=0)
+            headers["Content-Encoding"] = "gzip"
+        if self._limit:
+            spec = catalog.find_spec(self.model)
+            self._cost_tokens = estimate_cost(body, spec.max_output_tokens if spec else None)
+        base_url = server.base_url if server else settings.base_url
+        url = f"{base_url}/chat/completions"
+        http = HttpRequest(
+            "POST", url, headers=headers, body=content, connect_timeout=settings.timeout.connect, proxy=settings.proxy
+        )
+        return await self._with_key(http, server)
+
+    async def _with_key(self, http: HttpRequest, server: local.LocalServer | None) -> HttpRequest:
+        """The request with the key that it goes out with, if it needs one."""
+        if server:
+            self._key = Secret(server.api_key, "the embedded server")
+        else:
+            self._key, self._may_refresh = await self._in_time(self._find_key(http.url)), True
+        self.account = f"{self._settings.base_url} {self._key.fingerprint() if self._key else ''}"
+        return replace(http, secret_headers=self._key.bearer if self._key else None)
+
+    async def _find_key(self, url: str) -> Secret | None:
+        try:
+            key = await resolve_secret(self._settings.keys)
+        except MissingKeyError:
+            if is_loopback(url):
+                return None
+            raise
+        check_key_host(key, url)
+        return key
+
+    async def _in_time(self, finding: Awaitable[T]) -> T:
+        """What ``finding`` a key gives, in time: a source may be a slow network, or code that never answers."""
+        bounds = self._settings.timeout
+        left, stage = bounds.first_event, "first_event"
+        if self._deadline is not None and (left is None or self._deadline - now() < left):
+            left, stage = self._deadline - now(), "total"
+        try:
+            async with timeout(left):
+                return await finding
+        except APITimeoutError:  # the source's own
+            raise
+        except asyncio.TimeoutError:
+            pass
+        raise APITimeoutError(f"no key within {getattr(bounds, stage):g} s (timeout.{stage})")
+
+    def _hide(self, text: bytes) -> bytes:
+        return self._key.hide(text) if self._key else text
+
+    # -- its turn and its attempts
+
+    async def _turn(self, place: int | None) -> Ticket:
+        """Wait until the account's limits allow the next send."""
+        began = now()
+        try:
+            ticket = await process_limiter().acquire(
+                self.account, self.model, self._cost_tokens, self._limit, self._deadline, place=place
+            )
+        except APIError as problem:
+            self._paced += now() - began
+            raise self._give_up(problem) from None
+        self._paced += ticket.waited
+        self._sent_at = now()
+        self._sends += 1
+        return ticket
+
+    def _attempt(self, http: HttpRequest, ticket: Ticket) -> Attempt:
+        def on_headers(headers: Mapping[str, str]) -> None:
+            limits = to_snapshot(headers)
+            name = to_request_id(headers)
+            self._limits = limits or self._limits
+            self._request_id = self._hide(name.encode()).decode() if name else None
+            ticket.observe(limits)
+
+        return Attempt(
+            self._settings.transport,
+            http,
+            is_stream=self._is_stream,
+            bounds=self._settings.timeout,
+            deadline=self._deadline,
+            on_headers=on_headers,
+            hide=self._hide,
+        )
+
+    async def _again(self, http: HttpRequest, problem: APIError) -> HttpRequest:
+        """The request to send next, once it is time for it; raises ``problem`` where nothing is sent again."""
+        redact(problem, self._key)
+        if isinstance(problem, AuthenticationError) and self._may_refresh and self._key:
+            fresh = await self._in_time(refresh_secret(self._settings.keys, self._key))
+            if not fresh.matches(self._key):
+                check_key_host(fresh, http.url)
+                self._key, self._may_refresh = fresh, False
+                self._refreshes += 1
+                return replace(http, secret_headers=fresh.bearer)
+        sends = self._sends - self._refreshes  # a 401 that yields a fresh key allows one more
+        wait = self._settings.retry.wait(problem, sends, random.random())  # noqa: S311 - jitter, not a secret
+        late = wait is not None and self._deadline is not None and now() + wait >= self._deadline
+        if wait is None or late:
+            self._give_up(problem)
+            raise _with_nearest(problem, self.model) if isinstance(problem, NotFoundError) else problem
+        await asyncio.sleep(wait)
+        self._backed_off += wait
+        return http if http.fresh_connection else replace(http, fresh_connection=_was_stale(problem))
+
+    def _refuse(self, ticket: Ticket, problem: APIError) -> None:
+        """Tell the limiter of an answer whose status was an error: it took nothing of the account's limits."""
+        if isinstance(problem, APIStatusError) and problem.response is not None:
+            ticket.refused(problem)
+
+    def _give_up(self, problem: APIError) -> APIError:
+        """``problem`` with what was done about it: attempts, the time waited, the limit that was hit."""
+        problem.attempts, problem.waited = self._sends, self._paced + self._backed_off
+        facts = [f"{problem.attempts} attempts, {problem.waited:.1f} s waited"] if problem.attempts > 1 else []
+        if isinstance(problem, RateLimitError):
+            problem.limit = problem.limit or to_limit(problem)
+            facts.append(f"limit: {problem.limit}")
+            if problem.retry_after is not None:
+                facts.append(f"retry after {problem.retry_after:g} s")
+        if facts:
+            problem.args = CerebrasError(f"{problem} ({'; '.join(facts)})").args  # bounded
+        return problem
+
+    def _interrupted(self, problem: APIError, text: str) -> APIError:
+        """The failure of an answer that had begun, with what had come."""
+        redact(problem, self._key)
+        if type(problem) is APIConnectionError:
+            cause, problem = problem, StreamInterruptedError(f"the stream broke off: {problem}")
+            problem.request_id, problem.usage = cause.request_id, cause.usage
+        problem.partial = text
+        return self._give_up(problem)
+
+    # -- its record
+
+    def _with_record(self, events: list[Event], decoder: CompletionDecoder, ticket: Ticket) -> list[Event | CallRecord]:
+        """The last events of an answer, with the record of the call behind them."""
+        self._usage = decoder.usage
+        self._time_info = next((event.time_info for event in events if isinstance(event, Timing)), None)
+        if decoder.usage is not None:
+            ticket.settle(decoder.usage.total_tokens)
+        return [*events, self._record("answered", None)]
+
+    def _record(self, outcome: Outcome, error: str | None) -> CallRecord:
+        at, usage, spec = now(), self._usage, catalog.find_spec(self.model)
+        first = self._first_at if self._is_stream else None
         tokens = usage.completion_tokens if usage else None
         return CallRecord(
             model=self.model,
             outcome=outcome,
             error=error,
-            attempts=progress.attempts,
-            seconds=at - progress.began,
-            paced=progress.paced,
-            backed_off=progress.backed_off,
-            ttft=None if first is None else first - progress.sent_at,
+            attempts=self._sends,
+            seconds=at - self._began,
+            paced=self._paced,
+            backed_off=self._backed_off,
+            ttft=None if first is None else first - self._sent_at,
             tokens_per_second=tokens / (at - first) if tokens and first is not None and at > first else None,
             prompt_tokens=usage.prompt_tokens if usage else None,
             completion_tokens=tokens,
-            time_info=progress.time_info,
+            time_info=self._time_info,
             estimated_cost_usd=spec.cost_usd(usage.prompt_tokens, usage.completion_tokens) if spec and usage else None,
-            request_id=progress.request_id,
-            limits=progress.limits,
+            request_id=self._request_id,
+            limits=self._limits,
         )
 
-    def headers_came(self, headers: Mapping[str, str], limits: RateLimitSnapshot) -> None:
-        """A 200 has come."""
-        self.progress.limits = limits or self.progress.limits
-        name = to_request_id(headers)
-        self.progress.request_id = self.hide(name.encode()).decode() if name else None
-
-    @contextmanager
-    def told(self, on_call: Callable[[CallRecord], None] | None) -> Iterator[None]:
-        """Tells how the call ended: one line of the debug log, and ``on_call``'s record."""
-        outcome: Literal["answered", "failed", "cancelled"] = "answered"
+    @contextlib.contextmanager
+    def _recorded(self) -> Iterator[None]:
+        """Say how the call ended: a line of the debug log, and ``on_call``'s record."""
+        outcome: Outcome = "answered"
         error: str | None = None
         try:
             yield
@@ -130,61 +394,41 @@ class Call:
             outcome = "cancelled"
             raise
         finally:
-            if on_call is not None or _log.isEnabledFor(logging.DEBUG):
-                self._tell(outcome, error, on_call)
+            if self._settings.on_call is not None or _log.isEnabledFor(logging.DEBUG):
+                self._tell(self._record(outcome, error))
 
-    def _tell(
-        self,
-        outcome: Literal["answered", "failed", "cancelled"],
-        error: str | None,
-        on_call: Callable[[CallRecord], None] | None,
-    ) -> None:
-        record = self.record(outcome, error)
+    def _tell(self, record: CallRecord) -> None:
         _log.debug("%s", record)
-        if on_call is not None:
+        if self._settings.on_call is not None:
             try:
-                on_call(record)
+                self._settings.on_call(record)
             except Exception as problem:  # noqa: BLE001 - a broken metric must not cost an answer
                 _log.warning("on_call raised %s and is ignored", type(problem).__name__)
 
 
-def give_up(problem: APIError, call: Call) -> APIError:
-    """``problem`` with what was done about it: attempts, the time waited, the limit that was hit."""
-    problem.attempts, problem.waited = call.progress.attempts, call.progress.waited
-    facts = [f"{problem.attempts} attempts, {problem.waited:.1f} s waited"] if problem.attempts > 1 else []
-    if isinstance(problem, RateLimitError):
-        problem.limit = problem.limit or to_limit(problem)
-        facts.append(f"limit: {problem.limit}")
-        if problem.retry_after is not None:
-            facts.append(f"retry after {problem.retry_after:g} s")
-    if facts:
-        problem.args = CerebrasError(f"{problem} ({'; '.join(facts)})").args  # bounded
+def today() -> Any:
+    """The date by which a model is retired or not."""
+    return datetime.now(tz=timezone.utc).date()
+
+
+def _was_stale(problem: APIError) -> bool:
+    return isinstance(problem, APIConnectionError) and problem.on_reused_connection
+
+
+def _has_closing_tag_only(model: str, request: ChatRequest) -> bool:
+    """Whether the answer's content begins with the reasoning: the model's way, unless another form was asked for."""
+    spec = catalog.find_spec(model)
+    form = {**request.parameters, **request.extra}.get("reasoning_format")
+    return (
+        form in {None, "none", "raw"}
+        and spec is not None
+        and spec.reasoning is not None
+        and bool(spec.reasoning.closing_tag_only)
+    )
+
+
+def _with_nearest(problem: NotFoundError, model: str) -> NotFoundError:
+    near = catalog.nearest_ids(model, today())
+    if near and (problem.param == "model" or problem.code == "model_not_found"):
+        problem.args = CerebrasError(f"{problem} Known ids near {model!r}: {', '.join(near)}.").args  # bounded
     return problem
-
-
-def interrupted(problem: APIError, text: str, call: Call) -> APIError:
-    """The failure of an answer that had begun, with what had come."""
-    if type(problem) is APIConnectionError:
-        cause, problem = problem, StreamInterruptedError(f"the stream broke off: {problem}")
-        problem.request_id, problem.usage = cause.request_id, cause.usage
-    problem.partial = text
-    return give_up(problem, call)
-
-
-def refuse(ticket: Ticket, problem: APIError) -> None:
-    """Tells the limiter of an answer whose status was an error: such an answer took nothing of the account's limits."""
-    if isinstance(problem, APIStatusError) and problem.response is not None:
-        ticket.refused(problem)
-
-
-def with_record(
-    events: list[Event], call: Call, decoder: CompletionDecoder, ticket: Ticket
-) -> list[Event | CallRecord]:
-    """The last events of an answer with the record of its call behind them; all others as they are."""
-    if not decoder.ended:
-        return events  # type: ignore[return-value]  # a list[Event] that nobody will add to
-    call.progress.usage = decoder.usage
-    call.progress.time_info = next((event.time_info for event in events if isinstance(event, Timing)), None)
-    if decoder.usage is not None:
-        ticket.settle(decoder.usage.total_tokens)
-    return [*events, call.record()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import socket
 from types import SimpleNamespace
 from typing import Any, cast
@@ -72,9 +73,32 @@ class Connector(aiohttp.TCPConnector):
 
     owner = 0  # the id of the process that opened it
 
+    async def connect(
+        self, req: aiohttp.ClientRequest, traces: list[Any], timeout: aiohttp.ClientTimeout
+    ) -> aiohttp.connector.Connection:
+        """A connection, and none of the pool that the server has closed: the loop may not have come to notice it yet."""
+        while True:
+            connection = await super().connect(req, traces, timeout)
+            transport = connection.transport
+            if transport is None or not _has_something_to_read(transport):
+                return connection
+            connection.close()
+
     def __del__(self, *args: object, **kwargs: object) -> None:
         if self.owner == os.getpid() and not self._loop.is_closed():
             super().__del__()
+
+
+def _has_something_to_read(transport: asyncio.Transport) -> bool:
+    """Whether there is something to read before anything was sent: the end of the connection, or what belongs to no answer."""
+    pipe = transport.get_extra_info("socket")
+    if pipe is None or pipe.fileno() < 0:
+        return False
+    if not hasattr(select, "poll"):  # Windows
+        return bool(select.select([pipe.fileno()], [], [], 0)[0])
+    poll = select.poll()
+    poll.register(pipe.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
 
 
 class Response(aiohttp.ClientResponse):

@@ -124,7 +124,7 @@ def _open() -> tuple[asyncio.AbstractEventLoop, threading.Thread | RealThread[as
     thread = threading.Thread(target=_run, args=(loop,), name="cerebras-demo", daemon=True)
     try:
         thread.start()
-    except RuntimeError as error:  # from Python 3.12 on as soon as the main thread has done its work
+    except RuntimeError as error:  # Python 3.12: as soon as the main thread has done its work
         loop.close()
         why = ENDED if is_ending() else f"no thread could be started for synchronous calls ({error})"
         raise CerebrasError(why) from None

@@ -68,6 +68,7 @@ class HttpRequest:
         connect_timeout: seconds to open a connection (TCP and TLS), ``None`` for no bound.
         proxy: the proxy to use, before any of the environment.
         environment_proxy: whether the proxy variables of the environment count (never for loopback).
+        fresh_connection: whether it goes out on a connection of its own, and on none that has been used before.
     """
 
     method: str
@@ -78,6 +79,7 @@ class HttpRequest:
     connect_timeout: float | None = 60.0
     proxy: str | None = field(default=None, repr=False)  # may hold a password
     environment_proxy: bool = True
+    fresh_connection: bool = False
 
 
 class HttpResponse(Protocol):
@@ -138,7 +140,8 @@ class AiohttpTransport:
     async def send(self, request: HttpRequest) -> AiohttpResponse:
         """Sends and waits for status and headers; see ``Transport.send``.
 
-        A request that meets a pooled connection which the server has closed meanwhile is sent once more, on a new one.
+        Every request is sent once. An error of one that went out on a pooled connection, which the server may have closed
+        meanwhile, says so in ``on_reused_connection``.
         """
         session = await self._session()
         proxy = session.proxy_for(request)
@@ -147,6 +150,8 @@ class AiohttpTransport:
         except BaseException as error:  # noqa: BLE001 - cancellations, too; raised again below
             known = isinstance(error, _KNOWN)
             failure = translate(error, request.url, proxy, self._ssl_context) if known else error.with_traceback(None)
+            if isinstance(failure, APIConnectionError):
+                failure.on_reused_connection = getattr(error, "on_reused_connection", False)
         else:
             if proxy is None or response.status != 407:
                 return session.opened(AiohttpResponse(response, proxy))
@@ -162,23 +167,21 @@ class AiohttpTransport:
     async def _request(
         self, session: _LoopSession, request: HttpRequest, proxy: Proxy | None
     ) -> aiohttp.ClientResponse:
-        for is_last in (False, True):
-            connection = Connection()
-            try:
-                return await session.http.request(
-                    request.method,
-                    request.url,
-                    headers={**request.headers, **(request.secret_headers() if request.secret_headers else {})},
-                    data=_to_data(request.body),
-                    allow_redirects=False,
-                    proxy=proxy.url if proxy else None,
-                    timeout=aiohttp.ClientTimeout(total=None, sock_connect=request.connect_timeout),
-                    trace_request_ctx=connection,
-                )
-            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
-                if is_last or not connection.is_reused:
-                    raise
-        raise AssertionError  # never reached: the last round returns or raises
+        connection = Connection()
+        try:
+            return await session.http_for(request).request(
+                request.method,
+                request.url,
+                headers={**request.headers, **(request.secret_headers() if request.secret_headers else {})},
+                data=_to_data(request.body),
+                allow_redirects=False,
+                proxy=proxy.url if proxy else None,
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=request.connect_timeout),
+                trace_request_ctx=connection,
+            )
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
+            error.on_reused_connection = connection.is_reused  # type: ignore[union-attr]
+            raise
 
     async def _session(self) -> _LoopSession:
         loop = asyncio.get_running_loop()
@@ -188,7 +191,7 @@ class AiohttpTransport:
                 self._forget_closed_loops()
                 session = self._sessions[loop] = _LoopSession(self._resolver, self._ssl_context)
         if session.guard is None:
-            session.guard = _live(session.http)
+            session.guard = _live(session.opened_http)
             await session.guard.__anext__()
         return session
 
@@ -227,18 +230,32 @@ class _LoopSession:
     """One loop's aiohttp session, and the generator that closes it with the loop."""
 
     def __init__(self, resolver: AbstractResolver | None, ssl_context: ssl.SSLContext | None) -> None:
-        self._connector = Connector(
+        self._resolver = resolver
+        self._ssl_context = ssl_context
+        self.http = self._open()
+        self.opened_http = [self.http]
+        self._fresh: aiohttp.ClientSession | None = None
+        self.guard: AsyncGenerator[None, None] | None = None
+        self._responses: weakref.WeakSet[AiohttpResponse] = weakref.WeakSet()
+        self._proxies: dict[tuple[str | None, ...], Proxy | None] = {}
+
+    def _open(self, *, force_close: bool = False) -> aiohttp.ClientSession:
+        resolver = self._resolver
+        if resolver is None and aiohttp.DefaultResolver is aiohttp.ThreadedResolver:
+            resolver = Resolver()
+        connector = Connector(
             limit=0,  # who may send when is decided above; a queue down here would eat the caller's time-outs
-            resolver=resolver or (Resolver() if aiohttp.DefaultResolver is aiohttp.ThreadedResolver else None),
-            ssl=ssl_context or True,
+            resolver=resolver,
+            ssl=self._ssl_context or True,
             ttl_dns_cache=300,
             socket_factory=open_socket,
+            force_close=force_close,
         )
-        self._connector.owner = os.getpid()
+        connector.owner = os.getpid()
         trace = aiohttp.TraceConfig()
         trace.on_connection_reuseconn.append(note_reuse)
-        self.http = aiohttp.ClientSession(
-            connector=self._connector,
+        return aiohttp.ClientSession(
+            connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),  # an answer's cookies are dropped, none is ever sent by itself
             timeout=aiohttp.ClientTimeout(total=None),  # the client times each stage itself
             auto_decompress=False,  # see encodings.py
@@ -247,9 +264,15 @@ class _LoopSession:
             trace_configs=[trace],
             response_class=Response,
         )
-        self.guard: AsyncGenerator[None, None] | None = None
-        self._responses: weakref.WeakSet[AiohttpResponse] = weakref.WeakSet()
-        self._proxies: dict[tuple[str | None, ...], Proxy | None] = {}
+
+    def http_for(self, request: HttpRequest) -> aiohttp.ClientSession:
+        """Aiohttp's session for the request: that of the pool, or one that opens a connection for each."""
+        if not request.fresh_connection:
+            return self.http
+        if self._fresh is None:
+            self._fresh = self._open(force_close=True)
+            self.opened_http.append(self._fresh)
+        return self._fresh
 
     def opened(self, response: AiohttpResponse) -> AiohttpResponse:
         """``response``, remembered while it is read."""
@@ -263,8 +286,10 @@ class _LoopSession:
 
     def forget(self) -> None:
         """Lets go without closing anything, and without a complaint."""
-        self._connector.owner = 0
-        self.http.detach()
+        for http in self.opened_http:
+            if isinstance(http.connector, Connector):
+                http.connector.owner = 0
+            http.detach()
         if self.guard is not None:
             with contextlib.suppress(StopIteration, RuntimeError):
                 self.guard.aclose().send(None)  # it has nothing left to close, so it ends here and needs no loop for it
@@ -309,12 +334,13 @@ def _to_data(body: bytes | None) -> bytes | io.BytesIO | None:
     return io.BytesIO(body) if body is not None and len(body) > _MOST_BYTES_AT_ONCE else body
 
 
-async def _live(http: aiohttp.ClientSession) -> AsyncGenerator[None, None]:
-    """Closes the session when it is closed itself: ``loop.shutdown_asyncgens`` does that, and the garbage collector."""
+async def _live(opened: list[aiohttp.ClientSession]) -> AsyncGenerator[None, None]:
+    """Closes the sessions when it is closed itself: ``loop.shutdown_asyncgens`` does that, and the garbage collector."""
     try:
         yield
     finally:
-        await http.close()
+        for http in opened:
+            await http.close()
 
 
 class AiohttpResponse:

@@ -26,15 +26,13 @@ from langchain_cerebras_demo.policy.rate_limit import (
     TOKENS_A_MINUTE,
     RateLimit,
 )
+from langchain_cerebras_demo.policy.retry import LONGEST_WISH
 from langchain_cerebras_demo.policy.sharing import BLIND_SECONDS, Bucket, Reservation, SharedTokens
 from langchain_cerebras_demo.records import RateLimitSnapshot
 
 FIRST_ANSWER = "the first answer, which names the limits"
 
 DAY_SECONDS = 86_400.0
-
-LONGEST_WAIT = 120.0
-"""A wait for a day's limit or a ``retry-after`` above it, in seconds, is a refusal (as ``RetryPolicy.longest_wish``)."""
 
 # Of a number that was given, this part is spent: the service's clock and ours, and the way between, are not the same.
 _GIVEN_SHARE = 0.975
@@ -109,8 +107,8 @@ class Pacer:
         """
         self._advance(now)
         seconds = self._gate - self._clock
-        if seconds > 0 and not (seconds > LONGEST_WAIT and self._clock - self._looked >= _LOOK_SECONDS):
-            return Wait(seconds, RETRY_AFTER, seconds > LONGEST_WAIT)
+        if seconds > 0 and not (seconds > LONGEST_WISH and self._clock - self._looked >= _LOOK_SECONDS):
+            return Wait(seconds, RETRY_AFTER, seconds > LONGEST_WISH)
         waits = [self._day_wait(), self._given_wait(cost), self._first_wait(), self._token_wait(cost)]
         if self._guess is not None:
             waits.append(Wait(self._guess.time_until(), REQUESTS_A_MINUTE))
@@ -245,7 +243,7 @@ class Pacer:
         for name, bucket in self._given:
             seconds = bucket.time_until(cost if name == TOKENS_A_MINUTE else 1.0)
             if seconds > longest.seconds:
-                longest = Wait(seconds, name, name == REQUESTS_A_DAY and seconds > LONGEST_WAIT)
+                longest = Wait(seconds, name, name == REQUESTS_A_DAY and seconds > LONGEST_WISH)
         return longest
 
     def _first_wait(self) -> Wait:
@@ -272,7 +270,7 @@ class Pacer:
         if day is None or day.left >= 1 or self._clock - self._looked >= _LOOK_SECONDS:
             return _GO
         seconds = day.ends - self._clock
-        return Wait(seconds, REQUESTS_A_DAY, seconds > LONGEST_WAIT) if seconds > 0 else _GO
+        return Wait(seconds, REQUESTS_A_DAY, seconds > LONGEST_WISH) if seconds > 0 else _GO
 
     def _learn(self, reservation: Reservation, snapshot: RateLimitSnapshot) -> None:
         if snapshot:

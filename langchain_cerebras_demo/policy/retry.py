@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from langchain_cerebras_demo.errors import APIError, APIStatusError
+from langchain_cerebras_demo.errors import APIConnectionError, APIError, APIStatusError
+
+LONGEST_WISH = 120.0
+"""Seconds. A ``retry-after``, or a wait for a limit of the day, above it is a refusal."""
 
 
 @dataclass(frozen=True)
@@ -21,20 +24,22 @@ class RetryPolicy:
     max_retries: int = 2
     first_wait: float = 0.5
     longest_wait: float = 8.0
-    longest_wish: float = 120.0
+    longest_wish: float = LONGEST_WISH
 
-    def wait(self, error: APIError, attempt: int, chance: float) -> float | None:
-        """Seconds until the next attempt, or ``None`` to stop.
+    def wait(self, error: APIError, sends: int, chance: float) -> float | None:
+        """Return the seconds until the next attempt, or ``None`` to stop.
 
         Args:
             error: why the attempt failed; ``is_retryable`` is its own word on whether a fresh one may succeed.
-            attempt: which one failed, from 1.
+            sends: how many have been made.
             chance: a number from 0 to 1, drawn by the caller: full jitter, so that callers do not wake together
                 (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/).
         """
-        if attempt > self.max_retries or not error.is_retryable:
+        if sends > self.max_retries or not error.is_retryable:
             return None
-        doublings = min(attempt - 1, 64)  # more is no longer wait, and 2.0 ** 1024 an OverflowError
+        if isinstance(error, APIConnectionError) and error.on_reused_connection:
+            return 0.0  # the server has closed it while it was idle: nothing has to get better first
+        doublings = min(sends - 1, 64)  # more is no longer wait, and 2.0 ** 1024 an OverflowError
         backoff = min(self.longest_wait, self.first_wait * 2.0**doublings) * chance
         wish = error.retry_after if isinstance(error, APIStatusError) else None
         if wish is None:

@@ -68,8 +68,9 @@ _FAILURE_KEYS = frozenset({"error", "message", "detail", "status_code"})
 Hide = Callable[[bytes], bytes]
 """Takes out of a text what no error may repeat: the key."""
 
-# What programs compare: "context_length_exceeded". No real key is made of small letters alone, so none is taken for one.
-_MACHINE_WORD = re.compile(r"[a-z]+(_[a-z]+)*")
+# What programs compare: "context_length_exceeded", "messages.0.role". No real key is made of small letters alone, so none
+# is taken for one.
+_MACHINE_WORD = re.compile(r"[a-z]+(_[a-z]+|\.[a-z]+|\.\d+)*")
 _WORDS = frozenset({"code", "type", "param"})
 
 _MAX_DEPTH = 100  # a body nested deeper is no error of anybody's, and would end any recursion over it

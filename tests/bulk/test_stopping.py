@@ -45,7 +45,7 @@ async def test_a_limit_of_the_day_stops_the_run_with_the_time_to_come_back(outpu
         model = ChatCerebrasDemo(base_url=server.base_url, api_key=server.key, rate_limit=rate_limit, max_tokens=50)
         progress = await bulk(model, ROWS, output=output, concurrency=4).arun()
         assert (progress.stopped, progress.failed) == ("limit", 0)
-        assert 18 <= progress.done == len(read(output)) <= 20
+        assert 20 - 4 <= progress.done == len(read(output)) <= 20  # four workers may meet the limit at once
         if rate_limit:
             assert 80_000 < progress.retry_after <= 86_400
             assert len(server.requests) <= 20

@@ -32,6 +32,7 @@ def ask(run):
     return functools.partial(run, "ask")
 
 
+@pytest.mark.quick
 def test_the_answer_alone_goes_to_stdout(server, ask):
     """And a line feed; stderr stays empty. Model and system are sent."""
     server.script(Reply(text="Hello Ann"))

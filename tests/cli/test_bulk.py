@@ -32,6 +32,7 @@ def ids(path):
     return sorted(json.loads(line)["id"] for line in path.read_text().splitlines())
 
 
+@pytest.mark.quick
 def test_a_file_becomes_a_file(run, server, source, output):
     """Nothing on stdout, a summary on stderr, exit code 0."""
     done = run(

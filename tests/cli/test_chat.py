@@ -31,6 +31,7 @@ def ask(child, text):
     child.sendline(text)
 
 
+@pytest.mark.quick
 def test_a_talk_remembers_what_was_said(server, terminal, end):
     """And is told beforehand what --system says."""
     server.script(Reply(text="Hello Ann"), Reply(text="You are Ann"))

@@ -48,6 +48,7 @@ def closed_port():
         yield taken.getsockname()[1]
 
 
+@pytest.mark.quick
 def test_where_nothing_is_in_the_way_every_topic_is_fine_or_a_note(run, server):
     """For people: a mark, the topic, what was found; exit code 0."""
     done = run("doctor", fresh=True)

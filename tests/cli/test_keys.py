@@ -95,6 +95,7 @@ def test_a_cookie_file_that_is_none_is_wrong_usage(home, arguments):
         assert json.loads(done.stdout)["error"]["type"] == "InputError"
 
 
+@pytest.mark.quick
 def test_with_nothing_the_page_says_what_was_tried_and_what_to_do():
     """And the command fails, so that a script knows."""
     done = keys()

@@ -22,6 +22,7 @@ def ids(table):
     return [line.split()[0] for line in table.splitlines()[1:]]
 
 
+@pytest.mark.quick
 def test_the_table_names_what_is_served(run, server):
     """Ids, aliases, windows, prices, life; no request is made."""
     done = run("models", fresh=True)

@@ -9,8 +9,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from langchain_cerebras_demo.policy import pacing, rate_limit
-from langchain_cerebras_demo.policy.pacing import LONGEST_WAIT, Pacer
+from langchain_cerebras_demo.policy.pacing import Pacer
 from langchain_cerebras_demo.policy.rate_limit import RateLimit
+from langchain_cerebras_demo.policy.retry import LONGEST_WISH
 from langchain_cerebras_demo.policy.sharing import Bucket
 from langchain_cerebras_demo.records import RateLimitSnapshot
 from langchain_cerebras_demo.wire.headers import to_snapshot
@@ -250,8 +251,8 @@ def test_requests_on_their_way_count_for_the_day():
 
 def test_the_end_of_a_day_that_is_near_is_waited_for():
     """Two minutes are no refusal."""
-    wait = heard(day(0, reset=LONGEST_WAIT)).wait(10, 1.0)
-    assert (wait.seconds, wait.is_final) == (LONGEST_WAIT - 1, False)
+    wait = heard(day(0, reset=LONGEST_WISH)).wait(10, 1.0)
+    assert (wait.seconds, wait.is_final) == (LONGEST_WISH - 1, False)
 
 
 def test_a_day_that_is_used_up_is_tried_once_a_minute():

@@ -300,8 +300,10 @@ PLACEHOLDERS = [
     "status_code",
     "context_length_exceeded",
     "invalid",
+    "messages",
 ]
 BODIES = [
+    flat("Please reduce the length of the messages", "", "", ""),
     flat(
         "Please reduce the length of the messages", "invalid_request_error", "messages.0.x", "context_length_exceeded"
     ),

@@ -42,8 +42,9 @@ if TYPE_CHECKING:
         SourceReport,
         StaticKey,
     )
+    from langchain_cerebras_demo.keys.hosts import PlainHttpWarning
     from langchain_cerebras_demo.local import LocalServer
-    from langchain_cerebras_demo.net.transport import AiohttpTransport, Transport
+    from langchain_cerebras_demo.net.transport import AiohttpTransport, HttpRequest, HttpResponse, Transport
     from langchain_cerebras_demo.policy import RateLimit, Timeout
     from langchain_cerebras_demo.provider import Cerebras
     from langchain_cerebras_demo.records import RateLimitSnapshot
@@ -68,6 +69,9 @@ _HOMES = {
     "RateLimit": "policy",
     "Timeout": "policy",
     "AiohttpTransport": "net.transport",
+    "HttpRequest": "net.transport",
+    "HttpResponse": "net.transport",
+    "PlainHttpWarning": "keys.hosts",
     "Transport": "net.transport",
     "RateLimitSnapshot": "records",
     "APIConnectionError": "errors",
@@ -96,10 +100,13 @@ __all__ = [
     "ChainKeyResolver",
     "ChatCerebrasDemo",
     "EnvKey",
+    "HttpRequest",
+    "HttpResponse",
     "KeyResolver",
     "LocalServer",
     "MissingKeyError",
     "ModelSpec",
+    "PlainHttpWarning",
     "RateLimit",
     "RateLimitError",
     "RateLimitSnapshot",

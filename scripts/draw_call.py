@@ -36,13 +36,13 @@ BOXES = (
     Box("your code", "async for chunk in model.astream(…)", "#eef2f6", "messages", "chunks"),
     Box("langchain_core", "BaseChatModel: callbacks, tracing, cache", "#eef2f6", "messages", "chunks"),
     Box("chat_models/", "messages to the API's form, events to chunks", "#fde8df", "ChatRequest", "events"),
-    Box("client.py", "model, key, body; pacing; attempts", "#fde8df", "attempt", "events"),
-    Box("exchange.py", "one attempt: bytes to events, in time", "#fde8df", "HttpRequest", "bytes"),
-    Box("transport.py", "one aiohttp session an event loop", "#fde8df", "POST", "SSE"),
+    Box("client/call.py", "model, key, body; its turn; its attempts", "#fde8df", "attempt", "events"),
+    Box("client/attempt.py", "one attempt: bytes to events, in time", "#fde8df", "HttpRequest", "bytes"),
+    Box("net/transport.py", "one aiohttp session an event loop", "#fde8df", "POST", "SSE"),
     Box("Cerebras", "or the embedded model, or the loopback", "#e3eefa"),
 )
 
-ASIDES = ((3, 52, ("keys/",)), (3, WIDTH - 52, ("limiter.py", "policy/")), (4, 52, ("wire/",)))
+ASIDES = ((3, 52, ("keys/",)), (3, WIDTH - 52, ("client/limiter.py", "policy/")), (4, 52, ("wire/",)))
 
 
 def text(

@@ -26,7 +26,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "langchain_cerebras_demo"
-TARGETS = ("wire", "policy", "client.py", "call.py", "exchange.py", "chat_models")
+TARGETS = ("wire", "policy", "client", "chat_models")
 """What is mutated: files and folders of the package."""
 
 QUICK = ("-m", "quick")

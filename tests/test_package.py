@@ -163,3 +163,19 @@ def test_the_version_is_that_of_what_is_installed():
     except importlib.metadata.PackageNotFoundError:
         pytest.skip("not installed: run from a source tree")
     assert package.__version__ == installed
+
+
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [
+        ("transport", "AiohttpTransport"),
+        ("transport", "HttpRequest"),
+        ("transport", "HttpResponse"),
+        ("transport", "Transport"),
+        ("endpoint", "PlainHttpWarning"),
+    ],
+)
+def test_a_public_name_that_has_moved_is_still_found_at_its_former_address(address, name):
+    """Scripts written against earlier pages go on working."""
+    module = importlib.import_module(f"langchain_cerebras_demo.{address}")
+    assert getattr(module, name) is getattr(package, name)

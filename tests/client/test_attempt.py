@@ -211,7 +211,7 @@ ANSWER = json.dumps(whole({"content": "Hi"})).encode()
 
 async def test_headers_of_any_bytes_can_be_printed(server, client):
     """The answer's id, and all headers of an error."""
-    ok = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n%b\r\n%b" % (len(ANSWER), BROKEN, ANSWER)
+    ok = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: %d\r\n%b\r\n%b" % (len(ANSWER), BROKEN, ANSWER)
     server.script(RawBytes(ok), RawBytes(b"HTTP/1.1 500 Oh\r\ncontent-length: 0\r\n%b\r\n" % BROKEN))
     events = await client.complete(REQUEST)
     (record,) = [event for event in events if isinstance(event, CallRecord)]

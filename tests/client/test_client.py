@@ -13,8 +13,8 @@ from email.utils import format_datetime
 import pytest
 
 from langchain_cerebras_demo import catalog
-from langchain_cerebras_demo.client.client import Client
 from langchain_cerebras_demo.client import call as client_module
+from langchain_cerebras_demo.client.client import Client
 from langchain_cerebras_demo.errors import (
     APIConnectionError,
     APIResponseValidationError,

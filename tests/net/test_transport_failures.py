@@ -122,7 +122,7 @@ def test_the_table_knows_every_exception_of_aiohttp():
     theirs, known = set(all_client_errors()), set(TABLE)
     assert theirs == known, (
         f"aiohttp has gained {sorted(theirs - known)} and lost {sorted(known - theirs)}: add a row to TABLE in this file, and to "
-        "langchain_cerebras_demo/transport.py what the new one means to a user"
+        "langchain_cerebras_demo/net/transport.py what the new one means to a user"
     )
 
 

@@ -16,6 +16,7 @@ import pytest
 
 from langchain_cerebras_demo.client.limiter import process_limiter
 from langchain_cerebras_demo.errors import (
+    APIConnectionError,
     APIError,
     APITimeoutError,
     ContextOverflowError,
@@ -217,25 +218,72 @@ def test_ctrl_c_in_a_synchronous_call_closes_the_connection(server, silence, way
 # -- connections
 
 
+WHOLE_ANSWER = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(WHOLE), WHOLE)
+
+
 @pytest.mark.parametrize("stream", [True, False])
-async def test_a_stale_connection_is_replaced_without_a_word(server, stream):
-    """The server closes it when the second request is under way: sent anew at once, and no attempt is counted."""
+async def test_a_stale_connection_costs_a_send_and_no_wait(server, stream):
+    """The server closes it when the second request is under way; the next send goes out on a connection of its own."""
     records = []
 
     def answer_once(connection):
         read_head(connection)
-        connection.sendall(
-            b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(WHOLE), WHOLE)
-        )
+        connection.sendall(WHOLE_ANSWER)
         read_head(connection)
 
     with RudeServer(answer_once) as rude:
-        model = model_for(server, base_url=f"{rude.url}/v1", max_retries=0, on_call=records.append)
+        model = model_for(server, base_url=f"{rude.url}/v1", max_retries=1, on_call=records.append)
         async with model:
             for _ in range(3):
                 assert (await model.ainvoke("hi", stream=stream)).content == "whole"
         assert rude.accepted == 3
-    assert [(record.attempts, record.backed_off) for record in records] == [(1, 0.0)] * 3
+    assert [(record.attempts, record.backed_off) for record in records] == [(1, 0.0), (2, 0.0), (1, 0.0)]
+
+
+async def test_a_connection_that_was_closed_while_it_was_idle_is_not_used(server):
+    """The request goes out once, on a new one, with no retry allowed."""
+    records, closed = [], threading.Event()
+
+    def answer_and_close(connection):
+        read_head(connection)
+        connection.sendall(WHOLE_ANSWER)
+        connection.close()
+        closed.set()
+
+    with RudeServer(answer_and_close) as rude:
+        model = model_for(server, base_url=f"{rude.url}/v1", max_retries=0, on_call=records.append)
+        async with model:
+            for _ in range(3):
+                assert (await model.ainvoke("hi")).content == "whole"
+                assert closed.wait(5)  # the loop has not looked since
+                closed.clear()
+    assert [record.attempts for record in records] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_server_that_resets_every_connection_gets_no_more_than_the_retries_allow(server, stream):
+    """However many connections are in the pool: `max_retries + 1` sends."""
+    crowd, is_rude, sends = threading.Barrier(8), threading.Event(), []
+
+    def answer(connection):
+        read_head(connection)
+        crowd.wait(10)
+        connection.sendall(WHOLE_ANSWER)
+        if read_head(connection):
+            sends.append(connection)
+
+    def reset(connection):
+        if read_head(connection):
+            sends.append(connection)
+
+    with RudeServer(lambda connection: (reset if is_rude.is_set() else answer)(connection)) as rude:
+        async with model_for(server, base_url=f"{rude.url}/v1", max_retries=3) as model:
+            await asyncio.gather(*(model.ainvoke("hi") for _ in range(8)))
+            assert rude.accepted == 8
+            is_rude.set()
+            with pytest.raises(APIConnectionError) as caught:
+                await model.ainvoke("hi", stream=stream)
+    assert (len(sends), caught.value.attempts) == (4, 4)
 
 
 async def test_a_model_that_was_left_closes_its_connections_and_opens_new_ones(server):

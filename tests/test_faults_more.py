@@ -218,7 +218,10 @@ def test_ctrl_c_in_a_synchronous_call_closes_the_connection(server, silence, way
 # -- connections
 
 
-WHOLE_ANSWER = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(WHOLE), WHOLE)
+WHOLE_ANSWER = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (
+    len(WHOLE),
+    WHOLE,
+)
 
 
 @pytest.mark.parametrize("stream", [True, False])
@@ -272,11 +275,13 @@ async def test_a_server_that_resets_every_connection_gets_no_more_than_the_retri
         if read_head(connection):
             sends.append(connection)
 
-    def reset(connection):
-        if read_head(connection):
+    def answer_or_reset(connection):
+        if not is_rude.is_set():
+            answer(connection)
+        elif read_head(connection):
             sends.append(connection)
 
-    with RudeServer(lambda connection: (reset if is_rude.is_set() else answer)(connection)) as rude:
+    with RudeServer(answer_or_reset) as rude:
         async with model_for(server, base_url=f"{rude.url}/v1", max_retries=3) as model:
             await asyncio.gather(*(model.ainvoke("hi") for _ in range(8)))
             assert rude.accepted == 8

@@ -336,3 +336,55 @@ print(threading.active_count())
         "True",
         "1",
     )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="open descriptors are counted in /proc")
+@pytest.mark.parametrize("loops", [100, pytest.param(1000, marks=pytest.mark.long)])
+def test_loops_that_are_dropped_without_being_closed_leave_nothing_behind(loops):
+    """Neither descriptors nor sessions nor threads, whatever was called in them; asyncio's own complaint apart."""
+    ran = run_python(
+        """
+        import asyncio, contextlib, gc, os, sys, threading, warnings
+
+        import aiohttp
+
+        from langchain_cerebras_demo import ChatCerebrasDemo
+        from langchain_cerebras_demo.errors import InternalServerError
+        from langchain_cerebras_demo.testing import LoopbackCerebras, Status
+
+        warnings.simplefilter("ignore", ResourceWarning)  # asyncio's, of a loop that nobody has closed
+
+        def left():
+            gc.collect()
+            server.wait_for_connections(0)  # the server's own descriptors are in this process, too
+            sessions = sum(isinstance(one, aiohttp.ClientSession) for one in gc.get_objects())
+            return len(os.listdir("/proc/self/fd")), sessions, threading.active_count()
+
+        with LoopbackCerebras() as server:
+            model = ChatCerebrasDemo(base_url=server.base_url, api_key=server.key, max_concurrency=2, max_retries=0)
+
+            async def call(number):
+                await asyncio.gather(*(model.ainvoke("x") for _ in range(3)))  # one of them waits for a slot
+                stream = model.astream("x")
+                async for _ in stream:
+                    if number % 2:
+                        break  # and the stream is left open
+                with contextlib.suppress(InternalServerError):
+                    server.script(Status(500))
+                    await model.ainvoke("x")
+
+            def drop(number):
+                asyncio.new_event_loop().run_until_complete(call(number))
+
+            drop(0)
+            before = left()
+            for number in range(int(sys.argv[1])):
+                drop(number)
+            after = left()
+            print(before == after, before, after)
+        """,
+        str(loops),
+        flags=(),
+    )
+    assert ran.stdout.startswith("True"), ran.stdout + ran.stderr
+    assert ran.stderr == ""

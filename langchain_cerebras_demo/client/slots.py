@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import weakref
 from contextlib import AbstractAsyncContextManager, nullcontext
+
+from langchain_cerebras_demo.net.loops import LoopLocal
 
 
 class Slots:
@@ -16,17 +17,14 @@ class Slots:
 
     def __init__(self, most: int | None) -> None:
         self._most = most
-        self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = (
-            weakref.WeakKeyDictionary()
-        )
+        self._semaphore = LoopLocal[asyncio.Semaphore]()
 
     def take(self) -> AbstractAsyncContextManager[None]:
         """A place among those that run; entering it waits for one."""
         if self._most is None:
             return nullcontext()
-        loop = asyncio.get_running_loop()
-        if loop not in self._loops:
-            for other in [other for other in self._loops if other.is_closed()]:
-                del self._loops[other]  # a semaphore that somebody waited for holds its loop, and so its own entry
-            self._loops[loop] = asyncio.Semaphore(self._most)
-        return self._loops[loop]
+        semaphore = self._semaphore.get()
+        if semaphore is None:
+            semaphore = asyncio.Semaphore(self._most)
+            self._semaphore.set(semaphore)
+        return semaphore

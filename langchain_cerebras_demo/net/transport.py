@@ -13,7 +13,6 @@ import io
 import os
 import ssl
 import sys
-import threading
 import weakref
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, field
@@ -32,6 +31,7 @@ from langchain_cerebras_demo.errors import (
 )
 from langchain_cerebras_demo.net.connections import Connection, Connector, Resolver, Response, note_reuse, open_socket
 from langchain_cerebras_demo.net.encodings import BrokenBodyError, Decoder, UnreadableEncodingError, find_decoder
+from langchain_cerebras_demo.net.loops import LoopLocal
 from langchain_cerebras_demo.net.proxies import ARGUMENT, LOOPBACK_HOSTS, Proxy, find_proxy, surroundings, to_proxy
 from langchain_cerebras_demo.wire.headers import to_printable
 
@@ -133,8 +133,8 @@ class AiohttpTransport:
     def __init__(self, *, resolver: AbstractResolver | None = None, ssl_context: ssl.SSLContext | None = None) -> None:
         self._resolver = resolver
         self._ssl_context = ssl_context
-        self._lock = threading.Lock()
-        self._sessions: dict[asyncio.AbstractEventLoop, _LoopSession] = {}
+        self._session_of_loop = LoopLocal[_LoopSession]()
+        self._sessions: weakref.WeakSet[_LoopSession] = weakref.WeakSet()
         _transports.add(self)
 
     async def send(self, request: HttpRequest) -> AiohttpResponse:
@@ -184,12 +184,12 @@ class AiohttpTransport:
             raise
 
     async def _session(self) -> _LoopSession:
-        loop = asyncio.get_running_loop()
-        with self._lock:
-            session = self._sessions.get(loop)
-            if session is None or session.http.closed:
-                self._forget_closed_loops()
-                session = self._sessions[loop] = _LoopSession(self._resolver, self._ssl_context)
+        session = self._session_of_loop.get()
+        if session is None or session.http.closed:
+            self._forget_closed_loops()
+            session = _LoopSession(self._resolver, self._ssl_context)
+            self._session_of_loop.set(session)
+            self._sessions.add(session)
         if session.guard is None:
             session.guard = _live(session.opened_http)
             await session.guard.__anext__()
@@ -197,22 +197,22 @@ class AiohttpTransport:
 
     async def aclose(self) -> None:
         """Closes the running loop's session. The next request opens a new one."""
-        with self._lock:
-            session = self._sessions.pop(asyncio.get_running_loop(), None)
+        session = self._session_of_loop.pop()
         if session is not None and session.guard is not None:
             session.break_off()
             await session.guard.aclose()
 
     def forget(self) -> None:
         """Lets go of all sessions without closing a socket: after a fork, and when the interpreter ends."""
-        self._lock = threading.Lock()
-        sessions, self._sessions = self._sessions, {}
-        for session in sessions.values():
+        sessions, self._sessions = list(self._sessions), weakref.WeakSet()
+        self._session_of_loop = LoopLocal()
+        for session in sessions:
             session.forget()
 
     def _forget_closed_loops(self) -> None:
-        for loop in [loop for loop in self._sessions if loop.is_closed()]:
-            self._sessions.pop(loop).forget()
+        for session in list(self._sessions):
+            if session.loop.is_closed():
+                session.forget()
 
     def __copy__(self) -> AiohttpTransport:
         return self  # a copy of a model shares its sockets
@@ -230,6 +230,7 @@ class _LoopSession:
     """One loop's aiohttp session, and the generator that closes it with the loop."""
 
     def __init__(self, resolver: AbstractResolver | None, ssl_context: ssl.SSLContext | None) -> None:
+        self.loop = asyncio.get_running_loop()
         self._resolver = resolver
         self._ssl_context = ssl_context
         self.http = self._open()
@@ -273,6 +274,11 @@ class _LoopSession:
             self._fresh = self._open(force_close=True)
             self.opened_http.append(self._fresh)
         return self._fresh
+
+    def __del__(self) -> None:
+        """Where a loop is dropped without being closed, aiohttp would complain of a session that nobody has closed."""
+        if hasattr(self, "opened_http") and not self.loop.is_running():
+            self.forget()
 
     def opened(self, response: AiohttpResponse) -> AiohttpResponse:
         """``response``, remembered while it is read."""

@@ -71,8 +71,19 @@ NOT_QUICK = (
     "test_the_short_way_for_plain_text_says_what_the_long_one_says",
 )
 
+# Tests of one cluster, one page that is written by all of them, one recording.
+TOGETHER = ("ray", "test_faults.py", "chat_models/test_standard.py")
+
 # What takes longest comes first, so that no worker is left with it at the end.
-FIRST = ("ray", "test_notebooks.py", "test_embedded.py", "test_docs.py", "cli", "test_sinks.py")
+FIRST = (
+    "ray",
+    "test_notebooks.py",
+    "test_embedded.py",
+    "test_readme.py",
+    "test_docs.py",
+    "test_soak.py",
+    "test_package.py",
+)
 
 # The same examples on every machine and in every run; `HYPOTHESIS_PROFILE=random` looks for new ones, as `.ci/run --long` does.
 hypothesis.settings.register_profile("same", derandomize=True, deadline=None, database=None)
@@ -106,8 +117,8 @@ def pytest_collection_modifyitems(config, items):
             item.add_marker(pytest.mark.skip(reason="asks the real service: run with --live and CEREBRAS_API_KEY"))
         if _is_below(item, QUICK) and not _is_below(item, NOT_QUICK) and not _is_slow(item):
             item.add_marker(pytest.mark.quick)
-        if not item.get_closest_marker("xdist_group"):  # the tests of a file share its fixtures
-            item.add_marker(pytest.mark.xdist_group(item.path.relative_to(TESTS).as_posix()))
+        if _is_below(item, TOGETHER):
+            item.add_marker(pytest.mark.xdist_group(item.path.relative_to(TESTS).parts[0]))
     items.sort(key=lambda item: not _is_below(item, FIRST))
 
 

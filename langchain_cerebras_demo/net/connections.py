@@ -6,6 +6,7 @@ import asyncio
 import os
 import select
 import socket
+import weakref
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -73,6 +74,10 @@ class Connector(aiohttp.TCPConnector):
 
     owner = 0  # the id of the process that opened it
 
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._handed_out: weakref.WeakSet[asyncio.Transport] = weakref.WeakSet()
+
     async def connect(
         self, req: aiohttp.ClientRequest, traces: list[Any], timeout: aiohttp.ClientTimeout
     ) -> aiohttp.connector.Connection:
@@ -80,9 +85,18 @@ class Connector(aiohttp.TCPConnector):
         while True:
             connection = await super().connect(req, traces, timeout)
             transport = connection.transport
-            if transport is None or not _has_something_to_read(transport):
+            if transport is None or not self._was_handed_out(transport) or not _has_something_to_read(transport):
                 return connection
             connection.close()
+
+    def _was_handed_out(self, transport: asyncio.Transport) -> bool:
+        """Whether the transport is one of the pool, where nothing comes but the end; over TLS, a new one may get tickets."""
+        try:
+            is_old = transport in self._handed_out
+            self._handed_out.add(transport)
+        except TypeError:  # another loop's transport, that takes no weak references
+            return False
+        return is_old
 
     def __del__(self, *args: object, **kwargs: object) -> None:
         if self.owner == os.getpid() and not self._loop.is_closed():

@@ -212,6 +212,7 @@ class AiohttpTransport:
     def _forget_closed_loops(self) -> None:
         for session in list(self._sessions):
             if session.loop.is_closed():
+                self._sessions.discard(session)
                 session.forget()
 
     def __copy__(self) -> AiohttpTransport:

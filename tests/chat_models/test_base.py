@@ -393,8 +393,8 @@ def test_a_base_url_of_the_environment_gets_the_missing_v1(monkeypatch):
 
 def test_timeouts_are_a_number_or_a_timeout():
     """Both are accepted."""
-    assert ChatCerebrasDemo(timeout=3)._client()._timeout == Timeout(3, 3, 3)
-    assert ChatCerebrasDemo(timeout=Timeout(total=9))._client()._timeout.total == 9
+    assert ChatCerebrasDemo(timeout=3)._client()._settings.timeout == Timeout(3, 3, 3)
+    assert ChatCerebrasDemo(timeout=Timeout(total=9))._client()._settings.timeout.total == 9
 
 
 # -- state

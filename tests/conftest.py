@@ -12,6 +12,7 @@ import hypothesis
 import pytest
 
 from langchain_cerebras_demo import local
+from langchain_cerebras_demo.client.limiter import process_limiter
 from langchain_cerebras_demo.errors import LocalServerError
 from langchain_cerebras_demo.local.weights import find_weights
 from langchain_cerebras_demo.testing import LoopbackCerebras
@@ -133,11 +134,12 @@ def _is_slow(item):
 
 @pytest.fixture(autouse=True)
 def _clean_environment(request, monkeypatch):
-    """No key, address or proxy of whoever runs the tests reaches them."""
+    """No key, address or proxy of whoever runs the tests reaches them, nor a limit that an earlier test has met."""
     if request.node.get_closest_marker("live"):
         return
     for name in FOREIGN_VARIABLES:
         monkeypatch.delenv(name, raising=False)
+    process_limiter().forget()  # it knows accounts by address and key, and the system gives ports out again
 
 
 @pytest.fixture(scope="session", autouse=True)

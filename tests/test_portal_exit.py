@@ -12,11 +12,12 @@ from tests.support.processes import STRICT, environment, run_python
 
 # Everything the scripts below share: a portal, and a generator that says when it is closed.
 PRELUDE = """
-import asyncio, contextlib, gc, os, sys, threading
+import asyncio, contextlib, gc, logging, os, sys, threading
 import warnings
 from langchain_cerebras_demo.portal import portal
 
 warnings.filterwarnings("ignore", "(?s).*fork", DeprecationWarning)  # that threads and forks go badly together is known
+logging.getLogger("asyncio").addFilter(lambda record: not record.msg.startswith("Executing"))  # a slow machine's callbacks
 
 async def answer(word="answer"):
     await asyncio.sleep(0)

@@ -108,13 +108,14 @@ async def test_an_explicit_proxy_goes_before_the_environment(transport, proxy, m
 
 # What the scripts below have in common: a server in a process of its own kind, and one request that keeps its connection.
 PRELUDE = f"""
-import asyncio, gc, os, sys, threading
+import asyncio, gc, logging, os, sys, threading
 from langchain_cerebras_demo.testing import LoopbackCerebras
 from langchain_cerebras_demo.transport import AiohttpTransport, HttpRequest, default_transport
 import warnings
 from langchain_cerebras_demo.portal import portal
 
 warnings.filterwarnings("ignore", "(?s).*fork", DeprecationWarning)  # that threads and forks go badly together is known
+logging.getLogger("asyncio").addFilter(lambda record: not record.msg.startswith("Executing"))  # a slow machine's callbacks
 server = LoopbackCerebras().start()
 
 async def ask(transport=None):

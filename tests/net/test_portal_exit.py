@@ -12,11 +12,12 @@ from tests.support.processes import STRICT, environment, run_python
 
 # Everything the scripts below share: a portal, and a generator that says when it is closed.
 PRELUDE = """
-import asyncio, contextlib, gc, os, sys, threading
+import asyncio, contextlib, gc, logging, os, sys, threading
 import warnings
 from langchain_cerebras_demo.net.portal import portal
 
 warnings.filterwarnings("ignore", "(?s).*fork", DeprecationWarning)  # that threads and forks go badly together is known
+logging.getLogger("asyncio").addFilter(lambda record: not record.msg.startswith("Executing"))  # a slow machine's callbacks
 
 async def answer(word="answer"):
     await asyncio.sleep(0)
@@ -141,6 +142,8 @@ print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 INTERRUPTED = {
     "run": """
 async def forever():
+    while sys._current_frames()[threading.main_thread().ident].f_code.co_name != "wait":
+        await asyncio.sleep(0.001)  # the caller does not wait yet
     print("ready", flush=True)
     try:
         await asyncio.Event().wait()

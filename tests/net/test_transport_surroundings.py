@@ -236,7 +236,7 @@ async def test_a_host_that_cannot_be_a_name_is_a_name_that_could_not_be_resolved
 
 # What the scripts below have in common: a server in a process of its own kind, and one request that keeps its connection.
 PRELUDE = f"""
-import asyncio, gc, os, sys, threading
+import asyncio, gc, logging, os, sys, threading
 from langchain_cerebras_demo.keys.secret import HiddenKey
 from langchain_cerebras_demo.testing import LoopbackCerebras
 from langchain_cerebras_demo.net.transport import AiohttpTransport, HttpRequest, default_transport
@@ -244,6 +244,7 @@ import warnings
 from langchain_cerebras_demo.net.portal import portal
 
 warnings.filterwarnings("ignore", "(?s).*fork", DeprecationWarning)  # that threads and forks go badly together is known
+logging.getLogger("asyncio").addFilter(lambda record: not record.msg.startswith("Executing"))  # a slow machine's callbacks
 server = LoopbackCerebras().start()
 
 async def ask(transport=None):

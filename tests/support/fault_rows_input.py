@@ -208,7 +208,7 @@ INPUT = [
     staged(
         "a proxy that hangs, https",
         "no answer to CONNECT",
-        Ends(APITimeoutError, "0.15 s (timeout.first_event)", sends=2),
+        Ends(APITimeoutError, "0.3 s (timeout.first_event)", sends=2),
         rude(wait_until_left, "proxy={}", **CEREBRAS),
         timeout=SHORT,
     ),

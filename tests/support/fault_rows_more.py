@@ -34,14 +34,14 @@ from langchain_cerebras_demo.testing import (
     flat,
 )
 from langchain_cerebras_demo.testing.quota import DAY_EXCEEDED
-from tests.support.fault_rows import HI, JSON, SHORT, WHOLE, both, stream
+from tests.support.fault_rows import HI, IDLE, JSON, SHORT, WHOLE, both, stream
 from tests.support.faults import KEY, Ends, Fault, Way, rude, staged
 from tests.support.rude_servers import RudeServer, black_hole, closed_port, read_head, wait_until_left
 
 __all__ = ["RETRIES", "TIME"]
 
 TWO_DELTAS = Reply(deltas=({"content": "Hi"}, {"content": " there"}))
-NO_ANSWER, NO_MORE = "no answer within 0.15 s (timeout.first_event)", "no further event within 0.15 s (timeout.idle)"
+NO_ANSWER, NO_MORE = "no answer within 0.3 s (timeout.first_event)", "no further event within 0.15 s (timeout.idle)"
 
 
 def drip(head: bytes) -> Callable[[socket.socket], None]:
@@ -95,21 +95,21 @@ TIME = [
         "an event, then nothing",
         RawStream([HI], end="hang"),
         Ends(APITimeoutError, NO_MORE, partial="Hi"),
-        settings={"timeout": SHORT},
+        settings={"timeout": IDLE},
     ),
     stream(
         "keep-alives in the middle",
         "an event, then comments: no progress",
         Silence(keepalives=True, after=1, reply=TWO_DELTAS),
         Ends(APITimeoutError, NO_MORE, partial="Hi"),
-        settings={"timeout": SHORT},
+        settings={"timeout": IDLE},
     ),
     Fault(
         "an event that never ends, a byte at a time",
         "an event, then a byte every 20 ms: no progress",
         Way(Ends(APITimeoutError, NO_MORE, partial="Hi")),
         stage=rude(drip(EVENTS_HEAD + HI + b"data: ")),
-        settings={"timeout": SHORT},
+        settings={"timeout": IDLE},
     ),
     staged(
         "headers that never end, a byte at a time",
@@ -135,15 +135,15 @@ TIME = [
         "the deadline, before an answer",
         "silence beyond `timeout.total`: no time is left for another attempt",
         Silence(),
-        Ends(APITimeoutError, "not finished within 0.15 s (timeout.total)"),
-        settings={"timeout": Timeout(total=0.15)},
+        Ends(APITimeoutError, "not finished within 0.3 s (timeout.total)"),
+        settings={"timeout": Timeout(total=0.3)},
     ),
     stream(
         "the deadline, within an answer",
         "an event, then silence beyond `timeout.total`",
         Silence(after=1, reply=TWO_DELTAS),
-        Ends(APITimeoutError, "not finished within 0.2 s (timeout.total)", partial="Hi"),
-        settings={"timeout": Timeout(total=0.2)},
+        Ends(APITimeoutError, "not finished within 1 s (timeout.total)", partial="Hi"),
+        settings={"timeout": Timeout(total=1)},
     ),
     both(
         "a wish beyond the deadline",

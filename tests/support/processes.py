@@ -214,8 +214,8 @@ class Forked:
             waiting.register(self._end, select.POLLIN)
             if not waiting.poll(None if timeout is None else timeout * 1000):
                 raise subprocess.TimeoutExpired(self.args, timeout or 0)
-            os.close(self._end)
             self.returncode = self._server.ask({"wait": self.pid})
+            os.close(self._end)
         return self.returncode
 
     def communicate(self, given: bytes | None = None, timeout: float | None = None) -> tuple[bytes, bytes]:
@@ -271,15 +271,25 @@ class _Server:
         """The number that is the answer."""
         body = json.dumps(request).encode()
         with self._lock:
-            socket.send_fds(self._socket, [len(body).to_bytes(COUNT, "big")], descriptors)
-            self._socket.sendall(body)
-            answer = b""
-            while not answer.endswith(b"\n"):
-                piece = self._socket.recv(64)
-                if not piece:
-                    raise RuntimeError(f"the fork server has ended: {self._process.wait()}")
-                answer += piece
+            try:
+                socket.send_fds(self._socket, [len(body).to_bytes(COUNT, "big")], descriptors)
+                self._socket.sendall(body)
+                answer = b""
+                while not answer.endswith(b"\n"):
+                    piece = self._socket.recv(64)
+                    if not piece:
+                        raise RuntimeError("the process that others are forked from has ended")
+                    answer += piece
+            except BaseException:  # a time-out of the test, say: the answer to come would be taken for that of another
+                self._socket.close()
+                self._process.kill()
+                raise
         return int(answer)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it can be asked."""
+        return self._socket.fileno() >= 0
 
     def close(self) -> None:
         """Ends it."""
@@ -288,9 +298,13 @@ class _Server:
 
 
 def _server(flags: tuple[str, ...]) -> _Server:
-    if flags not in _SERVERS:
-        _SERVERS[flags] = _Server(flags)
-    return _SERVERS[flags]
+    server = _SERVERS.get(flags)
+    if server is not None and not server.is_open:
+        server.close()
+        server = None
+    if server is None:
+        server = _SERVERS[flags] = _Server(flags)
+    return server
 
 
 def forget_servers() -> None:

@@ -41,7 +41,7 @@ FOREIGN_VARIABLES = (
 
 TESTS = Path(__file__).parent
 
-# `pytest -m quick`: the pure half, the mapping and the client against the loopback. A test elsewhere may be marked quick by hand.
+# `pytest -m quick`: the pure half, the mapping and the client against the loopback, and what is marked quick by hand in "cli".
 QUICK = (
     "chat_models",
     "client",
@@ -71,6 +71,8 @@ NOT_QUICK = (
     "test_the_answer_is_the_same_however_it_arrives",
     "test_the_short_way_for_plain_text_says_what_the_long_one_says",
 )
+
+MARKED_BY_HAND = ("cli",)
 
 # Tests of one cluster, one page that is written by all of them, one recording.
 TOGETHER = ("ray", "test_faults.py", "chat_models/test_standard.py")
@@ -111,6 +113,14 @@ def pytest_addoption(parser):
     parser.addoption("--exact", action="store_true", help="all models with coalesce=False where a test does not say")
 
 
+def pytest_ignore_collect(collection_path, config):
+    """Of `-m quick`, half the time would go into collecting tests that are not quick."""
+    path = collection_path.relative_to(TESTS).as_posix()
+    if config.option.markexpr == "quick" and collection_path.name.startswith("test_"):
+        return not any(_is_within(path, name) for name in (*QUICK, *MARKED_BY_HAND)) or None
+    return None
+
+
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(config, items):
     for item in items:
@@ -125,7 +135,11 @@ def pytest_collection_modifyitems(config, items):
 
 def _is_below(item, paths):
     path = item.path.relative_to(TESTS).as_posix()
-    return any(name in {path, item.originalname} or path.startswith(f"{name}/") for name in paths)
+    return any(_is_within(path, name) or name == item.originalname for name in paths)
+
+
+def _is_within(path, name):
+    return path == name or path.startswith(f"{name}/")
 
 
 def _is_slow(item):

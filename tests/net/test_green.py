@@ -98,6 +98,7 @@ thread = threading.Thread(target=lambda: print(invoke()))
 thread.start()
 thread.join()
 print(gevent.get_hub().threadpool.apply(invoke))
+sys.stdout.flush()  # else the child would print it once more
 pid = os.fork()
 if pid == 0:
     print(invoke(), stream(), flush=True)

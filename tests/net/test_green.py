@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from langchain_cerebras_demo.testing import Reply, Silence
 from tests.support.processes import STRICT, run_python
 
 pytest.importorskip("gevent", reason="gevent is not installed: pip install gevent")
@@ -70,8 +71,8 @@ turning.kill()
 print(sum(job.value for job in jobs), len(turns) > 20)
 
 try:
-    with gevent.Timeout(0.0001):
-        invoke()
+    with gevent.Timeout(0.05):
+        invoke()  # which is not answered
 except gevent.Timeout:
     print("gave-up")
 killed = gevent.spawn(stream)
@@ -84,6 +85,7 @@ del begun
 gc.collect()
 print(invoke(), stream())
 """
+    server.script(*[Reply(text="hi")] * 20, Silence(before_headers=True))
     # asyncio's debug mode logs whatever takes long, and a greenlet's turn may.
     assert output(PATCH + MODEL + code, server, flags=("-W", "error")) == ["20", "True", "gave-up", "True", "True"]
 

@@ -36,6 +36,7 @@ def run(pytester, monkeypatch):
     """
     for name, value in environment().items():
         monkeypatch.setenv(name, value)
+    pytester.makeini("[pytest]")  # else the settings of a project in a folder above would count
 
     def run(*arguments: str, all_plugins: bool = False, **files: str) -> pytest.RunResult:
         pytester.makepyfile(**files)

@@ -150,10 +150,8 @@ class Attempt:
         try:
             while len(body) < limit and (piece := await self._bounded(response.read())):
                 body += piece
-        except (
-            APIResponseValidationError
-        ) as error:  # an encoding that cannot be read: the only thing to say of the body
-            return str(error).encode()
+        except APIResponseValidationError as error:
+            return str(error).encode()  # its encoding cannot be read, and that is all there is to say of the body
         except APIError:
             pass
         return body[:limit]

@@ -136,7 +136,7 @@ class Client:
         return rows
 
     async def warm(self) -> None:
-        """Opens the connection ahead of the first request, without a key; whatever goes wrong will be said by that request."""
+        """Opens the connection ahead of the first request, without a key. Errors are ignored here; the first request raises them."""
         if self.is_local:
             return
         settings = self._settings

@@ -1,6 +1,7 @@
 """Check the tests themselves: change the code in one place, and see whether a test fails.
 
-    python scripts/mutants.py                      draw 40 mutants; run the quick tests on each, then all tests on the survivors
+    python scripts/mutants.py                      draw 40 mutants; run the quick tests on each (those of its own folder first,
+                                                   which catch most), then all tests on the survivors
     python scripts/mutants.py --count 10 --seed 7  draw ten others
     python scripts/mutants.py --list               show what would be changed, and run nothing
 
@@ -193,7 +194,9 @@ def main() -> int:
             continue
         began, verdict = time.monotonic(), ""
         if not chosen.list:
-            verdict = "quick" if is_caught(mutant, QUICK, chosen.workers) else ""
+            own = str(mutant.path.relative_to(PACKAGE).parent).split("/")[0]
+            is_quick = is_caught(mutant, (*QUICK, f"tests/{own}"), 0) or is_caught(mutant, QUICK, chosen.workers)
+            verdict = "quick" if is_quick else ""
             if not verdict:
                 verdict = "default" if is_caught(mutant, DEFAULT, chosen.workers) else "SURVIVED"
             verdict += f", {time.monotonic() - began:.0f} s: "

@@ -114,10 +114,14 @@ def pytest_addoption(parser):
 
 
 def pytest_ignore_collect(collection_path, config):
-    """Of `-m quick`, half the time would go into collecting tests that are not quick."""
+    """Of `-m quick` and `-m upstream`, most of the time would go into collecting tests that are not run."""
+    if not collection_path.name.startswith("test_"):
+        return None
     path = collection_path.relative_to(TESTS).as_posix()
-    if config.option.markexpr == "quick" and collection_path.name.startswith("test_"):
+    if config.option.markexpr == "quick":
         return not any(_is_within(path, name) for name in (*QUICK, *MARKED_BY_HAND)) or None
+    if config.option.markexpr == "upstream":
+        return "mark.upstream" not in collection_path.read_text(encoding="utf-8") or None
     return None
 
 

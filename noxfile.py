@@ -66,9 +66,8 @@ BESIDE_THE_FLOORS = (
     "--ignore=tests/test_notebooks.py",
     "--ignore=tests/benchmarks",
     "--ignore=tests/chat_models/test_oracle.py",
-    "--ignore=tests/chat_models/test_oracle_streams.py",
     # Below pydantic 2.13 the schema of a dataclass has no description: the model is told less, and nothing fails.
-    "--deselect=tests/chat_models/test_schemas.py::test_a_dataclass_gives_instances",
+    "--deselect=tests/chat_models/test_python_types.py::test_a_dataclass_gives_instances",
     # A class that aiohttp has had since a later 3.14: these hold our table to the newest one.
     "--deselect=tests/test_transport_failures.py::test_the_table_knows_every_exception_of_aiohttp",
     "--deselect=tests/test_transport_failures.py::test_each_exception_of_aiohttp_becomes_one_of_ours[UploadAbortedError]",

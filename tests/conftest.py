@@ -54,9 +54,8 @@ QUICK = (
     "test_records.py",
 )
 NOT_QUICK = (
-    "chat_models/test_adding.py",
+    "chat_models/test_agents.py",
     "chat_models/test_standard.py",
-    "chat_models/test_unexpected_calls.py",
     "policy/test_pacing_simulation.py",
     "wire/test_fuzz.py",
     # Many combinations, or many examples of hypothesis.

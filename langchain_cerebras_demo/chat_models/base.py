@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import LangSmithParams, LanguageModelInput, ModelProfile
 from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages.utils import count_tokens_approximately
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult, Generation
 from langchain_core.prompt_values import PromptValue
 from langchain_core.runnables import Runnable, RunnableConfig
@@ -22,10 +23,10 @@ from typing_extensions import Self
 
 from langchain_cerebras_demo import catalog, local
 from langchain_cerebras_demo.catalog import AliasTable
-from langchain_cerebras_demo.chat_models import facts, generations, settings
-from langchain_cerebras_demo.chat_models.configurable import ConfigurableModel
-from langchain_cerebras_demo.chat_models.fields import ChatFields, Method, Tool
+from langchain_cerebras_demo.chat_models import generations
+from langchain_cerebras_demo.chat_models.fields import ChatFields, Method, Tool, to_wire_tools
 from langchain_cerebras_demo.chat_models.messages import to_wire
+from langchain_cerebras_demo.chat_models.profile import CatalogProfile, ConfigurableModel, to_profile
 from langchain_cerebras_demo.client.client import Client
 from langchain_cerebras_demo.errors import APIError
 from langchain_cerebras_demo.keys import SourceReport
@@ -39,6 +40,11 @@ _LOG = logging.getLogger("langchain_cerebras_demo")
 
 # What LangChain itself may pass along with a call and the API has no word for.
 _LANGCHAIN_ARGUMENTS = frozenset({"stream", "stream_usage", "run_id"})
+
+# The rule of thumb for English that LangChain counts by too.
+_CHARACTERS_PER_TOKEN = 4.0
+# The most of an image on gemma-4-31b (section "image inputs" of the service's documentation).
+_TOKENS_PER_IMAGE = 280
 
 # What the profile depends on.
 _PROFILE_FIELDS = frozenset({"model", "aliases", "base_url"})
@@ -129,18 +135,18 @@ class ChatCerebrasDemo(ChatFields):
     def _resolve_model_profile(self) -> ModelProfile | None:
         # Without a client: most of what making a model costs would be that.
         spec = None if self._is_local else catalog.find_spec(AliasTable(self.aliases).resolve(self.model))
-        return facts.to_profile(spec) if spec else None
+        return to_profile(spec) if spec else None
 
     @model_validator(mode="after")
     def _check_profile_keys(self) -> Self:
         """In LangChain's place, whose check resolves type hints anew for every model: half of what making one costs."""
-        if not isinstance(self.profile, facts.CatalogProfile):  # a user's own
+        if not isinstance(self.profile, CatalogProfile):  # a user's own
             super()._check_profile_keys()  # type: ignore[operator]  # a method once pydantic has made the class
         return self
 
     def _renew_profile(self) -> None:
         """Makes the profile anew, unless it is a user's own."""
-        if self.profile is None or isinstance(self.profile, facts.CatalogProfile):
+        if self.profile is None or isinstance(self.profile, CatalogProfile):
             self.profile = None
             with contextlib.suppress(Exception):  # as in the constructor: no call needs a profile
                 self.profile = self._resolve_model_profile()
@@ -176,7 +182,7 @@ class ChatCerebrasDemo(ChatFields):
         """About how many tokens the text has, without a tokenizer; exactly by ``custom_get_token_ids`` where given."""
         if self.custom_get_token_ids is not None:
             return super().get_num_tokens(text)
-        return math.ceil(len(text) / facts.CHARACTERS_PER_TOKEN)
+        return math.ceil(len(text) / _CHARACTERS_PER_TOKEN)
 
     def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[Tool] | None = None) -> int:
         """About how many tokens messages and tools are together, images included, without a tokenizer."""
@@ -184,7 +190,8 @@ class ChatCerebrasDemo(ChatFields):
             return super().get_num_tokens_from_messages(messages, tools)
         from langchain_cerebras_demo.chat_models.tools import to_tools  # noqa: PLC0415 - as in bind_tools
 
-        return facts.estimate_tokens(messages, to_tools(tools or ()))
+        converted: list[Any] = to_tools(tools or ())
+        return count_tokens_approximately(messages, tools=converted or None, tokens_per_image=_TOKENS_PER_IMAGE)
 
     async def alist_models(self, *, public: bool = False) -> list[dict[str, Any]]:
         """The models as the service lists them.
@@ -258,7 +265,6 @@ class ChatCerebrasDemo(ChatFields):
                 or tools of which some want to be strict and others not.
         """
         # Here and not above: schemas are a fifth of what the class costs to import, and many never need them.
-        from langchain_cerebras_demo.chat_models.schemas import to_response_format  # noqa: PLC0415
         from langchain_cerebras_demo.chat_models.tools import to_tool_choice, to_tools  # noqa: PLC0415
 
         converted = to_tools(tools, strict=strict)
@@ -272,10 +278,13 @@ class ChatCerebrasDemo(ChatFields):
             "tools": converted or None,  # never an empty list: some servers refuse it
             "tool_choice": to_tool_choice(tool_choice, converted),
             "parallel_tool_calls": parallel_tool_calls if converted else None,
-            "response_format": None
-            if response_format is None
-            else to_response_format(response_format, default=strict is not False),
         }
+        if response_format is not None:
+            from langchain_cerebras_demo.chat_models.python_types import to_answer_type  # noqa: PLC0415
+            from langchain_cerebras_demo.wire.schemas.answer_type import to_response_format  # noqa: PLC0415
+
+            wanted = response_format if isinstance(response_format, Mapping) else to_answer_type(response_format)
+            bound["response_format"] = to_response_format(wanted, default=strict is not False)
         return self.bind(**{name: value for name, value in bound.items() if value is not None}, **kwargs)
 
     def with_structured_output(
@@ -424,7 +433,7 @@ class ChatCerebrasDemo(ChatFields):
             called_with["stop"] = stop
         spec = None if self._is_local else catalog.find_spec(client.aliases.resolve(model))
         given = {**self._default_parameters, **to_our_names(called_with)}
-        given["tools"] = settings.to_wire_tools(given.get("tools"))
+        given["tools"] = to_wire_tools(given.get("tools"))
         parameters = abilities.fit(to_parameters(given, check=self.check_requests), spec, check=self.check_requests)
         several = extra.get("n", parameters.get("n", 1))
         if stream and several > 1:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,21 +15,79 @@ from typing_extensions import Self
 from langchain_cerebras_demo import catalog
 from langchain_cerebras_demo._version import __version__
 from langchain_cerebras_demo.catalog import AliasTable
-from langchain_cerebras_demo.chat_models import settings
-from langchain_cerebras_demo.chat_models.facts import CatalogProfile
+from langchain_cerebras_demo.chat_models.profile import CatalogProfile
 from langchain_cerebras_demo.client.client import Client
 from langchain_cerebras_demo.keys import ChainKeyResolver, DroppedKey
-from langchain_cerebras_demo.keys.chain import to_cookie_source, to_key_source
+from langchain_cerebras_demo.keys.chain import to_cookie_source, to_key_chain, to_key_source
 from langchain_cerebras_demo.net.endpoint import check_headers, to_base_url
 from langchain_cerebras_demo.net.proxies import ARGUMENT, to_proxy
-from langchain_cerebras_demo.policy import RateLimit, Timeout
-from langchain_cerebras_demo.wire.request import PARAMETERS, check_parameter, to_plain_value
+from langchain_cerebras_demo.policy import RateLimit, RetryPolicy, Timeout
+from langchain_cerebras_demo.wire.request import PARAMETERS, check_parameter, nearest, to_plain_value
 
 Tool = Mapping[str, Any] | type | Callable[..., Any] | BaseTool
 """What a user may give as a tool."""
 
 Method = Literal["json_schema", "function_calling", "json_mode"]
 """How an answer is made to follow a schema."""
+
+CLIENT_FIELDS = (
+    "base_url",
+    "api_key",
+    "key_resolver",
+    "cookies",
+    "aliases",
+    "timeout",
+    "max_retries",
+    "max_concurrency",
+    "rate_limit",
+    "compress_requests",
+    "on_call",
+    "default_headers",
+    "user_agent",
+    "proxy",
+    "transport",
+)
+"""The fields that the model's client depends on: it is replaced when one of them changes."""
+
+_client_settings = operator.itemgetter(*CLIENT_FIELDS)
+
+# Names that other LangChain integrations use for the same thing.
+_OTHER_NAMES = {
+    "model_name": "model",
+    "max_completion_tokens": "max_tokens",
+    "min_completion_tokens": "min_tokens",
+    "stop_sequences": "stop",
+    "request_timeout": "timeout",
+    "cerebras_api_key": "api_key",
+    "cerebras_api_base": "base_url",
+}
+
+
+class ClientMemo:
+    """Keeps the client of one model until a field that it depends on is changed.
+
+    Fields are compared by identity: a dozen pointers a call. A copy or a pickle of the model starts with an empty one.
+    """
+
+    def __init__(self) -> None:
+        self._kept: tuple[tuple[Any, ...], Client] | None = None
+        self._lock = threading.Lock()  # two threads must not get two clients, each with slots of its own
+
+    def client(self, settings: tuple[Any, ...], make: Callable[[], Client]) -> Client:
+        """Return the client for these settings."""
+        with self._lock:
+            kept = self._kept
+            if kept is not None and all(map(operator.is_, kept[0], settings)):
+                return kept[1]
+            client = make()
+            self._kept = (settings, client)
+            return client
+
+    def __deepcopy__(self, memo: object) -> ClientMemo:
+        return ClientMemo()
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (ClientMemo, ())
 
 
 class ChatFields(BaseChatModel):
@@ -136,7 +196,7 @@ class ChatFields(BaseChatModel):
 
     model_config = ConfigDict(protected_namespaces=(), hide_input_in_errors=True)
 
-    _client_memo: settings.ClientMemo = PrivateAttr(default_factory=settings.ClientMemo)
+    _client_memo: ClientMemo = PrivateAttr(default_factory=ClientMemo)
 
     if not TYPE_CHECKING:  # for type checkers the constructor is the one that the fields make
 
@@ -158,7 +218,20 @@ class ChatFields(BaseChatModel):
             return values
         if isinstance(values.get("profile"), CatalogProfile):  # of another model, all of whose fields were passed on
             values = {name: value for name, value in values.items() if name != "profile"}
-        return settings.check_names(values, cls.model_fields)
+        renamed = {_OTHER_NAMES.get(name, name): value for name, value in values.items()}
+        problem = ""
+        if len(renamed) < len(values):
+            alias = next(name for name in values if name in _OTHER_NAMES and _OTHER_NAMES[name] in values)
+            problem = f"{alias!r} is an alias of {_OTHER_NAMES[alias]!r}: pass only one"
+        elif unknown := next((name for name in renamed if name not in cls.model_fields), None):
+            problem = (
+                f"unknown argument {unknown!r}{nearest(unknown, (*cls.model_fields, *_OTHER_NAMES))}"
+                " (for other API parameters use model_kwargs)"
+            )
+        if problem:
+            del values, renamed  # a traceback that shows locals must not show a key
+            raise TypeError(problem)
+        return renamed
 
     # What is wrong with a value is said by the field's own validator: an error of the whole model would hold all of its
     # arguments, the key among them.
@@ -169,7 +242,7 @@ class ChatFields(BaseChatModel):
         """Before pydantic reads the value, which takes text for a number and True for 1: a call would refuse them."""
         name, is_empty = str(info.field_name), isinstance(value, list) and not value
         if name == "tools":
-            value = settings.to_wire_tools(value)
+            value = to_wire_tools(value)
         is_checked = info.data.get("check_requests", True) and not is_empty
         return check_parameter(name, value) if is_checked else to_plain_value(name, value)
 
@@ -237,31 +310,37 @@ class ChatFields(BaseChatModel):
 
     def _client(self) -> Client:
         """The client for the fields as they are now: they may be changed, and copies may differ in one."""
-        return self._client_memo.client(
-            settings.ClientSettings(
-                base_url=self.base_url,
-                api_key=self.api_key,
-                key_resolver=self.key_resolver,
-                cookies=self.cookies,
-                aliases=self.aliases,
-                timeout=self.timeout,
-                max_retries=self.max_retries,
-                max_concurrency=self.max_concurrency,
-                rate_limit=self.rate_limit,
-                compress_requests=self.compress_requests,
-                on_call=self.on_call,
-                default_headers=self.default_headers,
-                user_agent=self.user_agent,
-                proxy=self.proxy,
-                transport=self.transport,
-            )
+        return self._client_memo.client(_client_settings(self.__dict__), self._make_client)
+
+    def _make_client(self) -> Client:
+        keys = to_key_chain(
+            to_base_url(self.base_url),
+            key_resolver=self.key_resolver,
+            api_key=self.api_key,
+            cookies=self.cookies,
+            transport=self.transport,
+        )
+        return Client(
+            base_url=self.base_url,
+            keys=keys,
+            transport=self.transport,
+            timeout=Timeout.from_value(self.timeout),
+            retry=RetryPolicy(max_retries=self.max_retries),
+            aliases=AliasTable(self.aliases),
+            headers=self.default_headers,
+            user_agent=self.user_agent,
+            proxy=self.proxy,
+            max_concurrency=self.max_concurrency,
+            rate_limit=RateLimit.from_value(self.rate_limit),
+            compress=self.compress_requests,
+            on_call=self.on_call,
         )
 
     def __getstate__(self) -> dict[Any, Any]:
         """For pickles, which leave the machine: a key as it is stays behind, and the copy says so where it misses it."""
         state = super().__getstate__()
         fields = dict(state["__dict__"])
-        if settings.is_secret(fields["api_key"]):
+        if isinstance(fields["api_key"], str | SecretStr):
             fields["api_key"] = DroppedKey("api_key")
         if isinstance(fields["cookies"], Mapping):  # put there by model_copy, which checks nothing
             fields["cookies"] = DroppedKey("cookies")
@@ -269,5 +348,16 @@ class ChatFields(BaseChatModel):
 
     def __copy__(self) -> Self:
         copied = super().__copy__()
-        copied._client_memo = settings.ClientMemo()  # noqa: SLF001 - our own class
+        copied._client_memo = ClientMemo()  # noqa: SLF001 - our own class
         return copied
+
+
+def to_wire_tools(tools: Any) -> Any:
+    """Return tools in the API's form: those that are in it unchanged, functions, classes and other vendors' dicts converted."""
+    if not isinstance(tools, list | tuple) or all(
+        isinstance(tool, Mapping) and tool.get("type") == "function" for tool in tools
+    ):
+        return tools
+    from langchain_cerebras_demo.chat_models.tools import to_tools  # noqa: PLC0415 - schemas, which few calls need
+
+    return to_tools(tools)

@@ -1,23 +1,40 @@
-"""``with_structured_output``: the model bound to a schema, and the parser that makes values of its answers."""
+"""``with_structured_output``: the model bound to a schema, and the parser and reader that turn its answers into values."""
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, get_args
 
+from langchain_core.exceptions import OutputParserException
 from langchain_core.language_models import LanguageModelInput
-from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, message_chunk_to_message
+from langchain_core.messages.ai import add_ai_message_chunks
 from langchain_core.output_parsers import BaseTransformOutputParser
 from langchain_core.outputs import ChatGeneration, Generation
 from langchain_core.runnables import Runnable
 from langchain_core.runnables.utils import AddableDict
 from langchain_core.utils.function_calling import convert_to_json_schema
+from langchain_core.utils.json import parse_json_markdown
 
 from langchain_cerebras_demo import catalog
-from langchain_cerebras_demo.chat_models.answer_types import AnswerType, in_object, to_answer_type
+from langchain_cerebras_demo.chat_models.content import REASONING_KEY
 from langchain_cerebras_demo.chat_models.fields import ChatFields, Method
-from langchain_cerebras_demo.chat_models.readings import Reading, Wanted
-from langchain_cerebras_demo.chat_models.schemas import to_response_format, to_tool
+from langchain_cerebras_demo.chat_models.python_types import to_answer_type
+from langchain_cerebras_demo.errors import ModelRefusalError
+from langchain_cerebras_demo.wire.lenient import mend_all
+from langchain_cerebras_demo.wire.schemas.answer_type import AnswerType, in_object, to_response_format, to_tool
+
+_SHOWN_CHARACTERS = 200
+_SHOWN_REFUSAL = 1_000
+# Every part is read from the beginning of the answer. AnswerReader again only when 1/64 has been added keeps the cost of a long
+# answer below the square of its length; a short one is read at every chunk.
+_PARTS = 64
+
+_DECODER = json.JSONDecoder(strict=False)  # a line break within a string is no reason to refuse an answer
+_FENCE = re.compile(r"(?P<fence>`{3,}|~{3,})(?:[A-Za-z][\w.+-]*)?\s*")
 
 
 def structured_output(
@@ -31,34 +48,13 @@ def structured_output(
     tools: Sequence[Any] | None = None,
     **kwargs: Any,
 ) -> Runnable[LanguageModelInput, Any]:
-    """The model, bound so that it answers by a schema, and a parser behind it.
+    """Return the model bound to a schema, with a parser behind it; see ``ChatCerebrasDemo.with_structured_output``.
 
-    Args:
-        model: the chat model.
-        schema: a pydantic class, a dataclass or an enum (answers are instances), a TypedDict or a dict such as a JSON
-            schema (answers are dicts that fit it, or what else it says). ``None`` only with ``json_mode``.
-        method: ``"json_schema"`` (the default where the model can): the service writes the answer by the schema.
-            ``"function_calling"``: the answer is the arguments of a forced call. ``"json_mode"``: any JSON object; the
-            prompt has to say which.
-        include_raw: answers are ``{"raw": message, "parsed": value, "parsing_error": exception or None}``, and a bad
-            answer raises nothing.
-        strict: whether the service holds the answer to the schema; ``None``: yes with ``json_schema``, no with
-            ``function_calling``, as the schema itself may say otherwise.
-        tools: tools that the model may call instead of answering (``json_schema`` alone); the value is then ``None``.
-        **kwargs: more of a call's arguments, bound as they are.
-
-    Returns:
-        A runnable. It raises ``OutputParserException`` for an answer that is cut off, empty, not valid JSON or not what the
-        schema says, and ``ModelRefusalError`` for a refusal. JSON may stand in a code fence with words around it, and with
-        ``function_calling`` in the text instead of the call. Streamed, the runnable yields dicts as they grow, instances
-        whenever they are valid, and checks the end.
-
-    Raises:
-        ValueError: arguments that do not go together, or a schema that strict mode cannot do.
-        TypeError: ``schema`` is no schema.
+    The parser accepts JSON in a code fence with words around it and, with ``function_calling``, in the text instead of the
+    call. If the model called one of ``tools`` instead of answering, the value is ``None``.
     """
-    spec = _spec(kwargs.get("model") or model.model, model.aliases)
-    chosen = method or _method(spec)
+    spec = catalog.find_spec(catalog.AliasTable(model.aliases).resolve(kwargs.get("model") or model.model))
+    chosen = method or ("json_schema" if spec is None or spec.structured_output else "function_calling")
     _check_arguments(chosen, schema, strict=strict, tools=tools)
     answer_type = None if schema is None else in_object(to_answer_type(schema))
     bound: dict[str, Any] = {
@@ -68,123 +64,360 @@ def structured_output(
         },
     }
     tool_name: str | None = None
-    if chosen == "function_calling":
+    if answer_type is not None and chosen == "function_calling":
         tool = to_tool(answer_type, strict=strict)
         tool_name = tool["function"]["name"]
-        bound |= {"tool_choice": tool_name, **_one_call_at_a_time(spec), **kwargs}
+        # Where parallel calls are not known to work (gpt-oss-120b), neither is the parameter that turns them off.
+        single = {} if spec is not None and spec.parallel_tool_calls is False else {"parallel_tool_calls": False}
+        bound |= {"tool_choice": tool_name, **single, **kwargs}
         asked = model.bind_tools([tool], strict=strict, **bound)
     else:
-        wanted = to_response_format(answer_type, strict=strict) if chosen == "json_schema" else {"type": "json_object"}
+        wanted: dict[str, Any] = {"type": "json_object"}
+        if answer_type is not None and chosen == "json_schema":
+            wanted = to_response_format(answer_type, strict=strict)
         bound |= {"response_format": wanted, **kwargs}
         asked = model.bind_tools(tools, strict=strict, **bound) if tools else model.bind(**bound)
-    reader = Wanted(answer_type, tool_name=tool_name, may_call_tools=bool(tools))
-    return asked | StructuredOutputParser(wanted=reader, include_raw=include_raw)
-
-
-def default_method(name: str, aliases: Any = None) -> Method:
-    """The method for a model: the service's own where the catalogue says that the model can, or does not know it.
-
-    Args:
-        name: model id or alias.
-        aliases: the user's aliases, over the built-in ones.
-    """
-    return _method(_spec(name, aliases))
-
-
-def _spec(name: str, aliases: Any) -> catalog.ModelSpec | None:
-    return catalog.find_spec(catalog.AliasTable(aliases).resolve(name))
-
-
-def _method(spec: catalog.ModelSpec | None) -> Method:
-    return "json_schema" if spec is None or spec.structured_output else "function_calling"
-
-
-def _one_call_at_a_time(spec: catalog.ModelSpec | None) -> dict[str, bool]:
-    """Nobody knows what a model does with the word that makes single calls only (gpt-oss-120b): it is not told so."""
-    return {} if spec is not None and spec.parallel_tool_calls is False else {"parallel_tool_calls": False}
+    expected = ExpectedAnswer(answer_type, tool_name=tool_name, may_call_tools=bool(tools))
+    return asked | StructuredOutputParser(expected=expected, include_raw=include_raw)
 
 
 class StructuredOutputParser(BaseTransformOutputParser[Any]):
-    """Makes values of messages, whole or while they come."""
+    """Turns messages into values, whole or while they arrive."""
 
-    wanted: Any
-    """What the answers are to be: a ``Wanted``."""
+    expected: Any
+    """What the answers should be: an ``ExpectedAnswer``."""
     include_raw: bool = False
-    """Whether the message comes along, and an error takes the value's place instead of being raised."""
+    """Whether to return the message too, and to return an error in place of the value instead of raising it."""
 
     def parse_result(self, result: list[Generation], *, partial: bool = False) -> Any:
-        """The value of a message.
+        """Return the value of a message.
 
         Raises:
-            OutputParserException: the answer is not what was asked for (unless ``include_raw``).
-            ModelRefusalError: the model refused to answer (unless ``include_raw``).
+            OutputParserException: The answer is not what was asked for (unless ``include_raw``).
+            ModelRefusalError: The model refused to answer (unless ``include_raw``).
         """
         first = result[0]
         message = first.message if isinstance(first, ChatGeneration) else AIMessage(first.text)
-        reading = Reading(self.wanted)
-        reading.add(message)
+        reader = AnswerReader(self.expected)
+        reader.add(message)
         if partial:
-            return reading.part()
-        return {"raw": message, **self._parsed(reading)} if self.include_raw else reading.whole()
+            return reader.part()
+        return {"raw": message, **self._parsed(reader)} if self.include_raw else reader.whole()
 
     async def aparse_result(self, result: list[Generation], *, partial: bool = False) -> Any:
-        """As ``parse_result``; there is nothing in it to wait for."""
+        """Return the same as ``parse_result``; nothing in it waits."""
         return self.parse_result(result, partial=partial)
 
     def parse(self, text: str) -> Any:
-        """The value of an answer's text."""
+        """Return the value of an answer's text."""
         return self.parse_result([Generation(text=text)])
 
     def _transform(self, input: Iterator[str | BaseMessage]) -> Iterator[Any]:  # noqa: A002 - core's name
-        reading = Reading(self.wanted)
+        reader = AnswerReader(self.expected)
         for chunk in input:
-            yield from self._read(reading, chunk)
-        yield from self._end(reading)
+            yield from self._parts(reader, chunk)
+        yield from self._end(reader)
 
     async def _atransform(self, input: AsyncIterator[str | BaseMessage]) -> AsyncIterator[Any]:  # noqa: A002 - core's name
-        reading = Reading(self.wanted)
+        reader = AnswerReader(self.expected)
         async for chunk in input:
-            for value in self._read(reading, chunk):
+            for value in self._parts(reader, chunk):
                 yield value
-        for value in self._end(reading):
+        for value in self._end(reader):
             yield value
 
-    def _read(self, reading: Reading, chunk: str | BaseMessage) -> Iterator[Any]:
+    def _parts(self, reader: AnswerReader, chunk: str | BaseMessage) -> Iterator[Any]:
         message = AIMessage(chunk) if isinstance(chunk, str) else chunk
-        reading.add(message)
-        if self.include_raw:  # no parts of the value: a sum of dicts could not take them back if the end is bad
+        reader.add(message)
+        if self.include_raw:  # no partial values: a sum of dicts could not remove them if the end is invalid
             yield AddableDict(raw=message)
-        elif (part := reading.new_part()) is not None:
+        elif (part := reader.new_part()) is not None:
             yield part
 
-    def _end(self, reading: Reading) -> Iterator[Any]:
+    def _end(self, reader: AnswerReader) -> Iterator[Any]:
         if self.include_raw:
-            yield AddableDict(self._parsed(reading))
-        elif (value := reading.whole()) is not None and value != reading.last_part:
+            yield AddableDict(self._parsed(reader))
+        elif (value := reader.whole()) is not None and value != reader.last_part:
             yield value
 
-    def _parsed(self, reading: Reading) -> dict[str, Any]:
+    def _parsed(self, reader: AnswerReader) -> dict[str, Any]:
         try:
-            return {"parsed": reading.whole(), "parsing_error": None}
-        except Exception as error:  # noqa: BLE001 - a user's own validator may raise anything, and it is to be reported
+            return {"parsed": reader.whole(), "parsing_error": None}
+        except Exception as error:  # noqa: BLE001 - a user's own validator may raise anything, and it is reported
             return {"parsed": None, "parsing_error": error}
 
 
 def _check_arguments(method: str, schema: Any, *, strict: bool | None, tools: Sequence[Any] | None) -> None:
     if method not in get_args(Method):
-        raise ValueError(f"method={method!r} is none of {', '.join(map(repr, get_args(Method)))}")
+        raise ValueError(f"method={method!r} is not one of {', '.join(map(repr, get_args(Method)))}")
     if schema is None and method != "json_mode":
-        raise ValueError(f"schema=None goes with method='json_mode' alone, not with {method!r}: give a schema")
+        raise ValueError(f"schema=None needs method='json_mode', not {method!r}: give a schema")
     if strict is not None and method == "json_mode":
-        raise ValueError(f"strict={strict} means nothing with method='json_mode', which sends no schema: leave it out")
+        raise ValueError(f"strict={strict} has no effect with method='json_mode', which sends no schema: leave it out")
     if tools and method != "json_schema":
-        raise ValueError(f"tools go with method='json_schema' alone, not with {method!r}")
+        raise ValueError(f"tools need method='json_schema', not {method!r}")
 
 
 def _to_traced(schema: Any, answer_type: AnswerType) -> Any:
-    """What LangChain's tracers convert on every call: the schema itself where their conversion can do it."""
+    """Return what LangChain's tracers convert on every call: the schema itself if their conversion supports it."""
     try:
         convert_to_json_schema(schema)
     except Exception:  # noqa: BLE001 - it raises whatever its parts do, RecursionError among them
         return {**answer_type.schema, "title": answer_type.title}
     return schema
+
+
+# -- reading a value out of an answer, whole or while it arrives
+
+
+@dataclass(frozen=True)
+class ExpectedAnswer:
+    """What an answer should be.
+
+    Attributes:
+        answer_type: Its type; ``None`` for any JSON object.
+        tool_name: The tool whose arguments are the answer; ``None`` if the answer is the text.
+        may_call_tools: The model may call a tool instead of answering; the value is then ``None``.
+    """
+
+    answer_type: AnswerType | None
+    tool_name: str | None = None
+    may_call_tools: bool = False
+
+
+@dataclass
+class _ReceivedCall:
+    name: str = ""
+    text: str = ""
+    arguments: dict[str, Any] | None = None  # if LangChain has parsed them already
+
+    def shown(self) -> str:
+        return self.text if self.arguments is None else json.dumps(self.arguments, ensure_ascii=False)
+
+
+class AnswerReader:
+    """Reads the value of one answer. ``last_part`` is what ``new_part`` returned last.
+
+    Args:
+        expected: What the answer should be.
+    """
+
+    def __init__(self, expected: ExpectedAnswer) -> None:
+        self.last_part: Any = None
+        self._expected = expected
+        self._text: list[str] = []
+        self._calls: dict[Any, _ReceivedCall] = {}
+        self._finish_reason: str | None = None
+        self._has_reasoning = False
+        self._refusal: list[str] = []
+        self._messages: list[BaseMessage] = []
+        self._characters = 0
+        self._next_characters = 0
+
+    def add(self, message: BaseMessage) -> None:
+        """Add the next chunk, or the whole message."""
+        self._messages.append(message)
+        self._refusal += _refusals(message)
+        self._text.append(str(message.text))
+        self._characters += len(self._text[-1])
+        self._finish_reason = message.response_metadata.get("finish_reason") or self._finish_reason
+        self._has_reasoning = self._has_reasoning or REASONING_KEY in message.additional_kwargs
+        if isinstance(message, AIMessageChunk):
+            for piece in message.tool_call_chunks:
+                call = self._calls.setdefault(piece.get("index"), _ReceivedCall())
+                call.name += piece.get("name") or ""
+                call.text += piece.get("args") or ""
+                self._characters += len(piece.get("args") or "")
+        elif isinstance(message, AIMessage):
+            for made in message.tool_calls:
+                self._calls[len(self._calls)] = _ReceivedCall(made["name"], arguments=made["args"])
+            for broken in message.invalid_tool_calls:
+                self._calls[len(self._calls)] = _ReceivedCall(broken["name"] or "", broken["args"] or "")
+
+    def new_part(self) -> Any:
+        """Return the value of what has arrived if it differs from the last one, else ``None``."""
+        if self._characters < self._next_characters:
+            return None
+        self._next_characters = self._characters + 1 + self._characters // _PARTS
+        part = self.part()
+        if part is None or part == self.last_part:
+            return None
+        self.last_part = part
+        return part
+
+    def part(self) -> Any:
+        """Return the value of what has arrived: instances when they are valid, dicts as they grow, else ``None``."""
+        call = self._expected_call()
+        if call is not None and call.arguments is not None:
+            decoded: Any = call.arguments
+        else:
+            text = "".join(self._text) if self._expected.tool_name is None else call.text if call else ""
+            try:
+                decoded = parse_json_markdown(text)
+            except (ValueError, RecursionError):
+                return None
+        kind = self._expected.answer_type
+        if kind is None or not kind.key:
+            if not isinstance(decoded, dict):
+                return None
+        elif isinstance(decoded, dict) and decoded.keys() <= {kind.key}:
+            decoded = decoded.get(kind.key)
+        elif not isinstance(decoded, dict | list):  # prose may begin with a number
+            return None
+        if decoded is None or kind is None or not kind.makes_instances:
+            return decoded
+        try:
+            return kind.from_json(decoded)
+        except (ValueError, RecursionError):
+            return None
+
+    def whole(self) -> Any:
+        """Return the value of the whole answer; ``None`` if the model called a tool instead, as it may.
+
+        Raises:
+            ModelRefusalError: The model refused to answer; the message quotes it.
+            OutputParserException: The answer has no value; the message says why and how the answer begins.
+        """
+        if refusal := "".join(self._refusal).strip():
+            shown = refusal if len(refusal) <= _SHOWN_REFUSAL else refusal[:_SHOWN_REFUSAL] + "…"
+            raise ModelRefusalError(f"the model refused to answer: {shown}", raw_message=self._message())
+        if not self._calls or not self._expected.may_call_tools:
+            return self._value()
+        try:  # some models repeat an earlier call beside a good answer (vercel/ai#15349): then the answer counts
+            return self._value()
+        except OutputParserException:
+            return None
+
+    def _value(self) -> Any:
+        name = self._expected.tool_name
+        if name is None:
+            return self._fitted(self._decoded_text())
+        try:
+            return self._fitted(self._decoded_call(name))
+        except OutputParserException as error:
+            try:  # models that were asked to call the tool sometimes write the arguments as text
+                decoded = _read_json("".join(self._text))
+            except (ValueError, RecursionError):
+                raise error from None
+            if self._calls:  # a call was made, so the error is about the call
+                try:
+                    return self._fitted(decoded)
+                except OutputParserException:
+                    raise error from None
+            return self._fitted(decoded, f"is {self._what()} instead of a call of {name!r}, and ")
+
+    def _fitted(self, decoded: Any, before: str = "") -> Any:
+        """Return the value of decoded JSON. ``before`` begins the error message, if there is one."""
+        kind = self._expected.answer_type
+        if not isinstance(decoded, dict) and (kind is None or not kind.key):
+            raise self._error(f"{before}is JSON, but not an object")
+        try:
+            return decoded if kind is None else kind.from_json(decoded)
+        except RecursionError as error:
+            raise self._error(f"{before}is nested too deeply to be checked") from error
+        except ValueError as error:
+            title = kind.title if kind else ""
+            raise self._error(f"{before}does not fit {title!r}: {error}") from error
+
+    def _expected_call(self) -> _ReceivedCall | None:
+        return next((call for call in self._calls.values() if call.name == self._expected.tool_name), None)
+
+    def _decoded_call(self, name: str) -> Any:
+        call = self._expected_call()
+        if call is None:
+            raise self._error(f"is {self._what()} instead of a call of {name!r}")
+        # LangChain closes what was cut off, so that a call with half of its arguments looks whole by now.
+        if self._finish_reason == "length":
+            raise self._error(f"is a call of {name!r} that is not whole")
+        if call.arguments is not None:
+            return call.arguments
+        try:
+            # No text at all is how some models call a function without arguments.
+            return _mended(_DECODER.decode(call.text or "{}"), call.text)
+        except (ValueError, RecursionError) as error:
+            raise self._error(f"is a call of {name!r} with arguments that are not valid JSON ({error})") from error
+
+    def _decoded_text(self) -> Any:
+        try:
+            return _read_json("".join(self._text))
+        except _SeveralValuesError as error:
+            raise self._error(f"is text with {error}") from error
+        except (ValueError, RecursionError) as error:
+            raise self._error(f"is {self._what()} instead of JSON") from error
+
+    def _message(self) -> BaseMessage:
+        """Return the whole message, as it would have been unstreamed."""
+        first, *rest = self._messages
+        chunks = [chunk for chunk in rest if isinstance(chunk, AIMessageChunk)]
+        if not isinstance(first, AIMessageChunk) or len(chunks) < len(rest):
+            return self._messages[-1]
+        return message_chunk_to_message(add_ai_message_chunks(first, *chunks))
+
+    def _what(self) -> str:
+        names = ", ".join(repr(call.name) for call in self._calls.values())
+        return f"a call of {names}" if names else "text" if "".join(self._text).strip() else "empty"
+
+    def _error(self, problem: str) -> OutputParserException:
+        text = "".join(self._text) or "".join(map(_ReceivedCall.shown, self._calls.values()))
+        shown = text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"
+        begins = f" It begins: {shown!r}." if shown.strip() else ""
+        return OutputParserException(f"the answer {problem}.{begins}{self._why()}", llm_output=text)
+
+    def _why(self) -> str:
+        if self._finish_reason == "length":
+            remedy = " or lower reasoning_effort, since the reasoning counts too" if self._has_reasoning else ""
+            return f" It was cut off at its limit of tokens (finish_reason 'length'): raise max_tokens{remedy}."
+        if self._finish_reason == "content_filter":
+            return " The service withheld it (finish_reason 'content_filter')."
+        return ""
+
+
+class _SeveralValuesError(ValueError):
+    """The text has several values, and which one is the answer is ambiguous."""
+
+
+def _read_json(text: str) -> Any:
+    """Return the JSON value of a text, or the one in a code fence within it; half of a surrogate pair becomes U+FFFD.
+
+    Raises:
+        ValueError: There is no value. ``_SeveralValuesError``: fences with different values.
+        RecursionError: It is nested too deeply.
+    """
+    try:
+        return _mended(parse_json_markdown(text, parser=_DECODER.decode), text)
+    except ValueError:
+        values = _fenced_values(text)
+        if not values:
+            raise
+    if any(value != values[0] for value in values):
+        raise _SeveralValuesError(f"{len(values)} JSON values in code fences, which differ")
+    return _mended(values[0], text)
+
+
+def _mended(value: Any, text: str) -> Any:
+    """Return ``value`` without halves of surrogate pairs, which only an escape in ``text``, its source, can produce."""
+    return mend_all(value) if "\\u" in text else value
+
+
+def _fenced_values(text: str) -> list[Any]:
+    """Return the JSON values that fill a code fence, decoding as it goes: a string may contain a fence itself."""
+    values, place = [], 0
+    while opening := _FENCE.search(text, place):
+        place = opening.end()
+        try:
+            value, end = _DECODER.raw_decode(text, place)
+        except ValueError:
+            continue
+        rest = text[end:].lstrip()
+        if not rest or rest.startswith(opening["fence"]):
+            values.append(value)
+            place = len(text) - len(rest) + len(opening["fence"])
+    return values
+
+
+def _refusals(message: BaseMessage) -> list[str]:
+    """Return the text of a refusal, from wherever a message keeps it."""
+    text = message.additional_kwargs.get("refusal")
+    blocks = message.content if isinstance(message.content, list) else []
+    found = [block.get("refusal") for block in blocks if isinstance(block, dict) and block.get("type") == "refusal"]
+    return [one for one in ([text] if text else found) if isinstance(one, str)]

@@ -8,8 +8,9 @@ from typing import Any
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from langchain_cerebras_demo.chat_models.fields import Tool
-from langchain_cerebras_demo.chat_models.schemas import check_tool_name, to_lenient_schema, to_strict_schema
 from langchain_cerebras_demo.wire.request import to_nested
+from langchain_cerebras_demo.wire.schemas.answer_type import check_tool_name
+from langchain_cerebras_demo.wire.schemas.strict import to_lenient_schema, to_strict_schema
 
 _CHOICES = frozenset({"none", "auto", "required"})
 

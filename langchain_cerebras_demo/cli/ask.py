@@ -104,7 +104,7 @@ def to_wanted(schema: dict[str, Any]) -> dict[str, Any]:
     Raises:
         InputError: the schema is none, or strict mode cannot do it.
     """
-    from langchain_cerebras_demo.chat_models.schemas import to_response_format  # noqa: PLC0415 - pydantic, for few
+    from langchain_cerebras_demo.wire.schemas.answer_type import to_response_format  # noqa: PLC0415 - pydantic, for few
 
     try:
         return to_response_format(schema)
@@ -119,9 +119,9 @@ def to_parsed(answer: Any, schema: dict[str, Any]) -> tuple[Any, Exception | Non
 
     if answer.refusal:
         return None, ModelRefusalError(f"the model declined to answer: {answer.refusal}")
-    from langchain_cerebras_demo.chat_models.answer_types import to_answer_type  # noqa: PLC0415 - as above
+    from langchain_cerebras_demo.wire.schemas.answer_type import from_mapping  # noqa: PLC0415 - as above
 
     try:
-        return to_answer_type(schema).from_json(json.loads(answer.text)), None
+        return from_mapping(schema).from_json(json.loads(answer.text)), None
     except ValueError as error:
         return None, error

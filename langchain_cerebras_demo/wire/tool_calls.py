@@ -66,7 +66,7 @@ class _Piece(NamedTuple):
 
 
 @dataclass(slots=True)
-class _Call:
+class _TrackedCall:
     """What is known of a call so far.
 
     ``held`` is the beginning of its arguments while that may still become ``null``, which stands for none.
@@ -149,8 +149,8 @@ class ToolCallTracker:
     """
 
     prefix: str = "call_"
-    calls: list[_Call] = field(default_factory=list)
-    _numbered: dict[int, _Call] = field(default_factory=dict)
+    calls: list[_TrackedCall] = field(default_factory=list)
+    _numbered: dict[int, _TrackedCall] = field(default_factory=dict)
 
     def read(self, said: Mapping[str, Any], choice: int, *, is_message: bool) -> Iterator[ToolCallFragment]:
         """Yield the fragments that a delta or a message holds in ``tool_calls``, or else in the old ``function_call``.
@@ -177,7 +177,7 @@ class ToolCallTracker:
                 again = call.again if call is not None else None
                 if again is not None and piece.name in {None, again.name}:
                     piece = piece._replace(id=piece.id or again.id, name=again.name)
-                call = _Call(len(self.calls))
+                call = _TrackedCall(len(self.calls))
                 self.calls.append(call)
             if piece.number is not None:
                 self._numbered[piece.number] = call
@@ -205,13 +205,13 @@ class ToolCallTracker:
                 broken.append(ToolCallFragment(call.index, call.id, call.name, text, choice))
         return broken
 
-    def _known(self, number: int | None) -> _Call | None:
+    def _known(self, number: int | None) -> _TrackedCall | None:
         """The call that has this number; without one, the call that began last."""
         if number is not None:
             return self._numbered.get(number)
         return self.calls[-1] if self.calls else None
 
-    def _made_up_id(self, call: _Call) -> str:
+    def _made_up_id(self, call: _TrackedCall) -> str:
         return f"{self.prefix}{call.index}"
 
 

@@ -13,13 +13,17 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from langchain_core.caches import InMemoryCache
+from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
 from langchain_core.load import dumps, load
 from langchain_core.messages import AIMessageChunk, HumanMessage, SystemMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
+from langchain_core.rate_limiters import BaseRateLimiter
+from langchain_core.runnables import ConfigurableField
 from pydantic import SecretStr, ValidationError
 
-from langchain_cerebras_demo import ChatCerebrasDemo, MissingKeyError, StaticKey, Timeout
+from langchain_cerebras_demo import APIError, ChatCerebrasDemo, MissingKeyError, RateLimitError, StaticKey, Timeout
 from langchain_cerebras_demo.errors import (
     APIConnectionError,
     APIResponseValidationError,
@@ -36,35 +40,21 @@ from langchain_cerebras_demo.testing import (
     HtmlPage,
     LoopbackCerebras,
     Reply,
+    Status,
 )
 from langchain_cerebras_demo.wire.request import PARAMETERS, to_json
+from tests.support.ways import WAYS, in_four_ways
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::langchain_core._api.beta_decorator.LangChainBetaWarning"),
+    pytest.mark.filterwarnings("ignore::langchain_cerebras_demo.TruncatedAnswerWarning"),
+]
 
 SENTINEL = "csk-sentinel-5e3f7a1b9c"
 
 
 def model_for(server, **fields):
     return ChatCerebrasDemo(**{"base_url": server.base_url, "api_key": server.key, "max_retries": 0, **fields})
-
-
-def merged(chunks):
-    whole = None
-    for chunk in chunks:
-        whole = chunk if whole is None else whole + chunk
-    return whole
-
-
-async def collected(chunks):
-    return [chunk async for chunk in chunks]
-
-
-def in_all_ways(model, prompt, **kwargs):
-    """The answer through invoke, ainvoke, stream and astream."""
-    return {
-        "invoke": lambda: model.invoke(prompt, **kwargs),
-        "ainvoke": lambda: asyncio.run(model.ainvoke(prompt, **kwargs)),
-        "stream": lambda: merged(model.stream(prompt, **kwargs)),
-        "astream": lambda: merged(asyncio.run(collected(model.astream(prompt, **kwargs)))),
-    }
 
 
 # -- one answer, four ways
@@ -85,7 +75,7 @@ def test_all_four_ways_give_the_same_answer(server, name):
     """Text, reasoning, tool calls, usage and metadata are equal; only LangChain's run id and the times differ."""
     model = model_for(server)
     seen = {}
-    for way, call in in_all_ways(model, "hello").items():
+    for way, call in in_four_ways(model, "hello").items():
         server.script(ANSWERS[name])
         message = call()
         own = {"id", "calls"}
@@ -188,7 +178,7 @@ FAILURES = [
 def test_a_failure_is_the_same_typed_error_in_all_four_ways(server, step, again, kind):
     """A cut stream, an error event, a web page, a hang-up."""
     model = model_for(server)
-    for way, call in in_all_ways(model, "hello").items():
+    for way, call in in_four_ways(model, "hello").items():
         server.script(step)
         with pytest.raises(kind):
             call()
@@ -200,7 +190,7 @@ def test_a_server_that_is_killed_is_a_typed_error_in_all_four_ways():
     with LoopbackCerebras() as server:
         model = model_for(server)
         server.kill()
-        for call in in_all_ways(model, "hello").values():
+        for call in in_four_ways(model, "hello").values():
             with pytest.raises(APIConnectionError):
                 call()
 
@@ -211,7 +201,7 @@ def test_an_interrupted_stream_carries_the_merged_message(server, way):
     deltas = [{"role": "assistant"}, {"reasoning": "Hm. "}, {"content": "Hello "}, {"content": "Ann"}, {"content": "!"}]
     server.script(CutAfter(events=4, reply=Reply(deltas=deltas)))
     with pytest.raises(StreamInterruptedError) as caught:
-        in_all_ways(model_for(server), "hello")[way]()
+        in_four_ways(model_for(server), "hello")[way]()
     partial = caught.value.partial
     assert isinstance(partial, AIMessageChunk)
     assert (partial.content, partial.additional_kwargs["reasoning_content"]) == ("Hello Ann", "Hm. ")
@@ -284,7 +274,7 @@ REFUSED = [
     ({"default_headers": {"Authorization": "Bearer " + SENTINEL}}, KeyFormatError, r"api_key"),
     ({"base_url": f"https://me:{SENTINEL}@gateway.example/v1"}, KeyFormatError, r"a user in it"),
     ({"proxy": {"http": SENTINEL}}, TypeError, r"proxy is a dict"),
-    ({"model": "a", "model_name": "b"}, TypeError, r"one argument"),
+    ({"model": "a", "model_name": "b"}, TypeError, r"is an alias of 'model'"),
     ({"default_headers": {"X": SENTINEL + "\nb"}}, KeyFormatError, r"'X' has a line break"),
     ({"cookies": {"session": 5}}, TypeError, r"cookie 'session' is a int"),
     ({"cookies": ["a"]}, TypeError, r"cookies is a list"),
@@ -532,3 +522,239 @@ def test_no_frame_of_a_refused_constructor_holds_the_key(fields):
     ours = [frame for frame in frames if "tests" not in frame.filename]
     assert ours
     assert [frame.name for frame in ours if SENTINEL in repr(frame.locals)] == []
+
+
+# -- state, and LangChain's own switches
+
+
+DELTAS = Reply(
+    deltas=[{"role": "assistant"}, {"reasoning": "Hm."}, {"content": "a"}, {"content": "b"}, {"content": "c"}]
+)
+
+
+def test_a_cache_answers_the_second_call_and_tells_models_apart(server):
+    """By endpoint, model and settings; the key is no part of it."""
+    cache = InMemoryCache()
+    first = model_for(server, cache=cache)
+    assert first.invoke("hello").content == first.invoke("hello").content
+    assert len(server.requests) == 1
+    model_for(server, cache=cache, temperature=0.5).invoke("hello")
+    model_for(server, cache=cache, model="qwen-3.8-27b").invoke("hello")
+    assert len(server.requests) == 3
+    with LoopbackCerebras() as other:
+        model_for(other, cache=cache).invoke("hello")
+        assert len(other.requests) == 1
+    assert server.key not in str(cache._cache)
+
+
+def test_fields_may_be_configured_at_a_call(server):
+    """By the names that the constructor takes."""
+    model = model_for(server).configurable_fields(
+        model=ConfigurableField("model"), temperature=ConfigurableField("temperature")
+    )
+    model.with_config(configurable={"model": "qwen-3.8", "temperature": 0.25}).invoke("hello")
+    assert server.requests[0].json["model"] == "qwen-3.8-27b"
+    assert server.requests[0].json["temperature"] == 0.25
+
+
+def test_with_retry_is_told_what_may_be_tried_again(server):
+    """Core's default retries every exception, a 401 too; these classes are those worth it."""
+    retryable = tuple(kind for kind in all_errors() if kind.is_retryable)
+    patient = model_for(server).with_retry(
+        retry_if_exception_type=retryable, wait_exponential_jitter=False, stop_after_attempt=3
+    )
+    server.script(Status(503), Reply(text="second"))
+    assert patient.invoke("hello").content == "second"
+    server.script(Status(401))
+    with pytest.raises(APIError, match="401"):
+        patient.invoke("hello")
+    assert len(server.requests) == 3
+
+
+def all_errors():
+    from langchain_cerebras_demo import errors
+
+    found = (getattr(errors, name) for name in errors.__all__)
+    return [kind for kind in found if isinstance(kind, type) and issubclass(kind, errors.CerebrasError)]
+
+
+def test_with_fallbacks_asks_another_model(server):
+    """A limit is used up here; there it is not."""
+    server.script(Status(429), Reply(text="from the other"))
+    chain = model_for(server).with_fallbacks(
+        [model_for(server, model="qwen-3.8")], exceptions_to_handle=(RateLimitError,)
+    )
+    assert chain.invoke("hello").content == "from the other"
+
+
+class CountingLimiter(BaseRateLimiter):
+    def __init__(self):
+        self.acquired = 0
+
+    def acquire(self, *, blocking=True):
+        self.acquired += 1
+        return True
+
+    async def aacquire(self, *, blocking=True):
+        return self.acquire()
+
+
+def test_a_rate_limiter_is_asked_once_a_call(server):
+    """LangChain's own, in all four ways."""
+    limiter = CountingLimiter()
+    model = model_for(server, rate_limiter=limiter)
+    model.invoke("hello")
+    list(model.stream("hello"))
+    asyncio.run(model.ainvoke("hello"))
+    assert limiter.acquired == 3
+
+
+@pytest.mark.parametrize(("switch", "streamed"), [(True, False), (False, True), ("tool_calling", True)])
+def test_streaming_can_be_disabled(server, switch, streamed):
+    """disable_streaming, LangChain's own field."""
+    list(model_for(server, disable_streaming=switch).stream("hello"))
+    assert server.requests[0].json.get("stream", False) is streamed
+
+
+class Tokens(BaseCallbackHandler):
+    def __init__(self):
+        self.tokens = []
+
+    def on_llm_new_token(self, token, **kwargs):
+        self.tokens.append(token)
+
+
+class AsyncTokens(AsyncCallbackHandler):
+    def __init__(self):
+        self.tokens = []
+
+    async def on_llm_new_token(self, token, **kwargs):
+        self.tokens.append(token)
+
+
+@pytest.mark.filterwarnings("ignore::langchain_core._api.beta_decorator.LangChainBetaWarning")
+@pytest.mark.parametrize(
+    ("way", "kind"), [("stream", Tokens), *[(way, kind) for way in ("astream", "v3") for kind in (Tokens, AsyncTokens)]]
+)
+def test_callbacks_hear_every_token_once(server, way, kind):
+    """On the chunk path and on the event path, sync and async."""
+    server.script(DELTAS)
+    handler, model = kind(), model_for(server, coalesce=False)
+    config = {"callbacks": [handler]}
+
+    async def run():
+        if way == "astream":
+            return [chunk async for chunk in model.astream("hello", config)]
+        stream = await model.astream_events("hello", config, version="v3")
+        return await stream.output
+
+    list(model.stream("hello", config)) if way == "stream" else asyncio.run(run())
+    assert [token for token in handler.tokens if token] == ["a", "b", "c"]
+
+
+def test_one_model_is_used_by_many_threads_and_loops_at_once(server):
+    """16 threads, sync and async by turns: every call answered, none mixed up."""
+    model = model_for(server)
+    answers = {}
+
+    def ask(number):
+        prompt = f"say number {number}"
+        message = model.invoke(prompt) if number % 2 else asyncio.run(model.ainvoke(prompt))
+        answers[number] = message.content
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(f"number {number}" in answers[number] for number in range(16))
+
+
+def test_traces_tell_our_version():
+    """Beside LangChain's own."""
+    from langchain_cerebras_demo import __version__
+
+    versions = ChatCerebrasDemo().metadata["lc_versions"]
+    assert versions["langchain-cerebras-demo"] == __version__
+    assert "langchain-core" in versions
+
+
+# -- parity
+
+ANSWERS_OF_ALL_KINDS = {
+    "text": Reply(text="The sky is blue because of scattering, and so on."),
+    "reasoning": Reply(text="4.", reasoning="Two and two. That is four."),
+    "a tool call": Reply(tool_calls=[Call("add", {"a": 2, "b": 3}, id="call00001")]),
+    "several tool calls": Reply(
+        text="Let me see.",
+        reasoning="Both.",
+        tool_calls=[Call("add", {"a": 2}, id="call00001"), Call("sub", {"a": 3}, id="call00002")],
+    ),
+    "cut by length": Reply(text="The sky is", finish_reason="length"),
+    "reasoning cut by length": Reply(reasoning="Let me think about", finish_reason="length"),
+    "filtered": Reply(text="", finish_reason="content_filter"),
+    "think tags": Reply(text="<think>Hm.</think>\n\nFour."),
+}
+
+
+MEASURED = ("id", "request_id", "ttft", "tokens_per_second", "time_info")
+
+
+def facts_of(message):
+    """What a user reads of an answer; ids and times are the run's own."""
+    metadata = {
+        key: value
+        for key, value in message.response_metadata.items()
+        if key not in {"id", "output_version", "logprobs", "calls"}
+    }
+    (call,) = message.response_metadata["calls"]
+    return {
+        "text": message.text,
+        "reasoning": "".join(block["reasoning"] for block in message.content_blocks if block["type"] == "reasoning"),
+        "tool_calls": message.tool_calls,
+        "invalid": [(call["name"], call["args"]) for call in message.invalid_tool_calls],
+        "usage": message.usage_metadata,
+        "metadata": metadata,
+        "call": {key: value for key, value in call.items() if key not in MEASURED},
+        "timed": set(call["time_info"]),
+    }
+
+
+@pytest.mark.parametrize("name", ANSWERS_OF_ALL_KINDS)
+def test_every_way_gives_the_same_answer(server, name):
+    """Content, reasoning, tool calls, usage and metadata: equal through all seven ways and both output versions."""
+    seen = {}
+    for output_version in (None, "v1"):
+        model = ChatCerebrasDemo(base_url=server.base_url, api_key=server.key, output_version=output_version)
+        for way, call in WAYS.items():
+            server.script(ANSWERS_OF_ALL_KINDS[name])
+            seen[way, output_version] = facts_of(call(model))
+    first = seen["invoke", None]
+    assert {way: facts for way, facts in seen.items() if facts != first} == {}
+    assert first["metadata"]["finish_reason"]
+    assert first["usage"]["total_tokens"] > 0
+
+
+@pytest.mark.parametrize("way", ["invoke", "ainvoke", "stream", "astream", "astream_events v2"])
+def test_log_probabilities_come_whole(server, way):
+    """In response_metadata, a list of tokens in the order they came; the same whichever way."""
+    model = ChatCerebrasDemo(base_url=server.base_url, api_key=server.key, logprobs=True, top_logprobs=2)
+    tokens = [WAYS[one](model).response_metadata["logprobs"]["content"] for one in ("invoke", way)]
+    assert len(tokens[0]) > 3
+    assert [token["token"] for token in tokens[0]] == [token["token"] for token in tokens[1]]
+
+
+@pytest.mark.parametrize("way", ["generate", "agenerate"])
+def test_two_answers_are_two_generations(server, way):
+    """n=2: each its own text; the usage counts both and stands on the first."""
+    from langchain_core.messages import HumanMessage
+
+    model = ChatCerebrasDemo(base_url=server.base_url, api_key=server.key, n=2)
+    asked = [[HumanMessage("hello")]]
+    result = model.generate(asked) if way == "generate" else asyncio.run(model.agenerate(asked))
+    first, second = result.generations[0]
+    assert first.message.usage_metadata
+    assert second.message.usage_metadata is None
+    assert first.text
+    assert second.text
+    assert second.message.response_metadata["finish_reason"] == "stop"

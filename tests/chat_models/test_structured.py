@@ -23,11 +23,11 @@ from typing_extensions import NotRequired, TypedDict
 
 from langchain_cerebras_demo import ChatCerebrasDemo
 from langchain_cerebras_demo.catalog import RetiredModelWarning
-from langchain_cerebras_demo.chat_models.answer_types import in_object, to_answer_type
-from langchain_cerebras_demo.chat_models.readings import Reading, Wanted
-from langchain_cerebras_demo.chat_models.structured import default_method
+from langchain_cerebras_demo.chat_models.python_types import to_answer_type
+from langchain_cerebras_demo.chat_models.structured import AnswerReader, ExpectedAnswer
 from langchain_cerebras_demo.errors import ModelRefusalError, NotFoundError, StreamInterruptedError
 from langchain_cerebras_demo.testing import Call, CutAfter, Gate, LoopbackCerebras, Reply
+from langchain_cerebras_demo.wire.schemas.answer_type import in_object
 
 PROMPT = 'Her name is "Ada Lovelace, Countess of Lovelace" and she is 36 years of age.'
 VALUE = {"name": "Ada Lovelace, Countess of Lovelace", "age": 36}
@@ -227,9 +227,10 @@ def test_json_mode_sends_the_wish_alone(server):
         ("an-endpoint-of-our-own", None, "json_schema"),
     ],
 )
-def test_the_default_method_is_what_the_catalogue_says_the_model_can(server, name, aliases, method):
-    """Aliases are followed; an id that it does not know can."""
-    assert default_method(name, aliases) == method
+def test_the_default_method_is_what_the_catalogue_says_the_model_supports(name, aliases, method):
+    """Aliases are followed; an id that it does not know is taken to support everything."""
+    chain = structured(ChatCerebrasDemo(model=name, aliases=aliases), Person)
+    assert chain.first.kwargs["ls_structured_output_format"]["kwargs"]["method"] == method
 
 
 def test_the_default_method_follows_the_model_of_the_call(server):
@@ -309,7 +310,7 @@ async def test_raw_chunks_stream_and_add_up(server):
 
 def test_a_long_answer_is_not_read_anew_at_every_chunk():
     """The number of parts grows with the logarithm of the length."""
-    reading, parts = Reading(Wanted(None)), 0
+    reading, parts = AnswerReader(ExpectedAnswer(None)), 0
     reading.add(AIMessageChunk('{"text": "'))
     for _ in range(5_000):
         reading.add(AIMessageChunk("word "))
@@ -346,7 +347,7 @@ BAD_ANSWERS = {
     "broken call": (
         Reply(tool_calls=[Call("Person", '{"name": ]')]),
         "function_calling",
-        r"is a call of 'Person' with arguments that are no JSON .* begins: '{\"name\": ]'",
+        r"is a call of 'Person' with arguments that are not valid JSON .* begins: '{\"name\": ]'",
     ),
     "another call": (
         Reply(tool_calls=[Call("Dog", {"name": "Rex"})]),
@@ -354,7 +355,7 @@ BAD_ANSWERS = {
         "is a call of 'Dog' instead of a call of 'Person'",
     ),
     "a call instead": (Reply(tool_calls=[Call("Dog", {})]), "json_schema", "is a call of 'Dog' instead of JSON"),
-    "a list": (Reply(text="[1]"), "json_schema", "is JSON, but no object. It begins"),
+    "a list": (Reply(text="[1]"), "json_schema", "is JSON, but not an object. It begins"),
     "half of it": (Reply(text='{"name": "Ada"}'), "json_schema", r"does not fit 'Person': .*\n?age"),
     "cut JSON that ends well": (Reply(text=HALF), "json_schema", "is text instead of JSON"),
     "wrong arguments": (
@@ -386,7 +387,7 @@ def test_an_answer_that_is_none_is_a_parsing_error_with_its_reason(server, case,
 def test_arguments_that_are_a_list_are_no_answer(server, way):
     """JSON, but not what arguments are."""
     server.script(Reply(tool_calls=[Call("Person", "[1]")]))
-    with pytest.raises(OutputParserException, match="is JSON, but no object"):
+    with pytest.raises(OutputParserException, match="is JSON, but not an object"):
         WAYS[way](structured(model_for(server), Person, method="function_calling"), PROMPT)
 
 
@@ -437,7 +438,7 @@ def test_an_answer_without_fields_may_be_nothing(server, method, arguments):
 
 def test_the_reason_of_the_end_need_not_come_last():
     """Other servers send usage behind it."""
-    reading = Reading(Wanted(None))
+    reading = AnswerReader(ExpectedAnswer(None))
     reading.add(AIMessageChunk('{"a": ', response_metadata={"finish_reason": "length"}))
     reading.add(AIMessageChunk(""))
     with pytest.raises(OutputParserException, match="raise max_tokens"):
@@ -542,14 +543,18 @@ def test_dicts_are_held_to_their_schema(server, schema, method, way):
 
 def test_half_of_a_character_in_a_value_becomes_a_replacement_character():
     """JSON may hold one as an escape, and no encoding would take the value."""
-    reading = Reading(Wanted(to_answer_type({"title": "Word", "type": "object", "properties": {"word": {}}})))
+    reading = AnswerReader(
+        ExpectedAnswer(to_answer_type({"title": "Word", "type": "object", "properties": {"word": {}}}))
+    )
     reading.add(AIMessage(r'{"word": "a\ud83d", "joined": "\ud83d\ude00"}'))
     assert reading.whole() == {"word": "a\ufffd", "joined": "😀"}
 
 
 def test_an_answer_deeper_than_python_recurses_is_an_error(server):
     """It can be read, and not be held against a schema."""
-    deep = Reading(Wanted(to_answer_type({"title": "Tree", "type": "object", "properties": {"a": {"$ref": "#"}}})))
+    deep = AnswerReader(
+        ExpectedAnswer(to_answer_type({"title": "Tree", "type": "object", "properties": {"a": {"$ref": "#"}}}))
+    )
     deep.add(AIMessage('{"a": ' * 600 + "{}" + "}" * 600))
     with pytest.raises(OutputParserException, match="too deep"):
         deep.whole()
@@ -639,7 +644,10 @@ TEXT_FOR_A_CALL = {
         Reply(text='{"name": "Ada"}'),
         "is text instead of a call of 'Person', and does not fit 'Person': (.|\n)*age",
     ),
-    "JSON that is no object": (Reply(text="[1]"), "is text instead of a call of 'Person', and is JSON, but no object"),
+    "JSON that is no object": (
+        Reply(text="[1]"),
+        "is text instead of a call of 'Person', and is JSON, but not an object",
+    ),
     "JSON that does not fit, and another call": (
         Reply(text='{"name": "Ada"}', tool_calls=[Call("Dog", {})]),
         "is a call of 'Dog' instead of a call of 'Person'",
@@ -842,12 +850,12 @@ def test_a_bad_answer_is_an_error_with_tools_too(server, way):
 @pytest.mark.parametrize(
     ("arguments", "kind", "words"),
     [
-        ({"schema": None}, ValueError, "schema=None goes with method='json_mode' alone"),
+        ({"schema": None}, ValueError, "schema=None needs method='json_mode'"),
         ({"schema": None, "method": "function_calling"}, ValueError, "schema=None"),
-        ({"schema": Person, "method": "xml"}, ValueError, "method='xml' is none of 'json_schema'"),
-        ({"schema": Person, "method": "json_mode", "strict": True}, ValueError, "strict=True means nothing"),
-        ({"schema": Person, "method": "json_mode", "tools": [get_weather]}, ValueError, "tools go with"),
-        ({"schema": Person, "method": "function_calling", "tools": [get_weather]}, ValueError, "tools go with"),
+        ({"schema": Person, "method": "xml"}, ValueError, "method='xml' is not one of 'json_schema'"),
+        ({"schema": Person, "method": "json_mode", "strict": True}, ValueError, "strict=True has no effect"),
+        ({"schema": Person, "method": "json_mode", "tools": [get_weather]}, ValueError, "tools need"),
+        ({"schema": Person, "method": "function_calling", "tools": [get_weather]}, ValueError, "tools need"),
         ({"schema": list[Person]}, TypeError, "a class with one field"),
         ({"schema": SCHEMA | {"additionalProperties": True}}, ValueError, "pass strict=False"),
     ],

@@ -16,7 +16,7 @@ from langchain_cerebras_demo.testing import MODELS
 from langchain_cerebras_demo.testing.refusals import RefusedError
 from langchain_cerebras_demo.testing.rules import check_chat
 from langchain_cerebras_demo.wire.request import to_json
-from tests.chat_models.histories import any_histories, stories
+from tests.support.histories import any_histories, stories
 
 SERVED = {model.id: model for model in MODELS}
 REPLAYS = (None, "reasoning", "think_tags")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from langchain_cerebras_demo.chat_models.answer_types import to_answer_type
+from langchain_cerebras_demo.wire.schemas.answer_type import from_mapping
 from langchain_cerebras_demo.wire.schemas.checking import find_violations
 
 WORD = {"type": "string"}
@@ -99,7 +99,7 @@ def test_an_answer_is_held_against_what_was_said_in_words(schema, bad, good, wor
         assert words in found[0]
         assert found[0].startswith("#/a")
         with pytest.raises(ValueError, match=re.escape(words)):
-            to_answer_type(whole).from_json({"a": bad})
+            from_mapping(whole).from_json({"a": bad})
 
 
 ORDER = {
@@ -170,7 +170,7 @@ def test_a_long_list_of_violations_is_cut():
     """An error is to be read."""
     schema = {"type": "array", "items": WORD}
     with pytest.raises(ValueError, match=r"#/4 is of type integer, not string; and 95 more$"):
-        to_answer_type(schema).from_json([1] * 100)
+        from_mapping(schema).from_json([1] * 100)
     many = {"enum": [str(number) * 50 for number in range(500)]}
     assert len(find_violations("x" * 5_000, many)[0]) < 300
 

@@ -4,130 +4,36 @@
 
     ChatCerebrasDemo().invoke("Why is the sky blue?")
 
-Nothing is imported until it is used: LangChain and aiohttp load with the first name that needs them.
+Nothing is imported until it is used: LangChain and aiohttp load with the first name that needs them. The public names are
+listed once, in ``__init__.pyi``: type checkers read that file instead of this one, and this one reads it too.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
-from langchain_cerebras_demo._version import __version__
-
-if TYPE_CHECKING:
-    from langchain_cerebras_demo.catalog import AliasTable, ModelSpec, RetiredModelWarning
-    from langchain_cerebras_demo.chat_models import (
-        ChatCerebrasDemo,
-        TruncatedAnswerWarning,
-        register_with_init_chat_model,
-    )
-    from langchain_cerebras_demo.errors import (
-        APIConnectionError,
-        APIError,
-        APIStatusError,
-        APITimeoutError,
-        AuthenticationError,
-        CerebrasError,
-        MissingKeyError,
-        RateLimitError,
-        StreamInterruptedError,
-    )
-    from langchain_cerebras_demo.keys import (
-        BrowserSessionKey,
-        CallableKey,
-        ChainKeyResolver,
-        EnvKey,
-        KeyResolver,
-        SessionCookieKey,
-        SourceReport,
-        StaticKey,
-    )
-    from langchain_cerebras_demo.keys.hosts import PlainHttpWarning
-    from langchain_cerebras_demo.local import LocalServer
-    from langchain_cerebras_demo.net.transport import AiohttpTransport, HttpRequest, HttpResponse, Transport
-    from langchain_cerebras_demo.policy import RateLimit, Timeout
-    from langchain_cerebras_demo.provider import Cerebras
-    from langchain_cerebras_demo.records import RateLimitSnapshot
-
-_HOMES = {
-    "ChatCerebrasDemo": "chat_models",
-    "TruncatedAnswerWarning": "chat_models",
-    "register_with_init_chat_model": "chat_models",
-    "Cerebras": "provider",
-    "AliasTable": "catalog",
-    "ModelSpec": "catalog",
-    "RetiredModelWarning": "catalog",
-    "BrowserSessionKey": "keys",
-    "CallableKey": "keys",
-    "ChainKeyResolver": "keys",
-    "EnvKey": "keys",
-    "KeyResolver": "keys",
-    "SessionCookieKey": "keys",
-    "SourceReport": "keys",
-    "StaticKey": "keys",
-    "LocalServer": "local",
-    "RateLimit": "policy",
-    "Timeout": "policy",
-    "AiohttpTransport": "net.transport",
-    "HttpRequest": "net.transport",
-    "HttpResponse": "net.transport",
-    "PlainHttpWarning": "keys.hosts",
-    "Transport": "net.transport",
-    "RateLimitSnapshot": "records",
-    "APIConnectionError": "errors",
-    "APIError": "errors",
-    "APIStatusError": "errors",
-    "APITimeoutError": "errors",
-    "AuthenticationError": "errors",
-    "CerebrasError": "errors",
-    "MissingKeyError": "errors",
-    "RateLimitError": "errors",
-    "StreamInterruptedError": "errors",
-}
-
-__all__ = [
-    "APIConnectionError",
-    "APIError",
-    "APIStatusError",
-    "APITimeoutError",
-    "AiohttpTransport",
-    "AliasTable",
-    "AuthenticationError",
-    "BrowserSessionKey",
-    "CallableKey",
-    "Cerebras",
-    "CerebrasError",
-    "ChainKeyResolver",
-    "ChatCerebrasDemo",
-    "EnvKey",
-    "HttpRequest",
-    "HttpResponse",
-    "KeyResolver",
-    "LocalServer",
-    "MissingKeyError",
-    "ModelSpec",
-    "PlainHttpWarning",
-    "RateLimit",
-    "RateLimitError",
-    "RateLimitSnapshot",
-    "RetiredModelWarning",
-    "SessionCookieKey",
-    "SourceReport",
-    "StaticKey",
-    "StreamInterruptedError",
-    "Timeout",
-    "Transport",
-    "TruncatedAnswerWarning",
-    "__version__",
-    "register_with_init_chat_model",
-]
+from langchain_cerebras_demo._version import __version__ as __version__
 
 
-def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
-    if home is None:
+def _read_homes() -> dict[str, str]:
+    """Return the module of every public name, as the import statements of ``__init__.pyi`` say."""
+    homes: dict[str, str] = {}
+    stub = __spec__.loader.get_data(__file__.removesuffix("c") + "i").decode()  # the loader also reads zip files
+    for statement in stub.split("\nfrom ")[1:]:
+        module, _, names = statement.partition(" import ")
+        homes.update(dict.fromkeys(names.replace(",", "").strip("()\n").split()[::3], module))
+    return homes
+
+
+_HOMES = _read_homes()
+
+__all__ = sorted(_HOMES)  # noqa: PLE0605 - the stub lists them
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{home}"), name)
+    value = getattr(import_module(_HOMES[name]), name)
     globals()[name] = value  # the next look-up finds it without this function
     return value
 

@@ -5,6 +5,7 @@
     ├─ KeyFormatError  · ModelAuthenticationError     a key that cannot be a header value; never shows it
     ├─ KeyHostError    · ModelPermissionDeniedError   a key was about to leave for a host that it does not belong to
     ├─ LocalServerError                               the embedded model could not be started or died
+    ├─ InvalidRequestError · ModelInvalidRequestError refused before anything was sent; also a ValueError
     ├─ ModelRefusalError · ModelRefusalError          the model declined to give the structured answer it was asked for
     └─ APIError
        ├─ APIConnectionError        · ModelConnectionError
@@ -51,6 +52,7 @@ __all__ = [
     "ContextOverflowError",
     "ErrorResponse",
     "InternalServerError",
+    "InvalidRequestError",
     "KeyFormatError",
     "KeyHostError",
     "LocalServerError",
@@ -103,6 +105,14 @@ class KeyHostError(CerebrasError, langchain.ModelPermissionDeniedError):
 
 class LocalServerError(CerebrasError):
     """The embedded model's server could not be installed, fetched, started or kept alive; says what to do."""
+
+
+class InvalidRequestError(CerebrasError, langchain.ModelInvalidRequestError, ValueError):
+    """The request was refused before anything was sent: the message names the parameter or the message, and the remedy.
+
+    A fresh call with the same arguments cannot succeed. Refusals that depend on the catalogue or on the API's documentation,
+    either of which may be out of date, are skipped with ``check_requests=False``.
+    """
 
 
 class ModelRefusalError(CerebrasError, _Refusal):

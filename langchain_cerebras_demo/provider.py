@@ -1,4 +1,4 @@
-"""What a gpt4free user looks for: the ``Cerebras`` provider, over our client, without LangChain."""
+"""gpt4free's face: the ``Cerebras`` provider, over the same client, without LangChain."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from langchain_cerebras_demo.net.endpoint import API_BASE, to_base_url
 from langchain_cerebras_demo.net.transport import Transport
 from langchain_cerebras_demo.policy import Timeout
 from langchain_cerebras_demo.wire.completion import RefusalDelta, TextDelta
-from langchain_cerebras_demo.wire.request import ChatRequest, check_messages, to_parameters
+from langchain_cerebras_demo.wire.request import ChatRequest, to_messages
 
 # What the original listed; old scripts ask for them by name. All have been retired by the service.
 _SEED_MODELS = ("llama3.1-70b", "llama3.1-8b", "llama-3.3-70b", "deepseek-r1-distill-llama-70b")
 
 
 class _Facts(type):
-    """Class attributes that are true on the day they are read."""
+    """Class attributes that depend on the day they are read."""
 
     @property
     def models(cls) -> list[str]:
@@ -37,7 +37,7 @@ class _Facts(type):
 
 
 class Cerebras(metaclass=_Facts):
-    """gpt4free's Cerebras provider: the same facts, the same async generator of text.
+    """gpt4free's Cerebras provider: the same class attributes, the same async generator of text.
 
         async for text in Cerebras.create_async_generator("gpt-oss-120b", [{"role": "user", "content": "Hi"}]):
             print(text, end="")
@@ -45,9 +45,9 @@ class Cerebras(metaclass=_Facts):
     The key is ``api_key``, else the demo key of the session behind ``cookies``, else the variable ``CEREBRAS_API_KEY``, else
     the demo key of the session in the user's own browser (extra ``browser``; see ``BrowserSessionKey``).
 
-    Different from the original, on purpose: it says who it is in its User-Agent and impersonates no browser; it has
-    time-outs; cookies go to the session endpoint alone and the demo key to cerebras.ai alone; the session is asked once
-    and not before every call; errors are typed; a stream that breaks off is an error and not a short answer.
+    It differs from the original on purpose: it names itself in its User-Agent and imitates no browser; it has time-outs;
+    cookies are sent only to the session endpoint and the demo key only to cerebras.ai; the session is asked once, not before
+    every call; errors are typed; a stream that is cut off is an error, not a short answer.
     """
 
     label: ClassVar[str] = "Cerebras Inference"
@@ -86,28 +86,34 @@ class Cerebras(metaclass=_Facts):
         headers: Mapping[str, str] | None = None,
         api_base: str | None = None,
         transport: Transport | None = None,
+        check_requests: bool = True,
         **kwargs: Any,
     ) -> AsyncGenerator[str, None]:
-        """The answer's text, piece by piece.
+        """Yield the text of the answer, piece by piece.
 
         Args:
-            model: an id or an alias; empty for the default.
-            messages: mappings with ``role`` and ``content``.
-            api_key: a key as it is.
-            cookies: names and values of a signed-in session's cookies, a cookie file's path, or ``"browser"``.
-            proxy: instead of the environment's.
-            timeout: seconds to connect, until the first event and between two events, or a ``Timeout``.
-            headers: sent along.
-            api_base: instead of Cerebras; ``"local"`` is the embedded model.
-            transport: what carries the bytes.
-            **kwargs: the API's parameters, such as ``temperature`` or ``max_tokens``.
+            model: An id or an alias; empty for the default.
+            messages: Mappings with ``role`` and ``content``.
+            api_key: The key.
+            cookies: Names and values of a signed-in session's cookies, a cookie file's path, or ``"browser"``.
+            proxy: Used instead of the environment's.
+            timeout: Seconds to connect, until the first event and between two events, or a ``Timeout``.
+            headers: Sent with the request.
+            api_base: Used instead of Cerebras; ``"local"`` is the embedded model.
+            transport: What carries the bytes.
+            check_requests: Whether to refuse what the API or the model does not support; ``False`` sends it as it is.
+            **kwargs: The API's parameters, such as ``temperature`` or ``max_tokens``.
 
         Raises:
-            ValueError, TypeError: messages or parameters that the API does not take, ``impersonate`` among them.
-            CerebrasError: no key, or anything that went wrong on the way; ``partial`` holds the text that had come.
+            InvalidRequestError, TypeError: The API or the model does not support the messages or a parameter.
+            CerebrasError: There is no key, or the call failed; ``partial`` is the text that had arrived.
         """
-        _refuse_impersonation(kwargs)
-        check_messages(messages)
+        if kwargs.pop("impersonate", None):
+            raise TypeError(
+                "impersonate is not supported: this provider names itself in its User-Agent and imitates no browser. "
+                "Leave it out."
+            )
+        wires = to_messages(messages, check=check_requests)
         base_url = to_base_url(api_base)
         client = Client(
             base_url=base_url,
@@ -119,23 +125,12 @@ class Cerebras(metaclass=_Facts):
         )
         del api_key, cookies  # a traceback that shows locals must not show them
         kwargs.pop("stream", None)  # the original's switch; a generator streams
-        parameters = to_parameters(kwargs)
-        if parameters.get("n", 1) > 1:
-            raise ValueError(f"n={parameters['n']}: several answers cannot be one stream of text; leave n out")
-        request = ChatRequest(cls.get_model(model), messages, parameters)
+        request = ChatRequest(model or cls.default_model, wires, kwargs, check=check_requests)
         async with aclosing(client.stream(request)) as batches:
             async for events in batches:
                 for event in events:
-                    if isinstance(event, TextDelta | RefusalDelta):  # what a refusing model says is all its answer
+                    if isinstance(event, TextDelta | RefusalDelta):  # a refusal is the whole answer
                         yield event.text
-
-
-def _refuse_impersonation(kwargs: Mapping[str, Any]) -> None:
-    if kwargs.get("impersonate"):
-        raise TypeError(
-            "impersonate is not taken: this provider says who it is in its User-Agent and pretends to be no browser. "
-            "Leave it out."
-        )
 
 
 def _today() -> Any:

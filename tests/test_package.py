@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
 from importlib import import_module, resources
 from pathlib import Path
 
@@ -48,31 +49,53 @@ def loaded_by(statement):
 # -- what it shows
 
 
-def test_all_is_the_lazy_table_and_the_version():
-    """A name that is promised can be loaded, and nothing is loaded that is not promised."""
-    assert sorted(package.__all__) == sorted([*package._HOMES, "__version__"])
-    assert len(set(package.__all__)) == len(package.__all__)
-
-
 @pytest.mark.parametrize("name", package.__all__)
 def test_every_public_name_resolves_and_explains_itself(name):
-    """To the object of its home, with a docstring of its own, and listed by dir()."""
+    """To the object of its module, with a docstring of its own, and listed by dir()."""
     value = getattr(package, name)
     assert name in dir(package)
     if name == "__version__":
         return
-    assert value is getattr(import_module(f"{NAME}.{package._HOMES[name]}"), name)
+    assert value is getattr(import_module(package._HOMES[name]), name)
     assert inspect.isclass(value) or inspect.isfunction(value)
     assert value.__doc__
     assert not value.__doc__.startswith(f"{name}(")  # what a dataclass writes by itself
 
 
-def test_the_type_checkers_imports_are_the_lazy_table():
-    """What an editor shows is what the interpreter finds."""
-    tree = ast.parse(Path(package.__file__).read_text(encoding="utf-8"))
-    block = next(node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
-    imported = {alias.name: node.module for node in block.body for alias in node.names}
-    assert imported == {name: f"{NAME}.{home}" for name, home in package._HOMES.items()}
+def test_the_stub_is_the_one_list_and_is_read_whole():
+    """Type checkers and the interpreter find the same names: every statement of it is a re-export that both understand."""
+    tree = ast.parse(Path(package.__file__).with_suffix(".pyi").read_text(encoding="utf-8"))
+    imported = {}
+    for node in tree.body:
+        assert isinstance(node, ast.ImportFrom)
+        assert all(alias.asname == alias.name for alias in node.names)  # else it is private to a type checker
+        imported |= {alias.name: node.module for alias in node.names}
+    assert imported == package._HOMES
+    assert package.__all__ == sorted(imported)
+
+
+def test_every_error_can_be_imported_from_the_top():
+    """All that docs/troubleshooting.md tells of, bulk runs included."""
+    from langchain_cerebras_demo import bulk, errors
+
+    raised = {
+        name
+        for module in (errors, bulk)
+        for name in module.__all__
+        if inspect.isclass(kind := getattr(module, name)) and issubclass(kind, Exception)
+    }
+    assert raised - set(package.__all__) == set()
+
+
+def test_the_names_are_found_in_a_zip_file(tmp_path):
+    """The list is read through the package's loader."""
+    archive = tmp_path / "package.zip"
+    with zipfile.ZipFile(archive, "w") as written:
+        for path in FOLDER.rglob("*"):
+            if path.suffix in {".py", ".pyi", ".json"}:
+                written.write(path, path.relative_to(FOLDER.parent))
+    code = f"import sys, json; sys.path.insert(0, {str(archive)!r}); import {NAME} as p; print(json.dumps([p.__file__, p.Timeout(idle=3).idle]))"
+    assert run(code) == [f"{archive}/{NAME}/__init__.py", 3]
 
 
 @pytest.mark.parametrize("name", ["ChatCerebras", "chatcerebrasdemo", "_missing", ""])

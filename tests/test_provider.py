@@ -188,7 +188,7 @@ async def test_parameters_of_the_api_go_out_and_others_are_refused(server):
 
 async def test_impersonate_is_refused_with_the_reason(server):
     """This provider says who it is."""
-    with pytest.raises(TypeError, match="pretends to be no browser"):
+    with pytest.raises(TypeError, match="imitates no browser"):
         await anext(Cerebras.create_async_generator("", HELLO, impersonate="chrome", api_key="csk-x"))
 
 

@@ -34,7 +34,7 @@ from langchain_cerebras_demo.net.ending import is_ending, refuse_at_the_end
 from langchain_cerebras_demo.net.portal import portal
 from langchain_cerebras_demo.policy import abilities
 from langchain_cerebras_demo.records import RateLimitSnapshot
-from langchain_cerebras_demo.wire.request import PARAMETERS, ChatRequest, to_our_names, to_parameters
+from langchain_cerebras_demo.wire.request import PARAMETERS, ChatRequest, to_our_names
 
 _LOG = logging.getLogger("langchain_cerebras_demo")
 
@@ -354,7 +354,7 @@ class ChatCerebrasDemo(ChatFields):
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
         client = self._client()
-        request, origin = self._to_request(client, messages, stop, kwargs, stream=True)
+        request, origin = self._to_request(client, messages, stop, kwargs)
         sent: list[ChatGenerationChunk] = []
         try:
             async with aclosing(client.stream(request)) as batches:
@@ -376,7 +376,7 @@ class ChatCerebrasDemo(ChatFields):
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
         client = self._client()
-        request, origin = self._to_request(client, messages, stop, kwargs, stream=True)
+        request, origin = self._to_request(client, messages, stop, kwargs)
         sent: list[ChatGenerationChunk] = []
         try:
             with closing(portal.iterate(lambda: client.stream(request))) as batches:
@@ -398,7 +398,7 @@ class ChatCerebrasDemo(ChatFields):
         **kwargs: Any,
     ) -> ChatResult:
         client = self._client()
-        request, origin = self._to_request(client, messages, stop, kwargs, stream=False)
+        request, origin = self._to_request(client, messages, stop, kwargs)
         return generations.to_result(await client.complete(request), origin)
 
     def _generate(
@@ -409,7 +409,7 @@ class ChatCerebrasDemo(ChatFields):
         **kwargs: Any,
     ) -> ChatResult:
         client = self._client()
-        request, origin = self._to_request(client, messages, stop, kwargs, stream=False)
+        request, origin = self._to_request(client, messages, stop, kwargs)
         return generations.to_result(portal.run(lambda: client.complete(request)), origin)
 
     def _convert_cached_generations(self, cache_val: list[Generation]) -> list[ChatGeneration]:
@@ -422,8 +422,6 @@ class ChatCerebrasDemo(ChatFields):
         messages: Sequence[BaseMessage],
         stop: list[str] | None,
         kwargs: Mapping[str, Any],
-        *,
-        stream: bool,
     ) -> tuple[ChatRequest, generations.Origin]:
         """The request of one call, whose own arguments win over the model's fields, and where its answer will come from."""
         called_with = {name: value for name, value in kwargs.items() if name not in _LANGCHAIN_ARGUMENTS}
@@ -431,16 +429,14 @@ class ChatCerebrasDemo(ChatFields):
         extra = {**self.model_kwargs, **(called_with.pop("model_kwargs", None) or {})}
         if stop:
             called_with["stop"] = stop
+        parameters = {**self._default_parameters, **to_our_names(called_with)}
+        parameters["tools"] = to_wire_tools(parameters.get("tools"))
         spec = None if self._is_local else catalog.find_spec(client.aliases.resolve(model))
-        given = {**self._default_parameters, **to_our_names(called_with)}
-        given["tools"] = to_wire_tools(given.get("tools"))
-        parameters = abilities.fit(to_parameters(given, check=self.check_requests), spec, check=self.check_requests)
-        several = extra.get("n", parameters.get("n", 1))
-        if stream and several > 1:
-            raise ValueError(f"n={several}: several answers cannot be streamed as one; use invoke or leave n out")
         replay = abilities.replay_of(spec) if self.replay_reasoning else None
         wire = to_wire(messages, replay=replay, images=abilities.takes_images(spec), check=self.check_requests)
-        if replay == "think_tags" and any(message["role"] == "assistant" for message in wire):
-            parameters.setdefault("clear_thinking", False)  # else the service drops the thoughts that were sent back
-        request = ChatRequest(model=model, messages=wire, parameters=parameters, extra=extra)
+        has_answers = any(message["role"] == "assistant" for message in wire)
+        if replay == "think_tags" and has_answers and parameters.get("clear_thinking") is None:
+            # Otherwise the service drops the reasoning that was sent back.
+            parameters["clear_thinking"] = False
+        request = ChatRequest(model, wire, parameters, extra, check=self.check_requests)
         return request, generations.Origin(self._provider)

@@ -20,10 +20,12 @@ from langchain_core.messages import (
 )
 
 from langchain_cerebras_demo.chat_models.content import PROVIDERS, REASONING_KEY
+from langchain_cerebras_demo.errors import InvalidRequestError
 from langchain_cerebras_demo.wire.history import Turn, settle
 from langchain_cerebras_demo.wire.parts import (
     CALL_KEYS,
     kind_of,
+    says_something,
     to_content,
     to_json_text,
     to_result,
@@ -62,12 +64,12 @@ def to_wire(
             ``False`` leaves ids, order and images as they are.
 
     Raises:
-        ValueError: no messages, a message or block that cannot be said on this wire, or one against the service's rules;
+        InvalidRequestError: no messages, a message or block that cannot be said on this wire, or one against the service's rules;
             the error names message, block and remedy.
         TypeError: something that is no message, or a value of a wrong type.
     """
     if not messages:
-        raise ValueError("messages is empty: give at least one message")
+        raise InvalidRequestError("messages is empty: give at least one message")
     rules = _Rules(replay, images, check)
     turns: list[Turn] = []
     for position, message in enumerate(messages):
@@ -145,9 +147,11 @@ def _from_chat(message: ChatMessage, place: str, rules: _Rules) -> Sequence[Wire
     if message.role == "assistant":
         return _from_assistant(message, place, rules)
     if message.role == "tool":
-        raise ValueError(f"{place} has role 'tool' and names no call: give a ToolMessage with its tool_call_id")
+        raise InvalidRequestError(
+            f"{place} has role 'tool' and names no call: give a ToolMessage with its tool_call_id"
+        )
     if message.role not in ROLES:
-        raise ValueError(f"{place} has role {message.role!r}: give one of {', '.join(ROLES)}")
+        raise InvalidRequestError(f"{place} has role {message.role!r}: give one of {', '.join(ROLES)}")
     return (_spoken(message.role, message, place, rules),)
 
 
@@ -188,13 +192,9 @@ def _from_assistant(message: BaseMessage, place: str, rules: _Rules) -> Sequence
     calls = _tool_calls(message, place)
     if calls:
         wire["tool_calls"] = calls
-    if not calls or _says_something(content):  # none at all is always taken; empty beside calls was once a 400
+    if not calls or says_something(content):  # empty content beside calls was once a 400
         wire["content"] = content
     return (_named(wire, message, place),)
-
-
-def _says_something(content: str | list[dict[str, Any]]) -> bool:
-    return bool(content) if isinstance(content, str) else any(part.get("text") != "" for part in content)
 
 
 def _reasoning(message: BaseMessage, place: str) -> str:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import closing
-from typing import Literal, TypeVar
 
 from langchain_cerebras_demo.client.watch import Watch
 from langchain_cerebras_demo.errors import (
     APIConnectionError,
     APIError,
     APIResponseValidationError,
-    APITimeoutError,
     StreamInterruptedError,
 )
 from langchain_cerebras_demo.net.transport import HttpRequest, HttpResponse, Transport, timeout
@@ -22,8 +20,6 @@ from langchain_cerebras_demo.wire import failure
 from langchain_cerebras_demo.wire.completion import CompletionDecoder, Event
 from langchain_cerebras_demo.wire.headers import to_request_id
 from langchain_cerebras_demo.wire.sse import ServerSentEvent, SSEDecoder, is_event_stream
-
-T = TypeVar("T")
 
 MAX_ERROR_BYTES = 1024 * 1024
 MAX_ANSWER_BYTES = 256 * 1024 * 1024
@@ -61,12 +57,9 @@ class Attempt:
         self._transport = transport
         self._request = request
         self._wants_stream = is_stream
-        self._bounds = bounds
-        self._deadline = deadline
         self._on_headers = on_headers
         self._hide = hide
-        self._watch = Watch()
-        self._begin("first_event")
+        self._watch = Watch(bounds, deadline)
 
     async def events(self, decoder: CompletionDecoder) -> AsyncGenerator[list[Event], None]:
         """The events of a completion, a list a network read, the last list being how it ended.
@@ -87,7 +80,7 @@ class Attempt:
                     events: list[Event] = []
                     arrived: list[ServerSentEvent] = []
                     try:
-                        received, begin = begin or await self._bounded(response.read()), b""
+                        received, begin = begin or await self._watch.wait(response.read()), b""
                     except APIConnectionError as error:
                         received, problem = b"", error
                     try:
@@ -98,7 +91,7 @@ class Attempt:
                     if events:  # also those that came in one read with what broke
                         yield events
                     if arrived:  # comments are no progress, and a consumer's own time is not the server's
-                        self._begin("idle")
+                        self._watch.begin("idle")
                     if not received:
                         break
                 problem = self._judge(problem, decoder)
@@ -133,7 +126,7 @@ class Attempt:
 
     async def _send(self) -> HttpResponse:
         """The answer, its status being 200."""
-        response: HttpResponse = await self._bounded(self._transport.send(self._request))
+        response: HttpResponse = await self._watch.wait(self._transport.send(self._request))
         if response.status == 200:
             if self._on_headers is not None:
                 self._on_headers(response.headers)
@@ -148,7 +141,7 @@ class Attempt:
         """The beginning of an error's body: the status has said the most, so nothing that breaks here counts."""
         body = b""
         try:
-            while len(body) < limit and (piece := await self._bounded(response.read())):
+            while len(body) < limit and (piece := await self._watch.wait(response.read())):
                 body += piece
         except APIResponseValidationError as error:
             return str(error).encode()  # its encoding cannot be read, and that is all there is to say of the body
@@ -162,7 +155,7 @@ class Attempt:
         The bytes decide: there are servers that label one as the other. Where they tell nothing, the label does.
         """
         begin, is_stream = b"", None
-        while is_stream is None and len(begin) < _TELLING_BYTES and (piece := await self._bounded(response.read())):
+        while is_stream is None and len(begin) < _TELLING_BYTES and (piece := await self._watch.wait(response.read())):
             begin = piece if begin.isspace() else begin + piece
             is_stream = is_event_stream(begin)
         if is_stream is None:
@@ -191,7 +184,7 @@ class Attempt:
     async def _read_all(self, response: HttpResponse, limit: int, begin: bytes = b"") -> bytes:
         pieces = [begin]
         size = len(begin)
-        while piece := await self._bounded(response.read()):
+        while piece := await self._watch.wait(response.read()):
             pieces.append(piece)
             size += len(piece)
             if size > limit:
@@ -199,24 +192,6 @@ class Attempt:
                     f"the answer is larger than {limit:,} bytes", status_code=response.status
                 )
         return b"".join(pieces)
-
-    def _begin(self, stage: Literal["first_event", "idle"]) -> None:
-        """From here on the bound of ``stage`` counts, or the call's deadline where that is nearer."""
-        bound: float | None = getattr(self._bounds, stage)
-        self._stage: Literal["first_event", "idle", "total"] = stage
-        self._due = None if bound is None else now() + bound
-        if self._deadline is not None and (self._due is None or self._deadline < self._due):
-            self._stage, self._due = "total", self._deadline
-
-    async def _bounded(self, awaitable: Awaitable[T]) -> T:
-        """What ``awaitable`` gives, within the time of the stage under way."""
-        try:
-            return await self._watch.wait(awaitable, self._due)
-        except APITimeoutError:  # the transport's own, which is a TimeoutError too
-            raise
-        except asyncio.TimeoutError:
-            what = {"first_event": "no answer", "idle": "no further event", "total": "not finished"}[self._stage]
-        raise APITimeoutError(f"{what} within {getattr(self._bounds, self._stage):g} s (timeout.{self._stage})")
 
 
 def now() -> float:

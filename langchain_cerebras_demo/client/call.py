@@ -26,6 +26,7 @@ from langchain_cerebras_demo.errors import (
     APITimeoutError,
     AuthenticationError,
     CerebrasError,
+    InvalidRequestError,
     MissingKeyError,
     NotFoundError,
     RateLimitError,
@@ -37,13 +38,13 @@ from langchain_cerebras_demo.keys.hosts import check_key_host
 from langchain_cerebras_demo.net.ending import in_thread
 from langchain_cerebras_demo.net.endpoint import is_loopback
 from langchain_cerebras_demo.net.transport import HttpRequest, Transport, timeout
-from langchain_cerebras_demo.policy import RateLimit, RetryPolicy, Timeout
+from langchain_cerebras_demo.policy import RateLimit, RetryPolicy, Timeout, abilities
 from langchain_cerebras_demo.policy.rate_limit import to_limit
 from langchain_cerebras_demo.records import CallRecord, RateLimitSnapshot
 from langchain_cerebras_demo.wire.completion import CompletionDecoder, Event, Timing, Usage
 from langchain_cerebras_demo.wire.cost import estimate_cost
 from langchain_cerebras_demo.wire.headers import to_request_id, to_snapshot
-from langchain_cerebras_demo.wire.request import ChatRequest, to_json
+from langchain_cerebras_demo.wire.request import ChatRequest, to_json, to_parameters
 
 COMPRESS_FROM_BYTES = 8192
 """A body from this size on is zipped, for cerebras.ai (https://inference-docs.cerebras.ai, "payload optimization").
@@ -128,7 +129,9 @@ class Call:
         Raises:
             APIError: after the first event it carries ``partial``, the text that had come.
             MissingKeyError, KeyFormatError, KeyHostError, LocalServerError: before anything was sent.
+            InvalidRequestError, TypeError: the API or the model does not support the request; nothing was sent.
         """
+        request = self._fitted(request, is_stream=is_stream)
         async with self._settings.slots.take():
             self._start_clock()
             server = await self._local_server()
@@ -193,6 +196,19 @@ class Call:
 
     # -- the request and its key
 
+    def _fitted(self, request: ChatRequest, *, is_stream: bool) -> ChatRequest:
+        """Return the request with its model resolved and its parameters checked and fitted to that model."""
+        model = self._settings.resolve_model(request.model)
+        spec = None if local.is_local(self._settings.base_url) else catalog.find_spec(model)
+        parameters = to_parameters(request.parameters, check=request.check)
+        parameters = abilities.fit(parameters, spec, check=request.check)
+        several = request.extra.get("n", parameters.get("n", 1))
+        if is_stream and several > 1:
+            raise InvalidRequestError(
+                f"n={several}: several answers cannot be streamed as one; leave n out, or ask without streaming"
+            )
+        return replace(request, model=model, parameters=parameters)
+
     async def _local_server(self) -> local.LocalServer | None:
         """The embedded server behind ``base_url``, started if need be; ``None`` where it is somebody else's."""
         if self._settings.base_url == "local":
@@ -202,8 +218,8 @@ class Call:
     async def _prepare(self, request: ChatRequest, server: local.LocalServer | None, *, is_stream: bool) -> HttpRequest:
         settings = self._settings
         self._is_stream = is_stream
-        self.model = settings.resolve_model(request.model)
-        body = replace(request, model=self.model).to_body(stream=is_stream)
+        self.model = request.model
+        body = request.to_body(stream=is_stream)
         headers = {
             "Content-Type": "application/json",
             "Accept": "text/event-stream" if is_stream else "application/json",

@@ -117,9 +117,11 @@ class Client:
         Raises:
             As ``stream``.
         """
+        arrived: list[Event | CallRecord] = []
         async with aclosing(self._call().events(request, is_stream=False)) as batches:
-            # Some servers stream although nobody has asked for it.
-            return with_whole_calls([event async for events in batches for event in events])
+            async for events in batches:  # a loop: a comprehension is a frame of its own up to Python 3.11
+                arrived += events
+        return with_whole_calls(arrived)  # some servers stream although the request did not ask for it
 
     async def list_models(self, *, public: bool = False) -> list[dict[str, Any]]:
         """The rows of the model list: of the key's own, or of the public catalogue, which needs no key.

@@ -1,45 +1,61 @@
-"""Waiting with an end, for one who waits thousands of times in a row."""
+"""The time limits of one attempt, for a reader that waits thousands of times in a row."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
+
+from langchain_cerebras_demo.errors import APITimeoutError
+from langchain_cerebras_demo.policy import Timeout
 
 T = TypeVar("T")
 
+_LATE = {"first_event": "no answer", "idle": "no further event", "total": "not finished"}
+
 
 class Watch:
-    """Ends a wait of the task at hand when its time is up.
+    """Ends a wait of the current task when the time of its stage is up.
 
-    It does what ``asyncio.timeout`` does with one timer for all waits: a timer a network read is a tenth of what a streamed
-    delta costs. The timer looks, when it rings, whether the wait that is under way has to end, and else is set again.
+    It does what ``asyncio.timeout`` does with one timer for all waits: a timer for each network read costs a tenth of a
+    streamed delta. When the timer fires, it ends the wait in progress if that is due; otherwise it is set again.
+
+    Args:
+        bounds: How long each stage may take.
+        deadline: The running loop's time by which everything has to be done; ``None`` for no deadline.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, bounds: Timeout, deadline: float | None = None) -> None:
+        self._bounds = bounds
+        self._deadline = deadline
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[Any] | None = None  # the one that waits now
-        self._due = 0.0
         self._is_late = False
+        self.begin("first_event")
 
-    async def wait(self, awaitable: Awaitable[T], due: float | None) -> T:
-        """What ``awaitable`` gives.
+    def begin(self, stage: Literal["first_event", "idle"]) -> None:
+        """Start a stage: its bound counts from now on, or the deadline if that is sooner."""
+        bound: float | None = getattr(self._bounds, stage)
+        self._stage: Literal["first_event", "idle", "total"] = stage
+        self._due = None if bound is None else self._loop.time() + bound
+        if self._deadline is not None and (self._due is None or self._deadline < self._due):
+            self._stage, self._due = "total", self._deadline
 
-        Args:
-            awaitable: what is waited for.
-            due: the loop's time at which the wait ends; ``None`` for no end.
+    async def wait(self, awaitable: Awaitable[T]) -> T:
+        """Return the result of ``awaitable`` if it arrives within the time of the current stage.
 
         Raises:
-            asyncio.TimeoutError: the time was up. A task that was cancelled besides is cancelled.
+            APITimeoutError: The time is up. A task that was cancelled as well is cancelled.
         """
+        due = self._due
         if due is None:
             return await awaitable
         task = asyncio.current_task()
         others = task.cancelling() if task is not None and hasattr(task, "cancelling") else 0  # since Python 3.11
-        self._task, self._due = task, due
+        self._task = task
         if self._timer is None or due < self._timer.when():
-            self._set(due)
+            self._set_timer(due)
         try:
             return await awaitable
         except asyncio.CancelledError:
@@ -47,24 +63,25 @@ class Watch:
                 raise
         finally:
             self._task, self._is_late = None, False
-        raise asyncio.TimeoutError
+        bound = getattr(self._bounds, self._stage)
+        raise APITimeoutError(f"{_LATE[self._stage]} within {bound:g} s (timeout.{self._stage})")
 
     def close(self) -> None:
-        """Stops the timer."""
+        """Stop the timer."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def _set(self, due: float) -> None:
+    def _set_timer(self, due: float) -> None:
         self.close()
-        self._timer = self._loop.call_at(due, self._look)
+        self._timer = self._loop.call_at(due, self._check)
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         self._timer = None
-        if self._task is None:
+        if self._task is None or self._due is None:
             return  # the next wait sets it again
         if self._loop.time() < self._due:
-            self._set(self._due)
+            self._set_timer(self._due)
         elif not self._is_late:
             self._is_late = True
             self._task.cancel()

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from langchain_cerebras_demo.errors import InvalidRequestError
 from langchain_cerebras_demo.wire.tool_calls import read_arguments
 
 __all__ = ["Turn", "settle"]
@@ -35,7 +36,7 @@ def settle(turns: Sequence[Turn]) -> list[Wire]:
     without a result gets one that says so. The same history gives the same messages. They may be changed in place.
 
     Raises:
-        ValueError: a rule is broken; the error names message, call and remedy.
+        InvalidRequestError: a rule is broken; the error names message, call and remedy.
     """
     if not any("tool_calls" in wire or wire["role"] == "tool" for _, wire in turns):
         return [wire for _, wire in turns]
@@ -184,10 +185,10 @@ def _refusal(call: Wire) -> Wire | None:
 
 def _ambiguous_or_astray(
     position: int, calls: list[Wire], answers: dict[int, Wire], strays: list[Turn], callers: dict[str, int]
-) -> ValueError:
+) -> InvalidRequestError:
     nameless = [call for number, call in enumerate(calls) if not call["id"] and number not in answers]
     if nameless:
-        return ValueError(
+        return InvalidRequestError(
             f"messages[{position}] has tool calls without an id ({_names(nameless)}), and which of the {len(strays)} "
             "results behind it answers which is not certain: give every call an id, and its ToolMessage the same"
         )
@@ -199,7 +200,7 @@ def _names(calls: list[Wire]) -> str:
     return ", ".join(call["function"]["name"] for call in calls)
 
 
-def _astray(position: int, call_id: str, callers: dict[str, int], turn_position: int) -> ValueError:
+def _astray(position: int, call_id: str, callers: dict[str, int], turn_position: int) -> InvalidRequestError:
     answers = f"answers the tool call {call_id!r}" if call_id else "is a tool result without a call's id"
     place, caller = f"messages[{position}] {answers}", callers.get(call_id)
     if caller is None:
@@ -208,10 +209,10 @@ def _astray(position: int, call_id: str, callers: dict[str, int], turn_position:
         remedy = f"which messages[{caller}] makes, a second time: send one result for a call"
     else:
         remedy = f"which messages[{caller}] makes, but stands apart from it: put it directly behind that message"
-    return ValueError(f"{place}, {remedy}")
+    return InvalidRequestError(f"{place}, {remedy}")
 
 
-def _unanswered(exchange: list[Turn], call: Wire, turns: Sequence[Turn]) -> ValueError:
+def _unanswered(exchange: list[Turn], call: Wire, turns: Sequence[Turn]) -> InvalidRequestError:
     call_id, name = call["id"], call["function"]["name"]
     near = {place for place, _ in exchange}
     apart = [
@@ -224,6 +225,6 @@ def _unanswered(exchange: list[Turn], call: Wire, turns: Sequence[Turn]) -> Valu
         if apart
         else f"put a ToolMessage(…, tool_call_id={call_id!r}) there, or take the call out"
     )
-    return ValueError(
+    return InvalidRequestError(
         f"messages[{exchange[0][0]}] calls {name!r} ({call_id!r}), and no result follows directly: {remedy}"
     )

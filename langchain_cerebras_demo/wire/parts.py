@@ -12,7 +12,9 @@ import json
 import re
 from typing import Any
 
-__all__ = ["CALL_KEYS", "Part", "kind_of", "to_content", "to_json_text", "to_result", "to_valid_text"]
+from langchain_cerebras_demo.errors import InvalidRequestError
+
+__all__ = ["CALL_KEYS", "Part", "kind_of", "says_something", "to_content", "to_json_text", "to_result", "to_valid_text"]
 
 Part = dict[str, Any]
 
@@ -62,7 +64,7 @@ def to_content(content: Any, place: str, *, role: str, check: bool) -> str | lis
         check: whether images are held against the service's rules (base64 PNG or JPEG, in user messages).
 
     Raises:
-        ValueError: a block that cannot be said on this wire, or an image against the rules.
+        InvalidRequestError: a block that cannot be said on this wire, or an image against the rules.
         TypeError: content, block or text of a wrong type.
     """
     if isinstance(content, str):
@@ -76,6 +78,11 @@ def to_content(content: Any, place: str, *, role: str, check: bool) -> str | lis
         if kind_of(block) not in left_out
     ]
     return parts or ""
+
+
+def says_something(content: str | list[Part]) -> bool:
+    """Return whether content in the API's form holds more than empty text."""
+    return bool(content) if isinstance(content, str) else any(part.get("text") != "" for part in content)
 
 
 def to_result(content: Any, place: str, *, images: bool, check: bool) -> tuple[str, list[Part]]:
@@ -141,7 +148,7 @@ def _to_part(block: Any, place: str, role: str, *, check: bool) -> Part:
     if kind in _IMAGES:
         return _to_image(block, place, role, check=check)
     _refuse_non_block(block, place)
-    raise ValueError(
+    raise InvalidRequestError(
         f"{place} is a block of type {block.get('type')!r}, which the API does not take from the {role}: "
         "say it as a text block, or leave it out"
     )
@@ -175,7 +182,7 @@ def _text(block: dict[str, Any], key: str, place: str) -> str:
 
 def _to_image(block: dict[str, Any], place: str, role: str, *, check: bool) -> Part:
     if check and role != "user":
-        raise ValueError(f"{place} is an image by the {role}: the API takes images in user messages alone")
+        raise InvalidRequestError(f"{place} is an image by the {role}: the API takes images in user messages alone")
     image = block.get("image_url")
     # LangChain's own blocks hold the image themselves, OpenAI's and Anthropic's in a dict of its own.
     holder = image if isinstance(image, dict) else block["source"] if isinstance(block.get("source"), dict) else block
@@ -194,7 +201,7 @@ def _image_uri(holder: dict[str, Any], place: str) -> str:
     if data:
         mime_type = holder.get("mime_type") or holder.get("media_type")
         if not isinstance(data, str) or not mime_type:
-            raise ValueError(
+            raise InvalidRequestError(
                 f"{place} is an image with data of type {type(data).__name__} and mime_type {mime_type!r}: "
                 "give base64 text and 'image/png' or 'image/jpeg'"
             )
@@ -203,7 +210,7 @@ def _image_uri(holder: dict[str, Any], place: str) -> str:
     uri = holder.get("url") or holder.get("image_url") or holder.get("image")
     if isinstance(uri, str):
         return uri
-    raise ValueError(
+    raise InvalidRequestError(
         f"{place} is an image without its data (it has {', '.join(sorted(map(str, holder)))}): the API takes base64 PNG or "
         "JPEG data alone, so give its bytes as base64"
     )
@@ -212,7 +219,7 @@ def _image_uri(holder: dict[str, Any], place: str) -> str:
 def _check_image(uri: str, place: str) -> None:
     prefix = _IMAGE_URI.match(uri)
     if not prefix:
-        raise ValueError(
+        raise InvalidRequestError(
             f"{place} is an image that is not sent along ({_shown(uri)}): the API takes base64 PNG or JPEG data alone, "
             "so download or convert it and give its bytes as base64"
         )
@@ -222,7 +229,9 @@ def _check_image(uri: str, place: str) -> None:
     except (binascii.Error, ValueError):  # ValueError: letters beyond ASCII
         complete = False
     if not complete:
-        raise ValueError(f"{place} is an image whose data is not base64: encode its bytes with base64.b64encode")
+        raise InvalidRequestError(
+            f"{place} is an image whose data is not base64: encode its bytes with base64.b64encode"
+        )
 
 
 def _shown(uri: str) -> str:

@@ -17,6 +17,10 @@ from typing import Any
 
 import orjson
 
+from langchain_cerebras_demo.errors import InvalidRequestError
+from langchain_cerebras_demo.wire.history import settle
+from langchain_cerebras_demo.wire.parts import says_something, to_content
+
 Check = Callable[[Any], str | None]
 
 
@@ -203,12 +207,12 @@ def check_parameter(name: str, value: Any) -> Any:
     """``to_plain_value``, if the API takes it for the parameter ``name``; ``None`` (not given) always passes.
 
     Raises:
-        ValueError: it does not; the message names the parameter, the value and the remedy.
+        InvalidRequestError: it does not; the message names the parameter, the value and the remedy.
     """
     plain = to_plain_value(name, value)
     remedy = None if plain is None else PARAMETERS[name](plain)
     if remedy:
-        raise ValueError(f"{name}={_short(value)} is not what the API takes: {remedy}")
+        raise InvalidRequestError(f"{name}={_short(value)} is not valid: {remedy}")
     return plain
 
 
@@ -222,14 +226,14 @@ def to_our_names(given: Mapping[str, Any]) -> dict[str, Any]:
     """``given`` with the API's names turned into ours.
 
     Raises:
-        ValueError: one parameter given two values under its two names.
+        InvalidRequestError: one parameter was given two values under its two names.
     """
     renamed: dict[str, Any] = {}
     for given_name, value in given.items():
         name = _OUR_NAMES.get(given_name, given_name)
         other = renamed.get(name)
         if other is not None and value is not None and other != value:
-            raise ValueError(
+            raise InvalidRequestError(
                 f"{name} and {_WIRE_NAMES[name]} are one parameter and were given two values, {_short(other)} and "
                 f"{_short(value)}: leave one out"
             )
@@ -246,14 +250,13 @@ def to_parameters(given: Mapping[str, Any], *, check: bool = True) -> dict[str, 
 
     Raises:
         TypeError: a name that the API does not know; the message offers the nearest.
-        ValueError: a value that the API does not take, or one parameter given twice under its two names.
+        InvalidRequestError: a value that the API does not accept, or one parameter given twice under its two names.
     """
     parameters: dict[str, Any] = {}
     for name, value in to_our_names(given).items():
         if name not in PARAMETERS:
             raise TypeError(
-                f"{name!r} is no parameter of the API; what is to go out unchecked belongs in model_kwargs"
-                f"{nearest(name, tuple(PARAMETERS))}"
+                f"unknown parameter {name!r}{nearest(name, tuple(PARAMETERS))} (for other API parameters use model_kwargs)"
             )
         if value is not None:
             parameters[name] = check_parameter(name, value) if check else to_plain_value(name, value)
@@ -263,35 +266,47 @@ def to_parameters(given: Mapping[str, Any], *, check: bool = True) -> dict[str, 
     return parameters
 
 
-def check_messages(messages: Sequence[Mapping[str, Any]]) -> None:
-    """Holds messages in the API's own form against what any request needs.
+def to_messages(messages: Sequence[Mapping[str, Any]], *, check: bool = True) -> list[dict[str, Any]]:
+    """Return messages that are in the API's own form as they go out; the given ones are not changed.
+
+    Args:
+        messages: Mappings with ``role`` and ``content``.
+        check: Whether the service's rules for images and for tool calls (``history.settle``) are applied.
 
     Raises:
-        ValueError: no messages, or one with an unknown role.
-        TypeError: a message that is no mapping, or bytes where text belongs.
+        InvalidRequestError: No messages, an unknown role, or a message that breaks a rule.
+        TypeError: Something that is not a message, or a value of a wrong type.
     """
     if not messages:
-        raise ValueError("messages is empty: give at least one message")
+        raise InvalidRequestError("messages is empty: give at least one message")
+    wires: list[dict[str, Any]] = []
     for position, message in enumerate(messages):
+        place = f"messages[{position}]"
         if not isinstance(message, Mapping):
-            raise TypeError(f"messages[{position}] is a {type(message).__name__}: give a mapping with role and content")
-        role = message.get("role")
+            raise TypeError(f"{place} is a {type(message).__name__}: give a mapping with role and content")
+        wire = dict(message)
+        role = wire.get("role")
         if role not in ROLES:
-            raise ValueError(f"messages[{position}] has role {role!r}: give one of {', '.join(ROLES)}")
-        _check_content(position, message.get("content"))
+            raise InvalidRequestError(f"{place} has role {role!r}: give one of {', '.join(ROLES)}")
+        content = wire.get("content")
+        if content is not None:
+            content = list(content) if isinstance(content, tuple) else content
+            wire["content"] = to_content(content, place, role=role, check=check)
+        if calls := wire.get("tool_calls"):
+            wire["tool_calls"] = [_to_call(call, place) for call in calls]
+            if not says_something(wire.get("content") or ""):  # empty content beside calls was once a 400
+                wire.pop("content", None)
+        if role == "tool":
+            wire.setdefault("tool_call_id", "")
+        wires.append(wire)
+    return settle(list(enumerate(wires))) if check else wires
 
 
-def _check_content(position: int, content: Any) -> None:
-    if isinstance(content, bytes | bytearray | memoryview):
-        raise TypeError(f"messages[{position}].content is {type(content).__name__}: decode it to str first")
-    if isinstance(content, list | tuple):
-        for number, part in enumerate(content):
-            if not isinstance(part, Mapping):
-                raise TypeError(
-                    f"messages[{position}].content[{number}] is a {type(part).__name__}: give a mapping with a type"
-                )
-    elif content is not None and not isinstance(content, str):
-        raise TypeError(f"messages[{position}].content is a {type(content).__name__}: give a str or a list of parts")
+def _to_call(call: Any, place: str) -> dict[str, Any]:
+    function = call.get("function") if isinstance(call, Mapping) else None
+    if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
+        raise TypeError(f"{place} has a tool call that is not a mapping with a function and its name")
+    return {"id": None, **call, "function": {"arguments": "", **function}}
 
 
 @dataclass(frozen=True)
@@ -299,16 +314,18 @@ class ChatRequest:
     """One request, independent of who sends it where.
 
     Args:
-        model: the model's id, aliases resolved.
-        messages: in the API's own form.
-        parameters: what ``to_parameters`` returned.
-        extra: keys that go into the body unchecked, over everything else (``model_kwargs``).
+        model: The model's id or an alias.
+        messages: In the API's own form.
+        parameters: By our names or the API's. The call checks them and fits them to the model.
+        extra: Keys that go into the body unchecked, over everything else (``model_kwargs``).
+        check: Whether the call refuses what the API or the model does not support (``check_requests``).
     """
 
     model: str
     messages: Sequence[Mapping[str, Any]]
     parameters: Mapping[str, Any] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
+    check: bool = True
 
     def to_body(self, *, stream: bool) -> dict[str, Any]:
         """The body as a dict of the API's keys."""
@@ -332,12 +349,12 @@ def to_json(body: Mapping[str, Any]) -> bytes:
     """The body as JSON bytes.
 
     Raises:
-        ValueError: it holds what JSON cannot say; the message names the first message or key that does.
+        InvalidRequestError: a value cannot be written as JSON; the message names the first message or key that has one.
     """
     try:
         return orjson.dumps(body, default=_to_dict)
     except TypeError as error:  # orjson.JSONEncodeError is one
-        raise ValueError(f"{_culprit(body)} cannot be written as JSON: {error}") from None
+        raise InvalidRequestError(f"{_culprit(body)} cannot be written as JSON: {error}") from None
 
 
 def _culprit(body: Mapping[str, Any]) -> str:

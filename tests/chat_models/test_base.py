@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import copy
 import json
 import pickle
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
+from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.load import dumps, load
 from langchain_core.messages import AIMessageChunk, HumanMessage, SystemMessage
 from langchain_core.output_parsers import StrOutputParser
@@ -24,6 +26,8 @@ from langchain_core.runnables import ConfigurableField
 from pydantic import SecretStr, ValidationError
 
 from langchain_cerebras_demo import APIError, ChatCerebrasDemo, MissingKeyError, RateLimitError, StaticKey, Timeout
+from langchain_cerebras_demo.chat_models.fields import CLIENT_FIELDS
+from langchain_cerebras_demo.client import call as client_call
 from langchain_cerebras_demo.errors import (
     APIConnectionError,
     APIResponseValidationError,
@@ -226,20 +230,97 @@ def test_leaving_a_synchronous_stream_closes_the_connection(server):
 # -- arguments
 
 
-def test_every_parameter_of_the_api_is_a_field_and_goes_out_under_the_apis_name(server):
-    """Each row of the parameter table has a field; None is never sent."""
-    assert set(PARAMETERS) <= set(ChatCerebrasDemo.model_fields)
-    model_for(server).invoke("hello")
-    assert set(server.requests[0].json) == {"model", "messages"}
-    fields = {"temperature": 0.5, "top_p": 0.9, "max_tokens": 90, "seed": 1, "stop": ["x"], "user": "u"}
+# A good value for every parameter of the API; a new one is added here, else the test below fails.
+VALUES = {
+    "max_tokens": 90,
+    "min_tokens": 2,
+    "temperature": 0.5,
+    "top_p": 0.9,
+    "frequency_penalty": 0.1,
+    "presence_penalty": 0.2,
+    "logit_bias": {"5": 1.0},
+    "logprobs": True,
+    "top_logprobs": 2,
+    "n": 2,
+    "seed": 1,
+    "stop": ["x"],
+    "stream_options": {"include_usage": True},
+    "tools": [{"type": "function", "function": {"name": "f"}}],
+    "tool_choice": "auto",
+    "parallel_tool_calls": True,
+    "response_format": {"type": "json_object"},
+    "reasoning_effort": "low",
+    "reasoning_format": "parsed",
+    "disable_reasoning": True,
+    "clear_thinking": True,
+    "prediction": {"type": "content", "content": "x"},
+    "prompt_cache_key": "k",
+    "service_tier": "flex",
+    "model_parameters": {"a": 1},
+    "user": "u",
+    "queue_threshold": 50,
+}
+NEEDS = {
+    "top_logprobs": {"logprobs": True},
+    "tool_choice": {"tools": VALUES["tools"]},
+    "parallel_tool_calls": {"tools": VALUES["tools"]},
+}
+WIRE_NAMES = {"max_tokens": "max_completion_tokens", "min_tokens": "min_completion_tokens"}
+
+# The other fields: where each of them acts.
+ON_THE_WIRE = {
+    "model": "body",
+    "model_kwargs": "body",
+    "api_key": "header",
+    "default_headers": "header",
+    "user_agent": "header",
+}
+HERE = {
+    "check_requests": "Call: whether parameters are checked",
+    "replay_reasoning": "messages.to_wire: whether earlier reasoning is sent",
+    "coalesce": "generations.to_chunks",
+    "streaming": "LangChain's BaseChatModel: whether invoke streams",
+    **{name: "fields._make_client: a setting of the client" for name in CLIENT_FIELDS if name not in ON_THE_WIRE},
+}
+
+
+def test_every_field_is_sent_or_is_known_to_act_on_this_side():
+    """A field that is declared and forgotten fails here."""
+    own = set(ChatCerebrasDemo.model_fields) - set(BaseChatModel.model_fields)
+    assert own == {*PARAMETERS, *ON_THE_WIRE, *HERE}
+    assert set(VALUES) == set(PARAMETERS)
+
+
+@pytest.mark.parametrize("name", sorted(PARAMETERS))
+def test_every_parameter_goes_out_under_the_apis_name(server, name):
+    """As a key of the body, or as a header; nothing goes out that was not given."""
+    model = model_for(server, model="our-endpoint", **{**NEEDS.get(name, {}), name: VALUES[name]})
+    with contextlib.suppress(APIError):  # the loopback does not serve this model, which the catalogue does not know
+        list(model.stream("hello")) if name == "stream_options" else model.invoke("hello")
+    (request,) = server.requests
+    if name == "queue_threshold":
+        assert request.header("queue_threshold") == "50"
+        return
+    assert request.json[WIRE_NAMES.get(name, name)] == VALUES[name]
+    given = {"model", "messages", "stream", *NEEDS.get(name, {}), WIRE_NAMES.get(name, name)}
+    assert set(request.json) <= given
+
+
+@pytest.mark.parametrize(
+    ("fields", "sent"),
+    [
+        ({"model": "gpt-oss"}, lambda request: request.json["model"] == "gpt-oss-120b"),
+        ({"model_kwargs": {"user": "me"}}, lambda request: request.json["user"] == "me"),
+        ({"default_headers": {"X-Mine": "1"}}, lambda request: request.header("x-mine") == "1"),
+        ({"user_agent": "mine/1"}, lambda request: request.header("user-agent") == "mine/1"),
+        ({}, lambda request: request.bearer is not None),
+    ],
+    ids=str,
+)
+def test_the_other_fields_that_are_sent_are_sent(server, fields, sent):
+    """In the body or in a header."""
     model_for(server, **fields).invoke("hello")
-    assert (
-        server.requests[1].json.items()
-        >= {
-            **{name: value for name, value in fields.items() if name != "max_tokens"},
-            "max_completion_tokens": 90,
-        }.items()
-    )
+    assert sent(server.requests[0])
 
 
 def test_arguments_of_a_call_win_over_fields(server):
@@ -331,7 +412,8 @@ def test_the_constructor_and_a_call_take_and_refuse_the_same(name):
         for given, kwargs in (({name: value}, {}), ({}, {name: value})):
             try:
                 model = ChatCerebrasDemo(api_key="x", base_url="http://127.0.0.1:1/v1", **given)
-                request, _ = model._to_request(model._client(), [HumanMessage("x")], None, kwargs, stream=False)
+                request, _ = model._to_request(model._client(), [HumanMessage("x")], None, kwargs)
+                request = client_call.Call(model._client()._settings)._fitted(request, is_stream=False)
             except (ValueError, TypeError):
                 outcomes.append("refused")
             else:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from langchain_cerebras_demo.catalog import find_spec
+from langchain_cerebras_demo.errors import InvalidRequestError
 from langchain_cerebras_demo.policy.abilities import fit, replay_of
 
 GPT_OSS, QWEN, GLM, LLAMA = (
@@ -36,8 +37,8 @@ def test_parameters_are_fitted_to_the_model(spec, given, fitted):
 REFUSED = [
     (GPT_OSS, {"reasoning_effort": "none"}, r"'none'.*gpt-oss-120b.*'low', 'medium', 'high'"),
     (LLAMA, {"reasoning_effort": "high"}, r"llama-3.3-70b does not reason"),
-    (replace(GPT_OSS, tool_calling=False), {"tools": [TOOL]}, r"cannot call tools"),
-    (None, {"tool_choice": "auto"}, r"tool_choice='auto' without tools"),
+    (replace(GPT_OSS, tool_calling=False), {"tools": [TOOL]}, r"does not support tools"),
+    (None, {"tool_choice": "auto"}, r"tool_choice='auto' needs tools"),
     (None, {"top_logprobs": 2}, r"top_logprobs needs logprobs"),
     (None, {"reasoning_format": "raw", "response_format": {"type": "json_object"}}, r"exclude each other"),
 ]
@@ -46,7 +47,7 @@ REFUSED = [
 @pytest.mark.parametrize(("spec", "given", "words"), REFUSED)
 def test_what_the_model_cannot_do_is_refused_by_name(spec, given, words):
     """With the remedy; unchecked it goes out as it is."""
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(InvalidRequestError, match=words):
         fit(given, spec, check=True)
     assert fit(given, spec, check=False) == given
 

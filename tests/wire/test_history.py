@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, FunctionMessage, HumanMessage, SystemMessage, ToolMessage
 
 from langchain_cerebras_demo.chat_models.messages import to_wire
+from langchain_cerebras_demo.errors import InvalidRequestError
 from langchain_cerebras_demo.testing import MODELS
 from langchain_cerebras_demo.testing.refusals import RefusedError
 from langchain_cerebras_demo.testing.rules import check_chat
@@ -285,17 +286,17 @@ def test_every_valid_history_goes_out_whole_and_the_loopback_takes_it_long():
 
 
 REASONS = [
-    (ValueError, r"messages\[\d+\] has role '\w+': give one of"),
-    (ValueError, r"messages\[\d+\] has role 'tool' and names no call"),
-    (ValueError, r"content\[\d+\] is a block of type .*, which the API does not take from the \w+: say it"),
-    (ValueError, r"content\[\d+\] is an image by the \w+: the API takes images in user messages alone"),
-    (ValueError, r"content\[\d+\] is an image that is not sent along"),
-    (ValueError, r"content\[\d+\] is an image whose data is not base64"),
-    (ValueError, r"content\[\d+\] is an image without its data"),
-    (ValueError, r"messages\[\d+\] has tool calls without an id"),
-    (ValueError, r"messages\[\d+\] calls '[\w-]+' \(.*\), and no result follows directly"),
-    (ValueError, r"messages\[\d+\] (answers the tool call '\w*'|is a tool result without a call's id), which"),
-    (ValueError, r"^messages\[\d+\] cannot be written as JSON: str is not valid UTF-8"),
+    (InvalidRequestError, r"messages\[\d+\] has role '\w+': give one of"),
+    (InvalidRequestError, r"messages\[\d+\] has role 'tool' and names no call"),
+    (InvalidRequestError, r"content\[\d+\] is a block of type .*, which the API does not take from the \w+: say it"),
+    (InvalidRequestError, r"content\[\d+\] is an image by the \w+: the API takes images in user messages alone"),
+    (InvalidRequestError, r"content\[\d+\] is an image that is not sent along"),
+    (InvalidRequestError, r"content\[\d+\] is an image whose data is not base64"),
+    (InvalidRequestError, r"content\[\d+\] is an image without its data"),
+    (InvalidRequestError, r"messages\[\d+\] has tool calls without an id"),
+    (InvalidRequestError, r"messages\[\d+\] calls '[\w-]+' \(.*\), and no result follows directly"),
+    (InvalidRequestError, r"messages\[\d+\] (answers the tool call '\w*'|is a tool result without a call's id), which"),
+    (InvalidRequestError, r"^messages\[\d+\] cannot be written as JSON: str is not valid UTF-8"),
     (TypeError, r"content\[\d+\] has (text|refusal) of type \w+: give a str"),
     (TypeError, r"messages\[\d+\] has a name of type int"),
     (TypeError, r"messages\[\d+\] has a tool call with (id|name) of type \w+"),

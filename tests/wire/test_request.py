@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from langchain_cerebras_demo.errors import InvalidRequestError
 from langchain_cerebras_demo.wire.request import (
     PARAMETERS,
-    ROLES,
     ChatRequest,
-    check_messages,
     check_parameter,
     to_json,
+    to_messages,
     to_our_names,
     to_parameters,
 )
@@ -118,7 +118,7 @@ def test_what_the_api_takes_passes_unchanged_under_its_name_on_the_wire(name, va
 @pytest.mark.parametrize(("name", "value"), REFUSED, ids=short_id)
 def test_what_the_api_refuses_is_refused_here_with_name_value_and_remedy(name, value):
     """Before anything is sent. A bool is no number, NaN and the infinities are in no range."""
-    with pytest.raises(ValueError, match=rf"^{name}=.+ is not what the API takes: \w") as caught:
+    with pytest.raises(ValueError, match=rf"^{name}=.+ is not valid: \w") as caught:
         to_parameters({name: value})
     assert repr(value)[:70] in str(caught.value)
     assert len(str(caught.value)) < 300
@@ -182,14 +182,14 @@ def test_a_number_passes_exactly_inside_its_range(name, value):
 @pytest.mark.parametrize("check", [True, False])
 def test_an_unknown_name_is_refused_and_the_nearest_offered(name, nearest, check):
     """The API refuses every key it does not know, so a typo never leaves."""
-    with pytest.raises(TypeError, match=rf"^'{name}' is no parameter .*model_kwargs; did you mean '{nearest}'\?$"):
+    with pytest.raises(TypeError, match=rf"^unknown parameter '{name}'; did you mean '{nearest}'\? .*model_kwargs\)$"):
         to_parameters({name: 1}, check=check)
 
 
 @pytest.mark.parametrize("name", ["metadata", "functions", "zzzz", ""])
 def test_an_unknown_name_with_nothing_near_is_refused_without_a_guess(name):
     """Another API's word, mostly."""
-    with pytest.raises(TypeError, match=rf"^'{name}' is no parameter of the API; .*model_kwargs$"):
+    with pytest.raises(TypeError, match=rf"^unknown parameter '{name}'.*model_kwargs\)$"):
         to_parameters({name: None})
 
 
@@ -257,7 +257,7 @@ def test_numbers_of_other_kinds_are_the_numbers_that_they_are(name, value, plain
 @pytest.mark.parametrize(("name", "value"), NO_KINDS, ids=short_id)
 def test_numbers_of_other_kinds_keep_to_the_same_ranges(name, value):
     """A truth value is no number, one half no count, and an infinity in no range."""
-    with pytest.raises(ValueError, match=rf"^{name}=.+ is not what the API takes: \w"):
+    with pytest.raises(ValueError, match=rf"^{name}=.+ is not valid: \w"):
         to_parameters({name: value})
 
 
@@ -382,35 +382,58 @@ def test_a_key_that_json_cannot_say_is_an_error_of_the_request():
 # -- messages
 
 
-@pytest.mark.parametrize("role", ROLES)
-@pytest.mark.parametrize("content", ["", "Hi", None, [], [{"type": "text", "text": "Hi"}], ({"type": "text"},)])
+@pytest.mark.parametrize("role", ["system", "developer", "user", "assistant"])
+@pytest.mark.parametrize(
+    "content", ["", "Hi", None, [{"type": "text", "text": "Hi"}], ({"type": "text", "text": "Hi"},)]
+)
 def test_messages_of_the_apis_form_pass(role, content):
-    """Text, parts, or nothing, which an assistant's tool calls stand beside."""
-    check_messages([{"role": role, "content": content}, {"role": role}])
-    check_messages(({"role": role, "content": content},))
+    """Text, parts, or nothing, which an assistant's tool calls may have beside them."""
+    wire = list(content) if isinstance(content, tuple) else content
+    assert to_messages(({"role": role, "content": content}, {"role": role})) == [
+        {"role": role, "content": wire},
+        {"role": role},
+    ]
+
+
+def test_a_history_with_tool_calls_is_paired_and_the_given_one_is_not_changed():
+    """Ids and names that the service refuses are replaced; unchecked, they stay."""
+    call = {"type": "function", "function": {"name": "get weather", "arguments": "{}"}}
+    history = [*HI, {"role": "assistant", "tool_calls": [call]}, {"role": "tool", "content": "rain"}]
+    _, asked, result = to_messages(history)
+    assert asked["tool_calls"][0]["function"]["name"] == "get_weather"
+    assert asked["tool_calls"][0]["id"] == result["tool_call_id"] == "call_1"
+    assert call == {"type": "function", "function": {"name": "get weather", "arguments": "{}"}}
+    assert to_messages(history, check=False)[1]["tool_calls"][0]["function"]["name"] == "get weather"
+
+
+CALL = {"role": "assistant", "tool_calls": [{"id": "c1", "function": {"name": "f", "arguments": "{}"}}]}
 
 
 @pytest.mark.parametrize(
     ("messages", "kind", "words"),
     [
-        ([], ValueError, "messages is empty"),
-        ((), ValueError, "messages is empty"),
+        ([], InvalidRequestError, "messages is empty"),
+        ((), InvalidRequestError, "messages is empty"),
         ("Hi", TypeError, r"messages\[0\] is a str: give a mapping with role and content"),
         ([*HI, ("user", "Hi")], TypeError, r"messages\[1\] is a tuple"),
         ([None], TypeError, r"messages\[0\] is a NoneType"),
-        ([{"content": "Hi"}], ValueError, r"messages\[0\] has role None: give one of system, developer, user"),
-        ([*HI, {"role": "human", "content": "Hi"}], ValueError, r"messages\[1\] has role 'human'"),
-        ([{"role": ["user"], "content": "Hi"}], ValueError, r"messages\[0\] has role \['user'\]"),
-        ([{"role": "user", "content": b"Hi"}], TypeError, r"messages\[0\]\.content is bytes: decode it to str"),
-        ([{"role": "user", "content": bytearray(b"Hi")}], TypeError, r"messages\[0\]\.content is bytearray"),
-        ([{"role": "user", "content": memoryview(b"Hi")}], TypeError, r"messages\[0\]\.content is memoryview"),
-        ([{"role": "user", "content": 5}], TypeError, r"messages\[0\]\.content is a int: give a str or a list"),
-        ([{"role": "user", "content": {"text": "Hi"}}], TypeError, r"messages\[0\]\.content is a dict"),
-        ([{"role": "user", "content": ["Hi"]}], TypeError, r"messages\[0\]\.content\[0\] is a str"),
-        ([{"role": "user", "content": [{}, b"Hi"]}], TypeError, r"messages\[0\]\.content\[1\] is a bytes"),
+        ([{"content": "Hi"}], InvalidRequestError, r"messages\[0\] has role None: give one of system, developer, user"),
+        ([*HI, {"role": "human", "content": "Hi"}], InvalidRequestError, r"messages\[1\] has role 'human'"),
+        ([{"role": ["user"], "content": "Hi"}], InvalidRequestError, r"messages\[0\] has role \['user'\]"),
+        ([{"role": "user", "content": b"Hi"}], TypeError, r"messages\[0\]\.content is of type bytes: give a str"),
+        ([{"role": "user", "content": 5}], TypeError, r"messages\[0\]\.content is of type int: give a str or a list"),
+        ([{"role": "user", "content": {"text": "Hi"}}], TypeError, r"messages\[0\]\.content is of type dict"),
+        ([{"role": "user", "content": [5]}], TypeError, r"messages\[0\]\.content\[0\] is of type int"),
+        ([{"role": "user", "content": ["Hi", b"Hi"]}], TypeError, r"messages\[0\]\.content\[1\] is of type bytes"),
+        (
+            [{"role": "assistant", "tool_calls": [{"id": "c1"}]}],
+            TypeError,
+            r"messages\[0\] has a tool call that is not",
+        ),
+        ([*HI, CALL, *HI], InvalidRequestError, r"messages\[1\] calls 'f' \('c1'\), and no result follows"),
     ],
 )
 def test_other_messages_are_refused_by_their_place(messages, kind, words):
     """Which message, what it is, and what to give instead."""
     with pytest.raises(kind, match=words):
-        check_messages(messages)
+        to_messages(messages)

@@ -23,6 +23,8 @@
           ├─ RateLimitError (429)           · ModelRateLimitError
           └─ InternalServerError (5xx)      · ModelAPIError
 
+    OriginalError                                     never raised: the ``__cause__`` in place of another library's exception
+
 Behind the dot: the class of ``langchain_core.exceptions`` that each also is, so LangChain's middleware knows it, and
 ``is_retryable`` answers what middleware asks: may a fresh call succeed?
 
@@ -33,7 +35,8 @@ message alone and everything else stands in ``__dict__``.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import traceback
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from langchain_core import exceptions as langchain
@@ -59,6 +62,7 @@ __all__ = [
     "MissingKeyError",
     "ModelRefusalError",
     "NotFoundError",
+    "OriginalError",
     "PaymentRequiredError",
     "PermissionDeniedError",
     "RateLimitError",
@@ -73,6 +77,9 @@ else:  # langchain-core has the class from 1.7.5 on; its parsers raised OutputPa
 
 MAX_MESSAGE_CHARACTERS = 2000
 
+_MAX_CAUSE_CHARACTERS = 300
+_MAX_CAUSES = 10
+
 
 class CerebrasError(langchain.ModelError):
     """The base of all exceptions of this package. ``str()`` stays under 2,000 characters."""
@@ -81,6 +88,43 @@ class CerebrasError(langchain.ModelError):
         if len(message) >= MAX_MESSAGE_CHARACTERS:
             message = message[: MAX_MESSAGE_CHARACTERS - 3] + " …"
         super().__init__(message)
+
+
+class OriginalError(Exception):
+    """Another library's exception, or one of Python's, by its type, its message and the lines it came from.
+
+    It is only ever the ``__cause__`` of an error. The original is not kept: aiohttp's exceptions hold the request's headers,
+    key included, and Python's may hold the answer.
+    """
+
+    @classmethod
+    def of(
+        cls, error: BaseException, hide: Callable[[bytes], bytes] | None = None, *, depth: int = _MAX_CAUSES
+    ) -> OriginalError:
+        """Return what can be shown of an exception, and of what caused it.
+
+        Args:
+            error: The original.
+            hide: Removes the key from a text. Without it only the operating system's messages are kept, and no frames: others
+                may repeat what was sent.
+            depth: How many causes of causes are kept.
+        """
+        kind = type(error)
+        name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+        is_systems = (
+            isinstance(error, OSError) and error.errno is not None
+        )  # time-outs are OSErrors with a text of anybody's
+        message = str(error) if is_systems or (hide is not None and kind.__module__ == "builtins") else ""
+        if hide is not None:
+            message = hide(message.encode("utf-8", "replace")).decode("utf-8", "replace")
+        original = cls(f"{name}: {message[:_MAX_CAUSE_CHARACTERS]}" if message else name)
+        if hide is not None:
+            traceback.clear_frames(error.__traceback__)
+            original.__traceback__ = error.__traceback__
+        linked = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        if linked is not None and depth:
+            original.__cause__ = cls.of(linked, hide, depth=depth - 1)
+        return original
 
 
 class MissingKeyError(CerebrasError, langchain.ModelAuthenticationError):

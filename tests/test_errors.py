@@ -7,6 +7,7 @@ import copy
 import inspect
 import pickle
 import re
+import traceback
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +21,7 @@ from langchain_cerebras_demo.records import RateLimitSnapshot
 CLASSES = {
     name: kind
     for name, kind in vars(errors).items()
-    if inspect.isclass(kind) and issubclass(kind, BaseException) and kind.__module__ == errors.__name__
+    if inspect.isclass(kind) and issubclass(kind, errors.CerebrasError)
 }
 LANGCHAIN = {
     kind for kind in vars(langchain).values() if inspect.isclass(kind) and issubclass(kind, langchain.ModelError)
@@ -47,7 +48,7 @@ def drawn_tree():
     return rows
 
 
-TREE = drawn_tree()
+TREE = {name: row for name, row in drawn_tree().items() if name != "OriginalError"}  # which is never raised
 each_class = pytest.mark.parametrize("kind", CLASSES.values(), ids=CLASSES.keys())
 
 
@@ -63,7 +64,7 @@ def core_classes(kind):
 def test_the_drawing_holds_every_exception_and_all_shows_them():
     """No class without a line, no line without a class."""
     assert set(TREE) == set(CLASSES)
-    assert set(errors.__all__) == {*CLASSES, "ErrorResponse"}
+    assert set(errors.__all__) == {*CLASSES, "ErrorResponse", "OriginalError"}
 
 
 @each_class
@@ -253,3 +254,58 @@ def test_an_error_response_is_what_tracers_read():
     assert repr(response) == "<ErrorResponse 500>"
     with pytest.raises(ValueError, match="Expecting value"):
         errors.ErrorResponse(502, {}, "<html>").json()
+
+
+# -- the cause in place of another library's exception
+
+
+def hide(text):
+    return text.replace(b"secret", b"***")
+
+
+def raised(error, cause=None):
+    try:
+        raise error from cause
+    except type(error) as caught:
+        return caught
+
+
+def test_a_cause_has_the_type_and_the_message_of_the_original():
+    """The system's message always, Python's where the key can be removed from it, another library's never."""
+    refused = ConnectionRefusedError(111, "Connection refused")
+    for hider in (None, hide):
+        assert str(errors.OriginalError.of(refused, hider)) == "ConnectionRefusedError: [Errno 111] Connection refused"
+    assert str(errors.OriginalError.of(ValueError("a secret"), hide)) == "ValueError: a ***"
+    assert str(errors.OriginalError.of(ValueError("a secret"))) == "ValueError"
+    assert str(errors.OriginalError.of(TimeoutError("a secret"))) == "TimeoutError"
+    theirs = langchain.OutputParserException("a secret")
+    assert str(errors.OriginalError.of(theirs, hide)) == "langchain_core.exceptions.OutputParserException"
+    assert len(str(errors.OriginalError.of(ValueError("m" * 10**6), hide))) < 400
+
+
+def test_causes_of_causes_are_kept_and_a_ring_of_them_ends():
+    """Each as its type and message."""
+    outer = raised(KeyError("b"), raised(ValueError("a")))
+    original = errors.OriginalError.of(outer, hide)
+    assert (str(original), str(original.__cause__)) == ("KeyError: 'b'", "ValueError: a")
+    assert original.__cause__.__cause__ is None
+    outer.__cause__.__cause__ = outer
+    assert str(errors.OriginalError.of(outer, hide)) == "KeyError: 'b'"
+
+
+def test_a_cause_keeps_the_lines_and_not_the_variables():
+    """They are shown where the key can be removed, and nothing of the frames otherwise."""
+
+    def fail(words):
+        raise ValueError(words)
+
+    def failed():
+        try:
+            fail("se" + "cret")
+        except ValueError as error:
+            return error
+
+    shown = traceback.TracebackException.from_exception(errors.OriginalError.of(failed(), hide), capture_locals=True)
+    assert "raise ValueError(words)" in "".join(shown.format())
+    assert "words =" not in "".join(shown.format())
+    assert errors.OriginalError.of(failed()).__traceback__ is None

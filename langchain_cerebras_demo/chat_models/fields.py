@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import threading
+import traceback
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -201,12 +202,13 @@ class ChatFields(BaseChatModel):
     if not TYPE_CHECKING:  # for type checkers the constructor is the one that the fields make
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
-            """Raises what is wrong with an argument from here: the frames below hold all of them, the key among them."""
+            """Clear the variables of the frames below if an argument is invalid: they hold all of them, the key too."""
             problem: Exception | None = None
             try:
                 super().__init__(*args, **kwargs)
             except Exception as error:  # noqa: BLE001 - raised again
-                problem = error.with_traceback(None)
+                problem = error
+                traceback.clear_frames(error.__traceback__)
             if problem is not None:
                 del args, kwargs
                 raise problem

@@ -151,10 +151,14 @@ class Call:
                     except APIError as error:
                         problem = error
                         self._refuse(ticket, error)
+                    except Exception as error:
+                        redact(error, self._key)  # a bug, perhaps a transport's: its frames hold the key or the answer
+                        raise
                     else:
                         return
                     finally:
                         ticket.close()
+                        events = []  # what arrived is not for the variables of a traceback
                     if self._first_at is not None:
                         raise self._interrupted(problem, decoder.text)
                     http, place = await self._again(http, problem), ticket.place
@@ -361,6 +365,7 @@ class Call:
         if type(problem) is APIConnectionError:
             cause, problem = problem, StreamInterruptedError(f"the stream broke off: {problem}")
             problem.request_id, problem.usage = cause.request_id, cause.usage
+            problem.__cause__, problem.__traceback__ = cause.__cause__, cause.__traceback__
         problem.partial = text
         return self._give_up(problem)
 

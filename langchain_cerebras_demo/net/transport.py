@@ -28,6 +28,7 @@ from langchain_cerebras_demo.errors import (
     APIResponseValidationError,
     APIStatusError,
     APITimeoutError,
+    OriginalError,
 )
 from langchain_cerebras_demo.net.connections import Connection, Connector, Resolver, Response, note_reuse, open_socket
 from langchain_cerebras_demo.net.encodings import BrokenBodyError, Decoder, UnreadableEncodingError, find_decoder
@@ -145,31 +146,9 @@ class AiohttpTransport:
         """
         session = await self._session()
         proxy = session.proxy_for(request)
-        try:
-            response = await self._request(session, request, proxy)
-        except BaseException as error:  # noqa: BLE001 - cancellations, too; raised again below
-            known = isinstance(error, _KNOWN)
-            failure = translate(error, request.url, proxy, self._ssl_context) if known else error.with_traceback(None)
-            if isinstance(failure, APIConnectionError):
-                failure.on_reused_connection = getattr(error, "on_reused_connection", False)
-        else:
-            if proxy is None or response.status != 407:
-                return session.opened(AiohttpResponse(response, proxy))
-            response.close()
-            failure = APIStatusError(f"407: the proxy {proxy} refused: {_wish(proxy)}", status_code=407)
-        # Raised here and not in the handler: aiohttp's exceptions and frames hold the request's headers, key included.
-        try:
-            raise failure
-        finally:
-            failure.__cause__ = failure.__context__ = None  # asyncio's tasks in Python may be in a handler of their own
-            del failure  # its traceback holds this frame
-
-    async def _request(
-        self, session: _LoopSession, request: HttpRequest, proxy: Proxy | None
-    ) -> aiohttp.ClientResponse:
         connection = Connection()
         try:
-            return await session.http_for(request).request(
+            response = await session.http_for(request).request(
                 request.method,
                 request.url,
                 headers={**request.headers, **(request.secret_headers() if request.secret_headers else {})},
@@ -179,9 +158,25 @@ class AiohttpTransport:
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=request.connect_timeout),
                 trace_request_ctx=connection,
             )
-        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
-            error.on_reused_connection = connection.is_reused  # type: ignore[union-attr]
-            raise
+        except _KNOWN as error:
+            failure: BaseException = translate(error, request.url, proxy, self._ssl_context)
+            if isinstance(failure, APIConnectionError):
+                broke = isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError)
+                failure.on_reused_connection = broke and connection.is_reused
+        except BaseException as error:  # noqa: BLE001 - cancellations, too; raised again below
+            failure = error.with_traceback(None)
+            failure.__cause__ = None if error.__cause__ is None else OriginalError.of(error.__cause__)
+        else:
+            if proxy is None or response.status != 407:
+                return session.opened(AiohttpResponse(response, proxy))
+            response.close()
+            failure = APIStatusError(f"407: the proxy {proxy} refused: {_wish(proxy)}", status_code=407)
+        # Raised here and not in the handler: aiohttp's exceptions and frames hold the request's headers, key included.
+        try:
+            raise failure
+        finally:
+            failure.__context__ = None  # asyncio's tasks in Python may be in a handler of their own
+            del failure  # its traceback holds this frame
 
     async def _session(self) -> _LoopSession:
         session = self._session_of_loop.get()
@@ -451,6 +446,7 @@ def translate(
         is_of_proxy = isinstance(error, aiohttp.ClientConnectorError) and error.host == proxy.host
         words["peer"] = words["proxy" if is_of_proxy else "way"]
     failure = kind(f"{sentence.format(**words)} ({_reason(error)}){_hint(error, proxy, ssl_context)}")
+    failure.__cause__ = OriginalError.of(error)
     if isinstance(error, aiohttp.ClientHttpProxyError) and error.status == 407:
         failure.is_retryable = False  # nobody gives it a password meanwhile
     return failure

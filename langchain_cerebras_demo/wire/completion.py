@@ -120,7 +120,9 @@ Event = (
 )
 
 
-@dataclass(slots=True)
+@dataclass(
+    slots=True, repr=False
+)  # a traceback that shows variables must not show the answer, which may repeat the key
 class CompletionDecoder:
     """Collects one answer, streamed or whole.
 
@@ -281,10 +283,10 @@ class CompletionDecoder:
                 if unusual := choice.get(other):
                     said = self._unsaid(index, unusual) | {key: value for key, value in said.items() if value}
                 self._read_choice(index, choice, said, events)
-        except (AttributeError, TypeError, ValueError):  # a list, a number or a word where an object belongs
+        except (AttributeError, TypeError, ValueError) as error:  # a list, a number or a word where an object belongs
             raise APIResponseValidationError(
-                f"the answer has not the shape of a completion: {self.hide(data)[:200]!r}", status_code=200
-            ) from None
+                f"the answer does not have the shape of a completion: {self.hide(data)[:200]!r}", status_code=200
+            ) from error
         if self._halves:
             self._flows = False
         return events

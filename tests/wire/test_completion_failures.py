@@ -164,7 +164,7 @@ WRONG_FACTS = [(place, wrong) for place, wrong in WRONG if not BESIDE.isdisjoint
 @pytest.mark.parametrize(("place", "wrong"), WRONG_WORDS, ids=lambda value: str(value).replace(" ", ""))
 def test_a_wrong_type_where_the_answer_stands_is_no_completion(place, wrong):
     """Never an AttributeError here, and never a number where a caller expects text."""
-    with pytest.raises(APIResponseValidationError, match="not the shape of a completion") as caught:
+    with pytest.raises(APIResponseValidationError, match="not have the shape of a completion") as caught:
         CompletionDecoder().feed("", to_data(spoilt(place, wrong)))
     assert caught.value.status_code == 200
 

@@ -38,7 +38,7 @@ from langchain_cerebras_demo.wire.request import PARAMETERS, ChatRequest, to_our
 
 _LOG = logging.getLogger("langchain_cerebras_demo")
 
-# What LangChain itself may pass along with a call and the API has no word for.
+# What LangChain itself may pass with a call and the API does not know.
 _LANGCHAIN_ARGUMENTS = frozenset({"stream", "stream_usage", "run_id"})
 
 # The rule of thumb for English that LangChain counts by too.
@@ -57,17 +57,17 @@ class ChatCerebrasDemo(ChatFields):
         llm.invoke("Why is the sky blue?")
         async for chunk in llm.astream("Why is the sky blue?"): ...
 
-    The key is the first that answers: ``key_resolver``, ``api_key``, ``cookies``, the variable ``CEREBRAS_API_KEY``, and where
-    ``CEREBRAS_DEMO_BROWSER=1`` allows it the session in the user's own browser.
+    Key sources, in order; the first that has a key wins: ``key_resolver``, ``api_key``, ``cookies``, the variable
+    ``CEREBRAS_API_KEY``, and, if ``CEREBRAS_DEMO_BROWSER=1`` allows it, the session in the user's own browser.
     ``base_url="local"`` runs a small embedded model instead, with no key and no network (extra ``local``).
 
-    Sampling and reasoning parameters are the API's own; ``None`` leaves them to the service. ``model_kwargs`` go out
-    unchecked, any other name is refused. All of them may also be given with a call.
+    Sampling and reasoning parameters are the API's own; ``None`` leaves them to the service. ``model_kwargs`` are sent
+    unchecked, any other name is refused. All of them may also be passed with a call.
 
-    Raises (all of them ``langchain_cerebras_demo.errors.CerebrasError``): ``MissingKeyError`` where no source has a key,
-    ``APIStatusError`` and its children for what the service refuses, ``APIConnectionError`` for a broken line,
-    ``StreamInterruptedError`` for an answer that was cut off. One that comes after the first chunk holds in ``partial``
-    what had come.
+    Raises (all of them are ``langchain_cerebras_demo.errors.CerebrasError``): ``MissingKeyError`` if no source has a key,
+    ``InvalidRequestError`` for a request that is refused before it is sent, ``APIStatusError`` and its subclasses if the
+    service refuses it, ``APIConnectionError`` for a broken connection, ``StreamInterruptedError`` for an answer that was cut
+    off. After the first chunk, an error has in ``partial`` what had arrived.
     """
 
     # -- what LangChain asks of a model
@@ -78,17 +78,17 @@ class ChatCerebrasDemo(ChatFields):
 
     @property
     def model_name(self) -> str:
-        """The model id or alias, by the name that LangChain's own tools look for."""
+        """The model id or alias, under the name that LangChain's own tools look for."""
         return self.model
 
     @property
     def lc_secrets(self) -> dict[str, str]:
-        """Which field is a secret, and the variable that it is read from again."""
+        """The field that is a secret, and the variable that it is read from again."""
         return {"api_key": "CEREBRAS_API_KEY"}
 
     @classmethod
     def is_lc_serializable(cls) -> bool:
-        """``dumps`` writes the settings; secrets, resolvers and transports never."""
+        """Return True: ``dumps`` writes the settings, but never secrets, resolvers and transports."""
         return True
 
     @property
@@ -139,13 +139,13 @@ class ChatCerebrasDemo(ChatFields):
 
     @model_validator(mode="after")
     def _check_profile_keys(self) -> Self:
-        """In LangChain's place, whose check resolves type hints anew for every model: half of what making one costs."""
+        """Replace LangChain's check, which resolves type hints anew for every model: half of the constructor's cost."""
         if not isinstance(self.profile, CatalogProfile):  # a user's own
             super()._check_profile_keys()  # type: ignore[operator]  # a method once pydantic has made the class
         return self
 
     def _renew_profile(self) -> None:
-        """Makes the profile anew, unless it is a user's own."""
+        """Make the profile anew, unless it is a user's own."""
         if self.profile is None or isinstance(self.profile, CatalogProfile):
             self.profile = None
             with contextlib.suppress(Exception):  # as in the constructor: no call needs a profile
@@ -157,21 +157,21 @@ class ChatCerebrasDemo(ChatFields):
             self._renew_profile()
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """As pydantic's; the profile follows the model."""
+        """Return a copy, as pydantic does; the profile follows the model."""
         copied = super().model_copy(update=update, deep=deep)
         if update and update.keys() & _PROFILE_FIELDS and "profile" not in update:
             copied._renew_profile()  # noqa: SLF001 - our own class
         return copied
 
     def configurable_fields(self, **kwargs: AnyConfigurableField) -> ConfigurableModel:
-        """As LangChain's; the profile follows the configuration."""
+        """Return a configurable model, as LangChain does; its profile follows the configuration."""
         made: Any = super().configurable_fields(**kwargs)
         return ConfigurableModel(default=self, fields=made.fields)
 
     if not TYPE_CHECKING:  # for type checkers it is LangChain's own
 
         def bind(self, **kwargs: Any) -> Any:
-            """As LangChain's; with ``model=`` the profile follows it."""
+            """Return a binding, as LangChain does; with ``model=`` the profile follows it."""
             named = self
             if kwargs.get("model") not in (None, self.model):
                 named = self.model_copy(update={"model": kwargs["model"]})
@@ -179,13 +179,13 @@ class ChatCerebrasDemo(ChatFields):
             return super(ChatCerebrasDemo, named).bind(**kwargs)
 
     def get_num_tokens(self, text: str) -> int:
-        """About how many tokens the text has, without a tokenizer; exactly by ``custom_get_token_ids`` where given."""
+        """Estimate the number of tokens without a tokenizer; with ``custom_get_token_ids`` it is exact."""
         if self.custom_get_token_ids is not None:
             return super().get_num_tokens(text)
         return math.ceil(len(text) / _CHARACTERS_PER_TOKEN)
 
     def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[Tool] | None = None) -> int:
-        """About how many tokens messages and tools are together, images included, without a tokenizer."""
+        """Estimate the number of tokens of messages and tools together, images included, without a tokenizer."""
         if self.custom_get_token_ids is not None:
             return super().get_num_tokens_from_messages(messages, tools)
         from langchain_cerebras_demo.chat_models.tools import to_tools  # noqa: PLC0415 - as in bind_tools
@@ -194,39 +194,39 @@ class ChatCerebrasDemo(ChatFields):
         return count_tokens_approximately(messages, tools=converted or None, tokens_per_image=_TOKENS_PER_IMAGE)
 
     async def alist_models(self, *, public: bool = False) -> list[dict[str, Any]]:
-        """The models as the service lists them.
+        """Return the models as the service lists them.
 
         Args:
-            public: the public catalogue, which needs no key and tells limits, abilities and prices; else the models that
-                the key may use, by id.
+            public: Whether to ask for the public catalogue, which needs no key and has limits, abilities and prices,
+                instead of the models that the key may use.
 
         Raises:
-            CerebrasError: no key, or what went wrong on the way.
+            CerebrasError: There is no key, or the request failed.
         """
         return await self._client().list_models(public=public)
 
     def list_models(self, *, public: bool = False) -> list[dict[str, Any]]:
-        """As ``alist_models``."""
+        """Return the models as the service lists them; see ``alist_models``."""
         client = self._client()
         return portal.run(lambda: client.list_models(public=public))
 
     def explain_keys(self) -> list[SourceReport]:
-        """Where this model's key comes from: each source in order and what it says; never a character of a key."""
+        """Return the sources of this model's key in order and what each has; never a character of a key."""
         return self._client().keys.explain()
 
     # -- connections and limits
 
     @property
     def limits(self) -> RateLimitSnapshot | None:
-        """What the service last said of the account's rate limits; ``None`` before the first answer."""
+        """The account's rate limits as the service last reported them; ``None`` before the first answer."""
         return self._client().limits
 
     async def awarm(self) -> None:
-        """Opens the connection ahead of the first call of this loop; no key is sent, and failures are left to that call."""
+        """Open the connection before the first call of this loop. No key is sent. Errors are ignored; the first call raises them."""
         await self._client().warm()
 
     async def aclose(self) -> None:
-        """Closes this loop's connections, those of other models too: they share them. The next call opens new ones."""
+        """Close this loop's connections, which all models share. The next call opens new ones."""
         await self._client().aclose()
 
     async def __aenter__(self) -> Self:
@@ -247,30 +247,30 @@ class ChatCerebrasDemo(ChatFields):
         response_format: Any = None,
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, AIMessage]:
-        """The model with these tools at hand.
+        """Return the model bound to these tools.
 
         Args:
-            tools: pydantic classes, TypedDicts, functions, LangChain tools, or dicts in OpenAI's form (of the Chat
+            tools: Pydantic classes, TypedDicts, functions, LangChain tools, or dicts in OpenAI's form (of the Chat
                 Completions or the Responses API) or Anthropic's.
-            tool_choice: ``"auto"``, ``"any"`` (some tool has to be called), ``"none"``, a tool's name, or a dict. Not sent
-                without tools, which a log line says.
-            strict: whether the service holds the arguments to the schema, for all tools alike, whatever they say themselves.
-            parallel_tool_calls: whether one answer may hold several calls.
-            response_format: beside the tools: a schema of any kind, or a response format in the API's own form; strict
-                unless it says otherwise itself or ``strict=False`` does.
-            **kwargs: more of a call's arguments.
+            tool_choice: ``"auto"``, ``"any"`` (some tool must be called), ``"none"``, a tool's name, or a dict. Without
+                tools it is not sent, and a warning is logged.
+            strict: Whether the service holds the arguments to the schema, for all tools, whatever they say themselves.
+            parallel_tool_calls: Whether one answer may have several calls.
+            response_format: A schema of any kind, or a response format in the API's own form, to be sent with the tools;
+                strict unless it says otherwise itself or ``strict=False`` is given.
+            **kwargs: Other arguments of a call.
 
         Raises:
-            ValueError: a tool's name or a tool choice that the API does not take, a tool that cannot be strict and is to be,
-                or tools of which some want to be strict and others not.
+            ValueError: A tool's name or a tool choice that the API does not accept, a tool that should be strict and cannot
+                be, or tools of which some are strict and others are not.
         """
-        # Here and not above: schemas are a fifth of what the class costs to import, and many never need them.
+        # Imported here: schemas are a fifth of the import time of this class, and many programs never need them.
         from langchain_cerebras_demo.chat_models.tools import to_tool_choice, to_tools  # noqa: PLC0415
 
         converted = to_tools(tools, strict=strict)
         if not converted and (tool_choice or parallel_tool_calls is not None):
             _LOG.warning(
-                "bind_tools was given no tools: tool_choice=%r and parallel_tool_calls=%r are not sent",
+                "bind_tools got no tools: tool_choice=%r and parallel_tool_calls=%r are not sent",
                 tool_choice,
                 parallel_tool_calls,
             )
@@ -297,26 +297,27 @@ class ChatCerebrasDemo(ChatFields):
         tools: Sequence[Tool] | None = None,
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, Any]:
-        """The model, answering by a schema.
+        """Return a runnable whose answers follow a schema.
 
         Args:
-            schema: a pydantic class, a dataclass or an enum (answers are instances), a TypedDict or a dict such as a JSON
-                schema (answers are dicts that fit it, or what else it says). ``None`` only with ``json_mode``.
-            method: ``"json_schema"`` (the default where the model can): the service writes the answer by the schema.
-                ``"function_calling"``: the arguments of a forced call. ``"json_mode"``: any JSON object.
-            include_raw: answers are ``{"raw", "parsed", "parsing_error"}``, and a bad answer raises nothing.
-            strict: whether the service holds the answer to the schema; ``None``: yes with ``json_schema`` alone.
-            tools: tools that the model may call instead of answering (``json_schema`` alone).
-            **kwargs: more of a call's arguments.
+            schema: A pydantic class, a dataclass or an enum (answers are instances), a TypedDict or a dict such as a JSON
+                schema (answers are dicts that fit it, or whatever it describes). ``None`` only with ``json_mode``.
+            method: ``"json_schema"`` (the default if the model supports it): the service writes the answer by the schema.
+                ``"function_calling"``: the answer is the arguments of a forced call. ``"json_mode"``: any JSON object; the
+                prompt has to say which.
+            include_raw: Whether to return ``{"raw", "parsed", "parsing_error"}``; invalid answers then raise nothing.
+            strict: Whether the service holds the answer to the schema; ``None``: only with ``json_schema``.
+            tools: Tools that the model may call instead of answering (only with ``json_schema``); the value is then ``None``.
+            **kwargs: Other arguments of a call.
 
         Returns:
-            A runnable. It raises ``OutputParserException`` for an answer that is cut off, empty, not valid JSON or not what
-            the schema says, and ``ModelRefusalError`` for a refusal. Streamed, it yields dicts as they grow, instances
-            whenever they are valid, and checks the end.
+            A runnable. It raises ``OutputParserException`` for an answer that is cut off, empty, not valid JSON or does not
+            fit the schema, and ``ModelRefusalError`` for a refusal. Streamed, it yields dicts as they grow, and instances
+            whenever they are valid; the end is always checked.
 
         Raises:
-            ValueError: arguments that do not go together, or a schema that strict mode cannot do.
-            TypeError: ``schema`` is no schema.
+            ValueError: Arguments that contradict each other, or a schema that strict mode does not support.
+            TypeError: ``schema`` is not a schema.
         """
         from langchain_cerebras_demo.chat_models.structured import structured_output  # noqa: PLC0415 - as in bind_tools
 
@@ -338,7 +339,7 @@ class ChatCerebrasDemo(ChatFields):
         return_exceptions: bool = False,
         **kwargs: Any,
     ) -> list[AIMessage]:
-        """As core's; one after the other while the interpreter ends, since no thread can be started then."""
+        """Return the answers, as core does; one after the other while the interpreter exits, when no thread can be started."""
         if not is_ending():
             return super().batch(inputs, config, return_exceptions=return_exceptions, **kwargs)
         answers: list[AIMessage] = []
@@ -413,7 +414,7 @@ class ChatCerebrasDemo(ChatFields):
         return generations.to_result(portal.run(lambda: client.complete(request)), origin)
 
     def _convert_cached_generations(self, cache_val: list[Generation]) -> list[ChatGeneration]:
-        """Answers out of LangChain's cache, without the figures of a call: nothing was sent for them."""
+        """Return answers from LangChain's cache without the figures of a call: nothing was sent for them."""
         return generations.without_calls(super()._convert_cached_generations(cache_val))
 
     def _to_request(
@@ -423,7 +424,7 @@ class ChatCerebrasDemo(ChatFields):
         stop: list[str] | None,
         kwargs: Mapping[str, Any],
     ) -> tuple[ChatRequest, generations.Origin]:
-        """The request of one call, whose own arguments win over the model's fields, and where its answer will come from."""
+        """Return the request of one call, whose arguments override the model's fields, and the origin of its answer."""
         called_with = {name: value for name, value in kwargs.items() if name not in _LANGCHAIN_ARGUMENTS}
         model = called_with.pop("model", None) or self.model
         extra = {**self.model_kwargs, **(called_with.pop("model_kwargs", None) or {})}

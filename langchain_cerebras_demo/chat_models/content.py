@@ -1,8 +1,8 @@
 """Our messages as LangChain's standard content blocks: reasoning, text, a refusal, tool calls.
 
-Registered with LangChain under our two provider names, as its ``block_translators`` module asks of integrations outside of
-it. Needed even where its best effort would do: that one takes a chunk with text and a tool-call fragment for a finished call
-without arguments.
+The translators are registered with LangChain under our two provider names, as its ``block_translators`` module asks of
+external integrations. LangChain's fallback is not enough: it reads a chunk with text and a tool-call fragment as a finished
+call without arguments.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ from langchain_core.messages.content import ContentBlock
 # The one key of additional_kwargs that LangChain itself knows as reasoning.
 REASONING_KEY = "reasoning_content"
 
-# Where langchain-openai puts it, and LangChain looks for it.
+# Where langchain-openai puts a refusal, and where LangChain looks for it.
 REFUSAL_KEY = "refusal"
 
 PROVIDERS = ("cerebras", "local")
 
-# LangChain merges blocks of a stream by index and numbers text from 0 itself, as tool calls are numbered: text and call 0
-# would merge into one block. Names of our own cannot collide, and it takes strings that begin so.
+# LangChain merges the blocks of a stream by index. It numbers text from 0, and so are tool calls: text and call 0 would merge
+# into one block. Names cannot collide, and LangChain accepts those that begin with "lc_".
 _REASONING_INDEX, _TEXT_INDEX, _REFUSAL_INDEX, _TOOL_CALL_INDEX = "lc_rs_0", "lc_txt_0", "lc_rf_0", "lc_tc_{}"
 
 
 def to_blocks(message: AIMessage) -> list[ContentBlock]:
-    """The blocks of a whole message."""
+    """Return the blocks of a whole message."""
     return _blocks(message, indexed=False)
 
 
 def to_chunk_blocks(message: AIMessageChunk) -> list[ContentBlock]:
-    """The blocks of a chunk, each with the index that it is merged by; a merged stream's calls are whole ones."""
+    """Return the blocks of a chunk, each with the index by which it is merged; a merged stream's calls are complete."""
     if message.chunk_position == "last":
         return _blocks(message, indexed=True)
-    blocks = _said(message, indexed=True)
+    blocks = _spoken_blocks(message, indexed=True)
     blocks += [
         {
             "type": "tool_call_chunk",
@@ -50,7 +50,7 @@ def to_chunk_blocks(message: AIMessageChunk) -> list[ContentBlock]:
 
 
 def _blocks(message: AIMessage, *, indexed: bool) -> list[ContentBlock]:
-    blocks = _said(message, indexed=indexed)
+    blocks = _spoken_blocks(message, indexed=indexed)
     known = {block.get("id") for block in blocks if block.get("type") in {"tool_call", "invalid_tool_call"}}
     calls: list[dict[str, Any]] = [
         {"type": "tool_call", "id": call["id"], "name": call["name"], "args": call["args"]}
@@ -68,8 +68,8 @@ def _blocks(message: AIMessage, *, indexed: bool) -> list[ContentBlock]:
     return cast("list[ContentBlock]", blocks + calls)
 
 
-def _said(message: AIMessage, *, indexed: bool) -> list[dict[str, Any]]:
-    """Reasoning, text and a refusal. Content that is a list already holds blocks: they stay as they are."""
+def _spoken_blocks(message: AIMessage, *, indexed: bool) -> list[dict[str, Any]]:
+    """Return reasoning, text and a refusal. Content that is a list consists of blocks already and is not changed."""
     if isinstance(message.content, list):
         return [{"type": "text", "text": block} if isinstance(block, str) else block for block in message.content]
     blocks: list[dict[str, Any]] = []
@@ -79,7 +79,7 @@ def _said(message: AIMessage, *, indexed: bool) -> list[dict[str, Any]]:
     if message.content:
         blocks.append({"type": "text", "text": message.content, **({"index": _TEXT_INDEX} if indexed else {})})
     if refusal := message.additional_kwargs.get(REFUSAL_KEY):
-        # langchain-core types it from 1.7.5 on. Before, it is a block like any other.
+        # langchain-core has a type for it from 1.7.5 on; before, it is a non-standard block.
         blocks.append({"type": "refusal", "refusal": refusal, **({"index": _REFUSAL_INDEX} if indexed else {})})
     return blocks
 

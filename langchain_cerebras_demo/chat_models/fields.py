@@ -1,4 +1,4 @@
-"""The arguments of the chat model: what each is, and what is wrong with a bad one."""
+"""The arguments of the chat model, their checks, and the client that they make."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from langchain_cerebras_demo.policy import RateLimit, RetryPolicy, Timeout
 from langchain_cerebras_demo.wire.request import PARAMETERS, check_parameter, nearest, to_plain_value
 
 Tool = Mapping[str, Any] | type | Callable[..., Any] | BaseTool
-"""What a user may give as a tool."""
+"""What users may pass as a tool."""
 
 Method = Literal["json_schema", "function_calling", "json_mode"]
 """How an answer is made to follow a schema."""
@@ -95,32 +95,32 @@ class ChatFields(BaseChatModel):
     """The fields of ``ChatCerebrasDemo``, their checks, and the client that they make. It cannot answer by itself."""
 
     check_requests: bool = True
-    """Whether parameters are held against the API's ranges, here and at every call; ``False`` sends them as they are."""
+    """Whether to refuse what the API or the model does not support, here and at every call; ``False`` sends it as it is."""
     model: str = catalog.DEFAULT_MODEL
-    """Model id or alias; an id that the catalogue does not know goes through."""
+    """Model id or alias; an id that the catalogue does not know is sent as it is."""
     api_key: Any = Field(default=None, repr=False)
-    """A key (``str`` or ``SecretStr``), or a callable (sync or async) that is asked for one before every request."""
+    """A key (``str`` or ``SecretStr``), or a callable (sync or async) that returns one and is called before every request."""
     key_resolver: Any = Field(default=None, exclude=True, repr=False)
     """Any object with ``async def resolve(self) -> str``; asked before ``api_key``."""
     transport: Any = Field(default=None, exclude=True, repr=False)
-    """What carries the bytes: any ``Transport``; by default one that all models of the process share."""
+    """Sends the requests: any ``Transport``; by default one that all models of the process share."""
     cookies: Any = Field(default=None, exclude=True, repr=False)
     """A signed-in session that buys a demo key (experimental): ``{"name": "value"}``, a cookie file's path, or ``"browser"``."""
     aliases: Mapping[str, str] | None = None
-    """Names for models, over the built-in ones."""
+    """Names for models, merged over the built-in ones."""
     base_url: str | None = Field(default=None, validate_default=True)
-    """Ends in ``/v1``; ``None``: ``CEREBRAS_BASE_URL`` of this moment, else Cerebras; ``"local"``: the embedded model."""
+    """Ends in ``/v1``; ``None``: ``CEREBRAS_BASE_URL`` as it is now, else Cerebras; ``"local"``: the embedded model."""
 
     temperature: float | None = None
     """0 to 2."""
     top_p: float | None = None
     """0 to 1."""
     max_tokens: int | None = None
-    """Most tokens of the answer, reasoning included; goes out as ``max_completion_tokens``."""
+    """Most tokens of the answer, reasoning included; sent as ``max_completion_tokens``."""
     min_tokens: int | None = None
     """Least tokens of the answer; -1 for as many as fit."""
     stop: str | list[str] | None = None
-    """Up to four texts that end the answer; they are not part of it."""
+    """Up to four texts that end the answer and are not part of it."""
     seed: int | None = None
     """Makes sampling repeatable as far as the service can."""
     n: int | None = None
@@ -132,11 +132,11 @@ class ChatFields(BaseChatModel):
     logit_bias: dict[str, float] | None = None
     """Token id to a bias from -100 to 100."""
     logprobs: bool | None = None
-    """Whether log probabilities of the tokens come along, in ``response_metadata["logprobs"]``."""
+    """Whether to return log probabilities of the tokens, in ``response_metadata["logprobs"]``."""
     top_logprobs: int | None = None
-    """How many of the likeliest tokens at each place, 0 to 20; needs ``logprobs``."""
+    """How many of the most likely tokens to return at each position, 0 to 20; needs ``logprobs``."""
     reasoning_effort: str | None = None
-    """``none``, ``low``, ``medium`` or ``high``, as the model can."""
+    """``none``, ``low``, ``medium`` or ``high``, as far as the model supports it."""
     reasoning_format: str | None = None
     """``none``, ``parsed``, ``text_parsed``, ``raw`` or ``hidden``."""
     disable_reasoning: bool | None = None
@@ -144,19 +144,19 @@ class ChatFields(BaseChatModel):
     clear_thinking: bool | None = None
     """Whether the reasoning of earlier turns is dropped (GLM)."""
     replay_reasoning: bool = True
-    """Whether the reasoning of earlier turns goes back to the model, in the form that it reads."""
+    """Whether to send the reasoning of earlier turns back to the model, in the form that it reads."""
     response_format: dict[str, Any] | None = None
     """``{"type": "json_object"}``, or ``json_schema`` with its schema."""
     tools: list[dict[str, Any]] | None = None
-    """Tools as ``bind_tools`` takes them, sent with every call."""
+    """Tools as for ``bind_tools``, sent with every call."""
     tool_choice: str | dict[str, Any] | None = None
     """``none``, ``auto``, ``required`` or a named function."""
     parallel_tool_calls: bool | None = None
-    """Whether one answer may hold several calls."""
+    """Whether one answer may have several calls."""
     prediction: dict[str, Any] | None = None
     """What most of the answer is expected to be, to speed it up."""
     prompt_cache_key: str | None = None
-    """Groups requests that share a beginning; up to 1024 characters."""
+    """Groups requests that share a prefix; up to 1024 characters."""
     service_tier: str | None = None
     """``auto``, ``default``, ``flex`` or ``priority``."""
     queue_threshold: int | None = None
@@ -164,36 +164,36 @@ class ChatFields(BaseChatModel):
     stream_options: dict[str, Any] | None = None
     """``{"include_usage": bool}``; Cerebras sends usage without being asked."""
     model_parameters: dict[str, Any] | None = None
-    """Keys that the model defines itself."""
+    """Parameters that the model itself defines."""
     user: str | None = None
     """An end user's id, for the service's abuse monitoring."""
 
     timeout: Any = 60.0
     """Seconds to connect, until the first event and between two events; or a ``Timeout``; ``None`` for no bound."""
     max_retries: int = Field(default=2, ge=0)
-    """Sends after the first one, while nothing has been handed out."""
+    """Retries after the first attempt, as long as no event has been returned."""
     max_concurrency: int | None = Field(default=None, ge=1)
-    """Requests of this model at once, a loop; the others wait their turn."""
+    """Concurrent requests of this model in one event loop; others wait."""
     rate_limit: Any = "auto"
-    """``"auto"``: requests wait their turn so that the limits the service announces are kept; ``None``: they never wait; or a
-    ``RateLimit`` with numbers of your own, such as the requests a minute, which the service does not announce."""
+    """``"auto"``: requests wait so that the limits that the service announces are kept; ``None``: they never wait; or a
+    ``RateLimit`` with limits of your own."""
     coalesce: bool = True
-    """Whether the deltas that one network read brought become one chunk, and one call of ``on_llm_new_token``, instead of one
-    each. Nothing is ever held back to wait for more, and the chunks put together are the same."""
+    """Whether tokens that arrive together are delivered as one chunk, and one call of ``on_llm_new_token``. Nothing is delayed
+    to wait for more, and the sum of the chunks is the same."""
     compress_requests: bool | None = None
-    """Whether large request bodies are zipped; ``None``: for cerebras.ai, which takes it, and nowhere else."""
+    """Whether to compress large request bodies; ``None``: for cerebras.ai only, which supports it."""
     on_call: Any = Field(default=None, exclude=True, repr=False)
-    """Called with a ``CallRecord`` when a call has ended: for metrics. It must be quick and may be called on any thread."""
+    """Called with a ``CallRecord`` when a call ends: for metrics. It must be quick and may be called on any thread."""
     default_headers: dict[str, str] | None = Field(default=None, exclude=True, repr=False)
-    """Sent with every request. Not in ``repr`` or ``dumps``; a pickle holds them, so a secret belongs into ``api_key``."""
+    """Sent with every request. Not in ``repr`` or ``dumps``, but in pickles: pass secrets as ``api_key``."""
     user_agent: str | None = None
     """Instead of ``langchain-cerebras-demo/<version>``."""
     proxy: Any = Field(default=None, exclude=True, repr=False)
-    """Address of a proxy, instead of the environment's; it may hold a password, and a pickle holds it."""
+    """Address of a proxy, instead of the environment's. It may contain a password; pickles contain it."""
     streaming: bool = False
-    """Whether ``invoke`` streams inside, for callbacks that want every token."""
+    """Whether ``invoke`` streams internally, for callbacks that want every token."""
     model_kwargs: dict[str, Any] = Field(default_factory=dict)
-    """Keys that go into the body unchecked, over everything else."""
+    """Keys that go into the body unchecked and override everything else."""
 
     model_config = ConfigDict(protected_namespaces=(), hide_input_in_errors=True)
 
@@ -235,13 +235,13 @@ class ChatFields(BaseChatModel):
             raise TypeError(problem)
         return renamed
 
-    # What is wrong with a value is said by the field's own validator: an error of the whole model would hold all of its
-    # arguments, the key among them.
+    # Each value is checked by a validator of its own field: an error of the whole model would contain all arguments, the key
+    # among them.
 
     @field_validator(*PARAMETERS, mode="before")
     @classmethod
     def _check_parameter(cls, value: Any, info: ValidationInfo) -> Any:
-        """Before pydantic reads the value, which takes text for a number and True for 1: a call would refuse them."""
+        """Check the value before pydantic reads it, which accepts text as a number and True as 1: a call would refuse them."""
         name, is_empty = str(info.field_name), isinstance(value, list) and not value
         if name == "tools":
             value = to_wire_tools(value)
@@ -259,7 +259,7 @@ class ChatFields(BaseChatModel):
     @field_validator("cookies")
     @classmethod
     def _check_cookies(cls, value: Any, info: ValidationInfo) -> Any:
-        """From here on they show nothing."""
+        """Wrap the cookies, so that they appear in no ``repr``."""
         return None if value is None else to_cookie_source(value, info.data.get("transport"))
 
     @field_validator("key_resolver")
@@ -281,7 +281,7 @@ class ChatFields(BaseChatModel):
     @field_validator("base_url")
     @classmethod
     def _complete_base_url(cls, value: str | None) -> str:
-        return to_base_url(value)  # from here on the model says where it asks, in another process too
+        return to_base_url(value)  # fixed here, so that it is the same in another process
 
     @field_validator("on_call")
     @classmethod
@@ -311,7 +311,7 @@ class ChatFields(BaseChatModel):
     # -- state
 
     def _client(self) -> Client:
-        """The client for the fields as they are now: they may be changed, and copies may differ in one."""
+        """Return the client for the current values of the fields: they may be changed, and copies may differ."""
         return self._client_memo.client(_client_settings(self.__dict__), self._make_client)
 
     def _make_client(self) -> Client:
@@ -339,12 +339,12 @@ class ChatFields(BaseChatModel):
         )
 
     def __getstate__(self) -> dict[Any, Any]:
-        """For pickles, which leave the machine: a key as it is stays behind, and the copy says so where it misses it."""
+        """Return the state for pickles, which leave the machine: without explicit keys; the copy says so if it needs one."""
         state = super().__getstate__()
         fields = dict(state["__dict__"])
         if isinstance(fields["api_key"], str | SecretStr):
             fields["api_key"] = DroppedKey("api_key")
-        if isinstance(fields["cookies"], Mapping):  # put there by model_copy, which checks nothing
+        if isinstance(fields["cookies"], Mapping):  # set by model_copy, which checks nothing
             fields["cookies"] = DroppedKey("cookies")
         return {**state, "__dict__": fields}
 

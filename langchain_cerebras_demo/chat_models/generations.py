@@ -1,4 +1,4 @@
-"""The events of an answer to LangChain's chunks and messages, the same facts through all four ways of calling."""
+"""The events of an answer as LangChain's chunks and messages, with the same content whichever way the model is called."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ from langchain_cerebras_demo.wire.completion import (
 )
 from langchain_cerebras_demo.wire.tool_calls import read_arguments
 
-# Behind broken JSON, each of these closes what is not open, wherever the text ends: in an object, in a list, within a
-# string, behind a backslash. LangChain takes no such text for a cut object.
+# Appended to broken JSON, one of these closes a bracket that is not open, wherever the text ends: in an object, in a list,
+# within a string, after a backslash. LangChain does not take such a text for a truncated object.
 _STRAY_ENDS = ("", "]", "}", '"]', '"}', '\\"]', '\\"}')
 
 # LangChain's merge joins lists. It refuses floats that differ, adds up integers and strings, and merges members with an "index".
@@ -51,8 +51,8 @@ class Origin:
     """Where one answer comes from.
 
     Args:
-        provider: ``model_provider`` of its messages.
-        call_ids: the ids of its tool calls by their index, as they become known.
+        provider: The ``model_provider`` of its messages.
+        call_ids: The ids of its tool calls by their index, as they become known.
     """
 
     provider: str
@@ -60,7 +60,7 @@ class Origin:
 
 
 class TruncatedAnswerWarning(UserWarning):
-    """An answer ended at its token limit in a way that is easily taken for a whole one."""
+    """An answer ended at its token limit and is easily mistaken for a complete one."""
 
 
 class ChunkTemplate:
@@ -111,15 +111,18 @@ class ChunkTemplate:
         return chunk
 
 
+_template = lru_cache(ChunkTemplate)
+
+
 def to_chunks(
     events: Sequence[Event | CallRecord], origin: Origin, *, is_coalesced: bool = False
 ) -> Iterator[ChatGenerationChunk]:
-    """One chunk a delta; how the answer ended becomes one last chunk, marked as such.
+    """Yield one chunk for each delta, and one last chunk, marked as such, for how the answer ended.
 
     Args:
-        events: those of one network read.
-        origin: where they come from; equal providers merge into one.
-        is_coalesced: whether neighbouring deltas of one kind become one chunk.
+        events: The events of one network read.
+        origin: Where they come from; equal providers merge into one.
+        is_coalesced: Whether neighbouring deltas of one kind become one chunk.
     """
     make = _template(origin.provider).copy
     ending: list[Event | CallRecord] = []
@@ -137,39 +140,37 @@ def to_chunks(
         else:
             ending.append(event)
     broken = [call for event in ending if isinstance(event, Finish) for call in event.broken_calls]
-    if seals := _to_seals([(call.index, call.id, call.arguments) for call in broken]):
+    if seals := _to_seals(broken):
         yield make(tool_call_chunks=seals)
     if ending:
         yield _last_chunk(ending, origin)
 
 
 def to_result(events: Sequence[Event | CallRecord], origin: Origin) -> ChatResult:
-    """The whole answer: a generation a choice, the same content and metadata as the merged chunks of a stream."""
+    """Return the whole answer: one generation for each choice, with the content and metadata of a stream's merged chunks."""
     choices = sorted({event.choice for event in events if isinstance(event, Finish)}) or [0]
-    generations = [_to_generation(events, choice, origin) for choice in choices]
-    return ChatResult(generations=generations)
+    return ChatResult(generations=[_to_generation(events, choice, origin) for choice in choices])
 
 
 def without_calls(generations: Iterable[ChatGeneration]) -> list[ChatGeneration]:
-    """Answers out of a cache: as they were, but for the figures of the calls that once brought them."""
-    return [_without_calls(generation) for generation in generations]
-
-
-def _without_calls(generation: ChatGeneration) -> ChatGeneration:
-    metadata = dict(generation.message.response_metadata)
-    if metadata.pop(CALLS_KEY, None) is None:
-        return generation
-    # A copy: a cache in memory holds what the first caller was given.
-    message = generation.message.model_copy(update={"response_metadata": metadata})
-    return generation.model_copy(update={"message": message})
+    """Return answers from a cache without the figures of the calls that first produced them."""
+    kept: list[ChatGeneration] = []
+    for generation in generations:
+        metadata = dict(generation.message.response_metadata)
+        if metadata.pop(CALLS_KEY, None) is not None:
+            # A copy: a cache in memory holds the very message that the first caller was given.
+            message = generation.message.model_copy(update={"response_metadata": metadata})
+            generation = generation.model_copy(update={"message": message})  # noqa: PLW2901 - the same answer
+        kept.append(generation)
+    return kept
 
 
 def set_partial(error: APIError, sent: Sequence[ChatGenerationChunk]) -> None:
-    """Puts the merged message of the chunks that went out before ``error`` into its ``partial``."""
+    """Set ``error.partial`` to the merged message of the chunks that were sent before it."""
     merged = merge_chat_generation_chunks(list(sent))
     error.partial = merged.message if merged else None
     if isinstance(error.partial, AIMessageChunk) and error.partial.tool_call_chunks:
-        # Nothing is added to this one, so it can be told which calls are whole: LangChain has mended the others.
+        # No more chunks are added to this message, so it can say which calls are complete: LangChain has closed the others.
         calls: list[Any] = []
         invalid_calls: list[Any] = []
         for half in error.partial.tool_call_chunks:
@@ -177,25 +178,22 @@ def set_partial(error: APIError, sent: Sequence[ChatGenerationChunk]) -> None:
         error.partial.tool_calls, error.partial.invalid_tool_calls = calls, invalid_calls
 
 
-_template = lru_cache(ChunkTemplate)
-
-
 def _to_tool_call_fields(event: ToolCallFragment, call_ids: dict[int, str]) -> dict[str, Any]:
-    # On every fragment: where several answers are added up, LangChain tells calls of one index apart by their ids.
+    # The id is on every fragment: when several answers are added up, LangChain distinguishes calls of one index by their ids.
     if event.id:
         call_ids[event.index] = event.id
     call_id = call_ids.get(event.index)
-    # AIMessageChunk's constructor would parse every fragment as if it were a whole call, 1 ms for 100 characters.
+    # AIMessageChunk's constructor would parse every fragment as if it were a complete call: 1 ms for 100 characters.
     fields: dict[str, Any] = {
         "tool_call_chunks": [tool_call_chunk(name=event.name, args=event.arguments, id=call_id, index=event.index)]
     }
-    if event.name:  # as the constructor shows a call that has just begun, or one that came whole
+    if event.name:  # as the constructor shows a call that has just begun, or arrived complete
         fields["tool_calls"] = [tool_call(name=event.name, args=_to_arguments(event.arguments), id=call_id)]
     return fields
 
 
 def _to_arguments(text: str | None) -> dict[str, Any]:
-    """The arguments where they are whole already, else none yet."""
+    """Return the arguments if they are complete already, else an empty dict."""
     try:
         arguments = orjson.loads(text or "{}")
     except orjson.JSONDecodeError:
@@ -203,14 +201,14 @@ def _to_arguments(text: str | None) -> dict[str, Any]:
     return arguments if isinstance(arguments, dict) else {}
 
 
-def _to_seals(calls: Iterable[tuple[int | None, str | None, str | None]]) -> list[ToolCallChunk]:
-    """Fragments that keep broken calls broken: index, id and arguments of each call are given.
+def _to_seals(broken: Iterable[ToolCallFragment]) -> list[ToolCallChunk]:
+    """Return fragments that keep broken calls broken.
 
     When chunks are added up, LangChain closes the brackets of arguments that were cut off, and a tool would run with them.
-    That is stopped by a bracket that does not fit, put behind those arguments that it would mend.
+    A bracket that does not match, appended to arguments that LangChain would close, prevents that.
     """
-    ends = [(index, call_id, _stray_end(arguments or "")) for index, call_id, arguments in calls]
-    return [tool_call_chunk(name=None, args=end, id=call_id, index=index) for index, call_id, end in ends if end]
+    ends = [(call, _stray_end(call.arguments or "")) for call in broken]
+    return [tool_call_chunk(name=None, args=end, id=call.id, index=call.index) for call, end in ends if end]
 
 
 def _stray_end(arguments: str) -> str:
@@ -225,7 +223,7 @@ def _stray_end(arguments: str) -> str:
 
 
 def _last_chunk(ending: Sequence[Event | CallRecord], origin: Origin) -> ChatGenerationChunk:
-    """Finish reason, identity, usage and figures, each said once: LangChain's merge joins what is said twice."""
+    """Return the chunk with finish reason, identity, usage and figures, each only once: LangChain's merge joins repetitions."""
     _warn_of_cut(ending, is_streamed=True)
     message = AIMessageChunk(
         content="",
@@ -263,9 +261,9 @@ def _to_generation(events: Sequence[Event | CallRecord], choice: int, origin: Or
 
 
 def _warn_of_cut(events: Iterable[Event | CallRecord], *, is_streamed: bool) -> None:
-    """Says what a cut by ``length`` has left that is easily taken for whole.
+    """Warn of what ``finish_reason: length`` left incomplete and is easily mistaken for complete.
 
-    ``is_streamed``: a merged stream does not say why a call is invalid; a whole message does.
+    A merged stream does not say why a call is invalid, so streams (``is_streamed``) warn of that too.
     """
     for event in events:
         if not isinstance(event, Finish) or event.reason != "length":
@@ -273,8 +271,8 @@ def _warn_of_cut(events: Iterable[Event | CallRecord], *, is_streamed: bool) -> 
         if event.broken_calls and is_streamed:
             names = ", ".join(call.name or "?" for call in event.broken_calls)
             warnings.warn(
-                f"the arguments of the tool call {names} were cut off at the token limit: it is in invalid_tool_calls and not "
-                "to be run; raise max_tokens",
+                f"the arguments of the tool call {names} were cut off at the token limit: it is in invalid_tool_calls and must "
+                "not be run; raise max_tokens",
                 TruncatedAnswerWarning,
                 stacklevel=2,
             )
@@ -322,7 +320,7 @@ def _to_figures(record: CallRecord, choice: int) -> dict[str, Any]:
     if figures["time_info"] is not None:
         figures["time_info"] = dict(figures["time_info"])  # the message's own
     if choice:
-        del figures["estimated_cost_usd"]  # of all choices together: it stands on the first
+        del figures["estimated_cost_usd"]  # the cost of all choices is on the first
     return {name: value for name, value in figures.items() if value is not None}
 
 
@@ -349,7 +347,7 @@ def _to_usage_metadata(events: Iterable[Event | CallRecord]) -> UsageMetadata | 
         "accepted_prediction": usage.accepted_prediction_tokens,
         "rejected_prediction": usage.rejected_prediction_tokens,
     }
-    # A zero is a figure and stays; what was not reported is left out.
+    # Zeros are figures and stay; what was not reported is left out.
     if kept := {key: count for key, count in of_input.items() if count is not None}:
         metadata["input_token_details"] = InputTokenDetails(**kept)  # type: ignore[typeddict-item]  # extra keys allowed
     if kept := {key: count for key, count in of_output.items() if count is not None}:

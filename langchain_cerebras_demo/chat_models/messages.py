@@ -1,7 +1,7 @@
-"""LangChain's messages to the API's.
+"""LangChain's messages as the API's.
 
-The API refuses keys that it does not know, in messages too, so every message is built anew and nothing is passed through.
-What it takes: cerebras-cloud-sdk 1.91.0, ``types/chat/completion_create_params.py``.
+The API refuses unknown keys, in messages too, so every message is built anew and nothing is passed through.
+What the API accepts: cerebras-cloud-sdk 1.91.0, ``types/chat/completion_create_params.py``.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ __all__ = ["Replay", "to_wire"]
 
 Wire = dict[str, Any]
 Replay: TypeAlias = Literal["reasoning", "think_tags"]
-"""How a model wants its earlier reasoning back; ``catalog.ReasoningSpec.replay`` knows it."""
+"""How a model expects its earlier reasoning back; ``catalog.ReasoningSpec.replay`` says which."""
 
 
 class _Rules(NamedTuple):
@@ -46,27 +46,27 @@ class _Rules(NamedTuple):
     check: bool
 
 
-# A tool's images, until the place is known where they go.
+# The key of a tool's images until their place among the messages is known.
 _IMAGES = "images of the result"
 
 
 def to_wire(
     messages: Sequence[BaseMessage], *, replay: Replay | None = None, images: bool = False, check: bool = True
 ) -> list[Wire]:
-    """The messages as the API takes them.
+    """Return the messages in the API's form.
 
     Args:
         messages: LangChain's, of any vendor's model. They are not changed.
-        replay: how the reasoning of our own earlier answers goes back: in the message's ``reasoning``, as think tags in
-            front of its content, or not at all. That of other vendors' models never does.
-        images: whether the model takes images. Those in tool results then go out in a user's message behind the results.
-        check: whether the service's rules for tool calls (``history.settle``) and images are kept or refused here;
+        replay: How the reasoning of our own earlier answers is sent back: in the message's ``reasoning``, as think tags
+            before its content, or not at all. That of other vendors' models never is.
+        images: Whether the model supports images. Images in tool results are then sent in a user message after the results.
+        check: Whether the service's rules for tool calls (``history.settle``) and images are applied;
             ``False`` leaves ids, order and images as they are.
 
     Raises:
-        InvalidRequestError: no messages, a message or block that cannot be said on this wire, or one against the service's rules;
-            the error names message, block and remedy.
-        TypeError: something that is no message, or a value of a wrong type.
+        InvalidRequestError: There are no messages, or a message or block that the API does not support or that breaks its
+            rules; the error names message, block and remedy.
+        TypeError: Something that is not a message, or a value of a wrong type.
     """
     if not messages:
         raise InvalidRequestError("messages is empty: give at least one message")
@@ -82,7 +82,7 @@ def to_wire(
 
 
 def _with_images(wires: list[Wire]) -> Iterator[Wire]:
-    """The messages, the images of tool results behind the last result of their turn: the API takes them from users only."""
+    """Yield the messages, with the images of tool results after the last result: the API accepts images from users only."""
     parts: list[Wire] = []
     for wire in wires:
         if parts and wire["role"] != "tool":
@@ -96,25 +96,25 @@ def _with_images(wires: list[Wire]) -> Iterator[Wire]:
 
 
 def _find_converter(message: Any, place: str) -> Callable[[Any, str, _Rules], Sequence[Wire]]:
-    """That of the nearest base class: chunks and users' own classes are messages too."""
+    """Return the converter for the nearest base class: chunks and users' own classes are messages too."""
     for base in type(message).__mro__:
         if base in _CONVERTERS:
             return _CONVERTERS[base]
     raise TypeError(
-        f"{place} is a {type(message).__name__}, which the API has no role for: "
+        f"{place} is a {type(message).__name__}, for which the API has no role: "
         "give a HumanMessage, SystemMessage, AIMessage, ToolMessage or ChatMessage"
     )
 
 
 def _from_system(message: BaseMessage, place: str, rules: _Rules) -> Sequence[Wire]:
-    # How LangChain marks OpenAI's developer role, which the API types too.
+    # How LangChain marks OpenAI's developer role, which the API has too.
     role = "developer" if message.additional_kwargs.get("__openai_role__") == "developer" else "system"
-    return (_spoken(role, message, place, rules),)
+    return (_to_message(role, message, place, rules),)
 
 
 def _from_user(message: BaseMessage, place: str, rules: _Rules) -> Sequence[Wire]:
-    """Anthropic's tool results stand in user messages: they become tool messages, before what the user said."""
-    spoken = _spoken("user", message, place, rules)
+    """Return the user's message, after Anthropic's tool results in it, which become tool messages."""
+    spoken = _to_message("user", message, place, rules)
     if isinstance(message.content, str):
         return (spoken,)
     results = list(_tool_results(message.content, place, rules))
@@ -152,7 +152,7 @@ def _from_chat(message: ChatMessage, place: str, rules: _Rules) -> Sequence[Wire
         )
     if message.role not in ROLES:
         raise InvalidRequestError(f"{place} has role {message.role!r}: give one of {', '.join(ROLES)}")
-    return (_spoken(message.role, message, place, rules),)
+    return (_to_message(message.role, message, place, rules),)
 
 
 def _from_tool(message: ToolMessage, place: str, rules: _Rules) -> Sequence[Wire]:
@@ -160,11 +160,11 @@ def _from_tool(message: ToolMessage, place: str, rules: _Rules) -> Sequence[Wire
 
 
 def _from_function(message: FunctionMessage, place: str, rules: _Rules) -> Sequence[Wire]:
-    # OpenAI's old form has no ids; the rules give this one the id of the call before it.
+    # OpenAI's old form has no ids; `settle` gives this one the id of the call before it.
     return (_result("", message.content, place, rules),)
 
 
-def _spoken(role: str, message: BaseMessage, place: str, rules: _Rules) -> Wire:
+def _to_message(role: str, message: BaseMessage, place: str, rules: _Rules) -> Wire:
     content = to_content(message.content, place, role=role, check=rules.check)
     return _named({"role": role, "content": content}, message, place)
 
@@ -182,7 +182,7 @@ def _from_assistant(message: BaseMessage, place: str, rules: _Rules) -> Sequence
     wire: Wire = {"role": "assistant"}
     content = to_content(message.content, place, role="assistant", check=rules.check)
     if not content and isinstance(refusal := message.additional_kwargs.get("refusal"), str):
-        content = refusal  # all that the user was told
+        content = refusal  # it was the whole answer
     if rules.replay and (reasoning := _reasoning(message, place)):
         if rules.replay == "reasoning":
             wire["reasoning"] = reasoning
@@ -198,7 +198,7 @@ def _from_assistant(message: BaseMessage, place: str, rules: _Rules) -> Sequence
 
 
 def _reasoning(message: BaseMessage, place: str) -> str:
-    """What our own model had thought; nothing for another vendor's."""
+    """Return the reasoning of our own model; nothing for another vendor's."""
     provider = message.response_metadata.get("model_provider")
     if provider is not None and provider not in PROVIDERS:
         return ""
@@ -213,9 +213,9 @@ def _reasoning(message: BaseMessage, place: str) -> str:
 
 
 def _tool_calls(message: BaseMessage, place: str) -> list[Wire]:
-    """Every call of the message once, wherever it stands: in its fields, in its blocks, else in the vendor's raw form.
+    """Return every call of the message once: from its fields, its blocks, or else the vendor's raw form.
 
-    Broken ones go out as they were: without them the result that answers one would refer to nothing.
+    Broken calls are sent as they were: without them, the result that answers one would refer to nothing.
     """
     calls: list[Wire] = []
     if isinstance(message, AIMessage) and (message.tool_calls or message.invalid_tool_calls):
@@ -223,7 +223,7 @@ def _tool_calls(message: BaseMessage, place: str) -> list[Wire]:
         calls = [_to_call(call["id"], call["name"], call["args"], place) for call in given]
     if isinstance(message.content, list):
         known = {call["id"] for call in calls}
-        in_blocks = [_to_call(*said, place) for said in _calls_in_blocks(message.content)]
+        in_blocks = [_to_call(*call, place) for call in _calls_in_blocks(message.content)]
         calls += [call for call in in_blocks if call["id"] not in known]
     if calls or not message.additional_kwargs:
         return calls
@@ -231,14 +231,14 @@ def _tool_calls(message: BaseMessage, place: str) -> list[Wire]:
 
 
 def _calls_in_blocks(content: list[Any]) -> Iterator[tuple[Any, Any, Any]]:
-    """Id, name and arguments of the calls that stand in the content."""
+    """Yield id, name and arguments of the calls in the content."""
     for block in content:
         if isinstance(block, dict) and (keys := CALL_KEYS.get(kind_of(block) or "")):
             yield block.get(keys[0]), block.get("name"), block.get(keys[1])
 
 
 def _raw_calls(additional_kwargs: dict[str, Any], place: str) -> Iterator[tuple[Any, Any, Any]]:
-    """Id, name and arguments of the calls in OpenAI's form; its oldest had one call and no id."""
+    """Yield id, name and arguments of the calls in OpenAI's form; its oldest had one call and no id."""
     raw = additional_kwargs.get("tool_calls")
     if not raw and (call := additional_kwargs.get("function_call")):
         raw = [{"function": call}]

@@ -1,4 +1,4 @@
-"""Tools and tool choices as users give them, to the API's form."""
+"""Tools and tool choices as users give them, in the API's form."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _CHOICES = frozenset({"none", "auto", "required"})
 
 
 def to_tools(tools: Sequence[Tool], *, strict: bool | None = None) -> list[dict[str, Any]]:
-    """The tools as plain dicts in the API's form, all of them strict or none: the service refuses a mixture (Roo-Code#10334).
+    """Return the tools as dicts in the API's form, either all strict or none: the service refuses a mixture (Roo-Code#10334).
 
     Args:
-        tools: pydantic classes, TypedDicts, functions, LangChain tools, or dicts in OpenAI's form (of the Chat Completions
+        tools: Pydantic classes, TypedDicts, functions, LangChain tools, or dicts in OpenAI's form (of the Chat Completions
             or the Responses API), Anthropic's or Bedrock's.
-        strict: whether the service holds the arguments to the schema. It counts for all tools, whatever they say
-            themselves. ``None``: what a tool says counts for those that say nothing.
+        strict: Whether the service holds the arguments to the schema. It applies to all tools, whatever they say
+            themselves. ``None``: what one tool says applies to those that say nothing.
 
     Raises:
-        ValueError: a name that the API does not take, a schema that strict mode cannot do, or tools that disagree.
+        ValueError: A name that the API does not accept, a schema that strict mode does not support, or tools that disagree.
     """
     converted = [_to_tool(tool) for tool in tools]
     agreed = _agreed_strict(converted) if strict is None else strict
@@ -40,17 +40,17 @@ def to_tools(tools: Sequence[Tool], *, strict: bool | None = None) -> list[dict[
 
 
 def to_tool_choice(choice: str | bool | Mapping[str, Any] | None, tools: Sequence[Mapping[str, Any]]) -> Any:
-    """The tool choice in the API's form; ``None`` where nothing is to be sent.
+    """Return the tool choice in the API's form; ``None`` if nothing is to be sent.
 
     Args:
-        choice: ``"any"`` or ``True`` for a call of any tool, a tool's name, ``none``, ``auto``, ``required``, a dict as
-            it is, ``None`` or ``False`` for nothing.
-        tools: in the API's form.
+        choice: ``"any"`` or ``True`` for a call of any tool, a tool's name, ``none``, ``auto``, ``required``, a dict, or
+            ``None`` or ``False`` for nothing.
+        tools: Tools in the API's form.
 
     Raises:
-        ValueError: a name that is none of the tools'.
+        ValueError: No tool has that name.
     """
-    if not choice or not tools:  # a choice without tools is refused by the service
+    if not choice or not tools:  # the service refuses a choice without tools
         return None
     if choice is True or choice == "any":
         return "required"
@@ -69,14 +69,14 @@ def to_tool_choice(choice: str | bool | Mapping[str, Any] | None, tools: Sequenc
 
 
 def _to_tool(tool: Tool) -> dict[str, Any]:
-    # A choice of strict is left to us: LangChain closes free mappings for it, and nothing could be passed in them.
+    # `strict` is not passed to LangChain: it would close free mappings, and nothing could be passed in them.
     converted = convert_to_openai_tool(dict(to_nested(tool)) if isinstance(tool, Mapping) else tool)
     function = converted.get("function")
     if converted.get("type") != "function":
-        raise ValueError(f"a tool of type {converted.get('type')!r} is not taken: the API knows functions alone")
+        raise ValueError(f"unsupported tool type {converted.get('type')!r}: the API supports functions only")
     if not isinstance(function, Mapping) or not function.get("name"):
         raise ValueError(f"the tool {tool!r:.200} has no name: give one under 'function'")
-    # The API refuses keys that it does not know; others' tools bring some (cache_control, …).
+    # The API refuses unknown keys; tools of other vendors have some (cache_control, …).
     kept = {
         key: function[key] for key in ("name", "description", "parameters", "strict") if function.get(key) is not None
     }
@@ -91,7 +91,7 @@ def _agreed_strict(tools: Sequence[Mapping[str, Any]]) -> bool | None:
     if len(names) > 1:
         raise ValueError(
             f"the tools disagree on strict: {', '.join(names[True])} want it, {', '.join(names[False])} do not, and the service "
-            "takes one for all. Give strict=True or strict=False with the tools"
+            "accepts one value for all. Give strict=True or strict=False with the tools"
         )
     return next(iter(names), None)
 

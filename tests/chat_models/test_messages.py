@@ -368,8 +368,8 @@ REFUSED = {
     "a name that is none": ([HumanMessage("a", additional_kwargs={"name": 5})], TypeError, "name of type int"),
     "a role that is none": ([HumanMessage("a"), ChatMessage("x", role="alien")], ValueError, r"messages\[1\] has role 'alien'"),
     "a result that names no call": ([ChatMessage("x", role="tool")], ValueError, "names no call: give a ToolMessage"),
-    "a removal": ([RemoveMessage(id="1")], TypeError, r"messages\[0\] is a RemoveMessage, which"),
-    "a string": (["hi"], TypeError, r"messages\[0\] is a str, which the API has no role for: give a HumanMessage"),
+    "a removal": ([RemoveMessage(id="1")], TypeError, r"messages\[0\] is a RemoveMessage, for which"),
+    "a string": (["hi"], TypeError, r"messages\[0\] is a str, for which the API has no role: give a HumanMessage"),
 }  # fmt: skip
 
 

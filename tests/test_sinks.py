@@ -12,6 +12,7 @@ import logging
 import os
 import sys
 import tempfile
+import traceback
 from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
 from urllib.parse import quote
@@ -48,6 +49,7 @@ from langchain_cerebras_demo.testing import (
     Silence,
     Status,
 )
+from langchain_cerebras_demo.wire.completion import CompletionDecoder
 from tests.support.processes import STRICT, run_command
 from tests.support.sinks import (
     COOKIE,
@@ -196,6 +198,31 @@ def test_a_call_that_fails_shows_no_secret(watch, case, way):
         assert world.stranger.requests == []
     # The vault cannot give another key in place of the refused one, and says so.
     assert isinstance(error, RuntimeError if "resolver" in way and kind is ours.AuthenticationError else kind)
+    assert world.sinks.find(SECRETS) == []
+
+
+BUGS = {
+    RuntimeError: lambda data: (f"here is {data!r}",),
+    TypeError: lambda data: (data.decode(),),
+    UnicodeDecodeError: lambda data: ("utf-8", data, 0, 1, "x"),
+    orjson.JSONDecodeError: lambda data: ("bad", data.decode(), 3),
+}
+
+
+@pytest.mark.parametrize("way", ["a str, invoke", "a resolver, astream", "the provider's key", "cookies, astream"])
+@pytest.mark.parametrize("bug", BUGS)
+def test_a_bug_of_ours_shows_no_secret(watch, monkeypatch, bug, way):
+    """The traceback keeps its lines; what their variables held, an answer that repeats the key, is gone."""
+
+    def read_with_a_bug(self, data, what):
+        raise bug(*BUGS[bug](data))
+
+    monkeypatch.setattr(CompletionDecoder, "_to_object", read_with_a_bug)
+    with watch() as world:
+        world.site.script(RawAnswer(200, JSON, f'{{"choices": [], "id": "{KEY}"}}'.encode()))
+        error = outcome(world, WAYS[way])
+    assert isinstance(error, bug)
+    assert "raise bug(" in "".join(traceback.format_exception(error))
     assert world.sinks.find(SECRETS) == []
 
 

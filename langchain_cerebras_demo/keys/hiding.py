@@ -20,9 +20,11 @@ def redact(problem: E, key: Secret | None) -> E:
     ``APIStatusError`` hold no key: see ``wire.failure``.
     """
     hide = key.hide if key is not None else bytes
-    problem.args = tuple(hidden(arg, hide) for arg in problem.args)
+    problem.args = tuple(hide(arg) if isinstance(arg, bytes) else hidden(arg, hide) for arg in problem.args)
     if isinstance(problem, APIError):
         problem.request_id = hidden(problem.request_id, hide)
+    else:  # a bug, of ours or of a transport: JSONDecodeError, for one, has the whole answer as an attribute
+        vars(problem).update({name: hidden(value, hide) for name, value in vars(problem).items()})
     cause = problem.__cause__ or (None if problem.__suppress_context__ else problem.__context__)
     if cause is not None and not isinstance(cause, OriginalError):
         cause = OriginalError.of(cause, hide)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import traceback
 
 import pytest
@@ -19,6 +20,7 @@ from langchain_cerebras_demo.keys.secret import Secret
 from langchain_cerebras_demo.testing import CutAfter, Disconnect, RawStream, sse
 from langchain_cerebras_demo.wire.tool_calls import ToolCallTracker
 from tests.support.leaks import all_that_shows
+from tests.support.virtual_time import in_virtual_time
 
 KEY = "csk-hiding-0123456789-sentinel"
 CHUNK = {"id": KEY, "model": "m", "choices": [{"index": 0, "delta": {"content": "Hi", "tool_calls": [{"index": 0}]}}]}
@@ -109,16 +111,20 @@ def test_the_key_is_removed_from_message_causes_and_request_id():
     assert error.__context__ is None
 
 
-def test_the_frames_of_another_call_that_waits_are_left_alone():
-    """One exception raised by a transport in two calls: to clear the frames of the first would end it in its wait."""
+@in_virtual_time
+async def test_the_frames_of_another_call_that_waits_are_left_alone():
+    """One exception raised by a transport in several calls: clearing the frames of the first would close it while it waits."""
     shared = APIConnectionError("the same each time")
+    complaints = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: complaints.append(context))
 
     class Failing:
         async def send(self, request):
             raise shared
 
-    async def both():
-        model = ChatCerebrasDemo(api_key=KEY, transport=Failing(), max_retries=1, rate_limit=None)
-        return await asyncio.gather(*[model.ainvoke("hi") for _ in range(5)], return_exceptions=True)
-
-    assert asyncio.run(both()) == [shared] * 5
+    model = ChatCerebrasDemo(api_key=KEY, transport=Failing(), max_retries=1, rate_limit=None)
+    answers = await asyncio.gather(*[model.ainvoke("hi") for _ in range(5)], return_exceptions=True)
+    gc.collect()
+    await asyncio.sleep(1)
+    assert answers == [shared] * 5
+    assert complaints == []

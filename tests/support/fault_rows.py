@@ -232,8 +232,8 @@ ANSWERS = [
     streamed_and_whole(
         "JSON of another shape",
         "`choices` is a number",
-        (RawStream([HI, sse({"choices": 5})]), Ends(APIResponseValidationError, "not the shape", partial="Hi")),
-        (RawAnswer(headers=JSON, body=b'{"choices": 5}'), Ends(APIResponseValidationError, "not the shape")),
+        (RawStream([HI, sse({"choices": 5})]), Ends(APIResponseValidationError, "not have the shape", partial="Hi")),
+        (RawAnswer(headers=JSON, body=b'{"choices": 5}'), Ends(APIResponseValidationError, "not have the shape")),
     ),
     streamed_and_whole(
         "no choices",

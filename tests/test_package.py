@@ -134,6 +134,15 @@ def test_the_provider_loads_of_langchain_its_exceptions_alone():
     assert f"{NAME}.chat_models" not in ours
 
 
+def test_reading_a_json_schema_loads_of_langchain_its_exceptions_alone():
+    """What ``ask --schema`` needs: the response format of a schema, and answers checked by it."""
+    read = f"from {NAME}.wire.schemas.answer_type import from_mapping, to_response_format; to_response_format({{'type': 'object'}})"
+    prefixes = ("langchain", "langgraph", "langsmith", "pydantic")
+    bare = {module for module in loaded_by("import langchain_core.exceptions") if module.startswith(prefixes)}
+    ours = {module for module in loaded_by(read) if module.startswith(prefixes)}
+    assert {module for module in ours if module.partition(".")[0] != NAME} - bare == set()
+
+
 def test_the_pure_half_loads_no_transport():
     """A decoder can be used where no event loop is."""
     loaded = loaded_by(f"import {NAME}.wire.completion, {NAME}.wire.request, {NAME}.wire.sse, {NAME}.policy")

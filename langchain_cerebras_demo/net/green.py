@@ -43,10 +43,6 @@ class RealThread(Generic[T]):
         """What ``prepare`` has returned."""
         return self._prepared[0]
 
-    def is_alive(self) -> bool:
-        """Whether it still runs."""
-        return bool(self._runs.locked())
-
     def join(self, timeout: float) -> None:
         """Waits for its end, ``timeout`` seconds at most."""
         if self._runs.acquire(timeout=timeout):
@@ -77,7 +73,8 @@ class GreenQueue:
     def put(self, item: object) -> None:
         """Hands over ``item``; from any thread."""
         self._items.append(item)
-        self._watcher.send()
+        if (watcher := self._watcher) is not None:  # closed: nobody waits any more
+            watcher.send()
 
     def get(self) -> Any:
         """The next item, waiting for one if there is none."""

@@ -1,8 +1,8 @@
-"""One event loop on one daemon thread, for callers that have none of their own. It knows nothing of chat.
+"""One event loop on one daemon thread, for synchronous callers. It knows nothing of chat.
 
-Synchronous calls run the same async code as everybody else: here. That works inside a running loop too (a notebook's),
-since it is never that loop which is used. Context variables of the caller are carried over. After a fork the child opens a
-portal of its own; when the interpreter ends, what is open is closed.
+Synchronous calls run the same async code as all others, on this loop. That also works where another loop is running, as in
+a notebook. Context variables of the caller are carried over. After a fork the child opens a portal of its own. When the
+interpreter ends, the portal closes what is open.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import os
 import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from concurrent.futures import CancelledError, Future
-from contextlib import aclosing, closing
+from contextlib import aclosing
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
@@ -29,7 +29,7 @@ _END = object()
 
 
 class Portal:
-    """Runs coroutines and async generators for synchronous callers."""
+    """Run coroutines and async generators for synchronous callers."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -38,74 +38,75 @@ class Portal:
         self._pumps: set[Future[None]] = set()
 
     def run(self, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """What the coroutine of ``call`` returns or raises; an interrupt cancels it.
+        """Return the result of the coroutine that ``call`` makes; an interrupt cancels it.
 
         Raises:
-            RuntimeError: called from the portal's own thread, which would wait for itself for ever.
-            CerebrasError: the interpreter ends.
+            RuntimeError: called on the portal's own thread, where it would wait for itself forever.
+            CerebrasError: the interpreter is ending.
         """
-        future = _submitted(call, self._running_loop())
+        loop = self._running_loop()
+        future: Future[T] = Future()
+        # A queue, and not `future.result()`: Ctrl-C at the wrong moment leaves the lock of a threading.Condition broken.
+        queue = _new_queue()
+        future.add_done_callback(queue.put)
         try:
-            if is_patched():
-                with closing(GreenQueue()) as done:
-                    future.add_done_callback(done.put)
-                    done.get()
+            _start(call, future, loop)
+            queue.get()
             return _result(future)
         finally:
-            future.cancel()  # Ctrl-C: nothing goes on behind the caller's back
+            future.cancel()  # after Ctrl-C, nothing continues in the background
+            _close(queue)
 
     def iterate(self, open_items: Callable[[], AsyncGenerator[T, None]]) -> Generator[T, None, None]:
-        """The items of the async generator of ``open_items``, as they come.
+        """Yield the items of the async generator that ``open_items`` makes, as they come.
 
-        One task consumes the whole generator and fills a queue: a future an item would cost ten times the item. Closing
-        the iterator cancels the task and waits for nothing: it may be the garbage collector who closes it, on any thread.
+        One task reads the whole generator and fills a queue: a future per item would cost ten times as much as the item.
+        Closing the iterator cancels the task without waiting, because the garbage collector may do it on any thread.
 
         Raises:
             RuntimeError, CerebrasError: as ``run``.
         """
         loop = self._running_loop()
-        queue: SimpleQueue[Any] | GreenQueue = GreenQueue() if is_patched() else SimpleQueue()
+        future: Future[None] = Future()
+        queue = _new_queue()
         room = asyncio.Semaphore(_READ_AHEAD)
-        future = _submitted(lambda: _pump(open_items, queue, room), loop)
         # Loops hold tasks weakly: one that waits for room would be collected together with its iterator, uncancelled.
         self._pumps.add(future)
         future.add_done_callback(self._pumps.discard)
-        future.add_done_callback(lambda _: queue.put(_END))  # also where the task was cancelled before it began
+        future.add_done_callback(lambda _: queue.put(_END))  # also if the task was cancelled before it began
         try:
+            _start(lambda: _pump(open_items, queue, room), future, loop)
             taken = 0
             while (item := queue.get()) is not _END:
                 yield item
                 taken += 1
-                if taken % (_READ_AHEAD // 2) == 0:  # waking the loop costs more than an item: seldom
-                    with contextlib.suppress(RuntimeError):  # closed meanwhile: what has come is still handed out
-                        loop.call_soon_threadsafe(_make_room, room)
+                if taken % (_READ_AHEAD // 2) == 0:  # seldom, because waking the loop costs more than an item
+                    _call_soon(loop, _make_room, room)
             _result(future)  # raises what the generator raised
         finally:
             future.cancel()
-            if isinstance(queue, GreenQueue):
-                queue.close()
+            _close(queue)
 
     def close(self) -> None:
-        """Cancels what runs, closes generators and connections, and ends the thread. The next call opens a new one."""
+        """Cancel what runs, close generators and connections, and end the thread. The next call opens a new one."""
         with self._lock:
             loop, thread = self._loop, self._thread
             self._loop = self._thread = None
         if loop is not None and thread is not None:
-            with contextlib.suppress(RuntimeError):  # it has closed already
-                loop.call_soon_threadsafe(loop.stop)
+            _call_soon(loop, loop.stop)
             thread.join(timeout=5)
 
     def forget(self) -> None:
-        """Lets go of a loop whose thread did not survive a fork."""
+        """Drop a loop whose thread did not survive a fork."""
         self._lock = threading.Lock()
         self._loop = self._thread = None
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         refuse_at_the_end()
         with self._lock:
-            # gevent may have patched Python since: then the loop that is open waits for threads that are none any more.
+            # gevent may have patched Python since: then the open loop waits for threads that do not exist any more.
             is_out_of_date = isinstance(self._thread, RealThread) != is_patched()
-            if self._loop is None or self._thread is None or is_out_of_date or not self._thread.is_alive():
+            if self._loop is None or self._loop.is_closed() or is_out_of_date:
                 self._loop, self._thread = _open()
             if _loop_of_this_thread() is self._loop:
                 raise RuntimeError(
@@ -116,8 +117,8 @@ class Portal:
 
 
 def _open() -> tuple[asyncio.AbstractEventLoop, threading.Thread | RealThread[asyncio.AbstractEventLoop]]:
-    """A loop that runs, and its thread."""
-    if is_patched():  # there a loop belongs to the thread that has made it
+    """Return a running loop and its thread."""
+    if is_patched():  # there a loop belongs to the thread that made it
         real_thread = RealThread(asyncio.new_event_loop, _run)
         return real_thread.prepared, real_thread
     loop = asyncio.new_event_loop()
@@ -131,13 +132,56 @@ def _open() -> tuple[asyncio.AbstractEventLoop, threading.Thread | RealThread[as
     return loop, thread
 
 
-def _submitted(call: Callable[[], Coroutine[Any, Any, T]], loop: asyncio.AbstractEventLoop) -> Future[T]:
-    coroutine = call()
+def _new_queue() -> SimpleQueue[Any] | GreenQueue:
+    return GreenQueue() if is_patched() else SimpleQueue()
+
+
+def _close(queue: SimpleQueue[Any] | GreenQueue) -> None:
+    if isinstance(queue, GreenQueue):
+        queue.close()
+
+
+def _start(call: Callable[[], Coroutine[Any, Any, T]], future: Future[T], loop: asyncio.AbstractEventLoop) -> None:
+    """Run the coroutine that ``call`` makes in a task of ``loop``. Its outcome goes to ``future``, whose end cancels it.
+
+    Unlike with ``asyncio.run_coroutine_threadsafe``, the caller makes the future beforehand and can cancel it whenever
+    Ctrl-C comes, and there is no coroutine before there is a task for it.
+    """
+
+    def begin() -> None:
+        if future.cancelled():
+            return
+        try:
+            task = loop.create_task(call())
+        except Exception as error:  # noqa: BLE001 - of `call` itself
+            if future.set_running_or_notify_cancel():
+                future.set_exception(error)
+            return
+        task.add_done_callback(lambda _: _finish(future, task))
+        future.add_done_callback(lambda _: None if task.done() else _call_soon(loop, task.cancel))
+
     try:
-        return asyncio.run_coroutine_threadsafe(coroutine, loop)
+        loop.call_soon_threadsafe(begin)
     except RuntimeError as error:  # it has been closed meanwhile
-        coroutine.close()
         raise (CerebrasError(ENDED) if is_ending() else error) from None
+
+
+def _finish(future: Future[T], task: asyncio.Task[T]) -> None:
+    if task.cancelled():
+        future.cancel()
+    error = None if task.cancelled() else task.exception()
+    if not future.set_running_or_notify_cancel():
+        return  # the caller has gone
+    if error is None:
+        future.set_result(task.result())
+    else:
+        future.set_exception(error)
+
+
+def _call_soon(loop: asyncio.AbstractEventLoop, callback: Callable[..., object], *args: Any) -> None:
+    """Call ``callback`` on the loop's thread, unless the loop has been closed."""
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(callback, *args)
 
 
 def _result(future: Future[T]) -> T:
@@ -175,10 +219,10 @@ def _run(loop: asyncio.AbstractEventLoop) -> None:
     try:
         loop.run_forever()
     finally:
-        tasks = asyncio.all_tasks(loop)
-        for task in tasks:
-            task.cancel()
-        loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        while tasks := asyncio.all_tasks(loop):  # one may begin while others end
+            for task in tasks:
+                task.cancel()
+            loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
         loop.run_until_complete(loop.shutdown_asyncgens())
         with contextlib.suppress(RuntimeError):  # Python 3.12.0 and .1 start no thread, as this does, at their end
             loop.run_until_complete(loop.shutdown_default_executor())

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import gc
+import itertools
+import linecache
+import sys
 import threading
 import time
 from concurrent.futures import CancelledError
@@ -257,6 +260,60 @@ def test_a_slow_consumer_is_not_read_ahead_of_without_bound(portal):
         assert taken <= items.given <= taken + READ_AHEAD + 1
     assert items.given > READ_AHEAD + 1
     iterator.close()
+
+
+class Interrupt:
+    """Ctrl-C before the ``number``-th line that is executed inside, or before the caller waits if that is earlier.
+
+    It never comes between the body of a ``with`` and its end, where Python looks for no signals.
+    """
+
+    def __init__(self, number):
+        self.left = number
+        self.waits = False
+
+    def __enter__(self):
+        self.before = sys.gettrace()
+        sys.settrace(self.trace)
+        return self
+
+    def __exit__(self, *_):
+        sys.settrace(self.before)
+
+    def trace(self, frame, event, _):
+        line = linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
+        if event == "line" and not line.startswith("with "):
+            self.left -= 1
+            self.waits = "queue.get()" in line
+            if self.left == 0 or self.waits:
+                sys.settrace(None)
+                raise KeyboardInterrupt
+        return self.trace
+
+
+@pytest.mark.parametrize("way", ["run", "iterate"])
+def test_an_interrupt_at_any_moment_leaves_nothing_running(portal, way):
+    """Whichever line of the portal or of asyncio the caller was executing."""
+
+    async def tasks():
+        await turns()
+        return len(asyncio.all_tasks())
+
+    async def forever():
+        await asyncio.Event().wait()
+
+    async def endless():
+        await forever()
+        yield
+
+    portal.run(turns)
+    for number in itertools.count(1):
+        with pytest.raises(KeyboardInterrupt), Interrupt(number) as interrupt:
+            portal.run(forever) if way == "run" else next(portal.iterate(endless))
+        assert portal.run(tasks) == 1, f"after line {number}"
+        if interrupt.waits:
+            break
+    assert number > 10
 
 
 def test_after_close_it_can_be_used_again(portal):

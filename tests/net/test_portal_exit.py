@@ -142,8 +142,6 @@ print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 INTERRUPTED = {
     "run": """
 async def forever():
-    while sys._current_frames()[threading.main_thread().ident].f_code.co_name != "wait":
-        await asyncio.sleep(0.001)  # the caller does not wait yet
     print("ready", flush=True)
     try:
         await asyncio.Event().wait()

@@ -16,7 +16,7 @@ from aiohttp.abc import ResolveResult
 from langchain_cerebras_demo.net.ending import is_ending
 
 
-class Connection:
+class ConnectionTrace:
     """What a trace says of the connection that a request went out on."""
 
     def __init__(self) -> None:
@@ -24,7 +24,7 @@ class Connection:
 
 
 async def note_reuse(_session: aiohttp.ClientSession, context: SimpleNamespace, _params: object) -> None:
-    """For ``TraceConfig.on_connection_reuseconn``: the request's ``Connection`` learns that it is an old one."""
+    """For ``TraceConfig.on_connection_reuseconn``: the request's ``ConnectionTrace`` learns that it is an old one."""
     context.trace_request_ctx.is_reused = True
 
 
@@ -115,7 +115,7 @@ def _has_something_to_read(transport: asyncio.Transport) -> bool:
     return bool(poll.poll(0))
 
 
-class Response(aiohttp.ClientResponse):
+class QuietResponse(aiohttp.ClientResponse):
     """aiohttp's answer, which does not complain where its loop has been closed under it."""
 
     def __del__(self, *args: object, **kwargs: object) -> None:

@@ -30,7 +30,14 @@ from langchain_cerebras_demo.errors import (
     APITimeoutError,
     OriginalError,
 )
-from langchain_cerebras_demo.net.connections import Connection, Connector, Resolver, Response, note_reuse, open_socket
+from langchain_cerebras_demo.net.connections import (
+    ConnectionTrace,
+    Connector,
+    QuietResponse,
+    Resolver,
+    note_reuse,
+    open_socket,
+)
 from langchain_cerebras_demo.net.encodings import BrokenBodyError, Decoder, UnreadableEncodingError, find_decoder
 from langchain_cerebras_demo.net.loops import LoopLocal
 from langchain_cerebras_demo.net.proxies import ARGUMENT, LOOPBACK_HOSTS, Proxy, find_proxy, surroundings, to_proxy
@@ -146,7 +153,7 @@ class AiohttpTransport:
         """
         session = await self._session()
         proxy = session.proxy_for(request)
-        connection = Connection()
+        connection = ConnectionTrace()
         try:
             response = await session.http_for(request).request(
                 request.method,
@@ -259,7 +266,7 @@ class _LoopSession:
             trust_env=False,  # it would also send what ~/.netrc knows; proxies are looked up below
             read_bufsize=2**18,
             trace_configs=[trace],
-            response_class=Response,
+            response_class=QuietResponse,
         )
 
     def http_for(self, request: HttpRequest) -> aiohttp.ClientSession:

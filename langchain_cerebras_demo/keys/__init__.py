@@ -6,11 +6,11 @@ from langchain_cerebras_demo.keys.browser_session import (
     refuse_automatic,
     refuse_unasked,
 )
-from langchain_cerebras_demo.keys.report import SourceReport
-from langchain_cerebras_demo.keys.resolver import (
+from langchain_cerebras_demo.keys.chain import (
     HOW_TO_GET_A_KEY,
     ChainKeyResolver,
     KeyResolver,
+    SourceReport,
     refresh_secret,
     resolve_secret,
 )

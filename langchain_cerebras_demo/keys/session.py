@@ -21,8 +21,7 @@ from langchain_cerebras_demo.errors import (
     KeyFormatError,
     MissingKeyError,
 )
-from langchain_cerebras_demo.keys.cookie_file import read_cookie_file
-from langchain_cerebras_demo.keys.cookies import NAME, VALUE, is_session_cookie, to_session
+from langchain_cerebras_demo.keys.cookies import NAME, VALUE, is_session_cookie, read_cookie_file, to_session
 from langchain_cerebras_demo.keys.secret import DemoKey, Secret, to_key
 from langchain_cerebras_demo.keys.single_flight import SingleFlight
 from langchain_cerebras_demo.keys.sources import SecretSource

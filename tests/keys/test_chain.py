@@ -6,8 +6,7 @@ import pytest
 
 from langchain_cerebras_demo import ChatCerebrasDemo
 from langchain_cerebras_demo.keys import AbsentKey, BrowserSessionKey, StaticKey
-from langchain_cerebras_demo.keys.chain import to_key_chain
-from langchain_cerebras_demo.keys.resolver import name_of
+from langchain_cerebras_demo.keys.chain import name_of, to_key_chain
 
 API = "https://api.cerebras.ai/v1"
 COOKIES = {"authjs.session-token": "never-shown"}

@@ -10,8 +10,8 @@ import pytest
 
 from langchain_cerebras_demo.errors import MissingKeyError
 from langchain_cerebras_demo.keys import SessionCookieKey
-from langchain_cerebras_demo.keys import cookie_file as module
-from langchain_cerebras_demo.keys.cookie_file import read_cookie_file
+from langchain_cerebras_demo.keys import cookies as module
+from langchain_cerebras_demo.keys.cookies import read_cookie_file
 from tests.support.leaks import all_that_shows
 from tests.support.scripted import ScriptedTransport, json_answer
 

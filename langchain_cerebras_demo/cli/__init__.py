@@ -44,11 +44,9 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
-    debug: Annotated[
-        bool, typer.Option("--debug", help="Show the log, and where an error came from; never a key.")
-    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the log and tracebacks, without keys.")] = False,
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version and end.", callback=_print_version, is_eager=True)
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
     """Ask the models of Cerebras Inference, or a small one on this machine."""

@@ -1,4 +1,4 @@
-"""``cerebras-demo ask``: one question, the answer on stdout as it comes."""
+"""``cerebras-demo ask``: one question; the answer streams to stdout."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import typer
 
 from langchain_cerebras_demo import catalog
 from langchain_cerebras_demo.cli.guard import EXIT_FAILED, to_error
-from langchain_cerebras_demo.cli.inputs import STDIN, read_schema, to_content, to_parameters
-from langchain_cerebras_demo.cli.notes import InputError, note
+from langchain_cerebras_demo.cli.inputs import STDIN, InputError, read_schema, to_content, to_parameters
 from langchain_cerebras_demo.cli.options import (
     JsonOption,
     LocalOption,
@@ -21,28 +20,28 @@ from langchain_cerebras_demo.cli.options import (
     SystemOption,
     note_embedded_only,
 )
-from langchain_cerebras_demo.cli.terminal import is_terminal, write_json, write_out
+from langchain_cerebras_demo.cli.terminal import is_terminal, note, write_json, write_out
 
 
 def ask(
     ctx: typer.Context,
-    question: Annotated[str, typer.Argument(help="What to ask; - (or nothing, in a pipe) reads standard input.")] = "",
+    question: Annotated[str, typer.Argument(help="The question; - (or nothing, in a pipe) reads standard input.")] = "",
     *,
     local_model: LocalOption = False,
     model: ModelOption = catalog.DEFAULT_MODEL,
     system: SystemOption = None,
     files: Annotated[
         list[str] | None,
-        typer.Option("--file", "-f", metavar="PATH", help="A text file to send along, or -; may be repeated."),
+        typer.Option("--file", "-f", metavar="PATH", help="A text file to include, or -; repeatable."),
     ] = None,
     images: Annotated[
         list[str] | None,
-        typer.Option("--image", "-i", metavar="PATH", help="A PNG or JPEG to send along; may be repeated."),
+        typer.Option("--image", "-i", metavar="PATH", help="A PNG or JPEG to include; repeatable."),
     ] = None,
     schema: Annotated[
         str | None,
         typer.Option(
-            "--schema", metavar="JSON", help="A JSON schema, or a file with one: the answer is JSON that fits it."
+            "--schema", metavar="JSON", help="A JSON schema, or a file with one: the answer is JSON that matches it."
         ),
     ] = None,
     reasoning: ReasoningOption = None,
@@ -55,7 +54,9 @@ def ask(
     """
     if not question and not files:
         if is_terminal(sys.stdin):
-            raise InputError('nothing was asked: cerebras-demo ask "…", or cerebras-demo chat for a talk')
+            raise InputError(
+                'no question: cerebras-demo ask "…", or cerebras-demo chat for a conversation'
+            )
         question = STDIN
     messages: list[dict[str, Any]] = [{"role": "system", "content": system}] if system else []
     messages.append({"role": "user", "content": to_content(question, files or [], images or [])})
@@ -63,7 +64,7 @@ def ask(
     wanted = None if asked is None else to_wanted(asked)
 
     # Here and not above: --help must not wait for aiohttp and LangChain.
-    from langchain_cerebras_demo.cli.answering import Answer, open_client  # noqa: PLC0415
+    from langchain_cerebras_demo.cli.answer import CUT_OFF, Answer, open_client  # noqa: PLC0415
     from langchain_cerebras_demo.wire.request import ChatRequest  # noqa: PLC0415
 
     parameters = to_parameters(reasoning_effort=reasoning, response_format=wanted)
@@ -74,7 +75,7 @@ def ask(
     try:
         answer.ask(client, ChatRequest(model, messages, parameters))
     finally:
-        answer.end_thoughts()
+        answer.end_reasoning()
         if answer.text and not as_json:
             write_out("\n")
     parsed, problem = (None, None) if asked is None else to_parsed(answer, asked)
@@ -82,20 +83,15 @@ def ask(
         shaped = {} if asked is None else {"parsed": parsed}
         failed = {} if problem is None else {"error": to_error(problem)}
         write_json({**answer.to_dict(is_local=client.is_local), **shaped, **failed})
-    note_end(answer)
+    if not answer.text:
+        note("the answer is empty")
+    if answer.was_cut_off:
+        note(CUT_OFF)
     if stats:
         note(answer.stats())
     if problem is not None:
         note(f"the answer does not fit the schema: {problem}")
         raise typer.Exit(EXIT_FAILED)
-
-
-def note_end(answer: Any) -> None:
-    """Says how an ``Answer`` ended where that is not what one expects."""
-    if not answer.text:
-        note("the answer is empty")
-    if answer.was_cut_off:
-        note("the answer was cut off at its longest permitted length")
 
 
 def to_wanted(schema: dict[str, Any]) -> dict[str, Any]:

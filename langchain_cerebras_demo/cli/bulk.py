@@ -11,10 +11,9 @@ from typing import Annotated, Any
 import typer
 
 from langchain_cerebras_demo import catalog
-from langchain_cerebras_demo.cli.inputs import STDIN, read_schema
-from langchain_cerebras_demo.cli.notes import InputError, note
+from langchain_cerebras_demo.cli.inputs import STDIN, InputError, read_schema
 from langchain_cerebras_demo.cli.options import JsonOption, LocalOption, ModelOption, SystemOption, note_embedded_only
-from langchain_cerebras_demo.cli.terminal import write_out
+from langchain_cerebras_demo.cli.terminal import note, write_out
 
 _LOCAL_ROWS = 4  # the small model answers a few at once; the others wait here, where no time-out counts
 

@@ -22,8 +22,7 @@ from rich.progress import Progress as Bar
 from langchain_cerebras_demo.bulk import BulkRecord, BulkRun, Progress
 from langchain_cerebras_demo.bulk.patience import said
 from langchain_cerebras_demo.cli.guard import EXIT_FAILED, EXIT_INTERRUPTED, hide_secrets
-from langchain_cerebras_demo.cli.notes import count, note
-from langchain_cerebras_demo.cli.terminal import is_terminal
+from langchain_cerebras_demo.cli.terminal import count, is_terminal, note
 
 termios: Any = None
 with suppress(ImportError):  # Windows has none

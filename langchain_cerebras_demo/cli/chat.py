@@ -1,4 +1,4 @@
-"""``cerebras-demo chat``: a talk, line by line."""
+"""``cerebras-demo chat``: a conversation, line by line."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import typer
 
 from langchain_cerebras_demo import catalog
 from langchain_cerebras_demo.cli.guard import EXIT_FAILED, is_debug
+from langchain_cerebras_demo.cli.inputs import to_parameters
 from langchain_cerebras_demo.cli.options import (
     LocalOption,
     ModelOption,
@@ -29,26 +30,25 @@ def chat(
     reasoning: ReasoningOption = None,
     stats: StatsOption = False,
     history: Annotated[
-        bool, typer.Option("--history/--no-history", help="Keep what you type for the next talk's arrow keys.")
+        bool,
+        typer.Option("--history/--no-history", help="Keep what you type for the arrow keys of the next conversation."),
     ] = True,
 ) -> None:
-    """Talk with a model; it remembers what was said. /help shows the commands.
+    """Have a conversation with a model. /help shows the commands.
 
-    Three double quotes begin and end a text of several lines. Ctrl-C stops an answer and keeps the talk, Ctrl-D ends it.
-    Exit codes: 0 ended, 1 an answer failed and nobody sat at a terminal, 2 wrong usage.
+    Three double quotes begin and end a text of several lines. Ctrl-C stops an answer, Ctrl-D ends the conversation.
+    Exit codes: 0 ended, 1 a request failed (non-interactive), 2 wrong usage.
     """
     # Here and not above: --help must not wait for aiohttp and LangChain.
-    from langchain_cerebras_demo.cli.answering import open_client  # noqa: PLC0415
-    from langchain_cerebras_demo.cli.inputs import to_parameters  # noqa: PLC0415
-    from langchain_cerebras_demo.cli.prompt import Prompt  # noqa: PLC0415
-    from langchain_cerebras_demo.cli.talk import COMMANDS, Talk  # noqa: PLC0415
+    from langchain_cerebras_demo.cli.answer import open_client  # noqa: PLC0415
+    from langchain_cerebras_demo.cli.conversation import COMMANDS, Conversation, Prompt  # noqa: PLC0415
 
     parameters = to_parameters(reasoning_effort=reasoning)
     client = open_client(is_local=local_model)
     if client.is_local:
         note_embedded_only(ctx)
-    talk = Talk(client, model, system, parameters, shows_stats=stats, is_debug=is_debug(ctx))
+    conversation = Conversation(client, model, system, parameters, shows_stats=stats, is_debug=is_debug(ctx))
     with Prompt(COMMANDS, keeps_history=history) as prompt:
-        talk.run(prompt)
-    if talk.failures and not is_terminal(sys.stdin):
+        conversation.run(prompt)
+    if conversation.failures and not is_terminal(sys.stdin):
         raise typer.Exit(EXIT_FAILED)

@@ -1,4 +1,4 @@
-"""``cerebras-demo doctor``: what is in the way of an answer, and what to do about it."""
+"""``cerebras-demo doctor``: diagnoses failing requests and suggests fixes."""
 
 from __future__ import annotations
 
@@ -21,13 +21,12 @@ def doctor(
     model: ModelOption = catalog.DEFAULT_MODEL,
     as_json: JsonOption = False,
 ) -> None:
-    """Find out what is in the way of an answer, and what to do.
+    """Diagnose failing requests and suggest fixes.
 
-    Looks at versions, terminal, address, proxy, network, clock, keys, an answer and the limits. Never shows a key. If there
-    is one, one tiny question is asked with it. Exit codes: 0 nothing is in the way, 1 something is.
+    Checks versions, terminal, address, proxy, network, clock, keys, an answer and the limits. Never shows a key. If there
+    is one, it is used for one tiny request. Exit codes: 0 no problems, 1 at least one problem.
     """
-    from langchain_cerebras_demo.cli.service import examine_service  # noqa: PLC0415 - as above
-    from langchain_cerebras_demo.cli.surroundings import examine_machine  # noqa: PLC0415 - --help must not wait for it
+    from langchain_cerebras_demo.cli.diagnosis import examine_machine, examine_service  # noqa: PLC0415 - for --help
 
     found = []
     for finding in itertools.chain(examine_machine(), examine_service(model)):
@@ -39,12 +38,12 @@ def doctor(
         shown = [{name: hide_secrets(text) for name, text in asdict(finding).items()} for finding in found]
         write_json({"ok": not problems, "findings": shown}, indent=2)
     else:
-        words = "Nothing is in the way." if not problems else f"{problems} problem{'s' if problems > 1 else ''}: see ✗."
+        words = "No problems found." if not problems else f"{problems} problem{'s' if problems > 1 else ''}: see ✗."
         write_out(f"\n{wrap(words)}\n")
     raise typer.Exit(EXIT_FAILED if problems else 0)
 
 
 def finding_lines(finding: Any) -> list[str]:
-    """One ``Finding`` for people, fitted to the terminal."""
+    """Return a ``Finding`` as lines that fit the terminal."""
     said = wrap(f"{finding.topic}: {finding.what}", first=f"{MARKS[finding.state]} ", rest="  ")
     return [said, wrap(finding.remedy, first="  → ", rest="    ")] if finding.remedy else [said]

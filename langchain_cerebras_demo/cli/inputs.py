@@ -1,4 +1,4 @@
-"""What users hand over besides words: standard input, files, images, schemas. What cannot be used is an ``InputError``."""
+"""Input beside options: standard input, files, images and schemas. Input that cannot be used raises ``InputError``."""
 
 from __future__ import annotations
 
@@ -10,29 +10,31 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from langchain_cerebras_demo.cli.notes import InputError
-
 MAX_TEXT_BYTES = 10_000_000
 """Far above any context window (131,072 tokens are about half a megabyte), and low enough to stop at a /dev/zero."""
 
 MAX_IMAGE_BYTES = 10_000_000
-"""What the service takes in one request (https://inference-docs.cerebras.ai/capabilities/image-inputs)."""
+"""The service's limit per request (https://inference-docs.cerebras.ai/capabilities/image-inputs)."""
 
 STDIN = "-"
 
-# The service takes these two alone (same page), and they are known by how they begin.
+# The service accepts these two alone (same page); a file begins with its format's mark.
 _IMAGE_KINDS = ((b"\x89PNG\r\n\x1a\n", "image/png"), (b"\xff\xd8\xff", "image/jpeg"))
 
 
+class InputError(ValueError):
+    """The user's input cannot be used; the message says why and what to do. The exit code is 2."""
+
+
 def read_text(place: str, option: str) -> str:
-    """The text of a file, or of standard input where ``place`` is ``-``.
+    """Return the text of a file, or of standard input if ``place`` is ``-``.
 
     Args:
         place: a path.
-        option: what the user calls it, for messages: ``--file``.
+        option: the option's name for messages: ``--file``.
 
     Raises:
-        InputError: it cannot be read, is too large, or is no UTF-8 text.
+        InputError: it cannot be read, is too large, or is not UTF-8 text.
     """
     data = _read(place, option, MAX_TEXT_BYTES)
     name = _name(place)
@@ -42,13 +44,13 @@ def read_text(place: str, option: str) -> str:
         return data.removeprefix(codecs.BOM_UTF8).decode()
     except UnicodeDecodeError as error:
         raise InputError(
-            f"{option}: {name} is no UTF-8 text (byte {error.start} is 0x{data[error.start]:02x}): convert it"
+            f"{option}: {name} is not UTF-8 text (byte {error.start} is 0x{data[error.start]:02x}): convert it"
             f"{_image_hint(data)}"
         ) from None
 
 
 def to_image_part(place: str) -> dict[str, Any]:
-    """The part of a message that holds the image in a file, in the API's form.
+    """Return the part of a message that holds the image in a file, in the API's form.
 
     Raises:
         InputError: it cannot be read, is too large, or is neither PNG nor JPEG.
@@ -56,20 +58,18 @@ def to_image_part(place: str) -> dict[str, Any]:
     data = _read(place, "--image", MAX_IMAGE_BYTES)
     kind = _image_kind(data)
     if kind is None:
-        raise InputError(
-            f"--image: {_name(place)} is neither PNG nor JPEG, which are all the service takes: convert it"
-        )
+        raise InputError(f"--image: {_name(place)} is neither PNG nor JPEG, the service's two formats: convert it")
     return {"type": "image_url", "image_url": {"url": f"data:{kind};base64,{base64.b64encode(data).decode()}"}}
 
 
 def to_content(question: str, files: Sequence[str], images: Sequence[str]) -> str | list[dict[str, Any]]:
-    """The content of a user's message: the question, the files behind it, and the images.
+    """Return the content of a user's message: the question, then the files, then the images.
 
     Raises:
-        InputError: a file or an image that cannot be used, or nothing at all.
+        InputError: a file or an image cannot be used, or there is nothing at all.
     """
     if [*files, question].count(STDIN) > 1:
-        raise InputError("standard input (-) was asked for twice: it can be read once")
+        raise InputError("standard input (-) was given twice, but can be read only once")
     if question == STDIN:
         question = read_text(STDIN, "QUESTION")
     texts = [question] if question.strip() else []
@@ -82,26 +82,26 @@ def to_content(question: str, files: Sequence[str], images: Sequence[str]) -> st
 
 
 def read_schema(given: str) -> dict[str, Any]:
-    """A JSON schema: the JSON object itself, or the path of a file with one.
+    """Return a JSON schema, given as a JSON object or as the path of a file with one.
 
     Raises:
-        InputError: it cannot be read, or is no JSON object.
+        InputError: it cannot be read, or is not a JSON object.
     """
     text = given if given.lstrip().startswith("{") else read_text(given, "--schema")
     try:
         schema = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"--schema: it is no JSON ({error})") from None
+        raise InputError(f"--schema is not valid JSON ({error})") from None
     if not isinstance(schema, dict):
-        raise InputError(f"--schema: it is a JSON {type(schema).__name__}: give an object, such as a JSON schema")
+        raise InputError(f"--schema is a JSON {type(schema).__name__}: give an object, such as a JSON schema")
     return schema
 
 
 def to_parameters(**given: Any) -> dict[str, Any]:
-    """The parameters of a request, in the API's form, without those that are ``None``.
+    """Return the parameters of a request, in the API's form, without those that are ``None``.
 
     Raises:
-        InputError: a value that the API does not take.
+        InputError: a value that the API does not accept.
     """
     from langchain_cerebras_demo.wire import request  # noqa: PLC0415 - --help must not load it
 
@@ -113,7 +113,7 @@ def to_parameters(**given: Any) -> dict[str, Any]:
 
 def _read_file(place: str) -> str:
     text = read_text(place, "--file")
-    if place == STDIN and not text.strip():  # the command before the pipe has said nothing: a model would make it up
+    if place == STDIN and not text.strip():  # the command before the pipe wrote nothing: a model would invent it
         raise InputError("--file: standard input is empty, so nothing was sent")
     return text
 

@@ -1,4 +1,4 @@
-"""``cerebras-demo keys``: where a key would come from, source by source."""
+"""``cerebras-demo keys``: the sources of a key, in order, and what each of them has."""
 
 from __future__ import annotations
 
@@ -8,25 +8,24 @@ from typing import Annotated, Any
 
 import typer
 
-from langchain_cerebras_demo.cli.notes import HOW_TO_GO_ON, InputError
+from langchain_cerebras_demo.cli.guard import EXIT_FAILED, HOW_TO_CONTINUE
+from langchain_cerebras_demo.cli.inputs import InputError
 from langchain_cerebras_demo.cli.options import JsonOption
 from langchain_cerebras_demo.cli.terminal import wrap, write_json
-
-EXIT_NONE = 1
 
 MARKS = {"used": "✓", "has none": "-", "failed": "✗", "not asked": "·"}
 
 
 def keys(
     cookies: Annotated[
-        str | None, typer.Option("--cookies", help='A cookie file, or "browser"; as the chat model takes it.')
+        str | None, typer.Option("--cookies", help='A cookie file, or "browser"; as for the chat model.')
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show where a key would come from, and what to do without.
+    """Show where a key would come from, and what to do if there is none.
 
-    Each source in order, and never a key itself. A signed-in session is asked for its demo key, as a call would do. Exit
-    codes: 0 a key was found, 1 none was, 2 wrong usage.
+    Lists each source in order, and never shows a key. Asks a signed-in session for its demo key, as a request would do.
+    Exit codes: 0 a key was found, 1 none was, 2 wrong usage.
     """
     # Here and not above: --help must not wait for aiohttp and LangChain.
     from langchain_cerebras_demo.errors import CerebrasError  # noqa: PLC0415
@@ -47,19 +46,19 @@ def keys(
         typer.echo(wrap("Where a key comes from, in order:") + "\n")
         for report in reports:
             typer.echo("\n".join(key_lines(report)))
-        typer.echo("\n" + wrap(f"Calls use {used.source}." if used else f"No key was found. {HOW_TO_GO_ON}"))
-    raise typer.Exit(0 if used else EXIT_NONE)
+        typer.echo("\n" + wrap(f"Calls use {used.source}." if used else f"No key was found. {HOW_TO_CONTINUE}"))
+    raise typer.Exit(0 if used else EXIT_FAILED)
 
 
 def check_cookie_file(place: str) -> None:
-    """Reads a cookie file beforehand: to a chain of sources one that is none is only a source without a key.
+    """Check that a cookie file can be read: the chain of sources would only report a source without a key.
 
     Raises:
-        InputError: it is there, and cannot be read as cookies.
+        InputError: the file exists, and cannot be read as cookies.
     """
-    from langchain_cerebras_demo.keys.cookie_file import read_cookie_file  # noqa: PLC0415 - as above
+    from langchain_cerebras_demo.keys.cookies import read_cookie_file  # noqa: PLC0415 - as above
 
-    if not os.path.isfile(place):  # noqa: PTH113 - as in keys.session, which words it
+    if not os.path.isfile(place):  # noqa: PTH113 - as in keys.session, which has the message for it
         return
     try:
         read_cookie_file(Path(place))
@@ -70,7 +69,7 @@ def check_cookie_file(place: str) -> None:
 
 
 def key_lines(report: Any) -> list[str]:
-    """One source for people: what a ``SourceReport`` says, fitted to the terminal."""
+    """Return a ``SourceReport`` as lines that fit the terminal."""
     shown = f" {report.found}" if report.found else ""
     inner = " " * 6
     return [

@@ -1,4 +1,4 @@
-"""``cerebras-demo models``: what can be asked, by which names, how long, for how much, until when."""
+"""``cerebras-demo models``: the models with their aliases, context windows, prices and retirement dates."""
 
 from __future__ import annotations
 
@@ -9,26 +9,25 @@ from typing import Annotated, Any
 import typer
 
 from langchain_cerebras_demo import catalog
-from langchain_cerebras_demo.cli.notes import note
 from langchain_cerebras_demo.cli.options import JsonArrayOption
-from langchain_cerebras_demo.cli.terminal import write_json
+from langchain_cerebras_demo.cli.terminal import note, write_json, write_table
 
-HEADS = ("Model", "Aliases", "Window", "Answer", "$ in", "$ out", "Life")
+HEADS = ("Model", "Aliases", "Context", "Answer", "$ in", "$ out", "Status")
 
 
 def models(
     *,
     remote: Annotated[
         bool,
-        typer.Option("--remote", help="Ask the service which models the key may use; without a key, which it has."),
+        typer.Option("--remote", help="Ask the service which models the key may use; without a key, its public list."),
     ] = False,
-    shows_all: Annotated[bool, typer.Option("--all", "-a", help="Retired models, too.")] = False,
+    shows_all: Annotated[bool, typer.Option("--all", "-a", help="Include retired models.")] = False,
     as_json: JsonArrayOption = False,
 ) -> None:
-    """List the models: names, windows, prices, how long they live.
+    """List the models: context windows, prices, retirement dates.
 
-    Windows and answers are in tokens, of the smallest and the largest account; prices are US dollars for a million tokens.
-    What is not known stays empty.
+    Context windows and answers are in tokens, for the smallest and the largest account; prices are US dollars per million
+    tokens; retirement dates are in the column "Status". Unknown values are empty.
     """
     today = datetime.now(tz=timezone.utc).date()
     if remote:
@@ -40,15 +39,13 @@ def models(
     if as_json:
         write_json(rows, indent=2)
         return
-    from langchain_cerebras_demo.cli.table import print_table  # noqa: PLC0415 - rich: --help must not wait for it
-
-    print_table(HEADS, [to_cells(row) for row in rows])
+    write_table(HEADS, [to_cells(row) for row in rows])
     if retired:
-        note(f"{len(retired)} retired models are not shown: --all")
+        note(f"{len(retired)} retired models are not shown; use --all to see them")
 
 
 def to_row(model: str, today: date) -> dict[str, Any]:
-    """What is known of a model, for JSON: the catalogue's facts, its aliases, its life on that day."""
+    """Return the facts about a model for JSON: the catalogue's, its aliases, and its life on that day."""
     spec = catalog.find_spec(model)
     facts = {name: value for name, value in asdict(spec).items() if name not in {"source", "note"}} if spec else {}
     return {
@@ -61,7 +58,7 @@ def to_row(model: str, today: date) -> dict[str, Any]:
 
 
 def to_cells(row: dict[str, Any]) -> list[str]:
-    """A row of the table."""
+    """Return a row of the table."""
     price = row.get("price_usd_per_million_tokens") or {}
     return [
         row["id"],
@@ -74,13 +71,13 @@ def to_cells(row: dict[str, Any]) -> list[str]:
 
 
 def ask_service() -> list[dict[str, Any]]:
-    """The models that the key may use, or, where there is no key, those of the service's public list.
+    """Return the models that the key may use, or the service's public list if there is no key.
 
     Raises:
-        CerebrasError: the service could not be asked, or refused.
-        APIResponseValidationError: its answer has a row without an id.
+        CerebrasError: the request failed.
+        APIResponseValidationError: the answer has a row without an id.
     """
-    from langchain_cerebras_demo.cli.answering import open_client  # noqa: PLC0415 - --help must not wait for it
+    from langchain_cerebras_demo.cli.answer import open_client  # noqa: PLC0415 - --help must not wait for it
     from langchain_cerebras_demo.errors import APIResponseValidationError, MissingKeyError  # noqa: PLC0415 - as above
     from langchain_cerebras_demo.net.portal import portal  # noqa: PLC0415 - as above
 
@@ -88,7 +85,7 @@ def ask_service() -> list[dict[str, Any]]:
     try:
         rows: list[Any] = portal.run(client.list_models)
     except MissingKeyError:
-        note("there is no key: this is the public list, of which a key may use all or some")
+        note("there is no key: this is the public list; a key may give access to all or some of it")
         rows = portal.run(lambda: client.list_models(public=True))
     if not all(isinstance(row, dict) and isinstance(row.get("id"), str) for row in rows):
         raise APIResponseValidationError("the list of models has a row without an id", status_code=200)

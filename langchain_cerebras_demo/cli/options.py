@@ -1,4 +1,4 @@
-"""The options that several commands share, and what the shell completes for them."""
+"""The options that several commands share, and their shell completion."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Annotated, Any
 import typer
 
 from langchain_cerebras_demo import catalog
-from langchain_cerebras_demo.cli.notes import note
+from langchain_cerebras_demo.cli.terminal import note
 
 LOCAL_MODEL = "smollm2-135m"
-"""As ``local.LOCAL_MODEL``, which ``--help`` must not load."""
+"""The same as ``local.LOCAL_MODEL``, which ``--help`` must not load."""
 
 _WANTS_JSON = "langchain_cerebras_demo.wants_json"
 
 EFFORTS = ("none", "low", "medium", "high")
-"""What the API takes as ``reasoning_effort``; ``wire.request`` checks it."""
+"""The API's values of ``reasoning_effort``, for completion; ``wire.request`` checks them."""
 
 
 def model_names() -> dict[str, str]:
-    """The ids of models that are served, and their aliases, each with a word on what it is."""
+    """Return the ids of models that are served, and their aliases, each with a short description."""
     today = datetime.now(tz=timezone.utc).date()
     served = {spec.id: spec.family for spec in catalog.model_specs().values() if catalog.is_served(spec, today)}
     aliases = {alias: f"alias of {target}" for alias, target in catalog.BUILT_IN_ALIASES.items() if target in served}
@@ -28,26 +28,26 @@ def model_names() -> dict[str, str]:
 
 
 def complete_model(incomplete: str) -> list[Any]:
-    """For the shell: the model names that begin so, as (name, help)."""
+    """Complete a model name for the shell: pairs of name and description."""
     return [(name, what) for name, what in model_names().items() if name.startswith(incomplete)]
 
 
 def complete_effort(incomplete: str) -> list[Any]:
-    """For the shell: the reasoning efforts that begin so."""
+    """Complete a reasoning effort for the shell."""
     return [effort for effort in EFFORTS if effort.startswith(incomplete)]
 
 
 def wants_json(ctx: Any) -> bool:
-    """Whether the command of this context, or one below it, was given ``--json``."""
+    """Return whether ``--json`` was given to the command of this context, or to one below it."""
     return bool(ctx.meta.get(_WANTS_JSON))
 
 
 def note_embedded_only(ctx: Any) -> None:
-    """Says that ``--model`` and ``--reasoning`` do nothing with the embedded model, where one was given."""
+    """Say that ``--model`` and ``--reasoning`` have no effect with the embedded model, if one was given."""
     given = [f"--{name}" for name in ("model", "reasoning") if _is_given(ctx, name)]
     if given:
-        verb = "does" if len(given) == 1 else "do"
-        note(f"{' and '.join(given)} {verb} nothing here: the embedded model is the only one on this machine")
+        verb = "has" if len(given) == 1 else "have"
+        note(f"{' and '.join(given)} {verb} no effect: the embedded model is the only one on this machine")
 
 
 def _is_given(ctx: Any, name: str) -> bool:
@@ -56,29 +56,29 @@ def _is_given(ctx: Any, name: str) -> bool:
 
 
 def _keep_json(ctx: typer.Context, value: bool) -> bool:
-    ctx.meta[_WANTS_JSON] = value  # shared with the contexts above: the guard stands there
+    ctx.meta[_WANTS_JSON] = value  # shared with the contexts above, where the guard reads it
     return value
 
 
 ModelOption = Annotated[
     str, typer.Option("--model", "-m", help="Model id or alias.", autocompletion=complete_model, show_default=True)
 ]
-SystemOption = Annotated[str | None, typer.Option("--system", "-s", help="What the model is told beforehand.")]
-LocalOption = Annotated[bool, typer.Option("--local", help="Ask the small model on this machine: no key, no network.")]
+SystemOption = Annotated[str | None, typer.Option("--system", "-s", help="System prompt.")]
+LocalOption = Annotated[bool, typer.Option("--local", help="Use the small model on this machine: no key, no network.")]
 ReasoningOption = Annotated[
     str | None,
     typer.Option(
         "--reasoning",
         "-r",
         metavar="EFFORT",
-        help="How much to think first: none, low, medium or high. The thoughts go to standard error.",
+        help="Reasoning effort: none, low, medium or high. The reasoning goes to standard error.",
         autocompletion=complete_effort,
     ),
 ]
 StatsOption = Annotated[
-    bool, typer.Option("--stats", help="Say afterwards how long it took: first token, tokens a second.")
+    bool, typer.Option("--stats", help="Show the time to the first token, tokens per second and more afterwards.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.", callback=_keep_json)]
 JsonArrayOption = Annotated[
-    bool, typer.Option("--json", help="Print a JSON array, one object a model.", callback=_keep_json)
+    bool, typer.Option("--json", help="Print a JSON array, one object per model.", callback=_keep_json)
 ]

@@ -1,19 +1,26 @@
-"""Terminals: how wide they are, whether they take colour, and what must not be written to them."""
+"""Output to the terminal: text, JSON, tables and notes, and what must not be written there.
+
+Answers go to stdout. Notes, which are sentences about what the command does, go to stderr.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import shutil
 import sys
 import textwrap
+import warnings
+from collections.abc import Iterator, Sequence
 from typing import Any, TextIO
 
 import typer
 
-# What a terminal obeys instead of showing: an answer or an error's text could hide, forge or send something with it.
-# C0 and DEL become their pictures (U+2400 and on), C1 the replacement character; a carriage return says nothing.
+# Control characters, which a terminal obeys instead of showing: an answer or an error message could hide, forge or send
+# something with them. C0 and DEL become their pictures (from U+2400), C1 the replacement character, and a carriage return
+# is dropped.
 _CONTROLS: dict[int, str | None] = {
     **{code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\n\t\r"},
     ord("\r"): None,
@@ -23,15 +30,16 @@ _CONTROLS: dict[int, str | None] = {
 
 _FALLBACK_COLUMNS = 80
 _NARROWEST = 10
+_TABLE_GAP = 2
 
 
 def printable(text: str) -> str:
-    """``text`` without what a terminal would obey; line feeds and tabs stay."""
+    """Return ``text`` without the control characters that a terminal would obey; line feeds and tabs are kept."""
     return text.translate(_CONTROLS)
 
 
 def is_terminal(stream: TextIO | None) -> bool:
-    """Whether a person reads the stream; not where it is closed or missing."""
+    """Return whether the stream is a terminal; false if it is closed or missing."""
     try:
         return stream is not None and stream.isatty()
     except ValueError:
@@ -39,30 +47,30 @@ def is_terminal(stream: TextIO | None) -> bool:
 
 
 def columns(stream: TextIO | None = None) -> int | None:
-    """The width of the terminal behind a stream (stdout unless given), in characters; ``None`` for a pipe or a file."""
+    """Return the width of the terminal behind a stream (default: stdout) in characters; ``None`` for a pipe or a file."""
     if not is_terminal(stream or sys.stdout):
         return None
     return max(shutil.get_terminal_size((_FALLBACK_COLUMNS, 24)).columns, _NARROWEST)
 
 
 def takes_style(stream: TextIO | None) -> bool:
-    """Whether text may be made bold or pale: on a terminal that can, whose user does not object (https://no-color.org)."""
+    """Return whether text may be bold or dim: on a capable terminal, unless the user objects (https://no-color.org)."""
     return is_terminal(stream) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def dim(text: str, stream: TextIO | None) -> str:
-    """``text`` made pale, where the stream takes that."""
+    """Return ``text`` dimmed, if the stream supports that."""
     return typer.style(text, dim=True) if text and takes_style(stream) else text
 
 
 def wrap(text: str, *, first: str = "", rest: str = "", stream: TextIO | None = None) -> str:
-    """``text`` in lines that the terminal can hold; as one line for a pipe.
+    """Return ``text`` in lines that fit the terminal, or as one line for a pipe.
 
     Args:
         text: one paragraph.
-        first: what the first line starts with.
-        rest: what the others start with.
-        stream: where it will go; stdout unless given.
+        first: the beginning of the first line.
+        rest: the beginning of every other line.
+        stream: where the text will go; stdout by default.
     """
     width = columns(stream)
     if width is None or len(first) + len(text) <= width:
@@ -75,9 +83,9 @@ def wrap(text: str, *, first: str = "", rest: str = "", stream: TextIO | None = 
 
 
 def write_out(text: str) -> None:
-    """Writes to stdout at once: as it is to a pipe or a file, without control characters to a terminal.
+    """Write to stdout at once: unchanged to a pipe or a file, without control characters to a terminal.
 
-    Nothing happens where there is no stdout (``>&-``, ``pythonw``), as with ``print``.
+    Nothing happens if there is no stdout (``>&-``, ``pythonw``), as with ``print``.
     """
     if sys.stdout is None:
         return
@@ -86,20 +94,95 @@ def write_out(text: str) -> None:
 
 
 def write_json(value: Any, *, indent: int | None = None) -> None:
-    """Writes one JSON value and a line feed to stdout; letters beyond ASCII as they are, where stdout can hold them."""
+    """Write one JSON value and a line feed to stdout; letters beyond ASCII are escaped unless stdout is UTF-8."""
     encoding = (getattr(sys.stdout, "encoding", None) or "").lower().replace("-", "")
     write_out(json.dumps(value, ensure_ascii=encoding != "utf8", indent=indent, default=str) + "\n")
 
 
+def write_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Write rows to stdout; the first column holds the name of each row.
+
+    A pipe gets columns, however wide. A table that is wider than the terminal is written as one block per row.
+    """
+    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
+    needed = sum(widths) + _TABLE_GAP * (len(widths) - 1)
+    width = columns()
+    if width is None or needed <= width:
+        _write_columns(heads, rows, needed)
+        return
+    for row in rows:
+        write_out(wrap(row[0]) + "\n")
+        for head, cell in zip(heads[1:], row[1:], strict=True):
+            if cell:
+                write_out(wrap(f"{head}: {cell}", first="  ", rest="    ") + "\n")
+
+
+def _write_columns(heads: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> None:
+    from rich.console import Console  # noqa: PLC0415 - --help must not wait for rich
+    from rich.table import Table  # noqa: PLC0415 - as above
+    from rich.text import Text  # noqa: PLC0415 - as above
+
+    header_style = "bold" if takes_style(sys.stdout) else ""
+    table = Table(box=None, pad_edge=False, padding=(0, _TABLE_GAP, 0, 0), header_style=header_style)
+    for head in heads:
+        table.add_column(Text(head), no_wrap=True)
+    for row in rows:
+        table.add_row(*(Text(printable(cell)) for cell in row))
+    console = Console(file=sys.stdout, width=width + _TABLE_GAP, highlight=False)
+    with console.capture() as captured:
+        console.print(table)
+    sys.stdout.writelines(f"{line.rstrip()}\n" for line in captured.get().splitlines())
+
+
 def write_error(text: str) -> None:
-    """Writes to stderr at once, as it is; nothing happens where there is no stderr."""
+    """Write to stderr at once, unchanged; nothing happens if there is no stderr."""
     if sys.stderr is not None:
         sys.stderr.write(text)
         sys.stderr.flush()
 
 
+def note(text: str) -> None:
+    """Write a sentence to stderr, after the command's name; on one line, unless the terminal is too narrow."""
+    said = f"cerebras-demo: {printable(text)}"
+    typer.echo(said if "\n" in said else wrap(said, stream=sys.stderr), err=True)
+
+
+def count(number: int, what: str) -> str:
+    """Return a number with its noun: ``1 row``, ``2,000 rows``."""
+    return f"{number:,} {what}" + ("" if number == 1 else "s")
+
+
+@contextlib.contextmanager
+def noting(*, is_debug: bool = False) -> Iterator[None]:
+    """Show warnings and the package's log as notes inside the context.
+
+    Args:
+        is_debug: whether the whole log is shown, and not only INFO and above.
+    """
+
+    def note_warning(message: Warning | str, *_args: Any, **_kwargs: Any) -> None:
+        note(str(message))
+
+    logger = logging.getLogger("langchain_cerebras_demo")
+    kept = logger.level, logger.handlers[:], warnings.showwarning
+    logger.setLevel(logging.DEBUG if is_debug else logging.INFO)
+    logger.handlers[:] = [_NoteHandler()]
+    warnings.showwarning = note_warning
+    try:
+        yield
+    finally:
+        logger.setLevel(kept[0])
+        logger.handlers[:] = kept[1]
+        warnings.showwarning = kept[2]
+
+
+class _NoteHandler(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        note(record.getMessage())
+
+
 def accept_all_characters() -> None:
-    """From here on a character that stdout or stderr cannot encode is written as an escape instead of an error."""
+    """Make stdout and stderr write a character that they cannot encode as an escape instead of raising an error."""
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
@@ -107,7 +190,7 @@ def accept_all_characters() -> None:
 
 
 def drop_unwritten() -> None:
-    """What stdout does not take (a full disk) goes nowhere: the interpreter would fail on it again when it ends."""
+    """Discard what stdout cannot write (the disk is full): the interpreter would fail on it again at its end."""
     if sys.stdout is None:
         return
     try:
@@ -117,9 +200,9 @@ def drop_unwritten() -> None:
 
 
 def close_stdout() -> None:
-    """Whoever read us has gone: what is left goes nowhere, so that the interpreter does not fail on it when it ends.
+    """Send the rest of the output nowhere, because the reader has gone and the interpreter would fail at its end.
 
-    As https://docs.python.org/3/library/signal.html#note-on-sigpipe has it.
+    See https://docs.python.org/3/library/signal.html#note-on-sigpipe.
     """
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from langchain_cerebras_demo.testing import CutAfter, Gate, Reply, Status
+from langchain_cerebras_demo.testing import CutAfter, Gate, RawStream, Reply, Status, sse
 
 ROOT = str(Path(__file__).parents[2])
 PNG = b"\x89PNG\r\n\x1a\n and so on"
@@ -195,12 +195,12 @@ def test_a_schema_shapes_the_answer_and_is_held_against_it(server, ask, tmp_path
         (["-f", "missing"], "'missing' cannot be read: No such file"),
         (["-f", "."], "'.' cannot be read: Is a directory"),
         (["-f", "binary"], "'binary' is a binary file, not text: give it as --image"),
-        (["-f", "latin"], "'latin' is no UTF-8 text (byte 1 is 0xe9)"),
+        (["-f", "latin"], "'latin' is not UTF-8 text (byte 1 is 0xe9)"),
         (["-f", "/dev/zero"], "'/dev/zero' is larger than 10 MB"),
-        (["-f", "-", "-f", "-"], "asked for twice"),
+        (["-f", "-", "-f", "-"], "given twice"),
         (["-i", "latin"], "'latin' is neither PNG nor JPEG"),
-        (["--schema", "latin"], "--schema: 'latin' is no UTF-8 text"),
-        (["--schema", "{"], "--schema: it is no JSON"),
+        (["--schema", "latin"], "--schema: 'latin' is not UTF-8 text"),
+        (["--schema", "{"], "--schema is not valid JSON"),
         (["--schema", "list"], "a JSON list: give an object"),
         (["--schema", '{"type": "object", "properties": {"a": {}}}'], '"strict": false'),
         (["--schema", "{}"], "--schema: "),
@@ -239,22 +239,22 @@ def test_a_question_without_quotes_is_told_of_them(server, ask):
     """Several words are several arguments to a shell."""
     done = ask("what", "is", "up")
     assert done.returncode == 2
-    assert "goes in quotes" in done.stderr
+    assert "in quotes" in done.stderr
     assert server.requests == []
 
 
 # -- the embedded model
 
 
-def test_the_embedded_model_is_the_only_one_and_takes_a_short_text(ask):
-    """--model and --reasoning are said to do nothing; a long text is told the bound."""
+def test_the_embedded_model_is_the_only_one_and_reads_short_texts(ask):
+    """--model and --reasoning have no effect, and a note says so; the error for a long text names the limit."""
     pytest.importorskip("xllamacpp")
     done = ask("word " * 4000, "--local", "--model", "gpt-oss-120b", "-r", "high")
     assert done.returncode == 1
     assert (
         "--model and --reasoning do nothing here: the embedded model is the only one on this machine\n" in done.stderr
     )
-    assert "The embedded model takes 2,048 tokens: give a shorter text, or ask a Cerebras model\n" in done.stderr
+    assert "The embedded model reads 2,048 tokens at most: shorten the text, or use a Cerebras model\n" in done.stderr
 
 
 # -- what is said of the answer
@@ -325,3 +325,92 @@ def test_a_character_that_the_output_cannot_hold_is_escaped(server, ask):
     assert json.loads(ask("hi", "--json", PYTHONIOENCODING="ascii").stdout)["content"] == "5 € 😀"
     done = ask("hi", PYTHONIOENCODING="ascii")
     assert (done.returncode, done.stdout, done.stderr) == (0, "5 \\u20ac \\U0001f600\n", "")
+
+
+# -- --json with an error, a schema, a refusal
+
+
+def test_with_json_an_error_is_an_object_too(server, ask):
+    """On stdout, one; the sentence on stderr and the exit code stay."""
+    server.script(Status(402))
+    done = ask("hi", "--json")
+    assert done.returncode == 1
+    error = json.loads(done.stdout)["error"]
+    assert error["type"] == "PaymentRequiredError"
+    assert done.stderr == f"cerebras-demo: PaymentRequiredError: {error['message']}\n"
+    done = ask("hi", "--json", "-f", "missing")
+    assert (done.returncode, json.loads(done.stdout)["error"]["type"]) == (2, "InputError")
+
+
+def test_with_json_a_schema_gives_the_value(server, ask):
+    """Or, where the answer does not fit, ``null`` and the error beside the answer."""
+    server.script(Reply(text='{"name": "Ann"}'), Reply(text="Ann"))
+    done = ask("Who?", "--schema", json.dumps(PERSON), "--json")
+    assert (done.returncode, json.loads(done.stdout)["parsed"]) == (0, {"name": "Ann"})
+    done = ask("Who?", "--schema", json.dumps(PERSON), "--json")
+    record = json.loads(done.stdout)
+    assert (done.returncode, record["parsed"], record["content"]) == (1, None, "Ann")
+    assert record["error"].keys() == {"type", "message"}
+
+
+def test_a_refusal_is_shown_and_is_no_value_of_a_schema(server, ask):
+    """As text, and beside the content with --json."""
+    said = [{"index": 0, "delta": {"refusal": "No."}}, {"index": 0, "delta": {}, "finish_reason": "stop"}]
+    step = RawStream([sse({"id": "c1", "choices": [choice]}) for choice in said])
+    server.script(step, step, step)
+    assert ask("hi").stdout == "No.\n"
+    record = json.loads(ask("hi", "--json").stdout)
+    assert (record["content"], record["refusal"]) == ("", "No.")
+    done = ask("hi", "--schema", '{"type": "object", "properties": {}, "additionalProperties": false}')
+    assert done.returncode == 1
+    assert "the model declined to answer: No." in done.stderr
+
+
+@pytest.mark.filterwarnings(
+    "ignore:.*forkpty.*:DeprecationWarning"
+)  # pexpect's; Python 3.12 warns of the server's thread
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals of this kind")
+class TestInATerminal:
+    """A real pseudo-terminal: streaming, control characters, colour, Ctrl-C."""
+
+    def test_words_are_on_the_screen_before_the_answer_has_ended(self, server, terminal, end):
+        """In a window of 20 columns they come as they are: the terminal wraps them."""
+        text = "a sentence that is longer than the window"
+        gate = Gate(after=2, reply=Reply(deltas=[{"role": "assistant"}, {"content": text}, {"content": " end"}]))
+        server.script(gate)
+        child = terminal("ask", "hi", columns=20)
+        child.expect_exact(text)
+        gate.open()
+        assert end(child) == (" end\n", 0)
+
+    def test_an_answer_cannot_steer_the_terminal(self, server, terminal, end, run):
+        """Its control characters are shown as pictures; a pipe gets what was sent."""
+        server.script(*[Reply(text="\x1b]0;title\x07 and \x1b[31mred\x9b2J\r\n")] * 2)
+        assert end(terminal("ask", "hi"))[0] == "␛]0;title␇ and ␛[31mred\ufffd2J\n\n"
+        assert run("ask", "hi").stdout.startswith("\x1b]0;title\x07")
+
+    @pytest.mark.parametrize(
+        ("variables", "shown"), [({}, "\x1b[2mhm"), ({"NO_COLOR": "1"}, "hm"), ({"TERM": "dumb"}, "hm")]
+    )
+    def test_thoughts_are_pale_unless_colour_is_unwanted(self, server, terminal, end, variables, shown):
+        """NO_COLOR and dumb terminals get plain text."""
+        server.script(Reply(text="4", reasoning="hm"))
+        said, _ = end(terminal("ask", "2+2", "--reasoning", "low", **variables))
+        assert said.startswith(shown)
+        assert ("\x1b" in said) == (not variables)
+
+    def test_ctrl_c_in_a_terminal_ends_with_a_word(self, server, terminal, end):
+        """What had come stays on the screen."""
+        server.script(
+            Gate(after=2, reply=Reply(deltas=[{"role": "assistant"}, {"content": "first"}, {"content": "no"}]))
+        )
+        child = terminal("ask", "hi")
+        child.expect_exact("first")
+        child.sendintr()
+        assert end(child) == ("^C\ncerebras-demo: interrupted\n", 130)
+
+    def test_without_a_question_at_a_terminal_it_says_how_to_ask(self, terminal, end):
+        """Instead of waiting for a text that nobody was asked for."""
+        said, code = end(terminal("ask"))
+        assert code == 2
+        assert "cerebras-demo chat" in said

@@ -1,4 +1,4 @@
-"""``cerebras-demo chat`` in a real pseudo-terminal: a talk that survives Ctrl-C, errors and narrow windows."""
+"""``cerebras-demo chat`` in a real pseudo-terminal: a conversation that survives Ctrl-C, errors and narrow windows."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def ask(child, text):
 
 
 @pytest.mark.quick
-def test_a_talk_remembers_what_was_said(server, terminal, end):
-    """And is told beforehand what --system says."""
+def test_a_conversation_keeps_its_messages(server, terminal, end):
+    """And begins with the system prompt of --system."""
     server.script(Reply(text="Hello Ann"), Reply(text="You are Ann"))
     child = terminal("chat", "--system", "Be kind.", "--model", "gpt-oss", fresh=True)
     ask(child, "I am Ann")
@@ -59,14 +59,14 @@ def test_words_are_on_the_screen_before_the_answer_has_ended(server, terminal):
     child.expect_exact("second")
 
 
-def test_ctrl_c_stops_the_answer_and_keeps_the_talk(server, terminal, end):
+def test_ctrl_c_stops_the_answer_and_keeps_the_conversation(server, terminal, end):
     """What was shown is part of it; the connection is closed."""
     server.script(Gate(after=2, reply=WORDS), Reply(text="still here"))
     child = terminal("chat")
     ask(child, "hi")
     child.expect_exact("first ")
     child.sendintr()
-    child.expect_exact("stopped; the talk goes on")
+    child.expect_exact("stopped; the conversation continues")
     assert server.wait_for_disconnect(5)
     ask(child, "and now?")
     child.expect_exact("still here")
@@ -143,7 +143,7 @@ def test_what_is_pasted_is_one_text(server, terminal):
     assert sent(server) == [("user", "one\ntwo")]
 
 
-def test_the_arrow_key_finds_the_lines_of_this_talk_and_of_the_last(server, terminal, end, tmp_path):
+def test_the_arrow_key_finds_the_lines_of_this_conversation_and_of_the_last(server, terminal, end, tmp_path):
     """They are kept for their user's eyes alone."""
     for _ in range(2):
         child = terminal("chat")
@@ -176,32 +176,32 @@ def test_commands_and_model_names_complete(server, terminal):
     child.send(f"/mo{TAB}qwen-3.8-2{TAB}")
     child.expect_exact("/model qwen-3.8-27b")
     child.sendline("")
-    child.expect_exact("from here on qwen-3.8-27b answers")
+    child.expect_exact("Switched to qwen-3.8-27b.")
     ask(child, "hi")
     assert server.wait_for_requests(1, 30)
     assert server.requests[0].json["model"] == "qwen-3.8-27b"
 
 
-def test_commands_show_and_change_the_talk(server, terminal):
-    """/system sets and takes away, /clear forgets, an unknown command is met with the nearest."""
+def test_commands_show_and_change_the_conversation(server, terminal):
+    """/system sets and removes the prompt, /clear forgets, an unknown command gets a suggestion."""
     server.script(Reply(text="one"), Reply(text="two"), Reply(text="three"))
     child = terminal("chat")
     ask(child, "/system Be brief.")
-    child.expect_exact("beforehand: Be brief.")
+    child.expect_exact("System prompt set: Be brief.")
     ask(child, "a")
     child.expect_exact("one")
     ask(child, "/clear")
-    child.expect_exact("forgotten")
+    child.expect_exact("Conversation cleared.")
     ask(child, "b")
     child.expect_exact("two")
     ask(child, "/system -")
-    child.expect_exact("told nothing beforehand")
+    child.expect_exact("There is no system prompt.")
     ask(child, "/modle")
     child.expect_exact("did you mean '/model'?")
     ask(child, "/xyzzy")
-    child.expect_exact("there is no command /xyzzy. /help lists them")
+    child.expect_exact("there is no command /xyzzy. /help lists the commands")
     ask(child, "/model")
-    child.expect_exact("gpt-oss-120b; there are ")
+    child.expect_exact("gpt-oss-120b; available: ")
     ask(child, "c")
     child.expect_exact("three")
     assert sent(server, 0) == [("system", "Be brief."), ("user", "a")]
@@ -209,7 +209,7 @@ def test_commands_show_and_change_the_talk(server, terminal):
     assert sent(server, 2) == [("user", "b"), ("assistant", "two"), ("user", "c")]
 
 
-def test_an_error_is_a_sentence_and_the_talk_goes_on(server, terminal):
+def test_an_error_is_a_sentence_and_the_conversation_continues(server, terminal):
     """The question that failed is not part of it."""
     server.script(Status(402), Reply(text="fine"))
     child = terminal("chat")
@@ -237,7 +237,7 @@ def test_everything_fits_a_terminal_of_20_columns(terminal, end):
     child.sendeof()
     assert end(child)[1] == 0
     assert max(map(len, lines)) <= 20
-    assert "/clear   forget what" in lines
+    assert "/clear   forget all" in lines
 
 
 def test_in_a_pipe_each_line_is_a_question_and_answers_stand_alone(server, run):
@@ -270,7 +270,7 @@ def test_stats_follow_every_answer_and_thoughts_go_before_it(server, terminal):
     assert server.requests[0].json["reasoning_effort"] == "low"
 
 
-def test_the_embedded_model_talks(terminal, end):
+def test_the_embedded_model_answers(terminal, end):
     """--local: the tokens come from llama.cpp."""
     pytest.importorskip("xllamacpp")
     child = terminal("chat", "--local", "--stats")

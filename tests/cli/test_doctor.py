@@ -1,4 +1,4 @@
-"""``cerebras-demo doctor``: what is in the way is found within seconds, with a remedy, and no key is ever shown."""
+"""``cerebras-demo doctor``: problems are found within seconds, with a remedy, and no key is ever shown."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from email.utils import format_datetime
 import pytest
 from typer.testing import CliRunner
 
-from langchain_cerebras_demo.cli import app, service, surroundings
+from langchain_cerebras_demo.cli import app, diagnosis
 from langchain_cerebras_demo.local import weights
 from langchain_cerebras_demo.testing import RawAnswer, Reply, Silence, Status
 
@@ -55,7 +55,7 @@ def test_where_nothing_is_in_the_way_every_topic_is_fine_or_a_note(run, server):
     lines = done.stdout.splitlines()
     assert (done.returncode, done.stderr) == (0, "")
     assert [line[2:].partition(":")[0] for line in lines if line[:1] in {"✓", "·"}] == TOPICS
-    assert lines[-1] == "Nothing is in the way."
+    assert lines[-1] == "No problems found."
     assert "✗" not in done.stdout
     assert server.key not in done.stdout
     assert [request.path for request in server.requests] == ["/public/v1/models", "/v1/chat/completions"]
@@ -105,7 +105,7 @@ def test_limits_that_are_used_up_say_when_they_are_whole_again(doctor, server):
     code, found = doctor()
     assert code == 1
     assert "0 of 60,000 tokens a minute left" in found["limits"]["what"]
-    assert "tokens a minute: whole again in 42 s" in found["limits"]["remedy"]
+    assert "tokens a minute: resets in 42 s" in found["limits"]["remedy"]
 
 
 def test_a_service_that_limits_us_now_says_so(doctor, server):
@@ -152,7 +152,7 @@ def test_a_resolver_that_never_answers_is_left_behind(doctor, monkeypatch):
     answered = threading.Event()
     monkeypatch.setenv("CEREBRAS_BASE_URL", "https://api.nowhere.invalid/v1")
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_: answered.wait(30) and [])
-    monkeypatch.setattr(service, "NAME_SECONDS", 0.05)
+    monkeypatch.setattr(diagnosis, "NAME_SECONDS", 0.05)
     code, found = doctor()
     answered.set()
     assert code == 1
@@ -162,8 +162,8 @@ def test_a_resolver_that_never_answers_is_left_behind(doctor, monkeypatch):
 @pytest.mark.parametrize("path", ["/public/v1/models", "/v1/chat/completions"])
 def test_a_silent_service_is_given_up(doctor, server, monkeypatch, path):
     """Before the first byte, and in the middle of the answer."""
-    monkeypatch.setattr(service, "CONNECT_SECONDS", 0.1)
-    monkeypatch.setattr(service, "ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr(diagnosis, "CONNECT_SECONDS", 0.1)
+    monkeypatch.setattr(diagnosis, "ANSWER_SECONDS", 0.2)
     server.script_path(path, Silence(before_headers=True))
     code, found = doctor()
     topic = "network" if path.startswith("/public") else "answer"
@@ -177,10 +177,10 @@ def test_a_silent_service_is_given_up(doctor, server, monkeypatch, path):
 @pytest.mark.parametrize(
     ("ahead", "state", "words"),
     [
-        (0, "fine", "right to"),
+        (0, "fine", "correct to within"),
         (3600, "problem", "behind"),
         (-3600, "problem", "ahead of"),
-        (None, "note", "did not say"),
+        (None, "note", "sent no date"),
     ],
 )
 def test_the_clock_is_held_against_the_services(doctor, server, ahead, state, words):
@@ -194,7 +194,7 @@ def test_the_clock_is_held_against_the_services(doctor, server, ahead, state, wo
 
 def test_a_proxy_is_shown_without_its_password(doctor, monkeypatch, closed_port):
     """And suspected where nothing is reached."""
-    monkeypatch.setenv("CEREBRAS_BASE_URL", "http://service.invalid/v1")
+    monkeypatch.setenv("CEREBRAS_BASE_URL", "http://diagnosis.invalid/v1")
     monkeypatch.setenv("HTTP_PROXY", f"http://user:hush@127.0.0.1:{closed_port}")
     monkeypatch.setenv("http_proxy", f"http://user:hush@127.0.0.1:{closed_port}")
     code, found = doctor()
@@ -215,14 +215,14 @@ def test_a_proxy_is_shown_without_its_password(doctor, monkeypatch, closed_port)
 )
 def test_a_proxy_that_cannot_be_used_is_a_problem_by_its_variable(doctor, monkeypatch, proxy, what):
     """Nothing is sent to it; the network is not tried."""
-    monkeypatch.setenv("CEREBRAS_BASE_URL", "http://service.invalid/v1")
+    monkeypatch.setenv("CEREBRAS_BASE_URL", "http://diagnosis.invalid/v1")
     for name in ("HTTP_PROXY", "http_proxy"):
         monkeypatch.setenv(name, proxy)
     found = doctor()[1]
     assert found["proxy"]["state"] == "problem"
     assert found["proxy"]["what"].startswith(what)
     assert found["proxy"]["remedy"] == "Set http_proxy=http://host:port, or unset it."
-    assert found["network"]["what"] == "not tried, since the proxy cannot be used"
+    assert found["network"]["what"] == "not tried, because the proxy cannot be used"
     assert "hush" not in json.dumps(found)
 
 
@@ -240,9 +240,9 @@ def test_the_address_is_looked_at_first(doctor, monkeypatch, value, state):
 
 def test_what_is_not_installed_is_named(monkeypatch):
     """A missing package is a problem, a missing extra is not."""
-    monkeypatch.setattr(surroundings, "REQUIRED", ("typer", "no-such-package"))
-    monkeypatch.setattr(surroundings, "EXTRAS", {"local": "no-such-extra", "ray": "nor-this"})
-    found = {finding.topic: finding for finding in surroundings.examine_machine()}
+    monkeypatch.setattr(diagnosis, "REQUIRED", ("typer", "no-such-package"))
+    monkeypatch.setattr(diagnosis, "EXTRAS", {"local": "no-such-extra", "ray": "nor-this"})
+    found = {finding.topic: finding for finding in diagnosis.examine_machine()}
     assert (found["packages"].state, found["packages"].what) == ("problem", "not installed: no-such-package")
     assert (found["extras"].state, found["extras"].what) == ("note", "installed: none; not installed: local, ray")
     assert "[local,ray]" in found["extras"].remedy
@@ -250,8 +250,8 @@ def test_what_is_not_installed_is_named(monkeypatch):
 
 def test_every_extra_that_is_installed_is_listed():
     """By the package that it brings; this test runs on the extra cli."""
-    assert surroundings.EXTRAS.keys() == {"local", "browser", "cli", "parquet", "ray"}
-    found = {finding.topic: finding for finding in surroundings.examine_machine()}
+    assert diagnosis.EXTRAS.keys() == {"local", "browser", "cli", "parquet", "ray"}
+    found = {finding.topic: finding for finding in diagnosis.examine_machine()}
     assert "cli (typer " in found["extras"].what
 
 
@@ -260,7 +260,7 @@ def test_the_embedded_model_needs_nothing(monkeypatch, tmp_path):
     pytest.importorskip("xllamacpp")
     monkeypatch.setattr(weights, "installed_path", lambda _: tmp_path / "weights")
     monkeypatch.setattr(weights.PackagedFile, "is_at", lambda *_: True)
-    found = {finding.topic: finding for finding in surroundings.examine_machine()}
+    found = {finding.topic: finding for finding in diagnosis.examine_machine()}
     assert found["embedded model"].what.startswith("ready: --local needs neither key nor network")
 
 
@@ -269,8 +269,8 @@ def test_weights_are_looked_for_and_not_fetched(monkeypatch, tmp_path):
     pytest.importorskip("xllamacpp")
     monkeypatch.setenv("CEREBRAS_DEMO_CACHE", str(tmp_path))
     monkeypatch.setattr(weights, "installed_path", lambda _: None)
-    found = {finding.topic: finding for finding in surroundings.examine_machine()}
-    assert "not here yet" in found["embedded model"].what
+    found = {finding.topic: finding for finding in diagnosis.examine_machine()}
+    assert "not downloaded yet" in found["embedded model"].what
     assert list(tmp_path.iterdir()) == []
 
 

@@ -11,7 +11,7 @@ import typer
 
 from langchain_cerebras_demo import keys
 from langchain_cerebras_demo.cli import guard
-from langchain_cerebras_demo.cli.notes import InputError
+from langchain_cerebras_demo.cli.inputs import InputError
 from langchain_cerebras_demo.errors import MissingKeyError
 from langchain_cerebras_demo.testing import Silence
 from tests.support.processes import run_python

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from langchain_cerebras_demo.cli import inputs
-from langchain_cerebras_demo.cli.notes import InputError
+from langchain_cerebras_demo.cli.inputs import InputError
 
 
 def test_a_jpeg_is_known_by_how_it_begins(tmp_path):

@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from langchain_cerebras_demo.cli import app
-from langchain_cerebras_demo.cli.notes import HOW_TO_GO_ON
+from langchain_cerebras_demo.cli.guard import HOW_TO_CONTINUE
 from langchain_cerebras_demo.net import transport as transport_module
 from langchain_cerebras_demo.net.transport import AiohttpTransport
 from langchain_cerebras_demo.testing import LoopbackCerebras
@@ -71,8 +71,8 @@ def page(name):
 
 def test_what_to_do_is_said_for_the_command_line():
     """The variable, where to get a key, and --local."""
-    assert all(word in HOW_TO_GO_ON for word in ("CEREBRAS_API_KEY", "https://cloud.cerebras.ai", "--local"))
-    assert "=" not in HOW_TO_GO_ON  # no Python
+    assert all(word in HOW_TO_CONTINUE for word in ("CEREBRAS_API_KEY", "https://cloud.cerebras.ai", "--local"))
+    assert "=" not in HOW_TO_CONTINUE  # no Python
 
 
 def test_a_variable_that_is_set_and_blank_is_called_empty(monkeypatch):

@@ -27,7 +27,7 @@ def test_the_table_names_what_is_served(run, server):
     """Ids, aliases, windows, prices, life; no request is made."""
     done = run("models", fresh=True)
     head, first, *_ = done.stdout.splitlines()
-    assert head.split() == ["Model", "Aliases", "Window", "Answer", "$", "in", "$", "out", "Life"]
+    assert head.split() == ["Model", "Aliases", "Context", "Answer", "$", "in", "$", "out", "Status"]
     assert first.split() == [
         "gpt-oss-120b",
         "gpt-oss",
@@ -42,7 +42,7 @@ def test_the_table_names_what_is_served(run, server):
         "live",
     ]
     assert "retired" not in done.stdout
-    assert done.stderr.endswith("retired models are not shown: --all\n")
+    assert done.stderr.endswith("retired models are not shown; use --all to see them\n")
     assert (done.returncode, server.requests) == (0, [])
 
 
@@ -116,7 +116,7 @@ class TestInATerminal:
         lines = said.splitlines()
         assert code == 0
         assert max(map(len, lines)) <= 20
-        assert lines[:3] == ["gpt-oss-120b", "  Aliases: gpt-oss", "  Window: 65,536 -"]
+        assert lines[:3] == ["gpt-oss-120b", "  Aliases: gpt-oss", "  Context: 65,536 -"]
 
     @pytest.mark.parametrize(
         ("variables", "is_bold"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)]

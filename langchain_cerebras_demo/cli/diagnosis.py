@@ -1,23 +1,29 @@
-"""What ``doctor`` sees of the service: address, proxy, network, clock, keys, an answer, the limits.
+"""The findings of ``doctor``: first about this machine, then about the service.
 
-Everything is bounded by seconds. A name is resolved on a thread of our own first: the system's resolver cannot be told to
-stop, and asyncio and the interpreter would wait at their end for the threads that they lent it.
+Every step is bounded by seconds. A host name is resolved on a separate thread first: the system's resolver cannot be
+interrupted, and asyncio and the interpreter wait at their end for the threads that they gave it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import importlib.util
+import platform
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
+from importlib import metadata
+from typing import Literal
 from urllib.parse import urlsplit
 
-from langchain_cerebras_demo.cli.findings import Finding
-from langchain_cerebras_demo.cli.notes import HOW_TO_GO_ON
+from langchain_cerebras_demo._version import __version__
+from langchain_cerebras_demo.cli.guard import HOW_TO_CONTINUE
+from langchain_cerebras_demo.cli.terminal import columns
 from langchain_cerebras_demo.client.client import Client
 from langchain_cerebras_demo.errors import (
     APIConnectionError,
@@ -25,6 +31,7 @@ from langchain_cerebras_demo.errors import (
     APITimeoutError,
     AuthenticationError,
     CerebrasError,
+    LocalServerError,
     NotFoundError,
     PaymentRequiredError,
     PermissionDeniedError,
@@ -32,6 +39,7 @@ from langchain_cerebras_demo.errors import (
 )
 from langchain_cerebras_demo.keys import ChainKeyResolver, EnvKey
 from langchain_cerebras_demo.keys.chain import to_key_chain
+from langchain_cerebras_demo.local.weights import SMOLLM2, cache_folder, installed_path
 from langchain_cerebras_demo.net.endpoint import API_BASE, BASE_URL_VARIABLE, is_loopback, takes_demo_key, to_base_url
 from langchain_cerebras_demo.net.portal import portal
 from langchain_cerebras_demo.net.proxies import Proxy, find_proxy
@@ -40,31 +48,117 @@ from langchain_cerebras_demo.policy import RetryPolicy, Timeout
 from langchain_cerebras_demo.records import CallRecord, RateLimitSnapshot
 from langchain_cerebras_demo.wire.request import ChatRequest, to_parameters
 
+
+@dataclass(frozen=True)
+class Finding:
+    """The result of one check.
+
+    Args:
+        topic: what was checked.
+        state: ``fine``, ``note`` (worth knowing, but not a problem) or ``problem``.
+        what: the result; never a key.
+        remedy: what to do; empty if nothing has to be done.
+    """
+
+    topic: str
+    state: Literal["fine", "note", "problem"]
+    what: str
+    remedy: str = ""
+
+
+REQUIRED = ("langchain-core", "aiohttp", "orjson", "pydantic", "typing-extensions", "typer", "rich")
+EXTRAS = {"local": "xllamacpp", "browser": "browser-cookie3", "cli": "typer", "parquet": "pyarrow", "ray": "ray"}
+"""This package's extras, and a package that each of them installs."""
+
+
+def examine_machine() -> Iterator[Finding]:
+    """Check versions, extras, terminal and embedded model, in this order."""
+    system = f"{platform.python_implementation()} {platform.python_version()}, {platform.system()} {platform.machine()}"
+    yield Finding("version", "fine", f"langchain-cerebras-demo {__version__}, {system}")
+    yield _packages()
+    yield _extras()
+    yield _terminal()
+    yield _embedded_model()
+
+
+def _packages() -> Finding:
+    versions = {name: _version(name) for name in REQUIRED}
+    missing = [name for name, version in versions.items() if version is None]
+    if missing:
+        remedy = 'Install again: pip install --force-reinstall "langchain-cerebras-demo[cli]".'
+        return Finding("packages", "problem", f"not installed: {', '.join(missing)}", remedy)
+    return Finding("packages", "fine", ", ".join(f"{name} {version}" for name, version in versions.items()))
+
+
+def _extras() -> Finding:
+    versions = {extra: _version(package) for extra, package in EXTRAS.items()}
+    found = ", ".join(f"{extra} ({EXTRAS[extra]} {version})" for extra, version in versions.items() if version)
+    missing = [extra for extra, version in versions.items() if version is None]
+    remedy = f'If you need them: pip install "langchain-cerebras-demo[{",".join(missing)}]".' if missing else ""
+    what = f"installed: {found or 'none'}" + (f"; not installed: {', '.join(missing)}" if missing else "")
+    return Finding("extras", "note" if missing else "fine", what, remedy)
+
+
+def _terminal() -> Finding:
+    encoding = (getattr(sys.stdout, "encoding", None) or "none").lower()
+    width = columns()
+    what = f"{f'{width} columns' if width else 'a pipe or a file'}, {encoding}"
+    if encoding.replace("-", "") == "utf8":
+        return Finding("output", "fine", what)
+    return Finding("output", "note", f"{what}: some characters cannot be written", "Set PYTHONUTF8=1.")
+
+
+def _embedded_model() -> Finding:
+    topic = "embedded model"
+    if importlib.util.find_spec("xllamacpp") is None:
+        return Finding(
+            topic, "note", "its engine is not installed", 'For --local: pip install "langchain-cerebras-demo[local]".'
+        )
+    try:
+        places = [installed_path(SMOLLM2), cache_folder() / SMOLLM2.name]
+    except LocalServerError as error:
+        return Finding(topic, "note", str(error), "Only --local needs it.")
+    found = next((place for place in places if place is not None and SMOLLM2.is_at(place)), None)
+    if found is None:
+        size = f"{SMOLLM2.wheel_bytes / 1e6:.0f} MB"
+        return Finding(
+            topic, "note", f"its weights are not downloaded yet; the first use of --local does that ({size}, once)"
+        )
+    return Finding(topic, "fine", f"ready: --local needs neither key nor network; in {found.parent}")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
 NAME_SECONDS = 3.0
 CONNECT_SECONDS = 3.0
 KEY_SECONDS = 6.0
 ANSWER_SECONDS = 10.0
 
 CLOCK_SECONDS = 60.0
-"""How far the clock may be off. Certificates and signed requests bear minutes at most; an HTTP date is a second coarse."""
+"""How far off the clock may be. Certificates tolerate minutes at most; an HTTP date is precise to a second."""
 
 _REMEDIES: tuple[tuple[type[CerebrasError], str], ...] = (
     (
         AuthenticationError,
         "Copy the key again from https://cloud.cerebras.ai; `cerebras-demo keys` shows where it came from.",
     ),
-    (PaymentRequiredError, "Look at the billing page of https://cloud.cerebras.ai."),
-    (PermissionDeniedError, "Look at what the key may do at https://cloud.cerebras.ai, and at the proxy."),
-    (NotFoundError, "See `cerebras-demo models --remote`, and choose one by --model."),
-    (RateLimitError, "Wait until the limit is whole again."),
-    (APITimeoutError, "Try again; if it stays so, look at the proxy and at https://status.cerebras.ai."),
-    (APIConnectionError, "Look at the network and the proxy."),
+    (PaymentRequiredError, "Check the billing page of https://cloud.cerebras.ai."),
+    (PermissionDeniedError, "Check the key's permissions at https://cloud.cerebras.ai, and the proxy."),
+    (NotFoundError, "Choose a model of `cerebras-demo models --remote` with --model."),
+    (RateLimitError, "Wait until the limit resets."),
+    (APITimeoutError, "Try again; if it persists, check the proxy and https://status.cerebras.ai."),
+    (APIConnectionError, "Check the network and the proxy."),
 )
 
 
 @dataclass(frozen=True)
 class Reached:
-    """What came of a request without a key: an HTTP status, the server's date, and how long it took in seconds."""
+    """The answer to a request without a key: its HTTP status, the server's date, and its duration in seconds."""
 
     status: int
     date: str | None
@@ -72,7 +166,10 @@ class Reached:
 
 
 def examine_service(model: str) -> Iterator[Finding]:
-    """Address, proxy, network, clock, key, answer and limits; what hangs on what is missing is left out and said so."""
+    """Check address, proxy, network, clock, key, answer and limits.
+
+    A check that an earlier problem makes impossible is reported as not tried.
+    """
     try:
         base_url = to_base_url(None)
     except (ValueError, CerebrasError) as error:
@@ -86,7 +183,7 @@ def examine_service(model: str) -> Iterator[Finding]:
     yield finding
     if finding.state == "problem":
         reached: Reached | APIError = APIConnectionError("the proxy cannot be used")
-        yield Finding("network", "note", "not tried, since the proxy cannot be used")
+        yield Finding("network", "note", "not tried, because the proxy cannot be used")
     else:
         reached = reach(base_url, proxy)
         yield _network(base_url, reached, proxy)
@@ -98,12 +195,12 @@ def examine_service(model: str) -> Iterator[Finding]:
     if is_reached and finding.state == "fine":
         yield from _answer(base_url, keys, model)
     else:
-        why = "no question was asked, since " + ("there is no key" if is_reached else "the service was not reached")
+        why = "not tried, because " + ("there is no key" if is_reached else "the service was not reached")
         yield Finding("answer", "note", why)
 
 
 def reach(base_url: str, proxy: Proxy | None) -> Reached | APIError:
-    """Asks for the public list of models, which needs no key. Any HTTP status is an answer."""
+    """Request the public list of models, which needs no key. Any HTTP status is an answer."""
     host = proxy.host if proxy else urlsplit(base_url).hostname or ""
     problem = resolve_name(host)
     if problem:
@@ -116,7 +213,7 @@ def reach(base_url: str, proxy: Proxy | None) -> Reached | APIError:
 
 
 def resolve_name(host: str) -> str:
-    """What is wrong with a host's name; empty where it has an address. It takes ``NAME_SECONDS`` at most."""
+    """Return why a host name cannot be resolved; empty if it can. Waits ``NAME_SECONDS`` at most."""
     problems: list[str] = []
 
     def look_up() -> None:
@@ -153,7 +250,7 @@ def _address(base_url: str) -> Finding:
         return Finding("address", "fine", base_url)
     what = f"{base_url}, from {BASE_URL_VARIABLE}"
     if urlsplit(base_url).scheme == "http" and not is_loopback(base_url):
-        return Finding("address", "problem", f"{what}: a key would travel in the open", "Use https.")
+        return Finding("address", "problem", f"{what}: a key would be sent unencrypted", "Use https.")
     return Finding("address", "fine" if takes_demo_key(base_url) else "note", what)
 
 
@@ -173,11 +270,11 @@ def _network(base_url: str, reached: Reached | APIError, proxy: Proxy | None) ->
             "network", "fine", f"{host} answered within {reached.seconds * 1000:.0f} ms (HTTP {reached.status})"
         )
     if "certificate" in str(reached):
-        remedy = "Look at the clock; behind a company's proxy, name its certificates by SSL_CERT_FILE."
+        remedy = "Check the clock; behind a company proxy, set SSL_CERT_FILE to its certificates."
     elif proxy:
-        remedy = f"Look at the network, and at {proxy.source} and NO_PROXY."
+        remedy = f"Check the network, {proxy.source} and NO_PROXY."
     else:
-        remedy = "Look at the network; behind a company's firewall set HTTPS_PROXY. --local works without."
+        remedy = "Check the network; behind a company firewall set HTTPS_PROXY. --local needs no network."
     return Finding("network", "problem", str(reached), remedy)
 
 
@@ -185,15 +282,15 @@ def _clock(reached: Reached) -> Finding:
     try:
         ahead = (datetime.now(tz=timezone.utc) - parsedate_to_datetime(reached.date or "")).total_seconds()
     except (ValueError, TypeError):  # TypeError: a date without a zone; Python 3.10 also for none at all
-        return Finding("clock", "note", "the service did not say what time it is")
+        return Finding("clock", "note", "the service sent no date to compare with")
     if abs(ahead) <= CLOCK_SECONDS:
-        return Finding("clock", "fine", f"right to {CLOCK_SECONDS:g} s")
+        return Finding("clock", "fine", f"correct to within {CLOCK_SECONDS:g} s")
     what = f"{abs(ahead):,.0f} s {'ahead of' if ahead > 0 else 'behind'} the service's"
-    return Finding("clock", "problem", what, "Set it: timedatectl set-ntp true, or the system's settings.")
+    return Finding("clock", "problem", what, "Set the clock: timedatectl set-ntp true, or the system settings.")
 
 
 def _keys(base_url: str, *, is_reached: bool) -> tuple[ChainKeyResolver, Finding]:
-    # Without a network a browser's session cannot be asked for its key, and asking would take its time.
+    # Without a network a browser session cannot be asked for its key, and trying would take long.
     chain = to_key_chain(base_url, is_automatic=True) if is_reached else ChainKeyResolver([EnvKey()])
     try:
         reports = portal.run(lambda: asyncio.wait_for(chain.aexplain(), KEY_SECONDS))
@@ -204,7 +301,7 @@ def _keys(base_url: str, *, is_reached: bool) -> tuple[ChainKeyResolver, Finding
         return chain, Finding("key", "fine", what)
     if is_loopback(base_url):
         return chain, Finding("key", "fine", f"{what}; this machine's own server may need none")
-    return chain, Finding("key", "problem", what, f"{HOW_TO_GO_ON} `cerebras-demo keys` shows every source.")
+    return chain, Finding("key", "problem", what, f"{HOW_TO_CONTINUE} `cerebras-demo keys` shows every source.")
 
 
 def _answer(base_url: str, keys: ChainKeyResolver, model: str) -> Iterator[Finding]:
@@ -214,9 +311,9 @@ def _answer(base_url: str, keys: ChainKeyResolver, model: str) -> Iterator[Findi
         retry=RetryPolicy(max_retries=0),
         timeout=Timeout(CONNECT_SECONDS, ANSWER_SECONDS, ANSWER_SECONDS, ANSWER_SECONDS),
     )
-    question = ChatRequest(model, [{"role": "user", "content": "Hi"}], to_parameters({"max_tokens": 1}))
+    request = ChatRequest(model, [{"role": "user", "content": "Hi"}], to_parameters({"max_tokens": 1}))
     try:
-        events = portal.run(lambda: client.complete(question))
+        events = portal.run(lambda: client.complete(request))
     except (CerebrasError, ValueError) as error:
         remedy = next((remedy for kind, remedy in _REMEDIES if isinstance(error, kind)), "Try again with --debug.")
         yield Finding("answer", "problem", f"{type(error).__name__}: {error}", remedy)
@@ -239,7 +336,7 @@ def _limits(limits: RateLimitSnapshot | None) -> Finding:
     facts = [
         f"{left:,} of {most:,} {what} left" for what, left, most, _ in kinds if left is not None and most is not None
     ]
-    used_up = [f"{what}: whole again in {reset or 0:,.0f} s" for what, left, _, reset in kinds if left == 0]
+    used_up = [f"{what}: resets in {reset or 0:,.0f} s" for what, left, _, reset in kinds if left == 0]
     if used_up:
         return Finding("limits", "problem", "; ".join(facts), f"Wait. {'; '.join(used_up)}.")
     return Finding("limits", "fine", "; ".join(facts) or "announced in part")

@@ -1,4 +1,4 @@
-"""One answer on its way from the client to the terminal: shown as it comes, and what is known of it afterwards."""
+"""The client behind a command, and an answer that is shown while it arrives and described afterwards."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from dataclasses import asdict
 from typing import Any, TypeVar
 
 from langchain_cerebras_demo import local
-from langchain_cerebras_demo.cli.notes import note
-from langchain_cerebras_demo.cli.terminal import dim, is_terminal, printable, write_error, write_out
+from langchain_cerebras_demo.cli.terminal import dim, is_terminal, note, printable, write_error, write_out
 from langchain_cerebras_demo.client.client import Client
 from langchain_cerebras_demo.errors import ContextOverflowError
 from langchain_cerebras_demo.keys.chain import to_key_chain
@@ -30,12 +29,18 @@ from langchain_cerebras_demo.wire.request import ChatRequest
 
 T = TypeVar("T")
 
+CUT_OFF = "the answer was cut off at the maximum number of tokens"
+
 
 def open_client(*, is_local: bool) -> Client:
-    """The client behind a command; with ``is_local`` the embedded model is started and said to be one.
+    """Return the client behind a command.
+
+    Args:
+        is_local: whether the embedded model is started and asked.
 
     Raises:
-        LocalServerError, KeyFormatError, ValueError: the model does not start, or the environment is wrong.
+        LocalServerError: the embedded model does not start.
+        KeyFormatError, ValueError: an environment variable is invalid.
     """
     if is_local:
         note(f"{local.LOCAL_MODEL} on this machine: a very small model, for trying things out")
@@ -44,28 +49,22 @@ def open_client(*, is_local: bool) -> Client:
     return Client(base_url=base_url, keys=to_key_chain(base_url, is_automatic=True))
 
 
-def _local_bound() -> str:
-    settings = local.shared_server().engine_settings
-    tokens = settings["n_ctx"] // settings["n_parallel"]
-    return f"The embedded model takes {tokens:,} tokens: give a shorter text, or ask a Cerebras model"
-
-
 class Answer:
-    """What has come of one answer so far.
+    """One answer, as far as it has arrived.
 
     Args:
-        shows_text: whether the text goes to stdout as it comes.
-        shows_reasoning: whether the thoughts go to stderr as they come.
+        shows_text: whether the text is written to stdout as it arrives.
+        shows_reasoning: whether the reasoning is written to stderr as it arrives.
     """
 
     def __init__(self, *, shows_text: bool = True, shows_reasoning: bool = False) -> None:
         self.events: list[Event | CallRecord] = []
         self._shows_text = shows_text
         self._shows_reasoning = shows_reasoning
-        self._is_thinking = False
+        self._is_reasoning = False
 
     def ask(self, client: Client, request: ChatRequest) -> None:
-        """Sends the request and shows what comes. Ctrl-C leaves what had come, and closes the connection.
+        """Send the request and show the answer. Ctrl-C keeps what has arrived, and closes the connection.
 
         Raises:
             CerebrasError: as ``Client.stream``.
@@ -76,51 +75,55 @@ class Answer:
                     self.events += batch
                     self._show(batch)
         except ContextOverflowError as error:
-            if client.is_local:  # llama.cpp's own advice is to make its context larger, which no option of ours does
-                error.args = (f"{error}. {_local_bound()}",)
+            if client.is_local:  # llama.cpp advises a larger context, for which there is no option here
+                settings = local.shared_server().engine_settings
+                most = settings["n_ctx"] // settings["n_parallel"]
+                advice = f"The embedded model reads {most:,} tokens at most: shorten the text, or use a Cerebras model"
+                error.args = (f"{error}. {advice}",)
             raise
 
     @property
     def text(self) -> str:
-        """The answer, or what the model said instead of one."""
+        """The text of the answer, or of a refusal."""
         return "".join(event.text for event in self.events if isinstance(event, TextDelta | RefusalDelta))
 
     @property
     def refusal(self) -> str:
-        """What the model said where it declined to answer."""
+        """The text of a refusal; empty if the model answered."""
         return "".join(event.text for event in self._all(RefusalDelta))
 
     @property
     def reasoning(self) -> str:
-        """What the model thought before it answered."""
+        """The reasoning before the answer."""
         return "".join(event.text for event in self._all(ReasoningDelta))
 
     @property
     def was_cut_off(self) -> bool:
-        """Whether the answer ended at its longest permitted length."""
+        """Whether the answer reached the maximum number of tokens."""
         return any(event.reason == "length" for event in self._all(Finish))
 
     def stats(self) -> str:
-        """One line: the time to the first token, the speed, the tokens, the whole time."""
+        """Return one line with the time to the first token, the speed, the tokens and the total time."""
         record = next(self._all(CallRecord), None)
         if record is None:
-            return "the answer did not end, so nothing was measured"
+            return "the answer did not end, so there are no statistics"
         usage = next(self._all(Usage), None)
-        thought = f" ({usage.reasoning_tokens:,} of them thoughts)" if usage and usage.reasoning_tokens else ""
+        reasoning = f" ({usage.reasoning_tokens:,} for reasoning)" if usage and usage.reasoning_tokens else ""
+        waited = record.paced + record.backed_off
         facts = [
             f"first token after {record.ttft:.2f} s" if record.ttft is not None else "",
             f"{record.tokens_per_second:,.0f} tokens/s" if record.tokens_per_second is not None else "",
-            f"{usage.prompt_tokens:,} tokens in, {usage.completion_tokens:,} out{thought}" if usage else "",
-            f"{record.seconds:.2f} s in all",
-            f"{record.paced + record.backed_off:.1f} s of them waiting"
-            if record.paced + record.backed_off > 0.1
-            else "",
+            f"{usage.prompt_tokens:,} tokens in, {usage.completion_tokens:,} out{reasoning}" if usage else "",
+            f"{record.seconds:.2f} s in total",
+            f"{waited:.1f} s of it waiting" if waited > 0.1 else "",
             f"{record.attempts} attempts" if record.attempts > 1 else "",
         ]
-        return f"{self._model() or record.model}: {', '.join(filter(None, facts))}"
+        identity = next(self._all(Identity), None)
+        model = (identity and identity.model) or record.model
+        return f"{model}: {', '.join(filter(None, facts))}"
 
     def to_dict(self, *, is_local: bool) -> dict[str, Any]:
-        """What ``--json`` prints: the answer and what is known of it. Times are seconds."""
+        """Return what ``--json`` prints: the answer and its facts. Times are in seconds."""
         identity = next(self._all(Identity), None)
         finish = next(self._all(Finish), None)
         usage = next(self._all(Usage), None)
@@ -145,26 +148,22 @@ class Answer:
             "stats": {name: value for name, value in asdict(record).items() if name in measured} if record else None,
         }
 
-    def _model(self) -> str | None:
-        identity = next(self._all(Identity), None)
-        return identity.model if identity else None
-
     def _all(self, kind: type[T]) -> Iterator[T]:
         return (event for event in self.events if isinstance(event, kind))
 
     def _show(self, batch: list[Event | CallRecord]) -> None:
-        thought = "".join(event.text for event in batch if isinstance(event, ReasoningDelta))
-        if thought and self._shows_reasoning:
-            self._is_thinking = True
-            write_error(dim(printable(thought), sys.stderr))
+        reasoning = "".join(event.text for event in batch if isinstance(event, ReasoningDelta))
+        if reasoning and self._shows_reasoning:
+            self._is_reasoning = True
+            write_error(dim(printable(reasoning), sys.stderr))
         text = "".join(event.text for event in batch if isinstance(event, TextDelta | RefusalDelta))
-        if text and self._is_thinking:
-            self.end_thoughts()
+        if text:
+            self.end_reasoning()
         if text and self._shows_text:
             write_out(text)
 
-    def end_thoughts(self) -> None:
-        """Ends the line of thoughts that is under way, if one is."""
-        if self._is_thinking:
-            self._is_thinking = False
+    def end_reasoning(self) -> None:
+        """End the line of reasoning on stderr, if there is one."""
+        if self._is_reasoning:
+            self._is_reasoning = False
             write_error("\n\n" if is_terminal(sys.stderr) else "\n")

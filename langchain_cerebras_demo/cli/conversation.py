@@ -1,0 +1,290 @@
+"""The conversation of ``cerebras-demo chat``: the prompt that reads the user's texts, the answers, the slash commands.
+
+Texts are edited with GNU readline (libedit on macOS) from the standard library; Windows has neither and gets plain lines.
+A pasted text stays together, line feeds included, because readline reads a bracketed paste as one line.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from typing_extensions import Self
+
+from langchain_cerebras_demo.cli.answer import CUT_OFF, Answer
+from langchain_cerebras_demo.cli.guard import note_error
+from langchain_cerebras_demo.cli.options import model_names
+from langchain_cerebras_demo.cli.terminal import is_terminal, note, wrap, write_error, write_out
+from langchain_cerebras_demo.client.client import Client
+from langchain_cerebras_demo.errors import ContextOverflowError
+from langchain_cerebras_demo.wire.request import ChatRequest, nearest
+
+readline: Any = None
+with contextlib.suppress(ImportError):  # Windows has none
+    readline = importlib.import_module("readline")
+
+_QUOTES = '"""'
+_FIRST_PROMPT, _NEXT_PROMPT = "> ", ". "
+HISTORY_LINES = 1000
+
+
+class Prompt:
+    """Read texts from standard input.
+
+    Args:
+        commands: words to complete at the beginning of a line, such as ``/help``.
+        keeps_history: whether typed lines are saved in ``history_file()`` for the next conversation.
+    """
+
+    def __init__(self, commands: Iterable[str], *, keeps_history: bool = True) -> None:
+        self._commands = tuple(commands)
+        self._is_interactive = is_terminal(sys.stdin)
+        self._keeps_history = keeps_history and self._is_interactive
+
+    def __enter__(self) -> Self:
+        if readline is not None and self._is_interactive:
+            readline.set_completer(self.complete)
+            readline.set_completer_delims(" ")
+            is_libedit = "libedit" in (readline.__doc__ or "")
+            readline.parse_and_bind("bind ^I rl_complete" if is_libedit else "tab: complete")
+            if self._keeps_history:
+                with contextlib.suppress(OSError, ValueError):  # there is none yet, or it is damaged
+                    readline.read_history_file(history_file())
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        if readline is None or not self._is_interactive:
+            return
+        readline.set_completer(None)
+        if self._keeps_history:
+            try:
+                save_history(history_file())
+            except (OSError, RuntimeError) as error:
+                note(f"the history could not be saved to {history_file()}: {error}; use --no-history to do without")
+
+    def read(self) -> str:
+        r"""Return the next text: a line, several lines joined by ``\`` at their ends, or the text between triple quotes.
+
+        Raises:
+            EOFError: there is no further text.
+            KeyboardInterrupt: the user pressed Ctrl-C.
+        """
+        line = self._line(_FIRST_PROMPT)
+        if line.lstrip().startswith(_QUOTES):
+            return self._quoted(line.lstrip().removeprefix(_QUOTES))
+        lines = [line]
+        while lines[-1].endswith("\\"):
+            lines[-1] = lines[-1][:-1]
+            lines.append(self._line(_NEXT_PROMPT))
+        return "\n".join(lines)
+
+    def forget_last(self) -> None:
+        """Remove the last line from the history: the next conversation's first arrow key must not show ``/exit``."""
+        if readline is not None and self._is_interactive:
+            with contextlib.suppress(ValueError):  # there is none
+                readline.remove_history_item(readline.get_current_history_length() - 1)
+
+    def complete(self, text: str, state: int) -> str | None:
+        """Return the ``state``-th completion of ``text``, for readline."""
+        typed: Any = readline.get_line_buffer()[: readline.get_begidx()].split()
+        words: Iterable[str] = ()
+        if not typed:
+            words = self._commands if text.startswith("/") else ()
+        elif typed == ["/model"]:
+            words = model_names()
+        found = [word for word in words if word.startswith(text)]
+        return f"{found[state]} " if state < len(found) else None
+
+    def _quoted(self, rest: str) -> str:
+        lines = [rest]
+        while not lines[-1].rstrip().endswith(_QUOTES):
+            lines.append(self._line(_NEXT_PROMPT))
+        lines[-1] = lines[-1].rstrip().removesuffix(_QUOTES)
+        return "\n".join(lines).strip("\n")
+
+    def _line(self, prompt: str) -> str:
+        if not self._is_interactive:
+            prompt = ""
+        elif not is_terminal(sys.stdout):  # `chat | tee file`: the prompt is not part of the answers
+            write_error(prompt)
+            prompt = ""
+        return input(prompt)
+
+
+def history_file() -> Path:
+    """Return the file for typed lines, in the user's state folder (XDG base directory specification).
+
+    Raises:
+        RuntimeError: the user has no home folder.
+    """
+    chosen = Path(os.environ.get("XDG_STATE_HOME", ""))
+    state = chosen if chosen.is_absolute() else Path.home() / ".local" / "state"
+    return state / "langchain-cerebras-demo" / "chat_history"
+
+
+def save_history(file: Path) -> None:
+    """Save readline's lines to ``file``, readable by its owner alone.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.touch(mode=0o600)  # GNU readline does this, libedit may not
+    readline.set_history_length(HISTORY_LINES)
+    readline.write_history_file(file)
+
+
+COMMANDS: Mapping[str, str] = {
+    "/help": "this list",
+    "/model": "[name]: show the model, or switch to another",
+    "/system": "[text]: show the system prompt, or change it; - removes it",
+    "/clear": "forget all messages",
+    "/exit": "end the chat; so does Ctrl-D",
+}
+
+_HINTS = (
+    '""" begins and ends a text of several lines; so does \\ at the end of a line.',
+    "Ctrl-C stops an answer, and the conversation continues. // begins a text with a slash.",
+)
+
+
+class Conversation:
+    """A conversation over one client.
+
+    Args:
+        client: sends the requests.
+        model: model id or alias for the first request.
+        system: system prompt.
+        parameters: the parameters of every request, from ``to_parameters``.
+        shows_stats: whether statistics follow every answer.
+        is_debug: whether errors are shown with their tracebacks.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        model: str,
+        system: str | None,
+        parameters: Mapping[str, Any],
+        *,
+        shows_stats: bool = False,
+        is_debug: bool = False,
+    ) -> None:
+        self.model = model
+        self.system = system
+        self.messages: list[dict[str, Any]] = []
+        """The messages so far, in the API's form, without the system message."""
+        self._client = client
+        self._parameters = parameters
+        self._shows_stats = shows_stats
+        self._is_debug = is_debug
+        self.failures = 0
+        """How many requests failed."""
+
+    def run(self, prompt: Prompt) -> None:
+        """Answer texts until there are no more. Ctrl-C stops the current text or answer, but not the conversation.
+
+        Raises:
+            BrokenPipeError: the reader of stdout has gone.
+        """
+        if is_terminal(sys.stdin):
+            note("/help shows the commands, Ctrl-D ends the conversation")
+        while True:
+            try:
+                if not self.handle(prompt.read()):
+                    prompt.forget_last()
+                    return
+            except EOFError:
+                if is_terminal(sys.stdin):
+                    write_out("\n")
+                return
+            except KeyboardInterrupt:
+                write_out("\n")
+            except UnicodeDecodeError:
+                note("that was not UTF-8 text: nothing was sent")
+
+    def handle(self, text: str) -> bool:
+        """Answer one text or run one command; return ``False`` if it ends the conversation."""
+        text = text.strip()
+        if text.startswith("/") and not text.startswith("//"):
+            name, _, rest = text.partition(" ")
+            return self._run_command(name, rest.strip())
+        if text:
+            self._answer(text.removeprefix("/") if text.startswith("//") else text)
+        return True
+
+    def _answer(self, text: str) -> None:
+        system = [{"role": "system", "content": self.system}] if self.system else []
+        question = {"role": "user", "content": text}
+        answer = Answer(shows_reasoning=bool(self._parameters.get("reasoning_effort")))
+        request = ChatRequest(self.model, [*system, *self.messages, question], self._parameters)
+        try:
+            answer.ask(self._client, request)
+        except KeyboardInterrupt:
+            self._end(answer, question)
+            note("stopped; the conversation continues")
+        except BrokenPipeError:
+            raise
+        except Exception as error:  # noqa: BLE001 - no error ends the conversation
+            self.failures += 1
+            self._end(answer, question)
+            note_error(error, is_debug=self._is_debug)
+            if isinstance(error, ContextOverflowError):
+                note("/clear forgets all messages and makes room")
+        else:
+            self._end(answer, question)
+            if self._shows_stats:
+                note(answer.stats())
+
+    def _end(self, answer: Answer, question: dict[str, Any]) -> None:
+        """End the answer's line. A partial answer is kept; a question without an answer is forgotten."""
+        answer.end_reasoning()
+        if answer.text:
+            self.messages += [question, {"role": "assistant", "content": answer.text}]
+            write_out("\n")
+        if answer.was_cut_off:
+            note(CUT_OFF)
+
+    def _run_command(self, name: str, rest: str) -> bool:
+        if name == "/exit":
+            return False
+        if name == "/help":
+            for command, what in COMMANDS.items():
+                write_out(wrap(what, first=f"{command:8} ", rest=" " * 9) + "\n")
+            for hint in _HINTS:
+                write_out(wrap(hint) + "\n")
+        elif name == "/model":
+            self._choose_model(rest)
+        elif name == "/system":
+            self._set_system(rest)
+        elif name == "/clear":
+            self.messages.clear()
+            note("Conversation cleared.")
+        else:
+            hint = nearest(name, tuple(COMMANDS)) or "."
+            note(f"there is no command {name}{hint} /help lists the commands, // begins a text with /")
+        return True
+
+    def _choose_model(self, name: str) -> None:
+        if self._client.is_local:
+            note("the embedded model is the only one on this machine")
+        elif not name:
+            note(f"{self.model}; available: {', '.join(model_names())}")
+        else:
+            try:
+                model = self._client.resolve_model(name)
+            except ValueError as error:
+                note(str(error))
+                return
+            self.model = name
+            note(f"Switched to {model}.")
+
+    def _set_system(self, text: str) -> None:
+        if text:
+            self.system = None if text == "-" else text
+        note(f"System prompt set: {self.system}" if self.system else "There is no system prompt.")

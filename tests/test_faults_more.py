@@ -27,7 +27,6 @@ from langchain_cerebras_demo.errors import (
 from langchain_cerebras_demo.policy import RateLimit, Timeout
 from langchain_cerebras_demo.testing import (
     TOKENS_EXCEEDED,
-    Call,
     CutAfter,
     Endless,
     ErrorEvent,
@@ -35,6 +34,7 @@ from langchain_cerebras_demo.testing import (
     RawAnswer,
     RawStream,
     Reply,
+    ScriptedCall,
     Slow,
     Status,
     flat,
@@ -389,6 +389,6 @@ async def test_a_retry_that_waits_in_between_tells_all_of_it(server):
 
 async def test_tool_calls_that_were_cut_are_no_answer(server):
     """A call whose arguments look whole is not handed out as if the answer were."""
-    server.script(CutAfter(2, reply=Reply(tool_calls=[Call("f", {"a": 1})])))
+    server.script(CutAfter(2, reply=Reply(tool_calls=[ScriptedCall("f", {"a": 1})])))
     with pytest.raises(StreamInterruptedError):
         await model_for(server).ainvoke("hi", stream=True)

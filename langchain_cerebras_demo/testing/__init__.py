@@ -20,9 +20,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from langchain_cerebras_demo.testing.http11 import ReceivedRequest
     from langchain_cerebras_demo.testing.models import MODELS, LoopbackModel
     from langchain_cerebras_demo.testing.quota import Admission, Quota
-    from langchain_cerebras_demo.testing.received import ReceivedRequest
     from langchain_cerebras_demo.testing.refusals import (
         QUEUE_EXCEEDED,
         REQUESTS_EXCEEDED,
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         RawStream,
         Redirect,
         Reply,
+        ScriptedCall,
         Silence,
         Slow,
         Status,
@@ -50,37 +51,6 @@ if TYPE_CHECKING:
         sse,
     )
     from langchain_cerebras_demo.testing.server import LoopbackCerebras
-
-_HOMES = {
-    "MODELS": "models",
-    "LoopbackModel": "models",
-    "Admission": "quota",
-    "Quota": "quota",
-    "ReceivedRequest": "received",
-    "QUEUE_EXCEEDED": "refusals",
-    "REQUESTS_EXCEEDED": "refusals",
-    "TOKENS_EXCEEDED": "refusals",
-    "enveloped": "refusals",
-    "flat": "refusals",
-    "Call": "scenarios",
-    "CutAfter": "scenarios",
-    "Disconnect": "scenarios",
-    "Endless": "scenarios",
-    "ErrorEvent": "scenarios",
-    "Gate": "scenarios",
-    "HtmlPage": "scenarios",
-    "RawAnswer": "scenarios",
-    "RawBytes": "scenarios",
-    "RawStream": "scenarios",
-    "Redirect": "scenarios",
-    "Reply": "scenarios",
-    "Silence": "scenarios",
-    "Slow": "scenarios",
-    "Status": "scenarios",
-    "Step": "scenarios",
-    "sse": "scenarios",
-    "LoopbackCerebras": "server",
-}
 
 __all__ = [
     "MODELS",
@@ -104,6 +74,7 @@ __all__ = [
     "ReceivedRequest",
     "Redirect",
     "Reply",
+    "ScriptedCall",
     "Silence",
     "Slow",
     "Status",
@@ -113,12 +84,22 @@ __all__ = [
     "sse",
 ]
 
+# The module of each name; a name that is not listed here is in ``scenarios``.
+_MODULES = {
+    "LoopbackCerebras": "server",
+    "LoopbackModel": "models",
+    "MODELS": "models",
+    "Admission": "quota",
+    "Quota": "quota",
+    "ReceivedRequest": "http11",
+    **dict.fromkeys(("QUEUE_EXCEEDED", "REQUESTS_EXCEEDED", "TOKENS_EXCEEDED", "enveloped", "flat"), "refusals"),
+}
+
 
 def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
-    if home is None:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{home}"), name)
+    value = getattr(import_module(f"{__name__}.{_MODULES.get(name, 'scenarios')}"), name)
     globals()[name] = value  # the next look-up finds it without this function
     return value
 

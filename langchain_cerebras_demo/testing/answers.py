@@ -1,7 +1,7 @@
 """What the loopback Cerebras says: an answer made by rules from the request's own words and schemas.
 
 No reply is written for any test. Text quotes the last user message; "Write 200 words" gets 200 words; a tool is called
-when the choice demands it or the message speaks of it; arguments and JSON answers fit their schema and are filled from
+when the choice demands it or the message mentions it; arguments and JSON answers fit their schema and are filled from
 the message (see ``invention.py``). The same request always gets the same words, streamed or not.
 """
 
@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from langchain_cerebras_demo.testing.completions import Answer, Choice, ToolCall, merged
+from langchain_cerebras_demo.testing.completions import Choice, Completion, ToolCall, merged
 from langchain_cerebras_demo.testing.invention import Facts, invent, invent_object
-from langchain_cerebras_demo.testing.tokens import IMAGE_TOKENS, count, image_parts, pieces, prompt_tokens, text_of
-from langchain_cerebras_demo.testing.toolbox import chosen_tools
+from langchain_cerebras_demo.testing.models import IMAGE_TOKENS, count, image_parts, pieces, prompt_tokens, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from langchain_cerebras_demo.testing.models import LoopbackModel
     from langchain_cerebras_demo.testing.scenarios import Reply
 
-__all__ = ["answer", "scripted_answer"]
 
 CACHE_BLOCK = 128
 TOKENS_A_SECOND = 2_000.0
@@ -36,7 +34,7 @@ FILLER = "the quick brown fox jumps over the lazy dog while the loopback counts 
 _WORDS_WANTED = re.compile(r"\b(\d{1,6}) (?:words|tokens)\b", re.IGNORECASE)
 
 
-def answer(body: Mapping[str, Any], model: LoopbackModel) -> Answer:
+def answer(body: Mapping[str, Any], model: LoopbackModel) -> Completion:
     """The rule-based answer to a checked chat request."""
     choices: list[Choice] = []
     spent = thought = 0
@@ -48,7 +46,7 @@ def answer(body: Mapping[str, Any], model: LoopbackModel) -> Answer:
     return finished(body, model, tuple(choices), spent, thought)
 
 
-def scripted_answer(reply: Reply, body: Mapping[str, Any], model: LoopbackModel) -> Answer:
+def scripted_answer(reply: Reply, body: Mapping[str, Any], model: LoopbackModel) -> Completion:
     """The answer that a ``Reply`` spells out."""
     calls = tuple(
         ToolCall(
@@ -70,7 +68,7 @@ def scripted_answer(reply: Reply, body: Mapping[str, Any], model: LoopbackModel)
 
 def finished(
     body: Mapping[str, Any], model: LoopbackModel, choices: tuple[Choice, ...], spent: int, thought: int
-) -> Answer:
+) -> Completion:
     """The answer around its choices: usage, timing, ids."""
     prompt = prompt_tokens(body, model)
     details: dict[str, int] = {"cached_tokens": prompt // CACHE_BLOCK * CACHE_BLOCK}
@@ -89,7 +87,7 @@ def finished(
     }
     times = {"queue_time": 0.0004, "prompt_time": prompt * 1e-5, "completion_time": spent / TOKENS_A_SECOND}
     now = time.time()
-    return Answer(
+    return Completion(
         id=f"chatcmpl-{uuid.uuid4()}",
         model=model.id,
         created=int(now),
@@ -221,3 +219,58 @@ def call_cost(call: ToolCall) -> int:
 def call_id(body: Mapping[str, Any], salt: str) -> str:
     """Nine hex characters, as the service's own; alike for alike conversations, and new with each turn."""
     return hashlib.sha256(orjson.dumps(body["messages"]) + salt.encode()).hexdigest()[:9]
+
+
+# Words of a tool's name that say nothing of its subject.
+EMPTY_WORDS = """
+    a an and by call do find for from function get in is it lookup make my new of on or query run search set the to tool
+    use with
+"""
+_BETWEEN_WORDS = re.compile(r"[\W_]+|(?<=[a-z])(?=[A-Z])")
+
+
+def chosen_tools(body: Mapping[str, Any], model: LoopbackModel, question: str) -> list[dict[str, Any]]:
+    """The functions to call, in order; empty = none.
+
+    ``auto`` calls what the question asks for and this turn has not called yet; ``required`` calls something in any
+    case; a named choice calls that one. Several at once only where the model can and the request does not forbid it.
+    """
+    tools = [tool["function"] for tool in body.get("tools") or ()]
+    choice = body.get("tool_choice") or "auto"
+    if not tools or choice == "none":
+        return []
+    if isinstance(choice, dict):
+        return [tool for tool in tools if tool["name"] == choice["function"]["name"]]
+    called = called_names(body["messages"])
+    fresh = [tool for tool in tools if tool["name"] not in called]
+    asked = [tool for tool in fresh if is_asked_for(tool["name"], question)]
+    if not asked and choice == "required":
+        asked = (fresh or tools)[:1]
+    parallel = model.parallel_tool_calls and body.get("parallel_tool_calls") is not False
+    return asked if parallel else asked[:1]
+
+
+def called_names(messages: list[Mapping[str, Any]]) -> set[str]:
+    """The tools called since the last user message."""
+    names: set[str] = set()
+    for message in reversed(messages):
+        if message["role"] == "user":
+            break
+        names |= {call["function"]["name"] for call in message.get("tool_calls") or ()}
+    return names
+
+
+def is_asked_for(name: str, question: str) -> bool:
+    """Whether the question holds the tool's name, or every word of it that says something."""
+    if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", question, re.IGNORECASE):
+        return True
+    telling = words_of(name) - words_of(EMPTY_WORDS)
+    spoken = words_of(question)
+    return bool(telling) and all(
+        word in spoken or (len(word) > 3 and any(heard.startswith(word) for heard in spoken)) for word in telling
+    )
+
+
+def words_of(text: str) -> set[str]:
+    """The words of a sentence, of a ``snake_case`` or of a ``camelCase`` name, in lower case."""
+    return {word.lower() for word in _BETWEEN_WORDS.split(text) if word}

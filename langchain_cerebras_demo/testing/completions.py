@@ -1,6 +1,6 @@
 """A finished answer, and its two forms on the wire: one ``chat.completion`` or a row of ``chat.completion.chunk``.
 
-Both forms are made from one ``Answer``, so they always hold the same text, reasoning, calls and usage. Which key
+Both forms are made from one ``Completion``, so they always hold the same text, reasoning, calls and usage. Which key
 stands where, and which is left out, is as recorded from the real API (2026-04 to 2026-08).
 """
 
@@ -10,12 +10,11 @@ import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from langchain_cerebras_demo.testing.tokens import pieces
+from langchain_cerebras_demo.testing.models import pieces
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["Answer", "Choice", "ToolCall", "merged", "to_chunks", "to_completion"]
 
 TOKENS_A_DELTA = 4  # the service sends several tokens a chunk, whole phrases
 
@@ -41,7 +40,7 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Completion:
     """A whole answer. ``top_logprobs`` is how many alternatives a token shows; ``None`` = no log probabilities."""
 
     id: str
@@ -70,7 +69,7 @@ class Answer:
         return {"usage": dict(self.usage), "time_info": dict(self.time_info)}
 
 
-def to_completion(answer: Answer) -> dict[str, Any]:
+def to_completion(answer: Completion) -> dict[str, Any]:
     """The answer as one ``chat.completion``. ``content`` is left out where there is none, as on the wire."""
     choices = []
     for index, choice in enumerate(answer.choices):
@@ -91,7 +90,7 @@ def to_call(call: ToolCall) -> dict[str, Any]:
     return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
 
 
-def to_chunks(answer: Answer) -> list[dict[str, Any]]:
+def to_chunks(answer: Completion) -> list[dict[str, Any]]:
     """The answer as the chunks of a stream; usage and timing stand in the last one. ``[DONE]`` is not among them."""
     rows = [list(choice_rows(answer, index, choice)) for index, choice in enumerate(answer.choices)]
     turns = itertools.chain.from_iterable(itertools.zip_longest(*rows))
@@ -100,7 +99,7 @@ def to_chunks(answer: Answer) -> list[dict[str, Any]]:
     return chunks
 
 
-def choice_rows(answer: Answer, index: int, choice: Choice) -> Iterator[dict[str, Any]]:
+def choice_rows(answer: Completion, index: int, choice: Choice) -> Iterator[dict[str, Any]]:
     """What stands in ``choices`` of each chunk of one choice."""
     deltas = choice.deltas if choice.deltas is not None else derived_deltas(answer, choice)
     for delta in deltas:
@@ -109,7 +108,7 @@ def choice_rows(answer: Answer, index: int, choice: Choice) -> Iterator[dict[str
     yield {"delta": {}, "finish_reason": choice.finish_reason, "index": index}
 
 
-def derived_deltas(answer: Answer, choice: Choice) -> Iterator[dict[str, Any]]:
+def derived_deltas(answer: Completion, choice: Choice) -> Iterator[dict[str, Any]]:
     """Role, reasoning, content, calls: in this order, as on the wire."""
     yield {"role": "assistant"}
     for key, text in (("reasoning", choice.reasoning), ("content", choice.content)):
@@ -132,7 +131,7 @@ def phrases(text: str) -> Iterator[str]:
         yield "".join(tokens[start : start + TOKENS_A_DELTA])
 
 
-def logprobs_of(answer: Answer, content: str | None, reasoning: str | None) -> dict[str, Any]:
+def logprobs_of(answer: Completion, content: str | None, reasoning: str | None) -> dict[str, Any]:
     """The log probabilities of what one choice or delta holds; reasoning apart from content (version 2)."""
     if answer.top_logprobs is None:
         return {}

@@ -11,8 +11,6 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["Facts", "invent", "invent_object"]
-
 MAX_DEPTH = 8
 MAX_QUOTE = 200
 

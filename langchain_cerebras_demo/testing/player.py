@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from langchain_cerebras_demo.testing.http11 import Response
     from langchain_cerebras_demo.testing.scenarios import Ending, Headers, Step
 
-__all__ = ["Player", "Prepared", "with_headers"]
 
 DONE = b"data: [DONE]\n\n"
 JSON = ("content-type", "application/json")

@@ -11,16 +11,15 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from langchain_cerebras_demo.testing.models import prompt_tokens
 from langchain_cerebras_demo.testing.refusals import REQUESTS_EXCEEDED, TOKENS_EXCEEDED, RefusedError, flat
-from langchain_cerebras_demo.testing.tokens import prompt_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from langchain_cerebras_demo.testing.http11 import ReceivedRequest
     from langchain_cerebras_demo.testing.models import LoopbackModel
-    from langchain_cerebras_demo.testing.received import ReceivedRequest
 
-__all__ = ["Admission", "Quota", "cost_of"]
 
 DEFAULT_COMPLETION_TOKENS = 16_384  # what clients have measured where the request names no number
 DAY_SECONDS = 86_400.0

@@ -8,16 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = [
-    "QUEUE_EXCEEDED",
-    "REQUESTS_EXCEEDED",
-    "TOKENS_EXCEEDED",
-    "RefusedError",
-    "documented_body",
-    "enveloped",
-    "flat",
-]
-
 
 def flat(message: str, kind: str, param: str, code: str) -> dict[str, Any]:
     """A flat body; ``kind`` is the API's ``type``."""

@@ -25,13 +25,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import TypeAlias
 
+    from langchain_cerebras_demo.testing.http11 import ReceivedRequest
     from langchain_cerebras_demo.testing.quota import Admission, Quota
-    from langchain_cerebras_demo.testing.received import ReceivedRequest
     from langchain_cerebras_demo.testing.scenarios import Reply
 
     Prepare: TypeAlias = "Callable[[Reply | None], Prepared]"
 
-__all__ = ["CHAT_PATH", "SESSION_PATH", "Service", "admit", "documented_headers", "route"]
 
 CHAT_PATH = "/v1/chat/completions"
 SESSION_PATH = "/api/auth/session"

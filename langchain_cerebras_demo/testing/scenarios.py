@@ -19,26 +19,6 @@ import orjson
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = [
-    "STEPS",
-    "Call",
-    "CutAfter",
-    "Disconnect",
-    "Endless",
-    "ErrorEvent",
-    "Gate",
-    "HtmlPage",
-    "RawAnswer",
-    "RawBytes",
-    "RawStream",
-    "Redirect",
-    "Reply",
-    "Silence",
-    "Slow",
-    "Status",
-    "Step",
-    "sse",
-]
 
 Headers: TypeAlias = "Mapping[str, str] | Sequence[tuple[str, str]]"
 Ending: TypeAlias = Literal["done", "eof", "no_chunk_end", "reset", "hang"]
@@ -51,7 +31,7 @@ def sse(*events: Any) -> bytes:
 
 
 @dataclass(frozen=True)
-class Call:
+class ScriptedCall:
     """One tool call of a ``Reply``.
 
     Attributes:
@@ -63,6 +43,10 @@ class Call:
     name: str
     arguments: Mapping[str, Any] | str = field(default_factory=dict)
     id: str | None = None
+
+
+Call = ScriptedCall
+"""The former name of :class:`ScriptedCall`."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +66,7 @@ class Reply:
 
     text: str | None = None
     reasoning: str | None = None
-    tool_calls: Sequence[Call] = ()
+    tool_calls: Sequence[ScriptedCall] = ()
     finish_reason: str | None = None
     usage: Mapping[str, Any] | None = None
     deltas: Sequence[Mapping[str, Any]] | None = None

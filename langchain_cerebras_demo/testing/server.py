@@ -30,12 +30,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
+    from langchain_cerebras_demo.testing.http11 import ReceivedRequest
     from langchain_cerebras_demo.testing.player import Prepared
     from langchain_cerebras_demo.testing.quota import Quota
-    from langchain_cerebras_demo.testing.received import ReceivedRequest
     from langchain_cerebras_demo.testing.scenarios import Step
 
-__all__ = ["LoopbackCerebras"]
 
 STOP_SECONDS = 10.0
 HANDSHAKE_SECONDS = 5.0

@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 from langchain_cerebras_demo import ChatCerebrasDemo, TruncatedAnswerWarning
 from langchain_cerebras_demo.chat_models.tools import to_tool_choice, to_tools
 from langchain_cerebras_demo.testing import Call, Reply
-from langchain_cerebras_demo.testing.strict_schemas import strict_problems
+from langchain_cerebras_demo.testing.rules import strict_problems
 
 
 @tool

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from langchain_cerebras_demo.testing.strict_schemas import strict_problems
+from langchain_cerebras_demo.testing.rules import strict_problems
 
 
 def closed(**properties):

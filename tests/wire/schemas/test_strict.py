@@ -12,7 +12,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from langchain_cerebras_demo.testing.invention import Facts, invent
-from langchain_cerebras_demo.testing.strict_schemas import strict_problems
+from langchain_cerebras_demo.testing.rules import strict_problems
 from langchain_cerebras_demo.wire.schemas.checking import find_violations
 from langchain_cerebras_demo.wire.schemas.strict import to_lenient_schema, to_strict_schema
 

@@ -73,8 +73,8 @@ NOT_QUICK = (
 
 MARKED_BY_HAND = ("cli",)
 
-# Tests of one cluster, one page that is written by all of them, one recording.
-TOGETHER = ("ray", "test_faults.py", "chat_models/test_standard.py")
+# Tests of one cluster, and of one recording.
+TOGETHER = ("ray", "chat_models/test_standard.py")
 
 # What takes longest comes first, so that no worker is left with it at the end.
 FIRST = (

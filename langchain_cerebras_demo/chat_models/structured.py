@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
@@ -24,17 +23,13 @@ from langchain_cerebras_demo.chat_models.content import REASONING_KEY
 from langchain_cerebras_demo.chat_models.fields import ChatFields, Method
 from langchain_cerebras_demo.chat_models.python_types import to_answer_type
 from langchain_cerebras_demo.errors import ModelRefusalError
-from langchain_cerebras_demo.wire.lenient import mend_all
 from langchain_cerebras_demo.wire.schemas.answer_type import AnswerType, in_object, to_response_format, to_tool
+from langchain_cerebras_demo.wire.schemas.reading import DECODER, UnfitAnswerError, explain, fit, mended, read_json
 
-_SHOWN_CHARACTERS = 200
 _SHOWN_REFUSAL = 1_000
 # Every part is read from the beginning of the answer. AnswerReader again only when 1/64 has been added keeps the cost of a long
 # answer below the square of its length; a short one is read at every chunk.
 _PARTS = 64
-
-_DECODER = json.JSONDecoder(strict=False)  # a line break within a string is no reason to refuse an answer
-_FENCE = re.compile(r"(?P<fence>`{3,}|~{3,})(?:[A-Za-z][\w.+-]*)?\s*")
 
 
 def structured_output(
@@ -296,7 +291,7 @@ class AnswerReader:
             return self._fitted(self._decoded_call(name))
         except OutputParserException as error:
             try:  # models that were asked to call the tool sometimes write the arguments as text
-                decoded = _read_json("".join(self._text))
+                decoded = read_json("".join(self._text))
             except (ValueError, RecursionError):
                 raise error from None
             if self._calls:  # a call was made, so the error is about the call
@@ -308,16 +303,10 @@ class AnswerReader:
 
     def _fitted(self, decoded: Any, before: str = "") -> Any:
         """Return the value of decoded JSON. ``before`` begins the error message, if there is one."""
-        kind = self._expected.answer_type
-        if not isinstance(decoded, dict) and (kind is None or not kind.key):
-            raise self._error(f"{before}is JSON, but not an object")
         try:
-            return decoded if kind is None else kind.from_json(decoded)
-        except RecursionError as error:
-            raise self._error(f"{before}is nested too deeply to be checked") from error
-        except ValueError as error:
-            title = kind.title if kind else ""
-            raise self._error(f"{before}does not fit {title!r}: {error}") from error
+            return fit(decoded, self._expected.answer_type)
+        except UnfitAnswerError as error:
+            raise self._error(f"{before}{error}") from error.__cause__
 
     def _expected_call(self) -> _ReceivedCall | None:
         return next((call for call in self._calls.values() if call.name == self._expected.tool_name), None)
@@ -333,15 +322,15 @@ class AnswerReader:
             return call.arguments
         try:
             # No text at all is how some models call a function without arguments.
-            return _mended(_DECODER.decode(call.text or "{}"), call.text)
+            return mended(DECODER.decode(call.text or "{}"), call.text)
         except (ValueError, RecursionError) as error:
             raise self._error(f"is a call of {name!r} with arguments that are not valid JSON ({error})") from error
 
     def _decoded_text(self) -> Any:
         try:
-            return _read_json("".join(self._text))
-        except _SeveralValuesError as error:
-            raise self._error(f"is text with {error}") from error
+            return read_json("".join(self._text))
+        except UnfitAnswerError as error:
+            raise self._error(str(error)) from error
         except (ValueError, RecursionError) as error:
             raise self._error(f"is {self._what()} instead of JSON") from error
 
@@ -359,60 +348,10 @@ class AnswerReader:
 
     def _error(self, problem: str) -> OutputParserException:
         text = "".join(self._text) or "".join(map(_ReceivedCall.shown, self._calls.values()))
-        shown = text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"
-        begins = f" It begins: {shown!r}." if shown.strip() else ""
-        return OutputParserException(f"the answer {problem}.{begins}{self._why()}", llm_output=text)
-
-    def _why(self) -> str:
-        if self._finish_reason == "length":
-            remedy = " or lower reasoning_effort, since the reasoning counts too" if self._has_reasoning else ""
-            return f" It was cut off at its limit of tokens (finish_reason 'length'): raise max_tokens{remedy}."
-        if self._finish_reason == "content_filter":
-            return " The service withheld it (finish_reason 'content_filter')."
-        return ""
-
-
-class _SeveralValuesError(ValueError):
-    """The text has several values, and which one is the answer is ambiguous."""
-
-
-def _read_json(text: str) -> Any:
-    """Return the JSON value of a text, or the one in a code fence within it; half of a surrogate pair becomes U+FFFD.
-
-    Raises:
-        ValueError: There is no value. ``_SeveralValuesError``: fences with different values.
-        RecursionError: It is nested too deeply.
-    """
-    try:
-        return _mended(parse_json_markdown(text, parser=_DECODER.decode), text)
-    except ValueError:
-        values = _fenced_values(text)
-        if not values:
-            raise
-    if any(value != values[0] for value in values):
-        raise _SeveralValuesError(f"{len(values)} JSON values in code fences, which differ")
-    return _mended(values[0], text)
-
-
-def _mended(value: Any, text: str) -> Any:
-    """Return ``value`` without halves of surrogate pairs, which only an escape in ``text``, its source, can produce."""
-    return mend_all(value) if "\\u" in text else value
-
-
-def _fenced_values(text: str) -> list[Any]:
-    """Return the JSON values that fill a code fence, decoding as it goes: a string may contain a fence itself."""
-    values, place = [], 0
-    while opening := _FENCE.search(text, place):
-        place = opening.end()
-        try:
-            value, end = _DECODER.raw_decode(text, place)
-        except ValueError:
-            continue
-        rest = text[end:].lstrip()
-        if not rest or rest.startswith(opening["fence"]):
-            values.append(value)
-            place = len(text) - len(rest) + len(opening["fence"])
-    return values
+        remedy = "raise max_tokens"
+        if self._has_reasoning:
+            remedy += " or lower reasoning_effort, since the reasoning counts too"
+        return OutputParserException(explain(problem, text, self._finish_reason, remedy), llm_output=text)
 
 
 def _refusals(message: BaseMessage) -> list[str]:

@@ -98,9 +98,14 @@ class Answer:
         return "".join(event.text for event in self._all(ReasoningDelta))
 
     @property
+    def finish_reason(self) -> str | None:
+        """The service's reason for the end of the answer."""
+        return next((event.reason for event in self._all(Finish)), None)
+
+    @property
     def was_cut_off(self) -> bool:
         """Whether the answer reached the maximum number of tokens."""
-        return any(event.reason == "length" for event in self._all(Finish))
+        return self.finish_reason == "length"
 
     def stats(self) -> str:
         """Return one line with the time to the first token, the speed, the tokens and the total time."""
@@ -125,7 +130,6 @@ class Answer:
     def to_dict(self, *, is_local: bool) -> dict[str, Any]:
         """Return what ``--json`` prints: the answer and its facts. Times are in seconds."""
         identity = next(self._all(Identity), None)
-        finish = next(self._all(Finish), None)
         usage = next(self._all(Usage), None)
         record = next(self._all(CallRecord), None)
         tokens = usage and {
@@ -142,7 +146,7 @@ class Answer:
             "provider": "local" if is_local else "cerebras",
             "model": identity.model if identity else None,
             "id": identity.id if identity else None,
-            "finish_reason": finish.reason if finish else None,
+            "finish_reason": self.finish_reason,
             "usage": tokens,
             "time_info": record.time_info if record else None,
             "stats": {name: value for name, value in asdict(record).items() if name in measured} if record else None,

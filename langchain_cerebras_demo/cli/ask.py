@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import Annotated, Any
 
@@ -54,20 +53,18 @@ def ask(
     """
     if not question and not files:
         if is_terminal(sys.stdin):
-            raise InputError(
-                'no question: cerebras-demo ask "…", or cerebras-demo chat for a conversation'
-            )
+            raise InputError('no question: cerebras-demo ask "…", or cerebras-demo chat for a conversation')
         question = STDIN
     messages: list[dict[str, Any]] = [{"role": "system", "content": system}] if system else []
     messages.append({"role": "user", "content": to_content(question, files or [], images or [])})
     asked = read_schema(schema) if schema is not None else None
-    wanted = None if asked is None else to_wanted(asked)
+    answer_type, response_format = (None, None) if asked is None else to_answer_type(asked)
 
     # Here and not above: --help must not wait for aiohttp and LangChain.
     from langchain_cerebras_demo.cli.answer import CUT_OFF, Answer, open_client  # noqa: PLC0415
     from langchain_cerebras_demo.wire.request import ChatRequest  # noqa: PLC0415
 
-    parameters = to_parameters(reasoning_effort=reasoning, response_format=wanted)
+    parameters = to_parameters(reasoning_effort=reasoning, response_format=response_format)
     client = open_client(is_local=local_model)
     if client.is_local:
         note_embedded_only(ctx)
@@ -78,7 +75,7 @@ def ask(
         answer.end_reasoning()
         if answer.text and not as_json:
             write_out("\n")
-    parsed, problem = (None, None) if asked is None else to_parsed(answer, asked)
+    parsed, problem = (None, None) if asked is None else parse(answer, answer_type)
     if as_json:
         shaped = {} if asked is None else {"parsed": parsed}
         failed = {} if problem is None else {"error": to_error(problem)}
@@ -90,34 +87,43 @@ def ask(
     if stats:
         note(answer.stats())
     if problem is not None:
-        note(f"the answer does not fit the schema: {problem}")
+        note(str(problem))
         raise typer.Exit(EXIT_FAILED)
 
 
-def to_wanted(schema: dict[str, Any]) -> dict[str, Any]:
-    """The response format that asks for answers of this schema.
+def to_answer_type(schema: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Return the ``AnswerType`` of a schema (``None`` for any JSON object) and the response format that asks for it.
 
     Raises:
-        InputError: the schema is none, or strict mode cannot do it.
+        InputError: the schema is invalid, or strict mode does not support it.
     """
-    from langchain_cerebras_demo.wire.schemas.answer_type import to_response_format  # noqa: PLC0415 - pydantic, for few
+    from langchain_cerebras_demo.wire.schemas.answer_type import (  # noqa: PLC0415 - orjson: --help must not wait for it
+        from_mapping,
+        in_object,
+        to_response_format,
+    )
 
+    if schema.get("type") == "json_object":
+        return None, schema
     try:
-        return to_response_format(schema)
+        answer_type = in_object(from_mapping(schema))
+        return answer_type, to_response_format(answer_type)
     except ValueError as error:
-        remedy = str(error).replace("pass strict=False", 'put "strict": false into it')  # the library's words, and ours
+        remedy = str(error).replace(
+            "pass strict=False", 'put "strict": false into it'
+        )  # the remedy in Python, and here
         raise InputError(f"--schema: {remedy}") from None
 
 
-def to_parsed(answer: Any, schema: dict[str, Any]) -> tuple[Any, Exception | None]:
-    """The value that an ``Answer`` of this schema stands for, or what is wrong with it."""
+def parse(answer: Any, answer_type: Any) -> tuple[Any, Exception | None]:
+    """Return the value of an ``Answer``, or the error if it has none: with the words of ``with_structured_output``."""
     from langchain_cerebras_demo.errors import ModelRefusalError  # noqa: PLC0415 - as above
+    from langchain_cerebras_demo.wire.schemas.reading import UnfitAnswerError, explain, read_text  # noqa: PLC0415
 
     if answer.refusal:
-        return None, ModelRefusalError(f"the model declined to answer: {answer.refusal}")
-    from langchain_cerebras_demo.wire.schemas.answer_type import from_mapping  # noqa: PLC0415 - as above
-
+        return None, ModelRefusalError(f"the model refused to answer: {answer.refusal}")
     try:
-        return from_mapping(schema).from_json(json.loads(answer.text)), None
-    except ValueError as error:
-        return None, error
+        return read_text(answer.text, answer_type), None
+    except UnfitAnswerError as error:
+        remedy = "ask for a shorter answer" + (" or use a lower --reasoning" if answer.reasoning else "")
+        return None, UnfitAnswerError(explain(str(error), answer.text, answer.finish_reason, remedy))

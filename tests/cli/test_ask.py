@@ -14,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from langchain_cerebras_demo import ChatCerebrasDemo
 from langchain_cerebras_demo.testing import CutAfter, Gate, RawStream, Reply, Status, sse
+from tests.support.processes import run_command
 
 ROOT = str(Path(__file__).parents[2])
 PNG = b"\x89PNG\r\n\x1a\n and so on"
@@ -182,11 +184,65 @@ def test_a_schema_shapes_the_answer_and_is_held_against_it(server, ask, tmp_path
     assert (done.returncode, done.stdout, done.stderr) == (0, '{"name": "Ann"}\n', "")
     sent = server.requests[0].json["response_format"]["json_schema"]
     assert (sent["name"], sent["strict"], sent["schema"]["additionalProperties"]) == ("Person", True, False)
-    for _ in range(2):
+    for words in ("the answer does not fit 'Person': ", "the answer is text instead of JSON. It begins: 'Ann'."):
         done = ask("Who?", "--schema", json.dumps(PERSON))
         assert done.returncode == 1
         assert "A" in done.stdout
-        assert "does not fit the schema" in done.stderr
+        assert words in done.stderr
+
+
+COLOURS = {"title": "Colours", "type": "array", "items": {"type": "string"}}
+
+
+@pytest.mark.parametrize(
+    ("schema", "reply", "parsed"),
+    [
+        (COLOURS, Reply(text='{"value": ["red"]}'), ["red"]),
+        (COLOURS, Reply(text='["red"]'), ["red"]),
+        (PERSON, Reply(text='Here it is:\n```json\n{"name": "Ann"}\n```'), {"name": "Ann"}),
+        ({"type": "json_object"}, Reply(text='{"a": 1}'), {"a": 1}),
+        ({"type": "json_object"}, Reply(text="[1]"), "is JSON, but not an object"),
+        (PERSON, Reply(text='{"name": "An', finish_reason="length"), "cut off at its limit of tokens"),
+        (PERSON, Reply(text='```\n{"name": "Ann"}\n```\n```\n{"name": "Bo"}\n```'), "2 JSON values in code fences"),
+        (PERSON, Reply(text=""), "is empty instead of JSON"),
+    ],
+)
+def test_an_answer_is_read_as_with_structured_output_reads_it(server, ask, schema, reply, parsed):
+    """The same values and the same words of errors, through both faces."""
+    model = ChatCerebrasDemo(model="gpt-oss-120b", base_url=server.base_url, api_key=server.key)
+    given = {"schema": None, "method": "json_mode"} if schema["type"] == "json_object" else {"schema": schema}
+    server.script(reply, reply)
+    record = json.loads(ask("Who?", "--schema", json.dumps(schema), "--json").stdout)
+    whole = model.with_structured_output(**given, include_raw=True).invoke("Who?")
+    mine, theirs = (request.json["response_format"] for request in server.requests)
+    assert (mine, record["parsed"]) == (theirs, whole["parsed"])
+    if isinstance(parsed, str):
+        words, _, _ = record["error"]["message"].partition(": raise")
+        assert parsed in words
+        assert words.partition("(finish_reason")[0] in str(whole["parsing_error"])
+    else:
+        assert record["parsed"] == parsed
+
+
+def test_a_schema_loads_nothing_of_langchain_but_its_exceptions(server, environment):
+    """In a Python that has loaded nothing before: reading the schema and the answer needs no chat model."""
+    server.script(Reply(text='{"name": "Ann"}'))
+    done = run_command(
+        "ask", "Who?", "--schema", json.dumps(PERSON), variables=environment, before=LOADED, forked=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, '{"name": "Ann"}\n', "[]\n")
+
+
+LOADED = """
+import atexit, sys
+import langchain_core.exceptions
+
+def of_langchain():
+    return {name for name in sys.modules if name.startswith("lang") and not name.startswith("langchain_cerebras_demo")}
+
+before = of_langchain()
+atexit.register(lambda: print(sorted(of_langchain() - before), file=sys.stderr))
+"""
 
 
 @pytest.mark.parametrize(
@@ -363,7 +419,7 @@ def test_a_refusal_is_shown_and_is_no_value_of_a_schema(server, ask):
     assert (record["content"], record["refusal"]) == ("", "No.")
     done = ask("hi", "--schema", '{"type": "object", "properties": {}, "additionalProperties": false}')
     assert done.returncode == 1
-    assert "the model declined to answer: No." in done.stderr
+    assert "the model refused to answer: No." in done.stderr
 
 
 @pytest.mark.filterwarnings(

@@ -1,4 +1,4 @@
-"""What a fault is, how it is met by the four ways of calling, and how the page of all faults is written."""
+"""What a fault is, how its row is written, how the four ways of calling meet it, and how the page of all faults is made."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from typing import Any
 
 from langchain_cerebras_demo import ChatCerebrasDemo
 from langchain_cerebras_demo.errors import APIError
-from langchain_cerebras_demo.testing import LoopbackCerebras
+from langchain_cerebras_demo.policy import Timeout
+from langchain_cerebras_demo.testing import LoopbackCerebras, sse
 from langchain_cerebras_demo.testing.scenarios import Step
 from tests.support.rude_servers import RudeServer
-
-__all__ = ["KEY", "WAYS", "Ends", "Fault", "Way", "ask", "model_for", "rude", "scene", "staged", "to_page"]
 
 KEY = "csk-never-shown-0123456789"  # a global: tracebacks with locals show the frames of the tests too
 WAYS = ("invoke", "ainvoke", "stream", "astream")
@@ -124,6 +123,44 @@ def rude(handle: Callable[[socket.socket], None], to: str = "base_url={}/v1", **
 def staged(name: str, wire: str, ends: Ends, stage: Stage, **settings: object) -> Fault:
     """A fault whose other side is not the loopback Cerebras."""
     return Fault(name, wire, Way(ends), Way(ends), settings, stage)
+
+
+JSON = {"content-type": "application/json"}
+EVENTS = {"content-type": "text/event-stream"}
+SHORT = Timeout(connect=30, first_event=0.3, idle=0.3)
+IDLE = Timeout(connect=30, first_event=30, idle=0.15)
+"""Short once an event has come; until then no machine is too slow."""
+PLAIN_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
+
+
+def delta(reason: str | None = None, index: int = 0, **said: Any) -> dict[str, Any]:
+    """One chunk of a stream."""
+    return {"id": "c1", "model": "m", "choices": [{"index": index, "delta": said, "finish_reason": reason}]}
+
+
+HI, FINISH = sse(delta(content="Hi")), sse(delta("stop"))
+WHOLE = (
+    b'{"id": "c1", "model": "m", "choices": [{"index": 0, "message": {"content": "whole"}, "finish_reason": "stop"}]}'
+)
+
+
+def both(name: str, wire: str, step: Step, ends: Ends, **more: Any) -> Fault:
+    """A fault that is the same for streams and whole answers, as often as it is asked."""
+    way = Way(ends, (step,) * ends.sends)
+    return Fault(name, wire, way, way, **more)
+
+
+def stream(name: str, wire: str, step: Step, ends: Ends, **more: Any) -> Fault:
+    """A fault that a stream alone can have."""
+    return Fault(name, wire, Way(ends, (step,) * ends.sends), **more)
+
+
+def streamed_and_whole(
+    name: str, wire: str, streamed: tuple[Step, Ends], whole: tuple[Step, Ends], **more: Any
+) -> Fault:
+    """A fault that looks different in a whole answer."""
+    ways = [Way(ends, (step,) * ends.sends) for step, ends in (streamed, whole)]
+    return Fault(name, wire, *ways, **more)
 
 
 HEAD = """# What breaks, and what comes of it

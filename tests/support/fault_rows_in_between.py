@@ -20,11 +20,20 @@ from langchain_cerebras_demo.errors import (
     StreamInterruptedError,
 )
 from langchain_cerebras_demo.testing import RawAnswer, RawBytes, RawStream
-from tests.support.fault_rows import FINISH, HI, JSON, PLAIN_HEAD, SHORT, WHOLE, both, streamed_and_whole
-from tests.support.faults import Ends, rude, staged
+from tests.support.faults import (
+    FINISH,
+    HI,
+    JSON,
+    PLAIN_HEAD,
+    SHORT,
+    WHOLE,
+    Ends,
+    both,
+    rude,
+    staged,
+    streamed_and_whole,
+)
 from tests.support.rude_servers import RudeServer, closed_port, read_head, wait_until_left
-
-__all__ = ["INPUT"]
 
 ANSWER = b"content-length: %d\r\n\r\n%b" % (len(WHOLE), WHOLE)
 MARK = b"\xef\xbb\xbf"
@@ -73,7 +82,7 @@ def plain_instead_of_tls(_server: object) -> Iterator[dict[str, object]]:
         yield {"base_url": f"https://127.0.0.1:{one.port}/v1"}
 
 
-INPUT = [
+IN_BETWEEN = [
     both(
         "limits that lie",
         "`x-ratelimit-*` negative, NaN, letters, 1e300, and some not at all; the answer is kept",

@@ -34,11 +34,8 @@ from langchain_cerebras_demo.testing import (
     flat,
 )
 from langchain_cerebras_demo.testing.quota import DAY_EXCEEDED
-from tests.support.fault_rows import HI, IDLE, JSON, SHORT, WHOLE, both, stream
-from tests.support.faults import KEY, Ends, Fault, Way, rude, staged
+from tests.support.faults import HI, IDLE, JSON, KEY, SHORT, WHOLE, Ends, Fault, Way, both, rude, staged, stream
 from tests.support.rude_servers import RudeServer, black_hole, closed_port, read_head, wait_until_left
-
-__all__ = ["RETRIES", "TIME"]
 
 TWO_DELTAS = Reply(deltas=({"content": "Hi"}, {"content": " there"}))
 NO_ANSWER, NO_MORE = "no answer within 0.3 s (timeout.first_event)", "no further event within 0.15 s (timeout.idle)"

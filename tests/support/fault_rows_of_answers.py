@@ -16,7 +16,6 @@ from langchain_cerebras_demo.errors import (
     RateLimitError,
     StreamInterruptedError,
 )
-from langchain_cerebras_demo.policy import Timeout
 from langchain_cerebras_demo.testing import (
     Endless,
     ErrorEvent,
@@ -27,47 +26,22 @@ from langchain_cerebras_demo.testing import (
     Redirect,
     sse,
 )
-from langchain_cerebras_demo.testing.scenarios import Step
-from tests.support.faults import Ends, Fault, Way
-
-__all__ = ["ANSWERS", "FINISH", "HI", "IDLE", "JSON", "SHORT", "WHOLE", "both", "delta", "stream", "streamed_and_whole"]
-
-JSON = {"content-type": "application/json"}
-EVENTS = {"content-type": "text/event-stream"}
-SHORT = Timeout(connect=30, first_event=0.3, idle=0.3)
-IDLE = Timeout(connect=30, first_event=30, idle=0.15)
-"""Short once an event has come; until then no machine is too slow."""
-PLAIN_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
-
-
-def delta(reason: str | None = None, index: int = 0, **said: Any) -> dict[str, Any]:
-    """One chunk of a stream."""
-    return {"id": "c1", "model": "m", "choices": [{"index": index, "delta": said, "finish_reason": reason}]}
-
-
-HI, FINISH = sse(delta(content="Hi")), sse(delta("stop"))
-WHOLE = (
-    b'{"id": "c1", "model": "m", "choices": [{"index": 0, "message": {"content": "whole"}, "finish_reason": "stop"}]}'
+from tests.support.faults import (
+    EVENTS,
+    FINISH,
+    HI,
+    IDLE,
+    JSON,
+    PLAIN_HEAD,
+    SHORT,
+    WHOLE,
+    Ends,
+    Fault,
+    both,
+    delta,
+    stream,
+    streamed_and_whole,
 )
-
-
-def both(name: str, wire: str, step: Step, ends: Ends, **more: Any) -> Fault:
-    """A fault that is the same for streams and whole answers, as often as it is asked."""
-    way = Way(ends, (step,) * ends.sends)
-    return Fault(name, wire, way, way, **more)
-
-
-def stream(name: str, wire: str, step: Step, ends: Ends, **more: Any) -> Fault:
-    """A fault that a stream alone can have."""
-    return Fault(name, wire, Way(ends, (step,) * ends.sends), **more)
-
-
-def streamed_and_whole(
-    name: str, wire: str, streamed: tuple[Step, Ends], whole: tuple[Step, Ends], **more: Any
-) -> Fault:
-    """A fault that looks different in a whole answer."""
-    ways = [Way(ends, (step,) * ends.sends) for step, ends in (streamed, whole)]
-    return Fault(name, wire, *ways, **more)
 
 
 def cut_gzip() -> RawStream:

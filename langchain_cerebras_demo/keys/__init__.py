@@ -1,4 +1,4 @@
-"""Where a key comes from, how it is kept, and who may see it."""
+"""Sources of API keys, how a key is kept and hidden, and the hosts that it may be sent to."""
 
 from langchain_cerebras_demo.keys.browser_session import (
     BROWSER_VARIABLE,

@@ -24,31 +24,31 @@ BROWSER_VARIABLE = "CEREBRAS_DEMO_BROWSER"
 _NAME = "browser session"
 _SIGN_IN = "Sign in at https://inference.cerebras.ai with Firefox or Chromium on this machine, or use an API key."
 
-# Sessions asked, newest first: each question is a request to somebody else's site.
+# At most so many sessions are asked, newest first: each one is a request to the site.
 _MOST_SESSIONS = 5
 
 _log = logging.getLogger("langchain_cerebras_demo")
 
 
 class Refusal(NamedTuple):
-    """Why no browser is looked into, and what to do about it."""
+    """Why no browser is read, and what to do about it."""
 
     why: str
     remedy: str
 
 
 Rule = Callable[[], "Refusal | None"]
-"""Whether a browser may be looked into now: asked before every reading."""
+"""Returns why a browser must not be read now, or ``None``; called before every reading."""
 
 
 def refuse_where_off() -> Refusal | None:
-    """Where it was asked for by ``cookies="browser"`` or in code: off by the variable, or not installed."""
+    """Refuse if the variable switches it off or the extra is missing: the rule for ``cookies="browser"`` and code."""
     switch = _switch()
     if switch == "0":
         return Refusal(f"switched off by {BROWSER_VARIABLE}=0", f"Unset {BROWSER_VARIABLE} to allow it.")
     if switch not in {"", "1"}:
-        remedy = f"Set it to 0 (never look into a browser) or 1, or unset {BROWSER_VARIABLE}."
-        return Refusal(f"{BROWSER_VARIABLE}={switch!r} says neither 0 nor 1", remedy)
+        remedy = f"Set it to 0 (never read a browser) or 1, or unset {BROWSER_VARIABLE}."
+        return Refusal(f"{BROWSER_VARIABLE}={switch!r} is neither 0 nor 1", remedy)
     if importlib.util.find_spec("browser_cookie3") is None:
         return Refusal(
             'the extra "browser" is not installed', 'Install it: pip install "langchain-cerebras-demo[browser]".'
@@ -57,43 +57,43 @@ def refuse_where_off() -> Refusal | None:
 
 
 def refuse_unasked() -> Refusal | None:
-    """In the chat model, which also lives in servers that answer strangers: only where the variable asks for it."""
+    """Refuse unless the variable allows it: the rule for the chat model, which may run in a server that answers strangers."""
     if not _switch():
         remedy = (
             f'Signed in at inference.cerebras.ai in a browser on this machine? Pass cookies="browser", or set '
             f"{BROWSER_VARIABLE}=1."
         )
-        return Refusal("not asked for", remedy)
+        return Refusal("not enabled", remedy)
     return refuse_where_off()
 
 
 def refuse_automatic() -> Refusal | None:
-    """In gpt4free's provider and on the command line: wherever the user sits at his own machine."""
+    """Refuse in CI and as root in another user's home: the rule for gpt4free's provider and the command line."""
     refusal = refuse_where_off()
     if refusal or _switch():
         return refusal
-    ask = f"Set {BROWSER_VARIABLE}=1 to look all the same."
+    ask = f"Set {BROWSER_VARIABLE}=1 to allow it."
     if os.environ.get("CI", "").lower() not in {"", "0", "false"}:
-        return Refusal("not looked for in CI", ask)
+        return Refusal("skipped in CI", ask)
     if hasattr(os, "geteuid") and os.geteuid() == 0 and _owner_of_home() != 0:
-        return Refusal("not looked for as root in another user's home", ask)
+        return Refusal("skipped for root in another user's home", ask)
     return None
 
 
 class BrowserSessionKey(DemoKeySource):
-    """Finds the cerebras.ai session of the user's own browser and buys its demo key (experimental).
+    """The demo key of the cerebras.ai session in the user's own browser (experimental).
 
-    All profiles of all installed browsers are looked at and the newest session is taken; which one is logged once, at
-    INFO. Only cookies of cerebras.ai are read, they go to the session endpoint alone, and none is kept.
+    All profiles of all installed browsers are read and the newest session is used; which one is logged once, at INFO. Only
+    cookies of cerebras.ai are read, they are sent to the session endpoint only, and none is kept.
 
     Args:
         reader: finds the sessions; by default ``keys.browser.find_sessions``. It runs in a thread of its own.
-        rule: whether a browser may be looked into; by default wherever it is installed and not switched off.
-        transport: what carries the request for the key; by default the shared one.
+        rule: decides whether a browser may be read; by default, if the extra is installed and not switched off.
+        transport: sends the request for the key; by default the shared transport.
         timeout: seconds for that request.
-        reading_timeout: seconds for the reading: a keyring may ask its user something.
+        reading_timeout: seconds for reading the browsers: a keyring may ask the user for a password.
 
-    A copy in the process shares the key; a pickle looks into the browsers of where it is loaded.
+    Copies in the process share the key; a pickle reads the browsers of the machine where it is loaded.
     """
 
     name = _NAME
@@ -109,7 +109,7 @@ class BrowserSessionKey(DemoKeySource):
     ) -> None:
         super().__init__()
         self.origin: str | None = None
-        """The browser and the profile that the key came from."""
+        """The browser and the profile of the key."""
         self._reader = reader
         self._rule = rule
         self._transport = transport
@@ -142,9 +142,9 @@ class BrowserSessionKey(DemoKeySource):
         )
 
     async def _read(self) -> Any:
-        """What the reader finds, in time. Its thread is a daemon: nobody can end one that waits for a dialog."""
+        """Return what the reader finds, in time. Its thread is a daemon, because a thread that waits for a dialog cannot be ended."""
         reading: Future[Any] = Future()
-        reading.set_running_or_notify_cancel()  # now no caller's cancellation can reach it
+        reading.set_running_or_notify_cancel()  # from here on, no caller can cancel it
         thread = threading.Thread(target=_run, args=(self._reader or _find_sessions, reading), daemon=True, name=_NAME)
         try:
             thread.start()
@@ -193,7 +193,7 @@ def _find_sessions() -> Any:
 def _run(reader: Callable[[], Any], reading: Future[Any]) -> None:
     try:
         reading.set_result(reader())
-    except BaseException as error:  # noqa: BLE001 - handed to whoever waits
+    except BaseException as error:  # noqa: BLE001 - passed on to the waiting caller
         reading.set_exception(error)
 
 

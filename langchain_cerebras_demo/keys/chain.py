@@ -1,4 +1,4 @@
-"""The chain of key sources: who is asked, in which order, and what each source has."""
+"""The chain of key sources: the protocol of a source, the order in which sources are asked, and what each of them has."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ HOW_TO_GET_A_KEY = (
 
 @runtime_checkable
 class KeyResolver(Protocol):
-    """Anything that can give a key. It is asked again for every request.
+    """A source of keys. It is asked again for every request.
 
     An optional ``async def refresh(self, stale: str) -> str`` is called when the service refused ``stale``: it returns
     a fresh key, or the same one if there is none.
     """
 
     async def resolve(self) -> str:
-        """The key.
+        """Return the key.
 
         Raises:
-            MissingKeyError: it has none; a chain then asks the next source. Any other exception ends the chain.
+            MissingKeyError: there is none; a chain then asks the next source. Any other exception ends the chain.
         """
 
 
 class ChainKeyResolver:
-    """Asks its sources in order; the first that has a key answers.
+    """A chain of key sources, asked in order; the first that has a key wins.
 
     Args:
-        sources: resolvers, the user's own among them.
+        sources: key resolvers, including the user's own.
 
     Raises:
         TypeError: a source without a ``resolve`` method.
@@ -52,23 +52,23 @@ class ChainKeyResolver:
 
     def __init__(self, sources: Iterable[KeyResolver]) -> None:
         self.sources = tuple(sources)
-        self._answered: KeyResolver | None = None  # who gave the last key: only that one is asked for a fresher one
+        self._answered: KeyResolver | None = None  # the source of the last key, the only one that is asked for a fresh one
         for source in self.sources:
             if not isinstance(source, KeyResolver):
-                raise TypeError(f"{type(source).__name__} is no key source: it has no `async def resolve(self) -> str`")
+                raise TypeError(f"{type(source).__name__} is not a key source: it has no `async def resolve(self) -> str`")
 
     async def resolve(self) -> str:
-        """The key of the first source that has one.
+        """Return the key of the first source that has one.
 
         Raises:
-            MissingKeyError: none has; ``tried`` lists each with its reason.
-            KeyFormatError: the first that has one gave what cannot be a key.
+            MissingKeyError: no source has one; ``tried`` lists each with its reason.
+            KeyFormatError: the first source that has one returned an invalid key.
         """
         tried: list[tuple[str, str]] = []
         remedies: list[str] = []
         for source in self.sources:
             try:
-                found = await resolve_secret(source)  # checked here, where the source has a name
+                found = await resolve_secret(source)  # checked here, where the source's name is known
                 self._answered = source
                 return found.reveal()
             except MissingKeyError as error:
@@ -77,8 +77,8 @@ class ChainKeyResolver:
         raise _nothing_found(tried, remedies)
 
     async def refresh(self, stale: str) -> str:
-        """A key in place of ``stale``, which the service refused, from the source that gave it; the same if it has no other."""
-        # Once one has answered, no other steps in behind the user's back, should it have none any more.
+        """Return a key to replace ``stale``, which the service refused, from the same source; ``stale`` if it has no other."""
+        # Once a source has answered, no other silently replaces it.
         for source in self.sources if self._answered is None else (self._answered,):
             try:
                 return _wrap(await _refreshed(source, stale), name_of(source)).reveal()
@@ -87,9 +87,9 @@ class ChainKeyResolver:
         return stale
 
     async def aexplain(self) -> list[SourceReport]:
-        """What each source says now, in order: the first that has a key is used, those behind it are not asked.
+        """Return what each source has now, in order: the first key found is used, later sources are not asked.
 
-        A session is asked for its demo key, as a call would do. No report holds a character of a key.
+        A session is asked for its demo key, as a call would do. No report contains any part of a key.
         """
         reports: list[SourceReport] = []
         winner = ""
@@ -99,12 +99,12 @@ class ChainKeyResolver:
                 continue
             reports.append(await _report(source))
             if reports[-1].state != "has none":
-                winner = name_of(source)  # one that fails ends the chain, too
+                winner = name_of(source)  # a source that fails ends the chain, too
         return reports
 
     def explain(self) -> list[SourceReport]:
-        """As ``aexplain``, from a loop and a thread of its own, so that it may be called anywhere."""
-        context = copy_context()  # so that a resolver that explains the chain it belongs to is stopped, too
+        """Return the same as ``aexplain``, from a loop and a thread of its own, so that it can be called anywhere."""
+        context = copy_context()  # so that a resolver that explains its own chain is stopped, too
         with ThreadPoolExecutor(1) as thread:
             return thread.submit(context.run, lambda: asyncio.run(self.aexplain())).result()
 
@@ -113,23 +113,23 @@ class ChainKeyResolver:
 
 
 async def resolve_secret(resolver: KeyResolver) -> Secret:
-    """The resolver's key, checked and wrapped, so that no frame holds it in the open.
+    """Return the resolver's key, checked and wrapped, so that no frame holds it unprotected.
 
     Raises:
         MissingKeyError: the resolver has none, or returned ``None``.
-        KeyFormatError: it returned what cannot be a key.
+        KeyFormatError: it returned an invalid key.
     """
     with _asking(resolver):
         return _wrap(await resolver.resolve(), name_of(resolver))
 
 
 async def refresh_secret(resolver: KeyResolver, stale: Secret) -> Secret:
-    """A key in place of ``stale``; the same one where the resolver has no other."""
+    """Return a key to replace ``stale``; the same one if the resolver has no other."""
     return _wrap(await _refreshed(resolver, stale.reveal()), name_of(resolver))
 
 
 class _Question:
-    """A resolver while it is being asked."""
+    """A resolver that is being asked."""
 
     def __init__(self, resolver: KeyResolver) -> None:
         self.resolver = resolver
@@ -141,10 +141,10 @@ _questions: ContextVar[tuple[_Question, ...]] = ContextVar("cerebras_demo_key_qu
 
 @contextmanager
 def _asking(resolver: KeyResolver) -> Iterator[None]:
-    """Stops a resolver that asks itself, be it by asking the very model that it is to give a key to.
+    """Stop a resolver that asks itself, for example through the model that uses it.
 
     Raises:
-        RuntimeError: it is being asked already, further up in this very call.
+        RuntimeError: it is being asked already, further up in the same call.
     """
     asked = _questions.get()
     if any(question.resolver is resolver and question.is_open for question in asked):
@@ -156,7 +156,7 @@ def _asking(resolver: KeyResolver) -> Iterator[None]:
     try:
         yield
     finally:
-        question.is_open = False  # a task that it started and that outlives it may ask it again
+        question.is_open = False  # a task that it started, and that runs on, may ask it again
         _questions.reset(token)
 
 
@@ -171,7 +171,7 @@ async def _report(source: KeyResolver) -> SourceReport:
         return SourceReport(name, "has none", why="none of these", remedy=error.remedy, details=details)
     except CerebrasError as error:
         return SourceReport(name, "failed", why=f"{type(error).__name__}: {error}")
-    except Exception as error:  # noqa: BLE001 - of somebody else's code, whose words may hold anything
+    except Exception as error:  # noqa: BLE001 - from the user's code; the message may contain anything
         return SourceReport(name, "failed", why=f"it raised {type(error).__name__}")
     kind = "the demo key of a session (experimental)" if secret.demo else "a key"
     origin = getattr(source, "origin", None)
@@ -180,10 +180,10 @@ async def _report(source: KeyResolver) -> SourceReport:
 
 async def _refreshed(resolver: KeyResolver, stale: str) -> str:
     if not hasattr(resolver, "refresh"):
-        return await resolver.resolve()  # asked again: a callable or a rotating file may know a newer one
-    # The key it has now may already be newer than the refused one: another call was faster.
+        return await resolver.resolve()  # a callable or a rotating file may have a newer one
+    # The key it has now may already be newer than the refused one, if another call was faster.
     fresh = await resolver.refresh(stale)
-    return stale if fresh is None else fresh  # None: it has no other
+    return stale if fresh is None else fresh  # None: there is no other
 
 
 def _wrap(key: str | None, source: str) -> Secret:
@@ -192,11 +192,11 @@ def _wrap(key: str | None, source: str) -> Secret:
     try:
         return to_key(key, source)
     finally:
-        del key  # a traceback that shows locals must not show it
+        del key  # tracebacks that show locals must not show it
 
 
 def name_of(resolver: object) -> str:
-    """How a source is called in messages: its ``name``, else its class."""
+    """Return a source's name for messages: its ``name``, else its class."""
     name = getattr(resolver, "name", None)
     return name if isinstance(name, str) else type(resolver).__name__
 
@@ -214,15 +214,15 @@ State = Literal["used", "has none", "failed", "not asked"]
 
 @dataclass(frozen=True)
 class SourceReport:
-    """One source of a chain. It never holds a character of a key.
+    """What one source of a chain has. It never contains any part of a key.
 
     Args:
         source: its name.
-        state: ``used`` (it gives the key), ``has none``, ``failed``, or ``not asked`` (an earlier one gave the key).
-        found: a fixed mark where it gave a key, else empty.
-        why: what was found or why nothing was.
-        remedy: what to do, where it has none; empty where nothing is to be done.
-        details: where it looked and what it saw, as (where, what).
+        state: ``used`` (it has the key), ``has none``, ``failed``, or ``not asked`` (an earlier source has the key).
+        found: a fixed mark if it has a key, else empty.
+        why: what was found, or why nothing was.
+        remedy: what to do if it has no key; empty if nothing can be done.
+        details: where it looked and what it found, as (where, what).
     """
 
     source: str
@@ -233,7 +233,7 @@ class SourceReport:
     details: tuple[tuple[str, str], ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return the report for JSON."""
         return {**asdict(self), "details": [{"where": where, "what": what} for where, what in self.details]}
 
 
@@ -246,25 +246,25 @@ def to_key_chain(
     transport: Transport | None = None,
     is_automatic: bool = False,
 ) -> ChainKeyResolver:
-    """The sources that the arguments name, then the environment, then the user's own browser.
+    """Return the chain of the sources that the arguments name, then the environment, then the user's own browser.
 
     Args:
-        base_url: where the key will go: no browser is looked into for a host that its key must not go to.
+        base_url: where the key will be sent: no browser is read for a host that its key must not be sent to.
         key_resolver: asked first.
-        api_key: a key as it is, or a callable.
+        api_key: a key, or a callable that returns one.
         cookies: a mapping, a cookie file's path, or ``"browser"``.
-        transport: what carries the request for a demo key.
-        is_automatic: whether the browser is looked into without being asked for, as gpt4free does.
+        transport: sends the request for a demo key.
+        is_automatic: whether the browser is read without an explicit request, as gpt4free does.
 
     Raises:
-        KeyFormatError, TypeError, ValueError: a key or cookies that cannot be any.
+        KeyFormatError, TypeError, ValueError: the key or the cookies are invalid.
     """
     sources = _sources(base_url, key_resolver, api_key, cookies, transport, is_automatic=is_automatic)
     return ChainKeyResolver(sources)
 
 
 def to_key_source(api_key: Any) -> KeyResolver:
-    """The source behind ``api_key``: a key as it is, or a callable that is asked for one."""
+    """Return the source for ``api_key``, which is a key or a callable that returns one."""
     if isinstance(api_key, DroppedKey):
         return api_key
     if callable(api_key) and not hasattr(api_key, "get_secret_value"):
@@ -273,7 +273,7 @@ def to_key_source(api_key: Any) -> KeyResolver:
 
 
 def to_cookie_source(cookies: Any, transport: Transport | None) -> KeyResolver:
-    """The source behind ``cookies``: the demo key of the session that they belong to."""
+    """Return the source for ``cookies``: the demo key of the session that they belong to."""
     if isinstance(cookies, SessionCookieKey | BrowserSessionKey | DroppedKey):
         return cookies
     if isinstance(cookies, str) and cookies == "browser":
@@ -293,8 +293,8 @@ def _sources(
         yield session
     yield EnvKey()
     if isinstance(session, BrowserSessionKey):
-        return  # asked for, in its place
+        return  # explicitly requested, and so already in the chain
     if takes_demo_key(base_url):
         yield BrowserSessionKey(rule=refuse_automatic if is_automatic else refuse_unasked, transport=transport)
     else:
-        yield AbsentKey(BrowserSessionKey.name, "not looked for: a demo key goes to https://*.cerebras.ai alone")
+        yield AbsentKey(BrowserSessionKey.name, "skipped (base_url is not cerebras.ai)")

@@ -13,25 +13,25 @@ _warned_hosts: set[str] = set()
 
 
 class PlainHttpWarning(UserWarning):
-    """A key is about to travel over plain http to another machine, where anybody on the way can read it."""
+    """A key is about to be sent over plain http to another machine, readable by anyone on the way."""
 
 
 def check_key_host(key: Secret, url: str) -> None:
-    """Holds the rule that a session's demo key goes to cerebras.ai over https alone; warns once a host of plain http.
+    """Check that a session's demo key is sent to cerebras.ai over https only; warn once per host about plain http.
 
     Raises:
-        KeyHostError: it was about to go elsewhere.
+        KeyHostError: it was about to be sent elsewhere.
     """
     parts = urlsplit(url)
     if key.demo and not takes_demo_key(url):
         raise KeyHostError(
-            f"the demo key of a session goes to https://*.cerebras.ai alone, not to {parts.scheme}://{parts.netloc}: "
-            "give that host a key of its own by api_key"
+            f"the demo key of a session is sent to https://*.cerebras.ai only, not to {parts.scheme}://{parts.netloc}: "
+            "pass a key for that host as api_key"
         )
     if parts.scheme == "http" and not is_loopback(url) and parts.netloc not in _warned_hosts:
         _warned_hosts.add(parts.netloc)
         warnings.warn(
-            f"the key travels to {parts.netloc} over plain http, where anybody on the way can read it: use https",
+            f"the key is sent to {parts.netloc} over plain http, where anyone on the way can read it: use https",
             PlainHttpWarning,
             stacklevel=2,
         )

@@ -1,4 +1,4 @@
-"""A key or a cookie while it is in our hands: it shows itself to nobody but the header it is for."""
+"""A key or a cookie in memory: it is shown nowhere but in the header that carries it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from langchain_cerebras_demo.errors import KeyFormatError
 MARK = "**********"
 
 SHORTEST_KEY = 8
-"""A shorter one is no key of any service; it is sent, and not looked for in answers."""
+"""No service has shorter keys; a shorter one is sent, but not searched for in answers."""
 
 _SALT = os.urandom(32)
-# What a key is often copied with. It is refused and not taken off: whoever reads the message mends the source.
+# Text that is often copied along with a key. It is refused instead of removed, so that the source gets corrected.
 QUOTES = "\"'`\u00b4\u2018\u2019\u201a\u201c\u201d\u201e\u00ab\u00bb\uff02\uff07"
 _COPIED_ALONG = (
     ("a variable's name in front of it", re.compile(r"^\W*((export|setx?)\s|env:|[A-Z0-9_]*API_?KEY\s*[=:])")),
@@ -30,7 +30,7 @@ _HEADER_SAFE = re.compile(r"[\x21-\x7e]+")
 
 
 class _Hidden(str):
-    """A str that stays hidden in pieces: a debugger may cut a long text before it shows it."""
+    """A str whose slices are hidden, too: a debugger may shorten a long text before it shows it."""
 
     __slots__ = ()
 
@@ -39,7 +39,7 @@ class _Hidden(str):
 
 
 class HiddenKey(_Hidden):
-    """A key as a str whose ``repr`` is a mark: it has to be a local variable at times, and tracebacks may show those."""
+    """A key as a str whose ``repr`` is a mark: it must be a local variable at times, and tracebacks may show those."""
 
     __slots__ = ()
 
@@ -48,9 +48,9 @@ class HiddenKey(_Hidden):
 
 
 class DemoKey(HiddenKey):
-    """A key that a signed-in session gave. It travels to cerebras.ai over https alone, through whosever hands.
+    """The key of a signed-in session. It is sent to cerebras.ai over https only, whichever code passes it on.
 
-    The mark is the type: it stays on the value through resolvers of the user's own. ``repr`` shows a mark.
+    The type marks the value, also through the user's own resolvers. ``repr`` shows a mark.
     """
 
     __slots__ = ()
@@ -69,7 +69,7 @@ class HiddenCookie(_Hidden):
 
 
 class Secret:
-    """Holds one value; ``reveal`` is the only way out. It cannot be pickled and its ``repr`` is a fixed mark.
+    """A holder of one value that only ``reveal`` returns. It cannot be pickled, and its ``repr`` is a fixed mark.
 
     Args:
         value: the key or the cookie header.
@@ -84,33 +84,33 @@ class Secret:
         self.demo = isinstance(value, DemoKey)
 
     def reveal(self) -> str:
-        """The value, as a str that shows itself in no ``repr``."""
+        """Return the value, as a str whose ``repr`` is a mark."""
         return self._value
 
     def bearer(self) -> dict[str, str]:
-        """The header that carries a key."""
+        """Return the header that carries a key."""
         return {"Authorization": f"Bearer {self._value}"}
 
     def matches(self, other: Secret) -> bool:
-        """Whether both hold the same value."""
+        """Return whether both hold the same value."""
         return self._value == other._value
 
     def hide(self, text: bytes) -> bytes:
-        """``text`` with a mark in the value's place: an answer may repeat what was sent.
+        """Return ``text`` with the value replaced by a mark: an answer may repeat what was sent.
 
-        The beginning of the value at the end of ``text`` is hidden, too: an answer may break off there. A value of fewer than
-        eight characters is a placeholder ("x", "null") and stays: without it no word would be left whole.
+        A beginning of the value at the end of ``text`` is hidden, too: an answer may be cut off there. A value of fewer than
+        eight characters is a placeholder ("x", "null") and is kept, because hiding it would hide parts of ordinary words.
         """
         if len(self._value) < SHORTEST_KEY:
             return text
         mark = MARK.encode()
-        # As it is, as JSON may escape it, and as it stands in an address.
+        # Unchanged, as JSON may escape it, and as a URL quotes it.
         for form in {self._value, self._value.replace("/", "\\/"), quote(self._value, safe="")}:
             text = _without(text, form.encode(), mark)
         return text
 
     def fingerprint(self) -> str:
-        """A name for the value that is the same all over this process and means nothing outside of it."""
+        """Return a name for the value that is the same everywhere in this process and meaningless outside of it."""
         return hashlib.blake2b(self._value.encode(), key=_SALT, digest_size=16).hexdigest()
 
     def __repr__(self) -> str:
@@ -129,10 +129,10 @@ def _without(text: bytes, secret: bytes, mark: bytes) -> bytes:
 
 
 def to_key(value: object, source: str) -> Secret:
-    """A key, checked and wrapped.
+    """Return a key, checked and wrapped.
 
     Args:
-        value: as its source gave it: a str, or an object with ``get_secret_value`` (pydantic's ``SecretStr``).
+        value: from its source: a str, or an object with ``get_secret_value`` (pydantic's ``SecretStr``).
         source: where it came from, for messages.
 
     Raises:
@@ -142,21 +142,21 @@ def to_key(value: object, source: str) -> Secret:
         value = value.get_secret_value()
     problem = _problem(value)
     if problem or not isinstance(value, str):
-        del value  # a traceback that shows locals must not show it
+        del value  # tracebacks that show locals must not show it
         raise KeyFormatError(f"the key from {source} {problem}")
     return Secret(value, source)
 
 
 def _problem(value: object) -> str | None:
     if not isinstance(value, str):
-        return f"is a {type(value).__name__}, not a str: give the key itself or a callable that returns it"
+        return f"is a {type(value).__name__}, not a str: pass the key itself or a callable that returns it"
     if not value:
-        return "is empty: give a key, or leave it out"
+        return "is empty: pass a key, or omit it"
     copied = [what for what, pattern in _COPIED_ALONG if pattern.search(value)]
     if copied:
-        return f"has {' and '.join(copied)}: give the key alone"
+        return f"has {' and '.join(copied)}: pass the key alone"
     if not value.isascii():
-        return "has a letter outside ASCII: it was not copied whole or rightly"
+        return "has a character outside ASCII: it was not copied correctly"
     if not _HEADER_SAFE.fullmatch(value):
-        return "has a space or a control character: it was not copied whole or rightly"
+        return "has a space or a control character: it was not copied correctly"
     return None

@@ -1,4 +1,4 @@
-"""One call at a time, however many ask: the others get the same answer, from whatever task, thread or loop."""
+"""One call at a time for any number of callers, which all get its result, in whatever task, thread or loop they are."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-# How often a waiting caller looks whether the loop that makes the call is still there: a loop says good-bye to nobody.
+# How often a waiting caller checks that the loop which makes the call still runs: event loops give no shutdown notice.
 _LOOK_SECONDS = 0.5
 
 
 class _AbandonedError(Exception):
-    """The loop that made the call was stopped or closed under it: somebody else has to make it."""
+    """The loop that made the call was stopped or closed before its end: another caller has to make it."""
 
 
 class _Flight(Future[T]):
-    """One call under way, and the loop that makes it."""
+    """A call in progress, and the loop that makes it."""
 
     def __init__(self) -> None:
         super().__init__()
         self.loop = asyncio.get_running_loop()
-        self.set_running_or_notify_cancel()  # now no caller's cancellation can reach it
+        self.set_running_or_notify_cancel()  # from here on, no caller can cancel it
 
 
 class SingleFlight(Generic[T]):
-    """Joins concurrent calls of one coroutine function into one."""
+    """Merge concurrent calls of one coroutine function into one."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()  # a call may be abandoned by the garbage collector, anywhere
@@ -39,7 +39,7 @@ class SingleFlight(Generic[T]):
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self, call: Callable[[], Awaitable[T]]) -> T:
-        """What ``call`` returns or raises; it runs in a task of its own, so a caller that is cancelled stops nobody."""
+        """Return what ``call`` returns. It runs in a task of its own, so cancelling one caller does not affect the others."""
         while True:
             flight, is_leader = self._join()
             if is_leader:
@@ -52,7 +52,7 @@ class SingleFlight(Generic[T]):
                 continue
 
     def _join(self) -> tuple[_Flight[T], bool]:
-        if self._pid != os.getpid():  # a flight of the parent's never lands in a forked child
+        if self._pid != os.getpid():  # a call of the parent never ends in a forked child
             self._lock, self._flight, self._pid = threading.RLock(), None, os.getpid()
         with self._lock:
             if self._flight is not None and self._flight.loop.is_running():
@@ -68,7 +68,7 @@ class SingleFlight(Generic[T]):
                     raise _AbandonedError
             return landing.result()
         finally:
-            with contextlib.suppress(RuntimeError):  # its own loop is closed, too
+            with contextlib.suppress(RuntimeError):  # this caller's loop is closed, too
                 landing.cancel()
 
     async def _fly(self, flight: _Flight[T], call: Callable[[], Awaitable[T]]) -> None:

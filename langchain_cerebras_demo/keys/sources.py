@@ -1,4 +1,4 @@
-"""Plain sources of a key: given as it is, by a callable, or by the environment."""
+"""Plain key sources: a given key, a callable, or the environment."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ API_KEY_VARIABLE = "CEREBRAS_API_KEY"
 
 
 class SecretSource:
-    """What every source that holds a secret shares: copies in the process keep it, pickles and ``repr`` never show it."""
+    """A source with a secret: copies in the process keep it, pickles and ``repr`` never contain it."""
 
     name: str
 
@@ -35,16 +35,16 @@ class SecretSource:
 
 
 class StaticKey(SecretSource):
-    """A key as it is.
+    """A given key.
 
     Args:
         key: a str, or an object with ``get_secret_value`` (pydantic's ``SecretStr``).
-        name: how it is called in messages.
+        name: its name in messages.
 
     Raises:
         KeyFormatError: it cannot be a header value.
 
-    A copy keeps the key; a pickle drops it, and the copy's ``resolve`` says so.
+    Copies keep the key; a pickle drops it, and then ``resolve`` says so.
     """
 
     def __init__(self, key: Any, *, name: str = "api_key") -> None:
@@ -52,19 +52,19 @@ class StaticKey(SecretSource):
         try:
             self._secret = to_key(key, name)
         finally:
-            del key  # a traceback that shows locals must not show it
+            del key  # tracebacks that show locals must not show it
 
     async def resolve(self) -> str:
-        """The key."""
+        """Return the key."""
         return self._secret.reveal()
 
     async def refresh(self, stale: str) -> str:
-        """The same key: there is no other, and a refused explicit key is an error."""
+        """Return the same key: there is no other, and a refused explicit key is an error."""
         return stale
 
 
 class DroppedKey:
-    """What a pickle leaves of a secret: it says that one was there."""
+    """The rest of a secret in a pickle: it says that there was one."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -83,7 +83,7 @@ class DroppedKey:
 
 
 class AbsentKey:
-    """A source that is not asked, and says why: it keeps its place in the order, so that nobody wonders.
+    """A source that is skipped for a reason. It keeps its place in the order, so that messages can name it.
 
     Args:
         name: the source's name.
@@ -116,7 +116,7 @@ class CallableKey:
     Args:
         function: returns a str or a ``SecretStr``, or an awaitable of one. A plain function runs on the event loop: make
             it async if it waits for anything.
-        name: how it is called in messages.
+        name: its name in messages.
         keep_for: seconds that a key is good for. It is kept so long, in memory, and asked for once however many callers
             wait; a key that the service refuses is asked for again at once.
 

@@ -1,1 +1,1 @@
-"""Bytes out, bytes in: connections, proxies and the loop that serves synchronous callers. Nothing here knows of chat."""
+"""Bytes out, bytes in: connections, proxies, and the loop for synchronous callers. Nothing here knows about chat."""

@@ -1,4 +1,4 @@
-"""aiohttp's classes, taught what they do not know: of forks, of loops that died, and of peers that went without a word."""
+"""Subclasses of aiohttp's classes that cope with forks, closed loops and peers that disappear without notice."""
 
 from __future__ import annotations
 
@@ -17,46 +17,46 @@ from langchain_cerebras_demo.net.ending import is_ending
 
 
 class ConnectionTrace:
-    """What a trace says of the connection that a request went out on."""
+    """What aiohttp's trace reports about the connection of a request."""
 
     def __init__(self) -> None:
         self.is_reused = False
 
 
 async def note_reuse(_session: aiohttp.ClientSession, context: SimpleNamespace, _params: object) -> None:
-    """For ``TraceConfig.on_connection_reuseconn``: the request's ``ConnectionTrace`` learns that it is an old one."""
+    """For ``TraceConfig.on_connection_reuseconn``: the request's ``ConnectionTrace`` learns that it is reused."""
     context.trace_request_ctx.is_reused = True
 
 
 def open_socket(address: tuple[Any, ...]) -> socket.socket:
-    """A socket that finds out when the other side is gone without a word: probed after half a minute of silence."""
+    """Return a socket that notices a peer that has disappeared: it is probed after half a minute of silence."""
     family, kind, protocol = address[:3]
     opened = socket.socket(family=family, type=kind, proto=protocol)
     opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, seconds in (("TCP_KEEPIDLE", 30), ("TCP_KEEPALIVE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
-        if hasattr(socket, name):  # each system has its own; macOS calls the first TCP_KEEPALIVE
+        if hasattr(socket, name):  # the names differ by system; macOS calls the first one TCP_KEEPALIVE
             opened.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), seconds)
     return opened
 
 
 class Resolver(aiohttp.ThreadedResolver):
-    """aiohttp's resolver, which also works while the interpreter ends, and says so where a name cannot be one at all."""
+    """aiohttp's resolver, which also works while the interpreter ends, and raises OSError for an invalid name."""
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
-        """The addresses of ``host``."""
+        """Return the addresses of ``host``."""
         if is_ending():
             self._loop = cast("asyncio.AbstractEventLoop", _LookUps())
         try:
             return await super().resolve(host, port, family)
         except UnicodeError:
             pass
-        raise OSError(socket.EAI_NONAME, "it has an empty part, or one of more than 63 letters")
+        raise OSError(socket.EAI_NONAME, "it has an empty part, or one of more than 63 characters")
 
 
 class _LookUps:
-    """The two methods of a loop that look something up, without a thread."""
+    """The two look-up methods of a loop, without a thread."""
 
     async def getaddrinfo(self, host: str, port: int, **more: Any) -> list[Any]:
         return socket.getaddrinfo(host, port, **more)
@@ -66,7 +66,7 @@ class _LookUps:
 
 
 class Connector(aiohttp.TCPConnector):
-    """aiohttp's connector, which does not complain of what a fork, a closed loop or the end of the process left behind.
+    """aiohttp's connector, without complaints about connections left by a fork, a closed loop or the end of the process.
 
     In a forked child the parent's sockets must not be closed (the event poll is shared with the parent), on a closed loop
     they cannot be, and at the end the system does it.
@@ -81,7 +81,7 @@ class Connector(aiohttp.TCPConnector):
     async def connect(
         self, req: aiohttp.ClientRequest, traces: list[Any], timeout: aiohttp.ClientTimeout
     ) -> aiohttp.connector.Connection:
-        """A connection, and none of the pool that the server has closed: the loop may not have come to notice it yet."""
+        """Return a connection that the server has not closed: the loop may not have noticed yet that one in the pool is."""
         while True:
             connection = await super().connect(req, traces, timeout)
             transport = connection.transport
@@ -90,11 +90,11 @@ class Connector(aiohttp.TCPConnector):
             connection.close()
 
     def _was_handed_out(self, transport: asyncio.Transport) -> bool:
-        """Whether the transport is one of the pool, where nothing comes but the end; over TLS, a new one may get tickets."""
+        """Return whether the transport is from the pool, where only its end can be read; over TLS, a new one may get tickets."""
         try:
             is_old = transport in self._handed_out
             self._handed_out.add(transport)
-        except TypeError:  # another loop's transport, that takes no weak references
+        except TypeError:  # a transport of another loop, without weak references
             return False
         return is_old
 
@@ -104,7 +104,7 @@ class Connector(aiohttp.TCPConnector):
 
 
 def _has_something_to_read(transport: asyncio.Transport) -> bool:
-    """Whether there is something to read before anything was sent: the end of the connection, or what belongs to no answer."""
+    """Return whether there is something to read before anything was sent: the end, or bytes that belong to no answer."""
     pipe = transport.get_extra_info("socket")
     if pipe is None or pipe.fileno() < 0:
         return False
@@ -116,7 +116,7 @@ def _has_something_to_read(transport: asyncio.Transport) -> bool:
 
 
 class QuietResponse(aiohttp.ClientResponse):
-    """aiohttp's answer, which does not complain where its loop has been closed under it."""
+    """aiohttp's response, without a complaint if its loop was closed before it."""
 
     def __del__(self, *args: object, **kwargs: object) -> None:
         if not self._loop.is_closed():

@@ -1,6 +1,6 @@
-"""Content encodings: reading a body that came compressed, or saying that it cannot be read.
+"""Content encodings: decompressing a body, or an error that says why it cannot be read.
 
-Not left to aiohttp: it gives up on an answer whose encoding it cannot read before anybody sees its status and headers.
+This is not left to aiohttp, which gives up on an answer with an unknown encoding before its status and headers can be read.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from typing import Protocol
 
 from aiohttp import compression_utils
 
-# Where a library is installed, aiohttp reads these, and tells servers so.
+# If a library is installed, aiohttp reads these, and announces them to servers.
 _LIBRARIES = {"br": ("BrotliDecompressor", "Brotli"), "zstd": ("ZSTDDecompressor", "backports.zstd")}
 
-_MOST_BYTES_AT_ONCE = 2**20  # a bomb is unpacked piece by piece, so the bounds on bodies and events hold for it
+_MOST_BYTES_AT_ONCE = 2**20  # a decompression bomb is unpacked piece by piece, so that the limits on bodies and events apply
 _MOST_MEMBERS = 100
 _GZIP, _ZLIB, _RAW = 31, 15, -15  # zlib's wbits
 
@@ -23,21 +23,21 @@ class UnreadableEncodingError(Exception):
 
 
 class BrokenBodyError(Exception):
-    """A body that is not what its encoding says."""
+    """A body that does not match its encoding."""
 
 
 class Decoder(Protocol):
-    """Takes a body's bytes piece by piece."""
+    """A decoder of a body, piece by piece."""
 
     def feed(self, data: bytes) -> bytes:
-        """A part of what ``data`` holds; called with ``b""``, more of it, until nothing is left."""
+        """Return a part of the decoded ``data``. Called with ``b""``, return the next part, until nothing is left."""
 
 
 def find_decoder(content_encoding: str) -> Decoder | None:
-    """What reads a body of this ``content-encoding``; ``None`` where it came as it is.
+    """Return the decoder for this ``content-encoding``; ``None`` if the body is not encoded.
 
     Raises:
-        UnreadableEncodingError: nothing here reads it.
+        UnreadableEncodingError: there is no decoder for it.
     """
     names = [name for name in content_encoding.lower().replace(" ", "").split(",") if name not in {"", "identity"}]
     if not names:
@@ -57,7 +57,7 @@ def find_decoder(content_encoding: str) -> Decoder | None:
 
 
 class _ZlibDecoder:
-    """gzip, of several members too, and deflate, with zlib's head or, as some servers send it, without."""
+    """Decode gzip, with several members too, and deflate, with zlib's header or, as some servers send it, without."""
 
     def __init__(self, *, is_deflate: bool) -> None:
         self._bits = _ZLIB if is_deflate else _GZIP
@@ -87,7 +87,7 @@ class _ZlibDecoder:
         return b""
 
     def _begin_member(self) -> None:
-        """Goes on with what stands behind the end; what is no gzip there is passed over."""
+        """Continue with the next member; trailing bytes that are not gzip are ignored."""
         self._rest = self._unpacker.unused_data if self._bits == _GZIP else b""
         if not self._rest.startswith(b"\x1f"):
             self._rest = b""
@@ -99,7 +99,7 @@ class _ZlibDecoder:
 
 
 class _LibraryDecoder:
-    """One of aiohttp's."""
+    """Decode with one of aiohttp's decompressors."""
 
     def __init__(self, unpacker: compression_utils.BrotliDecompressor | compression_utils.ZSTDDecompressor) -> None:
         self._unpacker = unpacker

@@ -1,4 +1,4 @@
-"""What still works while the interpreter ends: no thread can be started any more, and nothing be given to one."""
+"""The interpreter's last moments: no thread can be started any more, and no work be given to one."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from langchain_cerebras_demo.errors import CerebrasError
 
 T = TypeVar("T")
 
-ENDED = "no call can be made any more: the interpreter ends. Make it before the program's end"
+ENDED = "no call can be made while the interpreter ends: make it before the end of the program"
 
 
 def is_ending() -> bool:
-    """Whether the main thread has done its work: exit functions, ``__del__`` and threads that are left still run."""
-    # Thread pools are shut first and nothing public says so; whoever waits in one is waited for.
+    """Return whether the main thread has finished: only exit functions, ``__del__`` and remaining threads still run."""
+    # Thread pools are shut down first, which has no public flag; calls that run in one are waited for.
     are_pools_shut = getattr(concurrent.futures.thread, "_shutdown", False)
     return are_pools_shut or sys.is_finalizing() or not threading.main_thread().is_alive()
 
 
 def refuse_at_the_end() -> None:
-    """Does nothing, but for the interpreter's very last moments: nothing can be imported then, and no other thread runs.
+    """Raise an error in the interpreter's very last moments, when nothing can be imported and no other thread runs.
 
     Raises:
         CerebrasError: these are its last moments.
@@ -34,5 +34,5 @@ def refuse_at_the_end() -> None:
 
 
 async def in_thread(function: Callable[..., T], *args: Any) -> T:
-    """What ``function`` returns, from a thread of its own; while the interpreter ends, from this one."""
+    """Return what ``function`` returns, called in another thread, or in this one while the interpreter ends."""
     return function(*args) if is_ending() else await asyncio.to_thread(function, *args)

@@ -1,7 +1,7 @@
-"""Threads and queues where gevent has patched Python: there ``threading`` starts greenlets and no thread.
+"""Threads and queues for a Python that gevent has patched, where ``threading`` starts greenlets instead of threads.
 
-An event loop needs a thread of its own, or the loop of whoever runs next in the same one is refused. Nothing here imports
-gevent: it works with the one that the process has patched itself with.
+An event loop needs a thread of its own, because asyncio refuses a second loop in the same one. Nothing here imports gevent:
+it uses the modules with which the process has patched itself.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ T = TypeVar("T")
 
 
 def is_patched() -> bool:
-    """Whether gevent has taken the place of ``threading``."""
+    """Return whether gevent has replaced ``threading``."""
     monkey = sys.modules.get("gevent.monkey")
     return monkey is not None and bool(monkey.is_module_patched("threading"))
 
 
 class RealThread(Generic[T]):
-    """A thread of the operating system, started as gevent has found it; it ends with the process at the latest.
+    """A thread of the operating system, started with the original functions; it ends with the process at the latest.
 
     Args:
-        prepare: called in it first; waited for, with all greenlets of the caller's thread standing still.
-        function: called in it then, with what ``prepare`` has returned.
+        prepare: called first in the thread; the caller waits for it, and blocks all greenlets of its own thread.
+        function: called next in the thread, with the result of ``prepare``.
     """
 
     def __init__(self, prepare: Callable[[], T], function: Callable[[T], None]) -> None:
@@ -40,11 +40,11 @@ class RealThread(Generic[T]):
 
     @property
     def prepared(self) -> T:
-        """What ``prepare`` has returned."""
+        """The result of ``prepare``."""
         return self._prepared[0]
 
     def join(self, timeout: float) -> None:
-        """Waits for its end, ``timeout`` seconds at most."""
+        """Wait for its end, ``timeout`` seconds at most."""
         if self._runs.acquire(timeout=timeout):
             self._runs.release()
 
@@ -60,24 +60,24 @@ class RealThread(Generic[T]):
 
 
 class GreenQueue:
-    """Items from any thread to one greenlet, which lets the others of its thread run while it waits."""
+    """A queue from any thread to one greenlet; the others of its thread run while it waits."""
 
     def __init__(self) -> None:
         gevent: Any = sys.modules["gevent"]
         self._items: deque[Any] = deque()
         self._loop = gevent.get_hub().loop
         self._has_come = gevent.event.Event()
-        self._watcher = self._loop.async_()  # the one thing of gevent's that another thread may touch
+        self._watcher = self._loop.async_()  # the only object of gevent that other threads may use
         self._watcher.start(self._has_come.set)
 
     def put(self, item: object) -> None:
-        """Hands over ``item``; from any thread."""
+        """Add ``item``; from any thread."""
         self._items.append(item)
-        if (watcher := self._watcher) is not None:  # closed: nobody waits any more
+        if (watcher := self._watcher) is not None:  # otherwise it is closed, and nothing waits
             watcher.send()
 
     def get(self) -> Any:
-        """The next item, waiting for one if there is none."""
+        """Return the next item, waiting for one if there is none."""
         while not self._items:
             self._has_come.clear()
             if not self._items:
@@ -85,7 +85,7 @@ class GreenQueue:
         return self._items.popleft()
 
     def close(self) -> None:
-        """Lets gevent's loop forget it; nothing is put in any more."""
+        """Detach from gevent's loop; items that are added later are not delivered."""
         self._loop.run_callback_threadsafe(self._stop)
 
     def _stop(self) -> None:

@@ -1,4 +1,4 @@
-"""Values that belong to an event loop, and go with it."""
+"""Values that belong to an event loop and are dropped with it."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ _ATTRIBUTE = "_langchain_cerebras_demo_values"
 
 
 class LoopLocal(Generic[T]):
-    """One value a running event loop.
+    """One value per running event loop.
 
-    The loop itself keeps it. A table of loops on our side would keep them alive: what is kept for a loop, such as a
-    connection, refers to it. So a loop that is dropped without being closed leaves nothing behind.
+    The loop itself keeps it. A table of loops would keep them alive, because a value such as a connection refers to its
+    loop. This way, a loop that is dropped without being closed leaves nothing behind.
     """
 
     def get(self) -> T | None:
-        """The running loop's value; ``None`` where it has none."""
+        """Return the running loop's value, or ``None``."""
         value: T | None = self._values().get(self)
         return value
 
     def set(self, value: T) -> None:
-        """Give the running loop its value, which must not refer to this object."""
+        """Set the running loop's value, which must not refer to this object."""
         self._values()[self] = value
 
     def pop(self) -> T | None:
-        """Take the running loop's value away."""
+        """Remove and return the running loop's value."""
         value: T | None = self._values().pop(self, None)
         return value
 

@@ -1,7 +1,7 @@
 """Bytes out, bytes in: the one seam between the package and the network.
 
-``Transport`` is a single method, so that a double fits on a screen. ``AiohttpTransport`` keeps one aiohttp session a
-running event loop, shared by every model of the process. Nothing here knows of chat.
+``Transport`` is a single method, so that a test double is short. ``AiohttpTransport`` keeps one aiohttp session per running
+event loop, shared by every model of the process. Nothing here knows about chat.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class HttpRequest:
 
 
 class HttpResponse(Protocol):
-    """An answer whose status and headers have come and whose body is read piece by piece."""
+    """An answer with its status and headers; its body is read piece by piece."""
 
     @property
     def status(self) -> int:
@@ -102,7 +102,7 @@ class HttpResponse(Protocol):
         """The headers: names in lower case, values as text that can be printed."""
 
     async def read(self) -> bytes:
-        """The bytes that have arrived, waiting for some if there are none; ``b""`` at the end of the body.
+        """Return the bytes that have arrived, waiting for some if there are none; ``b""`` at the end of the body.
 
         Raises:
             APIConnectionError: the connection broke before the end.
@@ -110,15 +110,15 @@ class HttpResponse(Protocol):
         """
 
     def close(self) -> None:
-        """Gives the connection back if the body was read to its end, else closes it. Never waits, never raises."""
+        """Return the connection to the pool if the body was read to its end, else close it. Never waits, never raises."""
 
 
 @runtime_checkable
 class Transport(Protocol):
-    """Whatever can send a request: ``AiohttpTransport``, or a double in a test."""
+    """Anything that sends a request: ``AiohttpTransport``, or a test double."""
 
     async def send(self, request: HttpRequest) -> HttpResponse:
-        """Sends and waits for status and headers. Redirects are answers, not followed.
+        """Send the request and wait for status and headers. Redirects are not followed.
 
         Raises:
             APIConnectionError: the host could not be reached or hung up (``APITimeoutError``: in time).

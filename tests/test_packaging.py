@@ -139,6 +139,15 @@ def test_the_changelog_keeps_the_form():
         assert text.startswith("- ")
 
 
+def test_every_file_that_a_recipe_names_is_there():
+    """In the table of changes and the recipes below it."""
+    recipes = CONTRIBUTING.partition("## Which files to touch")[2]
+    named = set(re.findall(r"`([\w/]+/[\w.]+\.(?:py|md|json))`", recipes))
+    assert len(named) > 30
+    home = Path(package.__file__).parent
+    assert [name for name in sorted(named) if not (ROOT / name).exists() and not (home / name).exists()] == []
+
+
 def test_the_map_of_the_house_shows_each_room():
     """Every module and folder of the package is in CONTRIBUTING, and nothing that there is not."""
     home = Path(package.__file__).parent
@@ -147,7 +156,7 @@ def test_the_map_of_the_house_shows_each_room():
         for path in home.iterdir()
         if path.is_dir() or path.suffix == ".py"
     }
-    text = CONTRIBUTING.partition("## The house")[2].split("```")[1]
+    text = CONTRIBUTING.partition("## Code layout")[2].split("```")[1]
     shown = set(re.findall(r"(?:^|\| )(\w+(?:\.py|/))  +", text, re.MULTILINE))
     assert shown <= there
     beside = {"__init__.py", "__main__.py", "__pycache__/", "_version.py", "testing/", "data/"}

@@ -52,10 +52,14 @@ class ChainKeyResolver:
 
     def __init__(self, sources: Iterable[KeyResolver]) -> None:
         self.sources = tuple(sources)
-        self._answered: KeyResolver | None = None  # the source of the last key, the only one that is asked for a fresh one
+        self._answered: KeyResolver | None = (
+            None  # the source of the last key, the only one that is asked for a fresh one
+        )
         for source in self.sources:
             if not isinstance(source, KeyResolver):
-                raise TypeError(f"{type(source).__name__} is not a key source: it has no `async def resolve(self) -> str`")
+                raise TypeError(
+                    f"{type(source).__name__} is not a key source: it has no `async def resolve(self) -> str`"
+                )
 
     async def resolve(self) -> str:
         """Return the key of the first source that has one.

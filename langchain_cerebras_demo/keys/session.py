@@ -249,7 +249,9 @@ def _cookie_problem(name: object, value: object) -> Exception | None:
     if not isinstance(value, str):
         return TypeError(f"the value of cookie {name!r} is a {type(value).__name__}: pass a str")
     if not VALUE.fullmatch(value):
-        return KeyFormatError(f"the value of cookie {name!r} has a line break, a semicolon or a character outside ASCII")
+        return KeyFormatError(
+            f"the value of cookie {name!r} has a line break, a semicolon or a character outside ASCII"
+        )
     if is_session_cookie(name) and value[:1] in {'"', "'"}:  # other cookies may have them; the session's never does
         return KeyFormatError(f"the value of cookie {name!r} has quotes around it: pass the value alone")
     return None

@@ -13,7 +13,9 @@ from aiohttp import compression_utils
 # If a library is installed, aiohttp reads these, and announces them to servers.
 _LIBRARIES = {"br": ("BrotliDecompressor", "Brotli"), "zstd": ("ZSTDDecompressor", "backports.zstd")}
 
-_MOST_BYTES_AT_ONCE = 2**20  # a decompression bomb is unpacked piece by piece, so that the limits on bodies and events apply
+_MOST_BYTES_AT_ONCE = (
+    2**20
+)  # a decompression bomb is unpacked piece by piece, so that the limits on bodies and events apply
 _MOST_MEMBERS = 100
 _GZIP, _ZLIB, _RAW = 31, 15, -15  # zlib's wbits
 

@@ -1,6 +1,6 @@
-"""What the loopback Cerebras says: an answer made by rules from the request's own words and schemas.
+"""The answers of the loopback Cerebras, made by rules from the request's own words and schemas.
 
-No reply is written for any test. Text quotes the last user message; "Write 200 words" gets 200 words; a tool is called
+No reply is written for a particular test. Text quotes the last user message; "Write 200 words" gets 200 words; a tool is called
 when the choice demands it or the message mentions it; arguments and JSON answers fit their schema and are filled from
 the message (see ``invention.py``). The same request always gets the same words, streamed or not.
 """
@@ -35,7 +35,7 @@ _WORDS_WANTED = re.compile(r"\b(\d{1,6}) (?:words|tokens)\b", re.IGNORECASE)
 
 
 def answer(body: Mapping[str, Any], model: LoopbackModel) -> Completion:
-    """The rule-based answer to a checked chat request."""
+    """Return the rule-based answer to a checked chat request."""
     choices: list[Choice] = []
     spent = thought = 0
     for number in range(body.get("n") or 1):
@@ -47,7 +47,7 @@ def answer(body: Mapping[str, Any], model: LoopbackModel) -> Completion:
 
 
 def scripted_answer(reply: Reply, body: Mapping[str, Any], model: LoopbackModel) -> Completion:
-    """The answer that a ``Reply`` spells out."""
+    """Return the answer that a ``Reply`` describes."""
     calls = tuple(
         ToolCall(
             call.id or call_id(body, f"{number}"),
@@ -69,7 +69,7 @@ def scripted_answer(reply: Reply, body: Mapping[str, Any], model: LoopbackModel)
 def finished(
     body: Mapping[str, Any], model: LoopbackModel, choices: tuple[Choice, ...], spent: int, thought: int
 ) -> Completion:
-    """The answer around its choices: usage, timing, ids."""
+    """Return the answer with its choices, usage, timing and ids."""
     prompt = prompt_tokens(body, model)
     details: dict[str, int] = {"cached_tokens": prompt // CACHE_BLOCK * CACHE_BLOCK}
     if image_parts(body["messages"]):
@@ -100,7 +100,7 @@ def finished(
 
 
 def make_choice(body: Mapping[str, Any], model: LoopbackModel, number: int) -> tuple[Choice, int, int]:
-    """One choice, the tokens it took, and how many of them were reasoning."""
+    """Return one choice, its tokens, and how many of them are reasoning."""
     budget = token_budget(body, model)
     question = last_question(body["messages"])
     tools = chosen_tools(body, model, question)
@@ -115,7 +115,7 @@ def make_choice(body: Mapping[str, Any], model: LoopbackModel, number: int) -> t
         words = pieces(cut_at_stop(visible_text(body, question, number), body.get("stop")))
         content, spent = "".join(words[:left]), min(len(words), left)
         reason = "length" if len(words) > left else "stop"
-    # Where left <= 0 the reasoning ate the budget: "length", and the content key is missing.
+    # If left <= 0, the reasoning has used up the budget: "length", and there is no content key.
     content, reasoning = placed("".join(thoughts[:budget]), content, body, model, whole=left >= 0)
     return Choice(content, reasoning, calls, reason), thought + spent, thought
 
@@ -135,7 +135,7 @@ def last_question(messages: list[Mapping[str, Any]]) -> str:
 
 
 def reasoning_text(body: Mapping[str, Any], model: LoopbackModel, question: str, tools: list[dict[str, Any]]) -> str:
-    """What the model thinks first; more with more effort, nothing where reasoning is off."""
+    """Return the reasoning: more with more effort, nothing if reasoning is off."""
     effort = body.get("reasoning_effort") or ("medium" if model.reasons_by_default else "none")
     if effort == "none" or not model.reasoning_efforts or body.get("disable_reasoning"):
         return ""
@@ -147,7 +147,7 @@ def reasoning_text(body: Mapping[str, Any], model: LoopbackModel, question: str,
 def placed(
     shown: str, content: str | None, body: Mapping[str, Any], model: LoopbackModel, *, whole: bool
 ) -> tuple[str | None, str | None]:
-    """Content and reasoning, each where ``reasoning_format`` wants it."""
+    """Return content and reasoning, each placed as ``reasoning_format`` demands."""
     form = body.get("reasoning_format", "none")
     if not shown or form == "hidden":
         return content, None
@@ -159,7 +159,7 @@ def placed(
 
 
 def visible_text(body: Mapping[str, Any], question: str, number: int) -> str:
-    """What is said: JSON where a format is asked for, else a sentence."""
+    """Return the visible text: JSON if a format is requested, else a sentence."""
     wanted = body.get("response_format") or {"type": "text"}
     if wanted["type"] == "json_schema":
         schema = wanted["json_schema"].get("schema") or {"type": "object"}
@@ -170,7 +170,7 @@ def visible_text(body: Mapping[str, Any], question: str, number: int) -> str:
 
 
 def sentence(messages: list[Mapping[str, Any]], question: str, number: int) -> str:
-    """Plain text from the last tool results or the question, alike for alike conversations."""
+    """Return plain text from the last tool results or the question, equal for equal conversations."""
     if found := _WORDS_WANTED.search(question):
         amount = int(found[1])
         return " ".join((FILLER * (amount // 15 + 1)).split()[:amount])
@@ -186,7 +186,7 @@ def sentence(messages: list[Mapping[str, Any]], question: str, number: int) -> s
 
 
 def cut_at_stop(text: str, stop: Any) -> str:
-    """The text before the first stop sequence; the sequence itself is not returned."""
+    """Return the text before the first stop sequence."""
     for sequence in [stop] if isinstance(stop, str) else stop or ():
         text = text.partition(sequence)[0]
     return text
@@ -195,7 +195,7 @@ def cut_at_stop(text: str, stop: Any) -> str:
 def make_calls(
     body: Mapping[str, Any], question: str, tools: list[dict[str, Any]], budget: int
 ) -> tuple[tuple[ToolCall, ...], int, str]:
-    """The calls, their tokens and the finish reason; a budget that ends inside a call cuts its JSON."""
+    """Return the calls, their tokens and the finish reason; a budget that ends inside a call cuts its JSON."""
     calls: list[ToolCall] = []
     spent = 0
     for number, tool in enumerate(tools):
@@ -217,11 +217,11 @@ def call_cost(call: ToolCall) -> int:
 
 
 def call_id(body: Mapping[str, Any], salt: str) -> str:
-    """Nine hex characters, as the service's own; alike for alike conversations, and new with each turn."""
+    """Return nine hex characters, as the service does; equal for equal conversations, and new with each turn."""
     return hashlib.sha256(orjson.dumps(body["messages"]) + salt.encode()).hexdigest()[:9]
 
 
-# Words of a tool's name that say nothing of its subject.
+# Words of a tool's name that do not describe its subject.
 EMPTY_WORDS = """
     a an and by call do find for from function get in is it lookup make my new of on or query run search set the to tool
     use with
@@ -230,10 +230,10 @@ _BETWEEN_WORDS = re.compile(r"[\W_]+|(?<=[a-z])(?=[A-Z])")
 
 
 def chosen_tools(body: Mapping[str, Any], model: LoopbackModel, question: str) -> list[dict[str, Any]]:
-    """The functions to call, in order; empty = none.
+    """Return the functions to call, in order.
 
     ``auto`` calls what the question asks for and this turn has not called yet; ``required`` calls something in any
-    case; a named choice calls that one. Several at once only where the model can and the request does not forbid it.
+    case; a named choice calls that one. Several at once only if the model supports it and the request does not forbid it.
     """
     tools = [tool["function"] for tool in body.get("tools") or ()]
     choice = body.get("tool_choice") or "auto"
@@ -261,13 +261,13 @@ def called_names(messages: list[Mapping[str, Any]]) -> set[str]:
 
 
 def is_asked_for(name: str, question: str) -> bool:
-    """Whether the question holds the tool's name, or every word of it that says something."""
+    """Return whether the question contains the tool's name, or every descriptive word of it."""
     if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", question, re.IGNORECASE):
         return True
-    telling = words_of(name) - words_of(EMPTY_WORDS)
+    descriptive = words_of(name) - words_of(EMPTY_WORDS)
     spoken = words_of(question)
-    return bool(telling) and all(
-        word in spoken or (len(word) > 3 and any(heard.startswith(word) for heard in spoken)) for word in telling
+    return bool(descriptive) and all(
+        word in spoken or (len(word) > 3 and any(other.startswith(word) for other in spoken)) for word in descriptive
     )
 
 

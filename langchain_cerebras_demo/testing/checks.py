@@ -108,7 +108,7 @@ def mapping(item: Shape) -> Shape:
 
 
 def obj(fields: Mapping[str, Shape], *, required: tuple[str, ...] = ()) -> Shape:
-    """An object with these keys and no other: the API's schema says ``additionalProperties: false`` everywhere."""
+    """An object with these keys and no other: the API's schema has ``additionalProperties: false`` everywhere."""
 
     def check(value: Any, path: str) -> Iterator[str]:
         if not isinstance(value, dict):
@@ -127,7 +127,7 @@ def obj(fields: Mapping[str, Shape], *, required: tuple[str, ...] = ()) -> Shape
 
 
 def tagged(tag: str, shapes: Mapping[str, Shape]) -> Shape:
-    """The shape that the member called ``tag`` names; an unknown one is the only problem told."""
+    """The shape that the member called ``tag`` names; for an unknown one, nothing else is reported."""
 
     def check(value: Any, path: str) -> Iterator[str]:
         kind = value.get(tag) if isinstance(value, dict) else None
@@ -163,7 +163,7 @@ def nullable(shape: Shape) -> Shape:
 
 
 def matching(pattern_words: str, shape: Shape, allowed: str) -> Shape:
-    """A string of 1 to 64 characters out of ``allowed``; ``pattern_words`` says so in the message."""
+    """A string of 1 to 64 characters out of ``allowed``; ``pattern_words`` is the pattern for the message."""
 
     def check(value: Any, path: str) -> Iterator[str]:
         yield from shape(value, path)

@@ -1,7 +1,7 @@
 """A finished answer, and its two forms on the wire: one ``chat.completion`` or a row of ``chat.completion.chunk``.
 
-Both forms are made from one ``Completion``, so they always hold the same text, reasoning, calls and usage. Which key
-stands where, and which is left out, is as recorded from the real API (2026-04 to 2026-08).
+Both forms are made from one ``Completion``, so they always hold the same text, reasoning, calls and usage. The places of
+the keys, and which of them are omitted, is as recorded from the real API (2026-04 to 2026-08).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ TOKENS_A_DELTA = 4  # the service sends several tokens a chunk, whole phrases
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """A call as it stands in an answer; ``arguments`` is JSON text, or what a cut left of it."""
+    """A call in an answer; ``arguments`` is JSON text, or the rest of it if the answer was cut."""
 
     id: str
     name: str
@@ -53,7 +53,7 @@ class Completion:
     top_logprobs: int | None = None
 
     def frame(self, kind: str, choices: list[dict[str, Any]]) -> dict[str, Any]:
-        """What every chunk, and the whole answer, has around its choices."""
+        """Return what every chunk, and the whole answer, has around its choices."""
         fingerprint = f"fp_{sum(self.model.encode()):020x}"
         return {
             "id": self.id,
@@ -65,7 +65,7 @@ class Completion:
         }
 
     def ending(self) -> dict[str, Any]:
-        """What the whole answer and the last chunk carry besides."""
+        """Return what the whole answer and the last chunk contain in addition."""
         return {"usage": dict(self.usage), "time_info": dict(self.time_info)}
 
 
@@ -91,7 +91,7 @@ def to_call(call: ToolCall) -> dict[str, Any]:
 
 
 def to_chunks(answer: Completion) -> list[dict[str, Any]]:
-    """The answer as the chunks of a stream; usage and timing stand in the last one. ``[DONE]`` is not among them."""
+    """Return the answer as the chunks of a stream, without ``[DONE]``; usage and timing are in the last one."""
     rows = [list(choice_rows(answer, index, choice)) for index, choice in enumerate(answer.choices)]
     turns = itertools.chain.from_iterable(itertools.zip_longest(*rows))
     chunks = [answer.frame("chat.completion.chunk", [row]) for row in turns if row is not None]
@@ -100,7 +100,7 @@ def to_chunks(answer: Completion) -> list[dict[str, Any]]:
 
 
 def choice_rows(answer: Completion, index: int, choice: Choice) -> Iterator[dict[str, Any]]:
-    """What stands in ``choices`` of each chunk of one choice."""
+    """Yield the ``choices`` entry of each chunk of one choice."""
     deltas = choice.deltas if choice.deltas is not None else derived_deltas(answer, choice)
     for delta in deltas:
         row = {"delta": dict(delta), "index": index}
@@ -132,7 +132,7 @@ def phrases(text: str) -> Iterator[str]:
 
 
 def logprobs_of(answer: Completion, content: str | None, reasoning: str | None) -> dict[str, Any]:
-    """The log probabilities of what one choice or delta holds; reasoning apart from content (version 2)."""
+    """Return the log probabilities of one choice or delta; reasoning apart from content (version 2)."""
     if answer.top_logprobs is None:
         return {}
     found: dict[str, Any] = {}

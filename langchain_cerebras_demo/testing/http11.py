@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ReceivedRequest:
-    """One request as it arrived. Its ``repr`` shows neither headers nor body, since they hold keys and cookies.
+    """One request as it arrived. Its ``repr`` shows neither headers nor body, because they contain keys and cookies.
 
     Attributes:
         method: As sent, e.g. ``"POST"``.
         path: The path without the query.
-        query: What stood behind the ``?``, or ``""``.
-        headers: Pairs of lower-case name and value, in the order sent, doubles kept.
-        body: The body as sent, after chunked encoding was taken off.
+        query: The text after the ``?``, or ``""``.
+        headers: Pairs of lower-case name and value, in the order sent, including duplicates.
+        body: The body as sent, without chunked encoding.
         connection: The number of the TCP connection that brought it, from 1: two requests with one number shared it.
     """
 
@@ -47,7 +47,7 @@ class ReceivedRequest:
 
     @property
     def host(self) -> str:
-        """The ``Host`` header: which name the client believed to be talking to."""
+        """The ``Host`` header: the name that the client meant to reach."""
         return self.header("host") or ""
 
     @property
@@ -58,22 +58,22 @@ class ReceivedRequest:
 
     @property
     def cookies(self) -> dict[str, str]:
-        """The cookies as name and raw value, nothing decoded: real session cookies hold characters that parsers refuse."""
+        """The cookies by name, with raw values: real session cookies contain characters that parsers refuse."""
         pairs = (part.partition("=") for part in (self.header("cookie") or "").split(";"))
         return {name.strip(): value.strip() for name, equals, value in pairs if equals}
 
     @property
     def keeps_alive(self) -> bool:
-        """Whether the client wants to use the connection again (HTTP/1.1: unless it says ``close``)."""
+        """Whether the client wants to use the connection again (in HTTP/1.1, unless it sends ``close``)."""
         return "close" not in (self.header("connection") or "").lower()
 
     @cached_property
     def json(self) -> Any:
-        """The body as JSON, unzipped where ``Content-Encoding`` says gzip. Raises ``ValueError`` where it is none."""
+        """The body as JSON, decompressed if ``Content-Encoding`` is gzip. Raises ``ValueError`` if it is not JSON."""
         try:
             body = gzip.decompress(self.body) if self.header("content-encoding") == "gzip" else self.body
         except (OSError, EOFError) as error:
-            raise ValueError(f"the body is announced as gzip and is none: {error}") from error
+            raise ValueError(f"the body is announced as gzip, but is not: {error}") from error
         return orjson.loads(body)
 
 
@@ -82,18 +82,18 @@ WRITE_BYTES = 65_536
 
 
 class MalformedRequestError(Exception):
-    """What came is no HTTP/1.1 request; the message says why."""
+    """The bytes are not an HTTP/1.1 request; the message says why."""
 
 
 class Connection(asyncio.Protocol):
-    """One TCP connection: a buffer of what came, a transport for what goes, and a task that serves it.
+    """One TCP connection: a buffer for input, a transport for output, and a task that serves it.
 
     When the client leaves, the task is cancelled, so nothing that waits (a gate, a silence) outlives its connection.
 
     Args:
         number: From 1, in the order of accepting.
         serve: The coroutine function that reads requests and answers them.
-        opened: Called when the connection stands.
+        opened: Called when the connection is open.
         closed: Called when it is gone.
         left: Called when the client went away while an answer was running.
     """
@@ -125,12 +125,12 @@ class Connection(asyncio.Protocol):
         self.opened(self)
 
     def data_received(self, data: bytes) -> None:
-        """Keep what came."""
+        """Keep the bytes."""
         self.buffer += data
         self.arrived.set()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the protocol's signature
-        """The connection is gone; asyncio also ends it when the client closed its side alone, as none does that waits."""
+        """End the task. asyncio also calls this when the client closes only its own side, which no waiting client does."""
         if self.answering:
             self.answering = False
             self.left()
@@ -165,12 +165,12 @@ class Connection(asyncio.Protocol):
         return data
 
     async def more(self) -> None:
-        """Wait until something came."""
+        """Wait for more bytes."""
         self.arrived.clear()
         await self.arrived.wait()
 
     async def send(self, data: bytes) -> None:
-        """Write, wait until the client can take more, and let the loop see whether it left."""
+        """Write, wait until the client can read more, and let the loop notice if it left."""
         self.transport.write(data)
         await self.writable.wait()
         await asyncio.sleep(0)
@@ -185,7 +185,7 @@ class Connection(asyncio.Protocol):
         self.answering = False
         raw: socket.socket | None = self.transport.get_extra_info("socket")
         if raw is not None and raw.fileno() >= 0:
-            # Lingering for zero seconds is how POSIX spells "close with RST instead of FIN".
+            # In POSIX, lingering for zero seconds means to close with RST instead of FIN.
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.transport.abort()
 
@@ -222,14 +222,14 @@ async def read_body(connection: Connection, request: ReceivedRequest) -> bytes:
             body += await connection.read_exactly(size)
             await connection.read_until(b"\r\n")
     except ValueError:
-        raise MalformedRequestError("a body length that is no number") from None
+        raise MalformedRequestError("a body length that is not a number") from None
     while await connection.read_until(b"\r\n"):
         pass  # trailers
     return bytes(body)
 
 
 class Response:
-    """One answer on a connection. ``stays_open`` says afterwards whether another request may follow."""
+    """One answer on a connection. Afterwards, ``stays_open`` is whether another request may follow."""
 
     def __init__(self, connection: Connection, *, keep_alive: bool) -> None:
         self.connection = connection

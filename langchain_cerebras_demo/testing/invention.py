@@ -1,7 +1,7 @@
-"""JSON values that fit a schema, made from what a prompt says: its numbers, quoted strings and proper names.
+"""JSON values that fit a schema, made from a prompt's numbers, quoted strings and proper names.
 
-Nothing random and nothing learned: the same schema and prompt always give the same value, so that a test can say what
-it expects by writing it into its prompt.
+Nothing is random: the same schema and prompt always give the same value, so that a test can write the expected values into
+its prompt.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _BY_FORMAT = {
 
 
 class Facts:
-    """The numbers and strings of a prompt, handed out in the order in which they stand there; the last one stays.
+    """The numbers and strings of a prompt, handed out in their order; the last one is repeated.
 
     Args:
         text: The prompt.
@@ -43,7 +43,7 @@ class Facts:
         self.strings = self.quoted or _PROPER.findall(text)
 
     def number(self, name: str) -> float | None:
-        """The number that stands directly behind ``name`` ("age: 30"), else the next one, or ``None``."""
+        """Return the number directly after ``name`` ("age: 30"), else the next one, or ``None``."""
         if named := re.search(
             rf"\b{re.escape(name)}\W{{1,3}}?(-?\d{{1,15}}(?:\.\d{{1,9}})?)\b", self.text, re.IGNORECASE
         ):
@@ -59,7 +59,7 @@ class Facts:
         return self.strings.pop(0) if len(self.strings) > 1 else self.strings[0]
 
     def mentions(self, name: str) -> bool:
-        """Whether the prompt speaks of ``name`` and does not forbid it ("no punchline")."""
+        """Return whether the prompt mentions ``name`` and does not exclude it ("no punchline")."""
         spoken = re.escape(name.replace("_", " ")).replace(r"\ ", "[ _]")
         if not re.search(rf"\b{spoken}", self.text, re.IGNORECASE):
             return False
@@ -70,11 +70,11 @@ def invent(schema: Any, name: str, facts: Facts, root: Mapping[str, Any] | None 
     """A value that fits a JSON schema.
 
     Args:
-        schema: The schema; anything that is no object counts as the schema that allows everything.
-        name: What the value is called, for strings that the prompt does not give.
+        schema: The schema; a value that is not an object counts as the schema that allows everything.
+        name: The value's name, for strings that the prompt does not contain.
         facts: Where the value comes from.
         root: The whole schema, for ``$ref``; ``None`` = ``schema`` itself.
-        depth: How deep this value lies; from 8 on, lists stay empty and optional properties away.
+        depth: The depth of the value; from 8, lists are empty and optional properties omitted.
     """
     schema = schema if isinstance(schema, dict) and depth < 2 * MAX_DEPTH else {}  # some schemas have no finite value
     root = schema if root is None else root

@@ -1,4 +1,4 @@
-"""The models that the loopback Cerebras serves, what each of them can do, and how tokens are counted.
+"""The models that the loopback Cerebras serves, what each of them supports, and how tokens are counted.
 
 The facts are those of Cerebras' public catalogue (``GET /public/v1/models``) and its reasoning page, 2026-07 to 2026-10.
 The list is independent of the package's catalogue, which must not be checked against itself. Counting is deterministic,
@@ -94,7 +94,7 @@ MODELS: tuple[LoopbackModel, ...] = (
         deprecated=True,
     ),
 )
-"""What a ``LoopbackCerebras`` serves unless told otherwise."""
+"""The models that a ``LoopbackCerebras`` serves by default."""
 
 
 def to_list_row(model: LoopbackModel) -> dict[str, Any]:

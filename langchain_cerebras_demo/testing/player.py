@@ -1,4 +1,4 @@
-"""Plays one step of a script on one connection: the prepared answer as it is, spoilt, or something else instead."""
+"""Play one step of a script on one connection: the prepared answer, a broken form of it, or something else."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Prepared:
 
 
 def with_headers(base: Sequence[tuple[str, str]], more: Headers) -> tuple[tuple[str, str], ...]:
-    """``base`` with ``more`` behind it; where a name stands in both, the ones of ``base`` go."""
+    """Return ``base`` followed by ``more``; a name in both is taken from ``more`` only."""
     pairs = tuple(more.items()) if hasattr(more, "items") else tuple(more)
     named = {name.lower() for name, _ in pairs}
     return (*(pair for pair in base if pair[0].lower() not in named), *pairs)
@@ -81,7 +81,7 @@ class Player:
         self.headers = headers
 
     async def play(self, step: Step | None) -> None:
-        """Answer as ``step`` says; ``None`` = by the rules."""
+        """Answer as ``step`` describes; ``None`` = by the rules."""
         match step:
             case None | Reply():
                 await self.send(self.prepare(step))
@@ -182,7 +182,7 @@ class Player:
         await self.response.hang()
 
     async def play_raw(self, step: RawStream | RawAnswer | RawBytes | Endless) -> None:
-        """The steps that say every byte."""
+        """Play the steps that define every byte."""
         match step:
             case RawStream(events, end, pieces, headers):
                 await self.response.start_chunked(200, with_headers((EVENT_STREAM, *self.headers), headers))

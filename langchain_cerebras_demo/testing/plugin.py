@@ -1,7 +1,7 @@
 """A pytest plug-in: the loopback Cerebras as the fixture ``loopback_cerebras``.
 
-pytest finds it by itself where the package is installed (entry point ``pytest11``); ``-p no:langchain_cerebras_demo`` leaves
-it out. It costs a test run nothing until a test asks for the fixture: the server is imported then.
+pytest finds it by itself if the package is installed (entry point ``pytest11``); ``-p no:langchain_cerebras_demo`` switches it
+off. It costs a test run nothing until a test requests the fixture: the server is imported then.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MARKER = "loopback_cerebras"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the marker known, so that ``--strict-markers`` lets it through."""
+    """Register the marker, so that ``--strict-markers`` accepts it."""
     config.addinivalue_line(
         "markers",
         f"{MARKER}(**settings): what the fixture {MARKER} starts its server with: the arguments of LoopbackCerebras",
@@ -30,7 +30,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def loopback_cerebras(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[testing.LoopbackCerebras]:
-    """A running ``LoopbackCerebras`` of this test's own: a server on 127.0.0.1 that speaks the service's wire.
+    """A running ``LoopbackCerebras`` for this test: a server on 127.0.0.1 that speaks the service's protocol.
 
     While it runs, ``CEREBRAS_BASE_URL`` and ``CEREBRAS_API_KEY`` point at it, so that a model made during the test without
     ``base_url`` and ``api_key`` talks to it. ``loopback_cerebras.script(...)`` says how the next requests are answered.
@@ -39,13 +39,13 @@ def loopback_cerebras(
     several such markers, the one nearest to the test counts.
 
     Raises:
-        TypeError: the marker has a setting that ``LoopbackCerebras`` does not know, or one without a name.
+        TypeError: the marker has a setting that ``LoopbackCerebras`` does not have, or one without a name.
         RuntimeError: the server did not start or stop, or failed by a bug of its own.
     """
     marker = request.node.get_closest_marker(MARKER)
     if marker is not None and marker.args:
-        raise TypeError(f"@pytest.mark.{MARKER} takes settings by name, like latency=0.1; got {marker.args!r}")
-    # A key a test: rate limits are remembered by address and key, and the system gives ports out again.
+        raise TypeError(f"@pytest.mark.{MARKER} accepts settings by name, like latency=0.1; got {marker.args!r}")
+    # One key per test: rate limits are remembered by address and key, and the system reuses ports.
     settings = {"key": f"csk-loopback-{os.urandom(8).hex()}", **(marker.kwargs if marker is not None else {})}
     with testing.LoopbackCerebras(**settings) as server:
         monkeypatch.setenv("CEREBRAS_BASE_URL", server.base_url)

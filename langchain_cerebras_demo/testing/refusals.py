@@ -1,7 +1,7 @@
-"""The bodies with which Cerebras says no, in both shapes that stand on its wire.
+"""The bodies of Cerebras' errors, in both shapes that are in use.
 
-Flat for 4xx (gateway, validation, quota), enveloped for what comes from behind it: the recorded answers contradict
-digests of the documentation that claim one shape for all.
+Flat for 4xx (gateway, validation, quota), enveloped for errors from the servers behind it: recorded answers contradict
+summaries of the documentation that describe one shape for all.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def documented_body(status: int) -> dict[str, Any]:
 
 
 class RefusedError(Exception):
-    """A request that the loopback Cerebras answers with an error of its own, before any scenario.
+    """A request that the loopback Cerebras refuses before any scenario.
 
     Attributes:
         status: The HTTP status.

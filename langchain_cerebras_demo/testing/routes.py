@@ -1,4 +1,4 @@
-"""Which request gets which answer: the addresses of the loopback Cerebras and who may ask there.
+"""Which request gets which answer: the paths of the loopback Cerebras, and who may use them.
 
 Pure: a request and the service's state in, a way to prepare the answer out, or ``RefusedError``.
 """
@@ -41,7 +41,7 @@ TOKENS_A_MINUTE = 1_000_000
 
 @dataclass
 class Service:
-    """What the loopback Cerebras knows: its keys (never in its ``repr``), models and signed-in session."""
+    """The state of the loopback Cerebras: its keys (never in its ``repr``), models and signed-in session."""
 
     key: str = field(repr=False)
     demo_key: str = field(repr=False)
@@ -65,7 +65,7 @@ def documented_headers(service: Service, inference_id: str | None = None) -> tup
 
 
 def unlimited_headers(service: Service) -> tuple[tuple[str, str], ...]:
-    """The headers of limits that nobody reaches."""
+    """Return the headers of limits that are never reached."""
     return (
         ("x-ratelimit-limit-requests-day", str(REQUESTS_A_DAY)),
         ("x-ratelimit-limit-tokens-minute", str(TOKENS_A_MINUTE)),
@@ -84,7 +84,7 @@ def admit(service: Service, request: ReceivedRequest) -> Admission | None:
 
 
 def route(service: Service, request: ReceivedRequest) -> Prepare:
-    """How the answer to this request is prepared. Raises ``RefusedError`` where the service would refuse it."""
+    """Return what prepares the answer to this request. Raises ``RefusedError`` if the service would refuse it."""
     path = request.path
     wanted = "POST" if path == CHAT_PATH else "GET"
     known = {CHAT_PATH, SESSION_PATH, "/v1/models", "/v1/tcp_warming", "/public/v1/models"}
@@ -106,7 +106,7 @@ def route(service: Service, request: ReceivedRequest) -> Prepare:
 
 
 def authorize(service: Service, request: ReceivedRequest) -> None:
-    """Only the key and the demo key are let in."""
+    """Refuse every key but the key and the demo key."""
     if request.bearer is None or request.bearer not in {service.key, service.demo_key}:
         raise RefusedError(401, documented_body(401))
 

@@ -1,4 +1,4 @@
-"""What the fields of a chat request must say together, and what its model can do.
+"""The rules across the fields of a chat request, and what its model supports.
 
 The version-2 rules on tool calls (the default since 2026-07-21), the models' abilities, images, strict schemas and the
 context window. A request that passes here is answered.
@@ -28,7 +28,7 @@ _IMAGE_URI = re.compile(r"data:image/(?:png|jpeg|jpg);base64,(.+)", re.DOTALL)
 
 
 def refuse(message: str, param: str) -> NoReturn:
-    """Raise the flat 400 of a request that is well-formed and still wrong."""
+    """Raise the flat 400 for a request that is well-formed but invalid."""
     raise RefusedError(400, flat(message, "invalid_request_error", param, "wrong_api_format"))
 
 
@@ -41,7 +41,7 @@ def find_model(name: str, models: Mapping[str, LoopbackModel]) -> LoopbackModel:
 
 
 def check_chat(body: Any, models: Mapping[str, LoopbackModel]) -> LoopbackModel:
-    """The model that answers this request. Raises ``RefusedError`` with what the service would say otherwise."""
+    """Return the model that answers this request. Raises ``RefusedError`` with the service's message if it is invalid."""
     if problems := shape_problems(body):
         refuse("\n".join(problems), "validation_error")
     model = find_model(body["model"], models)
@@ -56,7 +56,7 @@ def check_chat(body: Any, models: Mapping[str, LoopbackModel]) -> LoopbackModel:
 
 
 def check_tool_history(messages: list[dict[str, Any]]) -> None:
-    """Each call is answered once, by a tool message directly behind its turn; no id twice, none unknown."""
+    """Check that each call is answered once, by a tool message directly after its turn, with known and unique ids."""
     open_ids: set[str] = set()
     all_ids: set[str] = set()
     for index, message in enumerate(messages):
@@ -81,7 +81,7 @@ def check_tool_history(messages: list[dict[str, Any]]) -> None:
 
 
 def check_tools(body: Mapping[str, Any]) -> None:
-    """No choice without tools, none of a tool that is not there, no name twice."""
+    """Check that a choice names one of the tools, and that no two tools have the same name."""
     tools = [tool["function"] for tool in body.get("tools") or ()]
     names = [tool["name"] for tool in tools]
     choice = body.get("tool_choice")
@@ -90,14 +90,14 @@ def check_tools(body: Mapping[str, Any]) -> None:
     if isinstance(choice, dict) and choice["function"]["name"] not in names:
         refuse(f"tool_choice: there is no tool '{choice['function']['name']}'", "tool_choice")
     if len(set(names)) < len(names):
-        refuse("tools: two tools have one name", "tools")
+        refuse("tools: two tools have the same name", "tools")
     for tool in tools:
         if tool.get("strict") and tool.get("parameters") and (problems := strict_problems(tool["parameters"])):
             refuse("\n".join(problems), "tools")
 
 
 def check_reasoning(body: Mapping[str, Any], model: LoopbackModel) -> None:
-    """The effort and format words that this model has; ``raw`` does not go with JSON."""
+    """Check that the model supports effort and format; ``raw`` cannot be combined with JSON."""
     effort, form = body.get("reasoning_effort"), body.get("reasoning_format", "none")
     if effort is not None and effort not in model.reasoning_efforts:
         refuse(f"reasoning_effort '{effort}' is not supported by model {model.id}", "reasoning_effort")
@@ -111,7 +111,7 @@ def check_reasoning(body: Mapping[str, Any], model: LoopbackModel) -> None:
 
 
 def check_images(messages: list[dict[str, Any]], model: LoopbackModel) -> None:
-    """PNG or JPEG as base64 data URIs, on user messages, where the model can see; five images, ten megabytes."""
+    """Check images: PNG or JPEG as base64 data URIs, in user messages, at most five and ten megabytes."""
     if not (parts := image_parts(messages)):
         return
     if not model.image_inputs:
@@ -133,14 +133,14 @@ def check_images(messages: list[dict[str, Any]], model: LoopbackModel) -> None:
 
 
 def check_response_format(body: Mapping[str, Any]) -> None:
-    """The limits of a strict schema."""
+    """Check the limits of a strict schema."""
     wanted = (body.get("response_format") or {}).get("json_schema") or {}
     if wanted.get("strict") and (problems := strict_problems(wanted.get("schema") or {})):
         refuse("\n".join(problems), "response_format")
 
 
 def check_the_rest(body: Mapping[str, Any], model: LoopbackModel) -> None:
-    """Predictions, log probabilities and parameters that no public model declares."""
+    """Check predictions, log probabilities and parameters that no public model declares."""
     if body.get("top_logprobs") is not None and not body.get("logprobs"):
         refuse("'top_logprobs' needs 'logprobs'", "top_logprobs")
     if body.get("model_parameters"):
@@ -184,7 +184,7 @@ _JSON_TYPES: dict[str, tuple[type, ...]] = {
 
 
 def strict_problems(schema: Mapping[str, Any]) -> list[str]:
-    """Why a strict schema is refused, one sentence a problem; empty = it is taken."""
+    """Return why a strict schema is refused, one sentence per problem; empty = it is accepted."""
     problems = [] if schema.get("type") == "object" else ["the root of a strict schema must be an object"]
     nodes = list(walk(schema))
     fields = sorted({key for _, node in nodes for key in node if key in UNSUPPORTED})
@@ -205,7 +205,7 @@ def strict_problems(schema: Mapping[str, Any]) -> list[str]:
 
 
 def walk(schema: Any, depth: int = 0) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """Every schema inside a schema with its depth, the schema itself first. ``properties`` and ``$defs`` hold names."""
+    """Yield every schema inside a schema with its depth, the schema itself first."""
     if not isinstance(schema, dict):
         return
     yield depth, schema

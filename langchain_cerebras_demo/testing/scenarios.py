@@ -1,9 +1,9 @@
 """The steps of a script: what the loopback Cerebras answers, or how it fails, one step a request.
 
-Steps that spoil an answer (``ErrorEvent``, ``CutAfter``, ``Silence``, ``Slow``, ``Gate``) spoil
-the rule-based one, or the ``reply`` they are given. In all of them ``after=n`` means: after *n* events of the stream,
-where the first event is the one that carries the role alone. A request that was not streamed has no events; what such a
-step does then stands in its docstring.
+Steps that break an answer (``ErrorEvent``, ``CutAfter``, ``Silence``, ``Slow``, ``Gate``) break
+the rule-based one, or their ``reply``. In all of them ``after=n`` means: after *n* events of the stream, where the first
+event contains the role alone. A request that was not streamed has no events; the docstring of each step describes what
+happens then.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Ending: TypeAlias = Literal["done", "eof", "no_chunk_end", "reset", "hang"]
 
 
 def sse(*events: Any) -> bytes:
-    """Events as Cerebras frames them: ``data: …`` and an empty line each; a ``str`` stands as it is, all else as JSON."""
+    """Return events as Cerebras frames them: ``data: …`` and an empty line each; a ``str`` unchanged, all else as JSON."""
     texts = (event.encode() if isinstance(event, str) else orjson.dumps(event) for event in events)
     return b"".join(b"data: " + text + b"\n\n" for text in texts)
 
@@ -36,7 +36,7 @@ class ScriptedCall:
 
     Attributes:
         name: The tool's name.
-        arguments: A mapping, or the very text (also text that is not JSON).
+        arguments: A mapping, or the exact text (also text that is not JSON).
         id: ``None`` = nine hex characters, as the service's own.
     """
 
@@ -59,8 +59,8 @@ class Reply:
         tool_calls: The calls.
         finish_reason: ``None`` = ``"tool_calls"`` where there are calls, else ``"stop"``.
         usage: The whole usage object; ``None`` = counted.
-        deltas: The very deltas of a streamed answer, the one with the role included where it is wanted; ``None`` = made
-            from the above. Where the request is not streamed, what they add up to is the message.
+        deltas: The exact deltas of a streamed answer, including the one with the role if there should be one; ``None`` =
+            made from the above. If the request is not streamed, their sum is the message.
         headers: Added to the documented ones, or in their place.
     """
 
@@ -142,7 +142,7 @@ class Status:
 
 @dataclass(frozen=True)
 class HtmlPage:
-    """A web page instead of an answer, as of something that stands in front of the service."""
+    """A web page instead of an answer, as from a proxy in front of the service."""
 
     status: int = 200
     title: str = "Just a moment..."
@@ -150,7 +150,7 @@ class HtmlPage:
 
 @dataclass(frozen=True)
 class Redirect:
-    """A redirect; ``location`` may name another host, to see what a client takes along."""
+    """A redirect; ``location`` may name another host, to test what a client sends there."""
 
     location: str
     status: int = 302
@@ -181,7 +181,7 @@ class ErrorEvent:
         after: How many events of the answer come first; 0 = the error is the first.
         shape: ``"flat"``, ``"enveloped"``, or ``"named"``: enveloped in an event with the SSE name ``error``.
         status: The ``status_code`` of an enveloped one; a flat one cannot say it.
-        body: The very body; ``None`` = a server error in that shape.
+        body: The exact body; ``None`` = a server error in that shape.
         reply: The answer underneath.
     """
 
@@ -272,7 +272,7 @@ class Gate:
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
     def open(self) -> None:
-        """Let the answer go on. May be called early, often and from any thread."""
+        """Let the answer continue. May be called early, often and from any thread."""
         with self._lock:
             self._opened.set()
             for loop, event in self._waiters:
@@ -280,11 +280,11 @@ class Gate:
                     loop.call_soon_threadsafe(event.set)
 
     def wait_reached(self, timeout: float = 5.0) -> bool:
-        """Whether the answer came to stand at the gate within ``timeout`` seconds."""
+        """Return whether the answer reached the gate within ``timeout`` seconds."""
         return self._reached.wait(timeout)
 
     async def passed(self) -> None:
-        """The server's side: wait in its loop until ``open`` was called."""
+        """Wait in the server's loop until ``open`` was called."""
         waiter = (asyncio.get_running_loop(), asyncio.Event())
         with self._lock:
             if self._opened.is_set():

@@ -41,7 +41,7 @@ HANDSHAKE_SECONDS = 5.0
 
 
 class LoopbackCerebras:
-    """A stand-in for the Cerebras service that speaks its wire over real sockets, for tests; nothing leaves 127.0.0.1.
+    """A stand-in for the Cerebras service that speaks its protocol over real sockets, for tests; nothing leaves 127.0.0.1.
 
     ``with LoopbackCerebras() as server: ChatCerebrasDemo(base_url=server.base_url, api_key=server.key)``
 
@@ -49,13 +49,13 @@ class LoopbackCerebras:
     may be used from any thread. ``key``, ``demo_key`` and ``latency`` may be changed while it runs.
 
     Args:
-        key: The API key that is let in.
-        models: Ids (of the built-in models, or of new ones that can do everything) or ``LoopbackModel`` objects.
+        key: The accepted API key.
+        models: Ids (of the built-in models, or of new ones that support everything) or ``LoopbackModel`` objects.
         ssl_context: Speak https with this server-side context.
-        demo_key: A second key that is let in; ``/api/auth/session`` gives it out.
-        session_cookies: What a signed-in browser holds. All must come, equal, for the demo key; ``None`` = nobody can.
+        demo_key: A second accepted key, which ``/api/auth/session`` returns.
+        session_cookies: The cookies of a signed-in browser, all of which the session endpoint demands; ``None`` = no session.
         latency: Seconds before the first byte of every answer.
-        quota: The account's limits, announced and kept; ``None`` = limits that nobody reaches.
+        quota: The account's limits, announced and enforced; ``None`` = limits that are never reached.
     """
 
     def __init__(
@@ -108,11 +108,11 @@ class LoopbackCerebras:
             raise RuntimeError("the loopback Cerebras itself failed; see the cause") from self._bugs[0]
 
     def kill(self) -> None:
-        """Go away as a killed process does: the port closes and every connection is reset at once."""
+        """Disappear like a killed process: the port closes and every connection is reset at once."""
         self._resets_at_end = True
         self._end()
 
-    def __enter__(self) -> LoopbackCerebras:  # noqa: PYI034 - typing.Self is not in 3.10, and nobody derives from this
+    def __enter__(self) -> LoopbackCerebras:  # noqa: PYI034 - typing.Self is not in 3.10, and this is not derived from
         return self.start()
 
     def __exit__(
@@ -121,14 +121,14 @@ class LoopbackCerebras:
         if error is None:
             self.stop()
         else:
-            self._end()  # the test's own failure is the news
+            self._end()  # the test's own failure matters more
 
     # -- what a test gives
 
     def script(self, *steps: Step) -> None:
         """Queue steps for ``POST /v1/chat/completions``, one a request; when none is left, the rules answer.
 
-        A request that the service would refuse is refused and takes no step. Raises ``TypeError`` for what is no step.
+        A request that the service would refuse is refused and uses no step. Raises ``TypeError`` for any other object.
         """
         self.script_path(CHAT_PATH, *steps)
 
@@ -140,15 +140,15 @@ class LoopbackCerebras:
         """Queue steps for any address, e.g. ``"/public/v1/models"``, as ``script`` does for chat requests."""
         for step in steps:
             if not isinstance(step, STEPS):
-                raise TypeError(f"{step!r} is no step; take one of {', '.join(kind.__name__ for kind in STEPS)}")
+                raise TypeError(f"{step!r} is not a step; use one of {', '.join(kind.__name__ for kind in STEPS)}")
             if isinstance(step, Reply) and path != CHAT_PATH:
-                raise TypeError(f"a Reply answers chat requests alone; give {path} a RawAnswer")
+                raise TypeError(f"a Reply answers chat requests only; use a RawAnswer for {path}")
         with self._changed:
             self._scripts.setdefault(path, deque()).extend(steps)
 
     @property
     def key(self) -> str:
-        """The API key that is let in."""
+        """The accepted API key."""
         return self._service.key
 
     @key.setter
@@ -157,7 +157,7 @@ class LoopbackCerebras:
 
     @property
     def demo_key(self) -> str:
-        """The second key, which ``/api/auth/session`` gives out."""
+        """The second key, which ``/api/auth/session`` returns."""
         return self._service.demo_key
 
     @demo_key.setter
@@ -175,7 +175,7 @@ class LoopbackCerebras:
 
     @property
     def base_url(self) -> str:
-        """``http://127.0.0.1:PORT/v1``, or https where it has an ``ssl_context``."""
+        """``http://127.0.0.1:PORT/v1``, or https with an ``ssl_context``."""
         return f"{'https' if self._ssl_context else 'http'}://127.0.0.1:{self.port}/v1"
 
     @property
@@ -186,26 +186,26 @@ class LoopbackCerebras:
 
     @property
     def open_connections(self) -> int:
-        """How many connections stand open now."""
+        """How many connections are open now."""
         with self._changed:
             return len(self._connections)
 
     @property
     def unused_steps(self) -> int:
-        """How many queued steps no request has taken."""
+        """How many queued steps have not been used."""
         with self._changed:
             return sum(map(len, self._scripts.values()))
 
     def wait_for_requests(self, count: int, timeout: float = 5.0) -> bool:
-        """Whether at least ``count`` requests have arrived within ``timeout`` seconds."""
+        """Return whether at least ``count`` requests arrived within ``timeout`` seconds."""
         return self._wait(lambda: len(self._requests) >= count, timeout)
 
     def wait_for_connections(self, count: int, timeout: float = 5.0) -> bool:
-        """Whether the number of open connections came to be exactly ``count`` within ``timeout`` seconds."""
+        """Return whether exactly ``count`` connections were open within ``timeout`` seconds."""
         return self._wait(lambda: len(self._connections) == count, timeout)
 
     def wait_for_disconnect(self, timeout: float = 5.0) -> bool:
-        """Whether a client went away from a running answer within ``timeout`` seconds; each call takes one departure."""
+        """Return whether a client left a running answer within ``timeout`` seconds; each call counts another departure."""
         with self._changed:
             if found := self._changed.wait_for(lambda: self._departures > 0, timeout):
                 self._departures -= 1
@@ -220,7 +220,7 @@ class LoopbackCerebras:
     def _run(self, ready: Future[int]) -> None:
         try:
             asyncio.run(self._main(ready))
-        except BaseException as error:  # noqa: BLE001 - a thread has nobody else to tell
+        except BaseException as error:  # noqa: BLE001 - start() or stop() raises it
             if ready.done():
                 self._bugs.append(error)
             else:
@@ -229,7 +229,7 @@ class LoopbackCerebras:
     async def _main(self, ready: Future[int]) -> None:
         self._loop = asyncio.get_running_loop()
         self._loop.slow_callback_duration = STOP_SECONDS  # python -X dev would log every long answer
-        self._loop.set_exception_handler(self._heard)
+        self._loop.set_exception_handler(self._note_problem)
         self._stopping = asyncio.Event()
         self._all_gone = asyncio.Event()
         handshake = HANDSHAKE_SECONDS if self._ssl_context else None
@@ -245,8 +245,8 @@ class LoopbackCerebras:
             await self._all_gone.wait()
         await listener.wait_closed()
 
-    def _heard(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """What asyncio would log: a client that breaks off a TLS handshake is the test's business, the rest is a bug."""
+    def _note_problem(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Keep what asyncio would log, as a bug; a client that breaks off a TLS handshake is part of a test."""
         error = context.get("exception")
         if not isinstance(error, OSError):
             self._bugs.append(error or RuntimeError(context["message"]))

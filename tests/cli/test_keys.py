@@ -90,7 +90,7 @@ def test_a_cookie_file_that_is_none_is_wrong_usage(home, arguments):
     file.write_text("prompt\nno cookie\n")
     done = keys("--cookies", str(file), *arguments)
     assert done.exit_code == 2
-    assert "cannot be read: line 1 has not the seven fields" in done.output
+    assert "cannot be read: line 1 does not have the seven fields" in done.output
     if arguments:
         assert json.loads(done.stdout)["error"]["type"] == "InputError"
 

@@ -208,7 +208,7 @@ def test_one_asks_for_it_everywhere(monkeypatch, rule):
 def test_a_bad_value_names_itself(monkeypatch, rule, value):
     """And what it may be."""
     monkeypatch.setenv(BROWSER_VARIABLE, value)
-    assert rule().why == f"CEREBRAS_DEMO_BROWSER={value!r} says neither 0 nor 1"
+    assert rule().why == f"CEREBRAS_DEMO_BROWSER={value!r} is neither 0 nor 1"
     assert "Set it to 0" in rule().remedy
 
 
@@ -217,7 +217,7 @@ def test_without_the_extra_it_is_off(monkeypatch, rule):
     """And says what to install; the chat model says first that nobody has asked."""
     monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
     assert 'pip install "langchain-cerebras-demo[browser]"' in rule().remedy
-    assert refuse_unasked().why == "not asked for"
+    assert refuse_unasked().why == "not enabled"
     monkeypatch.setenv(BROWSER_VARIABLE, "1")
     assert refuse_unasked().why == 'the extra "browser" is not installed'
 
@@ -234,7 +234,7 @@ def test_automatically_it_is_not_looked_for_in_ci(monkeypatch, value, is_ci):
     """Nobody sits there."""
     monkeypatch.setenv("CI", value)
     refusal = refuse_automatic()
-    assert (refusal is not None and refusal.why == "not looked for in CI") is is_ci
+    assert (refusal is not None and refusal.why == "skipped in CI") is is_ci
     assert refuse_where_off() is None
 
 
@@ -256,9 +256,9 @@ def test_the_owner_of_the_home_is_the_folders(monkeypatch, tmp_path):
 async def test_a_refusal_is_a_missing_key_and_reads_nothing():
     """With the rule's own words."""
     key, _ = source(reader=lambda: pytest.fail("it was read"), rule=refuse_unasked)
-    with pytest.raises(MissingKeyError, match="no demo key: not asked for") as caught:
+    with pytest.raises(MissingKeyError, match="no demo key: not enabled") as caught:
         await key.resolve()
-    assert caught.value.tried == (("browser session", "not asked for"),)
+    assert caught.value.tried == (("browser session", "not enabled"),)
 
 
 # Pickles
@@ -398,7 +398,7 @@ AUDIT = """
         ("no extra", "", "is not installed"),
         ("no extra", "1", "is not installed"),
         ("off", "0", "switched off"),
-        ("unasked", "", "not asked for"),
+        ("unasked", "", "not enabled"),
         ("on", "1", "asked"),
     ],
 )

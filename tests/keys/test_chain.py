@@ -60,7 +60,7 @@ def test_the_chat_model_looks_into_no_browser_unasked(monkeypatch):
     """It may live in a server that answers strangers; its report says how to ask."""
     monkeypatch.setattr(BrowserSessionKey, "_read", lambda _: pytest.fail("it has looked"))
     report = ChatCerebrasDemo().explain_keys()[-1]
-    assert (report.source, report.state, report.why) == ("browser session", "has none", "not asked for")
+    assert (report.source, report.state, report.why) == ("browser session", "has none", "not enabled")
     assert 'cookies="browser"' in report.remedy
 
 
@@ -210,7 +210,7 @@ async def test_a_resolver_that_returns_no_str_is_named(wrong, in_chain):
 @pytest.mark.parametrize("wrong", ["csk-key", None, 5, object(), lambda: "key"])
 def test_an_object_without_resolve_is_no_source(wrong):
     """Refused when the chain is made, by its type and not by what is in it."""
-    with pytest.raises(TypeError, match=f"{type(wrong).__name__} is no key source") as caught:
+    with pytest.raises(TypeError, match=f"{type(wrong).__name__} is not a key source") as caught:
         ChainKeyResolver([Source("key"), wrong])
     assert "csk-key" not in str(caught.value)
 

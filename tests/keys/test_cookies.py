@@ -222,24 +222,24 @@ def test_an_expiry_is_a_number_of_seconds(tmp_path, expires, seconds):
 
 
 WRONG = {
-    "spaces for tabs": (line().replace("\t", " ") + " never-shown", "line 1 has not the seven fields"),
-    "a field too few": (f"{line()}\n{HOST}\tTRUE\tnever-shown", "line 2 has not the seven fields"),
-    "a field too many": (line() + "\tnever-shown", "line 1 has not the seven fields"),
-    "a date for seconds": (line(expires="never-shown 2030"), "line 1 has not the seven fields"),
-    "digits that are no number": (line(expires="²never-shown"[:1]), "line 1 has not the seven fields"),
-    "no number at all": (line(expires="-"), "line 1 has not the seven fields"),
+    "spaces for tabs": (line().replace("\t", " ") + " never-shown", "line 1 does not have the seven fields"),
+    "a field too few": (f"{line()}\n{HOST}\tTRUE\tnever-shown", "line 2 does not have the seven fields"),
+    "a field too many": (line() + "\tnever-shown", "line 1 does not have the seven fields"),
+    "a date for seconds": (line(expires="never-shown 2030"), "line 1 does not have the seven fields"),
+    "digits that are no number": (line(expires="²never-shown"[:1]), "line 1 does not have the seven fields"),
+    "no number at all": (line(expires="-"), "line 1 does not have the seven fields"),
     "no UTF-8": (b"never-shown\xff", "it is not UTF-8 text"),
     "UTF-16": (NETSCAPE.encode("utf-16"), "it is not UTF-8 text"),
-    "JSON cut off": ('[{"value": "never-shown"', "it is no valid JSON"),
-    "JSON without end in depth": ("[" * 100_000, "it is no valid JSON"),
+    "JSON cut off": ('[{"value": "never-shown"', "it is not valid JSON"),
+    "JSON without end in depth": ("[" * 100_000, "it is not valid JSON"),
     "an object of something else": ('{"never-shown": 1}', "is no list of cookies"),
     "cookies that are no list": ('{"cookies": {"never-shown": 1}}', "is no list of cookies"),
-    "a list of texts": ('["never-shown"]', "cookie 1 of its JSON is no object"),
+    "a list of texts": ('["never-shown"]', "cookie 1 of its JSON is not an object"),
     "no domain": ('[{"name": "a", "value": "never-shown"}]', "cookie 1 of its JSON has no text as 'domain'"),
     "no name": ('[{"domain": "x", "value": "never-shown"}]', "has no text as 'name'"),
     "a value of a number": ('[{"domain": "x", "name": "never-shown", "value": 5}]', "has no text as 'value'"),
-    "a path of a number": ('[{"domain":"x","name":"a","value":"never-shown","path":5}]', "has a path that is no text"),
-    "a text": ("never-shown", "line 1 has not the seven fields"),
+    "a path of a number": ('[{"domain":"x","name":"a","value":"never-shown","path":5}]', "has a path that is not text"),
+    "a text": ("never-shown", "line 1 does not have the seven fields"),
 }
 
 
@@ -291,7 +291,7 @@ async def test_a_path_may_be_a_text(tmp_path):
 
 
 async def test_an_odd_cookie_in_a_file_costs_no_session(tmp_path):
-    """One with a letter outside ASCII is left out."""
+    """One with a character outside ASCII is left out."""
     content = json.dumps([*EXPORT, {"domain": HOST, "name": "odd", "value": "é\n"}])
     transport = answers("key")
     assert await SessionCookieKey(write(tmp_path, content, "c.json"), transport=transport).resolve() == "key"
@@ -303,7 +303,7 @@ async def test_an_odd_cookie_in_a_file_costs_no_session(tmp_path):
     [
         (line(expires=1), "no cookie of inference.cerebras.ai that is still valid"),
         (line("evil.test"), "no cookie of inference.cerebras.ai that is still valid"),
-        ("never-shown", "cannot be read (line 1 has not the seven fields"),
+        ("never-shown", "cannot be read (line 1 does not have the seven fields"),
         (None, "cannot be read (No such file or directory)"),
     ],
 )
@@ -334,7 +334,7 @@ NO_PATHS = {
 @pytest.mark.parametrize("case", NO_PATHS)
 def test_a_text_that_is_no_files_path_is_refused_and_not_shown(case):
     """Somebody may have given a cookie itself."""
-    with pytest.raises(ValueError, match="the text given is no file's path") as caught:
+    with pytest.raises(ValueError, match="the text is not the path of a file") as caught:
         SessionCookieKey(NO_PATHS[case])
     shown = all_that_shows(caught.value)
     assert "never-shown" not in shown

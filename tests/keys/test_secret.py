@@ -33,7 +33,7 @@ REFUSED = {
     "a line break in it": ("Bearer\n" + SENTINEL, "line break"),
     "a smuggled header": (SENTINEL + "\r\nX-Evil: 1", "line break"),
     "empty": ("", "is empty"),
-    "a letter outside ASCII": (SENTINEL + "é", "ASCII"),
+    "a character outside ASCII": (SENTINEL + "é", "ASCII"),
     "a space": (SENTINEL + " ", "space"),
     "a tab": ("\t" + SENTINEL, "control character"),
     "a zero byte": (SENTINEL + "\0", "control character"),

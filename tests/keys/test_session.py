@@ -106,8 +106,8 @@ def key_answer(key):
 
 
 SIGNED_OUT = "signed out or has expired"
-NO_KEY = "holds no user.demoApiKey"
-A_PAGE = "a page came instead of JSON"
+NO_KEY = "has no user.demoApiKey"
+A_PAGE = "the answer was a page instead of JSON"
 WRONG_ANSWERS = {
     "{}, as NextAuth says": (answer(b"{}"), MissingKeyError, SIGNED_OUT),
     "null, as Auth.js says": (answer(b"null"), MissingKeyError, SIGNED_OUT),
@@ -323,7 +323,7 @@ async def test_a_leader_whose_loop_ends_in_the_middle_is_followed_by_another():
 
 # Tests are given the names of these cases alone: a cookie would stand among the locals of the test's own frame.
 WRONG_COOKIES = {
-    "no mapping": ("session-token=never-shown", ValueError, "no file's path"),
+    "no mapping": ("session-token=never-shown", ValueError, "not the path of a file"),
     "pairs": ([("session-token", "never-shown")], TypeError, "cookies is a list"),
     "a name that is no str": ({5: "never-shown"}, TypeError, "name is a int"),
     "a value that is no str": ({"good": "x", "bad": b"never-shown"}, TypeError, "'bad' is a bytes"),
@@ -331,7 +331,7 @@ WRONG_COOKIES = {
     "a line break": ({"bad": "never-shown\r\nX-Evil: 1"}, KeyFormatError, "'bad' has a line break"),
     "a line break behind": ({"bad": "never-shown\n"}, KeyFormatError, "'bad' has a line break"),
     "a semicolon": ({"bad": "never-shown; admin=1"}, KeyFormatError, "'bad' has a line break, a semicolon"),
-    "a letter outside ASCII": ({"bad": "never-shownß"}, KeyFormatError, "outside ASCII"),
+    "a character outside ASCII": ({"bad": "never-shownß"}, KeyFormatError, "outside ASCII"),
     "a zero byte": ({"bad": "never-shown\0"}, KeyFormatError, "'bad'"),
     "a session in quotes": (
         {"next-auth.session-token": '"never-shown"'},

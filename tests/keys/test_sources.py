@@ -42,7 +42,7 @@ async def test_a_static_key_is_the_key_as_given(given):
 async def test_a_variable_that_holds_more_than_the_key_is_named(monkeypatch, kept):
     """It was copied along from a file or a page; it is not sent, and not shown."""
     monkeypatch.setenv(API_KEY_VARIABLE, f" {kept.format(SENTINEL)}\n")
-    with pytest.raises(KeyFormatError, match=f"the key from {API_KEY_VARIABLE} has .*: give the key alone") as caught:
+    with pytest.raises(KeyFormatError, match=f"the key from {API_KEY_VARIABLE} has .*: pass the key alone") as caught:
         await EnvKey().resolve()
     assert SENTINEL not in str(caught.value)
 

@@ -153,7 +153,7 @@ def test_a_wrong_marker_is_an_error_that_says_so(run):
         """
     )
     result.assert_outcomes(errors=2)
-    result.stdout.fnmatch_lines(["*takes settings by name, like latency=0.1; got (0.1,)*", "*'lateness'*"])
+    result.stdout.fnmatch_lines(["*accepts settings by name, like latency=0.1; got (0.1,)*", "*'lateness'*"])
 
 
 # -- what the page says

@@ -45,11 +45,11 @@ def test_a_refused_request_takes_no_step(server):
 
 def test_what_is_no_step_is_refused_at_once(server):
     """A script's mistake shows where it is written."""
-    with pytest.raises(TypeError, match="'hello' is no step; take one of Reply"):
+    with pytest.raises(TypeError, match="'hello' is not a step; use one of Reply"):
         server.script("hello")
     with pytest.raises(TypeError, match="a Reply answers chat requests alone"):
         server.script_session(Reply("x"))
-    with pytest.raises(TypeError, match="is no step"):
+    with pytest.raises(TypeError, match="is not a step"):
         server.script(Reply)
 
 

@@ -23,7 +23,7 @@ import pytest
 from langchain_cerebras_demo import APIError, ChatCerebrasDemo, Timeout
 from langchain_cerebras_demo.net.portal import portal
 from tests.support.processes import ROOT, environment
-from tests.wire.shapes import SHAPES, to_data, to_sse
+from tests.support.wire_shapes import SHAPES, to_data, to_sse
 
 FAULTS = 0.02
 STALL_SECONDS = 2.0  # the client's patience; only a server that is silent takes so long

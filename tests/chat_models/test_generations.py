@@ -40,7 +40,7 @@ from langchain_cerebras_demo.testing import Call, CutAfter, LoopbackCerebras, Ra
 from langchain_cerebras_demo.wire.completion import CompletionDecoder
 from tests.support.scripted import ScriptedResponse, ScriptedTransport
 from tests.support.ways import WAYS
-from tests.wire.shapes import call, chunk, to_data, whole
+from tests.support.wire_shapes import call, chunk, to_data, whole
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::langchain_core._api.beta_decorator.LangChainBetaWarning"),

@@ -32,7 +32,7 @@ from langchain_cerebras_demo import wire
 from langchain_cerebras_demo.errors import APIError
 from langchain_cerebras_demo.wire.completion import CompletionDecoder
 from langchain_cerebras_demo.wire.sse import SSEDecoder
-from tests.wire.shapes import LOCAL_STREAM, LOCAL_WHOLE, ROLE, SHAPES, chunk, to_data, to_sse, whole
+from tests.support.wire_shapes import LOCAL_STREAM, LOCAL_WHOLE, ROLE, SHAPES, chunk, to_data, to_sse, whole
 
 MAX_EVENT_BYTES = 4096  # small, so that it is run into
 MAX_INPUT_BYTES = 3 * MAX_EVENT_BYTES

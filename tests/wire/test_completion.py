@@ -20,7 +20,7 @@ from langchain_cerebras_demo.wire.completion import (
     TextDelta,
     Usage,
 )
-from tests.wire.shapes import (
+from tests.support.wire_shapes import (
     ENDING,
     FINGERPRINT,
     FRAME,

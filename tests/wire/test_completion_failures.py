@@ -18,7 +18,7 @@ from langchain_cerebras_demo.wire.completion import (
     TextDelta,
     ToolCallFragment,
 )
-from tests.wire.shapes import FRAME, USAGE, call, chunk, read, read_whole, to_data, to_sse
+from tests.support.wire_shapes import FRAME, USAGE, call, chunk, read, read_whole, to_data, to_sse
 
 # -- errors inside a 200
 

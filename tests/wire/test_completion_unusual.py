@@ -19,8 +19,8 @@ from langchain_cerebras_demo.wire.completion import (
     TextDelta,
     ToolCallFragment,
 )
-from tests.wire.shapes import FRAME, ID, MODEL, call, chunk, whole
-from tests.wire.shapes import facts as all_facts
+from tests.support.wire_shapes import FRAME, ID, MODEL, call, chunk, whole
+from tests.support.wire_shapes import facts as all_facts
 
 HIGH, LOW, EMOJI = "\ud83d", "\ude00", "\U0001f600"
 KINDS = {

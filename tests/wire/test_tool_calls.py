@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from langchain_cerebras_demo.wire.completion import CompletionDecoder, Finish, ToolCallFragment
 from langchain_cerebras_demo.wire.tool_calls import read_arguments
-from tests.wire.shapes import call, chunk, facts, read, read_whole, to_data, to_sse, whole
+from tests.support.wire_shapes import call, chunk, facts, read, read_whole, to_data, to_sse, whole
 
 
 def streamed(*chunks):

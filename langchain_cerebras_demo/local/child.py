@@ -2,8 +2,8 @@
 
 A process of its own because in its parent the engine crashes at exit while a request runs, hangs after a fork and
 holds the GIL while it loads. The parent writes one JSON line of settings to stdin and keeps that pipe open; the
-answer is one JSON line on stdout, ``{"url": …}`` or ``{"error": …}``; the pipe's end is this process's end. The pipe
-is the leash because it needs nobody's help: the system closes it however the parent ends, SIGKILL included.
+answer is one JSON line on stdout, ``{"url": …}`` or ``{"error": …}``; this process ends when the pipe does. The system
+closes the pipe however the parent ends, also after SIGKILL.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ KEY_VARIABLE = "CEREBRAS_DEMO_LOCAL_KEY"
 
 
 def start_engine(settings: dict[str, Any], key: str) -> Any:
-    """Starts llama.cpp's own HTTP server on a free loopback port and returns it once the model is loaded.
+    """Start llama.cpp's own HTTP server on a free loopback port and return it once the model is loaded.
 
     Raises:
         ImportError: if xllamacpp is missing or does not fit the platform.
@@ -48,18 +48,18 @@ def start_engine(settings: dict[str, Any], key: str) -> Any:
 
 
 def main() -> int:
-    """Serves until stdin ends. Returns the exit code: 0, or 1 where the server did not start."""
+    """Serve until stdin ends; return the exit code: 0, or 1 if the server did not start."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to the whole group; it is the parent's
-    # Only the answer may go to the parent's pipe: nobody reads on after it, and a full pipe would block the engine.
+    # Only the answer may go to the parent's pipe: nothing reads it afterwards, and a full pipe would block the engine.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     try:
         settings = json.loads(sys.stdin.readline())
         engine = start_engine(settings, os.environ.pop(KEY_VARIABLE))
         answer, code = {"url": engine.listening_address}, 0
-    except Exception as error:  # noqa: BLE001 - whatever it is, the parent is the one to raise it
+    except Exception as error:  # noqa: BLE001 - the parent raises it
         answer, code = {"error": f"{type(error).__name__}: {error}"}, 1
-    with contextlib.suppress(OSError):  # the parent died meanwhile
+    with contextlib.suppress(OSError):  # the parent has died meanwhile
         print(json.dumps(answer), file=answers, flush=True)
         if code == 0:
             sys.stdin.read()

@@ -1,7 +1,7 @@
-"""What llama.cpp's server needs instead of a Cerebras request. Pure: a mapping in, a new dict out.
+"""The request that llama.cpp's server needs instead of a Cerebras request. Pure: a mapping in, a new dict out.
 
-The server takes unknown keys in silence and has defaults, tool rules and a context of its own. Everything it does
-differently is put right here and nowhere else. Measured with xllamacpp 2026.10.11549.
+The server silently ignores unknown keys and has its own defaults, tool rules and context. All differences are handled here
+and nowhere else. Measured with xllamacpp 2026.10.11549.
 """
 
 from __future__ import annotations
@@ -44,16 +44,16 @@ CEREBRAS_ONLY = frozenset(
 
 
 def to_local(body: Mapping[str, Any]) -> dict[str, Any]:
-    """The request for the embedded server that stands for a Cerebras chat-completions body.
+    """Return the embedded server's form of a Cerebras chat-completions body.
 
     Args:
-        body: a body as Cerebras takes it. It is not changed. A key whose value is ``None`` counts as absent.
+        body: a body in Cerebras' form. It is not changed. A key whose value is ``None`` counts as absent.
 
     Returns:
-        The body to send. Parts of it may be shared with ``body``.
+        The body to send. It may share parts with ``body``.
 
     Raises:
-        ValueError: if a message holds anything but text, or ``tool_choice`` names a tool that is not in ``tools``.
+        ValueError: if a message contains anything but text, or ``tool_choice`` names a tool that is not in ``tools``.
     """
     given = {key: value for key, value in body.items() if key not in CEREBRAS_ONLY and value is not None}
     local = {**DEFAULT_SAMPLING, **given, "model": LOCAL_MODEL}
@@ -72,7 +72,7 @@ def to_local(body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def to_local_message(index: int, message: Mapping[str, Any]) -> dict[str, Any]:
-    """The message without the reasoning of earlier turns, which this model neither has nor reads.
+    """Return the message without the reasoning of earlier turns, which this model neither has nor reads.
 
     Raises:
         ValueError: if a part of the content is not text; llama.cpp would answer 500. ``index`` is for the message.
@@ -89,7 +89,7 @@ def to_local_message(index: int, message: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def set_tools(local: dict[str, Any]) -> None:
-    """Turns the tool choice into one of the two that work, in place: one forced call, or none.
+    """Change the tool choice, in place, to one of the two that work: one forced call, or none.
 
     A forced call was right in 40 of 40. "auto" never calls (0 of 20), and fails with a 500 once the template opens
     the call; a named choice is handled as "auto"; parallel calls repeat until the tokens run out (8 of 10).
@@ -112,7 +112,7 @@ def set_tools(local: dict[str, Any]) -> None:
 
 
 def named_tool(tools: Sequence[Any], name: Any) -> Any:
-    """The tool of that name.
+    """Return the tool of that name.
 
     Raises:
         ValueError: if there is none; llama.cpp would answer with plain text.

@@ -1,7 +1,7 @@
-"""The embedded server as its parent sees it: a child process that is started, found, forgotten after a fork, and ended.
+"""The embedded server from its parent's side: a child process that is started, found, forgotten after a fork, and ended.
 
-The engine cannot live in this process: there it crashes at exit while a request runs, hangs after a fork and holds
-the GIL while it loads. So it lives in ``child.py``, on a leash: a pipe to its stdin that only this process holds.
+The engine cannot run in this process, where it crashes at exit while a request runs, hangs after a fork and holds the GIL
+while it loads. It runs in ``child.py``, and ends when its stdin does: a pipe that only this process keeps open.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Child:
 
     def __init__(self, key: str, folder: Path) -> None:
         self.url = ""
-        # A file and not a pipe: nobody has to read it while the child runs, and it cannot block the child.
+        # A file, and not a pipe: it does not have to be read while the child runs, and cannot block the child.
         self.stderr: IO[bytes] = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed by end() and forget()
         try:
             # No buffers: a fork copies them, with what waits in them and with locks that other threads hold.

@@ -29,7 +29,7 @@ def to_base_url(given: str | None) -> str:
     if not isinstance(url, str):
         raise TypeError(f"{source} is a {type(url).__name__}: give a str like {API_BASE!r}, or 'local'")
     url = url.strip()
-    if "@" in url:  # refused before anything shows it: a password may stand there
+    if "@" in url:  # refused before anything shows it: there may be a password
         raise KeyFormatError(f"{source} has a user in it: give scheme, host and path alone, and the key as api_key")
     if url == "local":
         return url
@@ -40,7 +40,7 @@ def to_base_url(given: str | None) -> str:
     try:
         parts = urlsplit(url)
         is_readable = parts.port != 0
-    except ValueError:  # a port that is no number or above 65535, half an IPv6 address
+    except ValueError:  # a port that is not a number or above 65535, half an IPv6 address
         is_readable = False
     if not is_readable:
         raise ValueError(
@@ -58,8 +58,8 @@ def check_headers(headers: Mapping[Any, Any]) -> Mapping[str, str]:
     """``headers``, if a request can carry them.
 
     Raises:
-        TypeError: a name or a value that is no str.
-        KeyFormatError: a line break, or an ``Authorization`` header: the key is a source's business.
+        TypeError: a name or a value is not a str.
+        KeyFormatError: a line break, or an ``Authorization`` header, which is made from the key.
     """
     for name, value in headers.items():
         if not isinstance(name, str) or not isinstance(value, str):
@@ -68,19 +68,19 @@ def check_headers(headers: Mapping[Any, Any]) -> Mapping[str, str]:
             raise KeyFormatError(f"header {name!r} has a line break or a zero byte")
         if name.lower() == "authorization":
             raise KeyFormatError(
-                "the header Authorization is made from the key: give it as api_key or by a key_resolver"
+                "the header Authorization is made from the key: pass the key as api_key or through a key_resolver"
             )
     return headers
 
 
 def takes_demo_key(url: str) -> bool:
-    """Whether a session's demo key may go there."""
+    """Return whether a session's demo key may be sent to ``url``."""
     parts = urlsplit(url)
     return parts.scheme == "https" and _is_cerebras(parts.hostname or "")
 
 
 def is_loopback(url: str) -> bool:
-    """Whether the address is on this machine, where no key is needed."""
+    """Return whether ``url`` is on this machine, where no key is needed."""
     return urlsplit(url).hostname in LOOPBACK_HOSTS
 
 

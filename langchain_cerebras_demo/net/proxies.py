@@ -1,4 +1,4 @@
-"""Which proxy a request goes through, and where it was named: an error about it has to name the place to mend."""
+"""The proxy of a request, and where it was configured, so that an error can name the place to correct."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from urllib.parse import urlsplit
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 
 ARGUMENT = "the argument proxy"
-"""The source of a proxy that was given in code."""
+"""The source of a proxy that was passed in code."""
 
 _HOST = re.compile(r"[\w.:%-]+")
 
 
 @dataclass(frozen=True)
 class Proxy:
-    """A proxy that HTTP can be spoken to.
+    """An HTTP proxy.
 
     Args:
-        url: its address, user and password included.
-        source: where it was named: ``ARGUMENT``, or a variable of the environment.
+        url: its URL, including user and password.
+        source: where it was configured: ``ARGUMENT``, or an environment variable.
     """
 
     url: str = field(repr=False)
@@ -30,7 +30,7 @@ class Proxy:
 
     @property
     def host(self) -> str:
-        """Its host's name."""
+        """The name of its host."""
         return urlsplit(self.url).hostname or ""
 
     def __str__(self) -> str:
@@ -38,11 +38,11 @@ class Proxy:
 
 
 def to_proxy(given: str, source: str) -> Proxy | None:
-    """The proxy at the address ``given``, ``None`` where it is empty. Without a scheme it is an HTTP proxy, as for curl.
+    """Return the proxy at the URL ``given``, ``None`` if it is empty. Without a scheme it is an HTTP proxy, as for curl.
 
     Args:
-        given: ``http://host:port``, with a user and a password if need be; or ``host:port``.
-        source: where it was named, as in ``Proxy``.
+        given: ``http://host:port``, with a user and a password if needed; or ``host:port``.
+        source: where it was configured, as in ``Proxy``.
 
     Raises:
         ValueError: it cannot be used; the message names the source and what to do, never a user or a password.
@@ -55,14 +55,14 @@ def to_proxy(given: str, source: str) -> Proxy | None:
         scheme, rest = "http", url.removeprefix("//")
     problem = _problem(scheme.lower(), rest)
     if problem:
-        del given, url, rest  # a traceback that shows locals must not show a password
+        del given, url, rest  # tracebacks that show locals must not show a password
         remedy = "give http://host:port" if source == ARGUMENT else f"set {source}=http://host:port, or unset it"
         raise ValueError(f"{source} names {problem}: {remedy}")
     return Proxy(f"{scheme.lower()}://{rest}", source)
 
 
 def find_proxy(url: str) -> Proxy | None:
-    """The environment's proxy for the address ``url``; ``None`` where it names none, and for loopback.
+    """Return the environment's proxy for ``url``; ``None`` if there is none, and for loopback.
 
     Raises:
         ValueError: as ``to_proxy``.
@@ -84,7 +84,7 @@ def _problem(scheme: str, rest: str) -> str:
     try:
         parts = urlsplit(f"//{rest}")
         is_address = parts.port != 0 and _HOST.fullmatch(parts.hostname or "") and rest.isprintable()
-    except ValueError:  # a port that is no number or above 65535, half an IPv6 address
+    except ValueError:  # a port that is not a number or above 65535, half an IPv6 address
         is_address = False
     if "@" in rest.removeprefix(parts.netloc if is_address else rest):
         return "a proxy whose password has to be percent-encoded"

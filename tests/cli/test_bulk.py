@@ -168,7 +168,7 @@ def test_the_embedded_model_answers_a_few_rows_at_once(run, source, output):
     """And says that --model does nothing there."""
     pytest.importorskip("xllamacpp")
     done = run("bulk", source, output, "-t", "Say {word}.", "--local", "-m", "gpt-oss", "--budget", "2 requests")
-    assert done.stderr.startswith("cerebras-demo: --model does nothing here: the embedded model is the only one")
+    assert done.stderr.startswith("cerebras-demo: --model has no effect: the embedded model is the only one")
     assert "2 rows answered, none failed" in done.stderr
 
 

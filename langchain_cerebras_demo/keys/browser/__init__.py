@@ -1,8 +1,7 @@
-"""The cerebras.ai session of the user's own browser: read where asked for, from two hosts' cookies and nothing else.
+"""The cerebras.ai session of the user's own browser, read only when requested, and only from the cookies of two hosts.
 
-Nothing is written to a profile, no lock is waited for, no other site's cookie is decrypted, and what is read is kept
-nowhere. Which profiles are looked at stands in ``profiles.py``; how each family keeps its cookies in ``firefox.py`` and
-``chromium.py``.
+Nothing is written to a profile, no lock is waited for, no cookie of another site is decrypted, and nothing that is read is
+stored. ``profiles.py`` lists the profiles; ``firefox.py`` and ``chromium.py`` know how each family stores cookies.
 """
 
 from __future__ import annotations
@@ -24,8 +23,8 @@ class BrowserSession:
     """Cookies of one profile that a browser would send to the session endpoint.
 
     Args:
-        browser: its name for people.
-        profile: the profile's folder, and the container where it is one.
+        browser: its name for messages.
+        profile: the profile's folder, and the container if there is one.
         cookies: names and values.
         last_used: Unix time in seconds when the browser last used one of them.
     """
@@ -41,11 +40,11 @@ class BrowserSession:
 
 @dataclass(frozen=True)
 class FoundSessions:
-    """What a look into all browsers gave.
+    """The result of reading all browsers.
 
     Args:
         sessions: the newest first.
-        passed_over: profiles that gave nothing, each as (where, why).
+        passed_over: profiles without a session, each as (where, why).
     """
 
     sessions: list[BrowserSession]
@@ -54,7 +53,7 @@ class FoundSessions:
 
 @dataclass(frozen=True)
 class _Candidate:
-    """A profile's cookies before anything was decrypted."""
+    """A profile's cookies before decryption."""
 
     profile: Profile
     container: str

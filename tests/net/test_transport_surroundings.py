@@ -227,7 +227,9 @@ async def test_a_host_that_cannot_be_a_name_is_a_name_that_could_not_be_resolved
     """Said as such, and nothing of the request is blamed."""
     transport = AiohttpTransport()
     for host in ("x" * 70 + ".example", "a..example"):
-        with pytest.raises(APIConnectionError, match=f"^the name {host} could not be resolved .*more than 63 characters"):
+        with pytest.raises(
+            APIConnectionError, match=f"^the name {host} could not be resolved .*more than 63 characters"
+        ):
             await ask(transport, f"http://{host}/v1")
     await transport.aclose()
 

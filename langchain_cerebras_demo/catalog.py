@@ -1,8 +1,9 @@
-"""What is known of the models: their limits, their lives, and the other names people call them by.
+"""What is known of the models: limits, abilities, retirement dates, and aliases.
 
-The rows stand in ``data/models.json`` and are read when first asked for. They are what was known on each row's
-``fact_date``, never a gate: an id without a row is as good as any, since dedicated endpoints have ids of their own.
-Nothing here looks at a clock; today's date is always an argument.
+The rows are in ``data/models.json`` and are read when first asked for. They are what was known on each row's ``fact_date``,
+never a gate: an id without a row goes through, since dedicated endpoints have ids of their own. The service's public list
+may be laid over them (``refresh``), for the process or for all later ones. Nothing here looks at a clock: today's date is
+always an argument.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ from __future__ import annotations
 import difflib
 import functools
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from datetime import date
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timezone
 from types import MappingProxyType
 from typing import Any, Final, Literal
+
+from langchain_cerebras_demo.folders import cache_folder
 
 __all__ = [
     "BUILT_IN_ALIASES",
@@ -28,7 +31,10 @@ __all__ = [
     "live_replacement",
     "model_specs",
     "nearest_ids",
+    "refresh",
     "retirement_message",
+    "save",
+    "unknown_model_hint",
 ]
 
 DEFAULT_MODEL: Final = "gpt-oss-120b"
@@ -45,6 +51,7 @@ BUILT_IN_ALIASES: Final[Mapping[str, str]] = MappingProxyType(
         "gemma-4": "gemma-4-31b",
         "glm-4.7": "zai-glm-4.7",
         "glm-4.6": "zai-glm-4.6",
+        "kimi-k2.7": "kimi-k2.7-code",
     }
 )
 """Alias to model id. No key is the id of a row, so that no model is hidden."""
@@ -64,48 +71,44 @@ class Price:
 
 @dataclass(frozen=True, slots=True)
 class ReasoningSpec:
-    """How a model reasons before it answers. ``None`` means unknown, or "has none" for ``switch``.
+    """How a model reasons before it answers. ``None`` means unknown.
 
     Attributes:
-        always_on: It cannot be turned off.
-        default_on: It reasons where the request says nothing of it.
-        switch: What turns it off or sets its depth: one of two request fields, or a word in the prompt.
-        efforts: The ``reasoning_effort`` values that the model takes and that have an effect; ``none`` is "off".
+        efforts: The ``reasoning_effort`` values that the model accepts and that have an effect; ``none`` is "off". Empty
+            where they are not known.
         default_effort: The effort where the request names none.
-        default_format: The ``reasoning_format`` where the request names none.
+        refused_formats: The ``reasoning_format`` values that the model does not support.
         replay: How earlier reasoning goes back: in the message's ``reasoning``, or as think tags in its content.
         closing_tag_only: The content of an answer begins with the reasoning: ``</think>`` ends it, no tag opens it.
     """
 
-    always_on: bool | None
-    default_on: bool | None
-    switch: Literal["reasoning_effort", "disable_reasoning", "/no_think"] | None
-    efforts: tuple[str, ...]
-    default_effort: str | None
-    default_format: str | None
-    replay: Literal["reasoning", "think_tags"] | None
-    closing_tag_only: bool | None
+    efforts: tuple[str, ...] = ()
+    default_effort: str | None = None
+    refused_formats: tuple[str, ...] = ()
+    replay: Literal["reasoning", "think_tags"] | None = None
+    closing_tag_only: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
     """One model of the service. ``None`` means unknown unless a line below says otherwise; nothing is guessed.
 
-    The two limits come twice because they depend on the account's tier, which a key does not reveal: the first figure
-    is the smallest of all tiers and always safe, the second the largest.
+    The two limits come twice because they depend on the account's tier, which a key does not reveal: the first figure is
+    that of free trials and always safe, the second that of paid accounts.
 
     Attributes:
         id: What the request's ``model`` says.
         family: The maker's name for the family.
-        context_window_tokens: Prompt and answer together, on the smallest tier.
-        context_window_max_tokens: The same on the largest tier.
-        max_output_tokens: The answer, reasoning included, on the smallest tier.
-        max_output_max_tokens: The same on the largest tier.
-        tool_calling: It takes ``tools``.
+        context_window_tokens: Prompt and answer together, in a free trial.
+        context_window_max_tokens: The same on a paid account.
+        max_output_tokens: The answer, reasoning included, in a free trial.
+        max_output_max_tokens: The same on a paid account.
+        tool_calling: It accepts ``tools``.
         parallel_tool_calls: It may ask for several tools in one turn.
-        structured_output: It takes ``response_format`` of type ``json_schema`` with ``strict``.
+        structured_output: It accepts ``response_format`` of type ``json_schema`` with ``strict``.
         reasoning: How it reasons; ``None`` for a model that does not.
         inputs: ``text``, ``image``.
+        image_tokens: The most that one image counts.
         price_usd_per_million_tokens: The list price.
         released: The day it was first served.
         deprecated_on: The day its end was announced; ``None`` also for a model without an end.
@@ -129,6 +132,7 @@ class ModelSpec:
     structured_output: bool | None
     reasoning: ReasoningSpec | None
     inputs: tuple[str, ...]
+    image_tokens: int | None
     price_usd_per_million_tokens: Price | None
     released: date | None
     deprecated_on: date | None
@@ -141,7 +145,7 @@ class ModelSpec:
     note: str | None
 
     def life(self, today: date) -> Literal["live", "deprecated", "retired"]:
-        """Where the model stands on that day: ``deprecated`` still answers, ``retired`` is a 404.
+        """Return the model's status on that day: ``deprecated`` still answers, ``retired`` is a 404.
 
         A model counts as retired on the day of its retirement itself.
         """
@@ -152,7 +156,7 @@ class ModelSpec:
         return "live"
 
     def cost_usd(self, input_tokens: int, output_tokens: int) -> float | None:
-        """US dollars at the list price, an estimate; ``None`` where the price is not known."""
+        """Estimate US dollars at the list price; ``None`` where the price is not known."""
         price = self.price_usd_per_million_tokens
         if price is None:
             return None
@@ -160,7 +164,7 @@ class ModelSpec:
 
 
 def spec_from_row(row: Mapping[str, Any]) -> ModelSpec:
-    """One JSON object of the data file as a ``ModelSpec``.
+    """Return one JSON object of the data file as a ``ModelSpec``.
 
     Raises:
         KeyError, TypeError: A field is missing or unknown.
@@ -170,34 +174,204 @@ def spec_from_row(row: Mapping[str, Any]) -> ModelSpec:
     for name in ("released", "deprecated_on", "retired_on", "fact_date"):
         fields[name] = date.fromisoformat(row[name]) if row[name] else None
     if reasoning := row["reasoning"]:
-        fields["reasoning"] = ReasoningSpec(**{**reasoning, "efforts": tuple(reasoning["efforts"])})
+        lists = {name: tuple(reasoning[name]) for name in ("efforts", "refused_formats")}
+        fields["reasoning"] = ReasoningSpec(**{**reasoning, **lists})
     if price := row["price_usd_per_million_tokens"]:
         fields["price_usd_per_million_tokens"] = Price(**price)
     fields["inputs"] = tuple(row["inputs"])
     return ModelSpec(**fields)
 
 
+# -- the rows in force
+
+
+@dataclass(frozen=True, slots=True)
+class _Catalogue:
+    specs: Mapping[str, ModelSpec]
+    listed: frozenset[str] | None = None  # the ids of the public list, where it has been read
+
+
+_in_force: _Catalogue | None = None
+
+
+def _catalogue() -> _Catalogue:
+    """Return the rows in force: the package's, with a saved public list laid over them if it is newer."""
+    global _in_force  # noqa: PLW0603 - one catalogue a process
+    if _in_force is None:
+        built_in = _Catalogue(_built_in_specs())
+        rows, day = saved_list() or ([], date.min)
+        is_newer = day > max(spec.fact_date for spec in built_in.specs.values())
+        _in_force = _with_public_list(built_in, rows, day) if is_newer else built_in
+    return _in_force
+
+
 @functools.cache
-def model_specs() -> Mapping[str, ModelSpec]:
-    """All rows by id, today's models first; read-only, read from the package once."""
+def _built_in_specs() -> Mapping[str, ModelSpec]:
     from importlib import resources  # noqa: PLC0415 - doubles the import time, and only this function needs it
 
     rows = json.loads(resources.files("langchain_cerebras_demo.data").joinpath("models.json").read_bytes())
     return MappingProxyType({row["id"]: spec_from_row(row) for row in rows})
 
 
+def model_specs() -> Mapping[str, ModelSpec]:
+    """Return all rows by id, today's models first; read-only."""
+    return _catalogue().specs
+
+
+def refresh(rows: Iterable[Any], today: date) -> None:
+    """Lay the service's public list over the package's rows, for this process.
+
+    What the list says of a model wins: windows and answers of paid accounts, abilities, price, and that it is served. What it
+    does not say is kept. Models that it lists alone are offered as replacements and in hints.
+
+    Args:
+        rows: As ``list_models(public=True)`` returns them. One without an id is passed over.
+        today: The day of the list.
+    """
+    global _in_force  # noqa: PLW0603 - as above
+    _in_force = _with_public_list(_Catalogue(_built_in_specs()), rows, today)
+
+
+def save(rows: Iterable[Any], today: date) -> None:
+    """Keep a public list in the cache folder, where later processes find it. A release of the package with newer facts supersedes it.
+
+    Raises:
+        OSError: The file cannot be written.
+        RuntimeError: The user has no home folder.
+    """
+    folder = cache_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    part = folder / f"{_SAVED}.part"
+    part.write_text(json.dumps({"day": today.isoformat(), "rows": list(rows)}), encoding="utf-8")
+    part.replace(folder / _SAVED)
+
+
+def saved_list() -> tuple[list[Any], date] | None:
+    """Return the public list that was kept in the cache folder and its day; ``None`` where there is none, or a damaged one."""
+    try:
+        saved = json.loads((cache_folder() / _SAVED).read_bytes())
+        return list(saved["rows"]), date.fromisoformat(saved["day"])
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError):
+        return None
+
+
+_SAVED = "public_models.json"
+
+
+def _with_public_list(catalogue: _Catalogue, rows: Iterable[Any], day: date) -> _Catalogue:
+    listed = {row["id"]: row for row in rows if isinstance(row, Mapping) and isinstance(row.get("id"), str)}
+    specs = {model: _from_public_row(row, catalogue.specs.get(model), day) for model, row in listed.items()}
+    return _Catalogue(MappingProxyType({**specs, **catalogue.specs, **specs}), frozenset(listed))
+
+
+def _from_public_row(row: Mapping[str, Any], known: ModelSpec | None, day: date) -> ModelSpec:
+    """Return the spec of a row of the public list, with what else was known of the model."""
+    spec = known or replace(_UNKNOWN, id=row["id"], family=str(row.get("owned_by") or ""))
+    limits, can, pricing = (_mapping(row.get(name)) for name in ("limits", "capabilities", "pricing"))
+    has_future_end = spec.retired_on is not None and spec.retired_on > day
+    is_ending = has_future_end or row.get("deprecated") is True
+    changes: dict[str, Any] = {
+        "deprecated_on": (spec.deprecated_on or day) if is_ending else None,
+        "retired_on": spec.retired_on if has_future_end else None,
+        "dedicated_only": False,
+        "released": spec.released or _day(row.get("created")),
+        "price_usd_per_million_tokens": _price(pricing) or spec.price_usd_per_million_tokens,
+        "fact_date": day,
+        "source": "; ".join(filter(None, (f"the service's public list ({day})", spec.source))),
+    }
+    # The list has the figures of paid accounts.
+    for limit, name in (("max_context_length", "context_window"), ("max_completion_tokens", "max_output")):
+        if count := _count(limits.get(limit)):
+            floor = getattr(spec, f"{name}_tokens")
+            changes |= {f"{name}_max_tokens": count, f"{name}_tokens": min(floor, count) if floor else None}
+    for ability, name in _ABILITIES.items():
+        if isinstance(can.get(ability), bool):
+            changes[name] = can[ability]
+    if isinstance(row.get("preview"), bool):
+        changes["preview"] = row["preview"]
+    if isinstance(can.get("reasoning"), bool):
+        changes["reasoning"] = (spec.reasoning or ReasoningSpec()) if can["reasoning"] else None
+    if isinstance(can.get("vision"), bool):
+        changes["inputs"] = ("text", "image") if can["vision"] else ("text",)
+    return replace(spec, **changes)
+
+
+_ABILITIES = {
+    "tools": "tool_calling",
+    "parallel_tool_calls": "parallel_tool_calls",
+    "structured_outputs": "structured_output",
+}
+
+_UNKNOWN = ModelSpec(
+    id="",
+    family="",
+    context_window_tokens=None,
+    context_window_max_tokens=None,
+    max_output_tokens=None,
+    max_output_max_tokens=None,
+    tool_calling=None,
+    parallel_tool_calls=None,
+    structured_output=None,
+    reasoning=None,
+    inputs=("text",),
+    image_tokens=None,
+    price_usd_per_million_tokens=None,
+    released=None,
+    deprecated_on=None,
+    retired_on=None,
+    preview=None,
+    dedicated_only=False,
+    replacement=None,
+    fact_date=date.min,
+    source="",
+    note=None,
+)
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _count(value: Any) -> int | None:
+    return value if isinstance(value, int) and value > 0 else None
+
+
+def _price(pricing: Mapping[str, Any]) -> Price | None:
+    """Return a price in dollars a million tokens; the list has dollars a token, as strings."""
+    try:
+        a_token = [float(pricing[name]) for name in ("prompt", "completion")]
+    except (KeyError, TypeError, ValueError):
+        return None
+    return Price(*(round(price * 1_000_000, 6) for price in a_token))
+
+
+def _day(created: Any) -> date | None:
+    """Return the day of a Unix time; the list has 0 where it does not know one."""
+    try:
+        return datetime.fromtimestamp(created, tz=timezone.utc).date() if created else None
+    except (TypeError, ValueError, OverflowError, OSError):
+        return None
+
+
+# -- questions
+
+
 def find_spec(model_id: str) -> ModelSpec | None:
-    """The row of exactly that id, ``None`` for an id without one. An alias is not looked up: resolve it first."""
+    """Return the row of exactly that id, ``None`` for an id without one. An alias is not looked up: resolve it first."""
     return model_specs().get(model_id)
 
 
 def is_served(spec: ModelSpec, today: date) -> bool:
-    """Whether the shared endpoints serve the model and no end has been announced."""
-    return spec.life(today) == "live" and not spec.dedicated_only
+    """Return whether the shared endpoints serve the model and no end has been announced.
+
+    Where the public list has been read, a model that it does not name is not served.
+    """
+    listed = _catalogue().listed
+    return spec.life(today) == "live" and not spec.dedicated_only and (listed is None or spec.id in listed)
 
 
 def live_replacement(model_id: str, today: date) -> str | None:
-    """The id to use in place of a model that is on its way out or gone.
+    """Return the id to use in place of a model that is deprecated or retired.
 
     Replacements are followed until one that the shared endpoints serve with no end announced. ``None`` where the model
     needs no replacement, has no row, or its replacements lead nowhere.
@@ -214,7 +388,7 @@ def live_replacement(model_id: str, today: date) -> str | None:
 
 
 def retirement_message(model_id: str, today: date) -> str | None:
-    """One sentence for people: the id, the date it was retired, what to use instead. ``None`` if it is not retired."""
+    """Return a sentence with the id, its retirement date and its replacement; ``None`` if the model is not retired."""
     spec = find_spec(model_id)
     if spec is None or spec.life(today) != "retired":
         return None
@@ -225,7 +399,7 @@ def retirement_message(model_id: str, today: date) -> str | None:
 
 
 def nearest_ids(name: str, today: date) -> tuple[str, ...]:
-    """Up to three names that the author of an unknown one may have meant, best first, for a 404's message.
+    """Return up to three names that the author of an unknown one may have meant, best first.
 
     Each is the id, or a built-in alias, of a model that is served on that day. The live replacement of a known but
     retired id comes first. Empty where nothing is near.
@@ -236,6 +410,24 @@ def nearest_ids(name: str, today: date) -> tuple[str, ...]:
     near = difflib.get_close_matches(name.lower(), served, n=3, cutoff=0.5)
     names = dict.fromkeys([replacement, *near] if replacement else near)
     return tuple(names)[:3]
+
+
+def unknown_model_hint(model_id: str, today: date) -> str:
+    """Return a sentence for a model that the service does not serve: its successor, the ids near it, or those that are served.
+
+    The model itself is never named, whatever the rows say of it.
+    """
+    if replacement := live_replacement(model_id, today):
+        return f"Use {replacement!r} instead."
+    table = AliasTable()
+    near = [name for name in nearest_ids(model_id, today) if table.resolve(name) != model_id]
+    if near:
+        return f"Known ids near {model_id!r}: {', '.join(near)}."
+    served = [spec.id for spec in model_specs().values() if is_served(spec, today) and spec.id != model_id]
+    return f"Served are {', '.join(served[:_SHOWN_IDS])}." if served else ""
+
+
+_SHOWN_IDS = 5
 
 
 class AliasTable(Mapping[str, str]):

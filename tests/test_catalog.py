@@ -36,7 +36,7 @@ from langchain_cerebras_demo.catalog import (
 )
 
 TODAY = date(2026, 11, 23)
-LIVE = ("gpt-oss-120b", "qwen-3.8-27b")
+LIVE = ("gpt-oss-120b", "qwen-3.8-27b", "kimi-k2.7-code")
 FIRST_FOUR = ("llama3.1-70b", "llama3.1-8b", "llama-3.3-70b", "deepseek-r1-distill-llama-70b")
 
 # id, the first day without it, what to use today
@@ -57,6 +57,8 @@ RETIRED = [
     ("llama3.1-70b", "2025-01-17", "gpt-oss-120b"),
 ]
 
+ROOT = Path(catalog.__file__).parents[1]
+
 good_names = st.text(min_size=1).filter(lambda text: text == text.strip() and text.isprintable())
 
 
@@ -71,7 +73,7 @@ def a_row(model_id: str, **changes: object) -> ModelSpec:
 
 class TestData:
     def test_the_rows_are_exactly_the_models_that_are_known(self):
-        """Two live models, fourteen retired ones, and nothing else."""
+        """Two live models, one in trials, fourteen retired ones, and nothing else."""
         assert set(model_specs()) == {*LIVE, *(row[0] for row in RETIRED)}
 
     def test_every_id_stands_once_in_the_file(self):
@@ -108,16 +110,14 @@ class TestData:
 
     @pytest.mark.parametrize("spec", model_specs().values(), ids=list(model_specs()))
     def test_reasoning_of_a_row_is_consistent(self, spec):
-        """An effort belongs to the effort switch, and what is always on has no "none"."""
+        """The default is one of the efforts, and the words are the API's."""
         if (reasoning := spec.reasoning) is None:
             return
-        assert reasoning.switch in {"reasoning_effort", "disable_reasoning", "/no_think", None}
         assert reasoning.replay in {"reasoning", "think_tags", None}
         assert reasoning.closing_tag_only in {True, False, None}
         assert set(reasoning.efforts) <= {"none", "low", "medium", "high"}
-        assert bool(reasoning.efforts) == (reasoning.switch == "reasoning_effort")
+        assert set(reasoning.refused_formats) <= {"raw", "hidden"}
         assert reasoning.default_effort is None or reasoning.default_effort in reasoning.efforts
-        assert not (reasoning.always_on and "none" in reasoning.efforts)
 
     def test_cost_is_an_estimate_where_the_price_is_known(self):
         """US dollars at list price; nothing for a model without one."""
@@ -127,17 +127,14 @@ class TestData:
     def test_the_default_models_row_says_what_the_service_documents(self):
         """One row in full, so that a slip in reading the file shows."""
         spec = find_spec("gpt-oss-120b")
-        assert (spec.context_window_tokens, spec.context_window_max_tokens) == (65_536, 131_072)
-        assert (spec.max_output_tokens, spec.max_output_max_tokens) == (32_768, 40_960)
-        assert (spec.tool_calling, spec.parallel_tool_calls, spec.structured_output) == (True, False, True)
+        assert (spec.context_window_tokens, spec.context_window_max_tokens) == (65_536, 131_000)
+        assert (spec.max_output_tokens, spec.max_output_max_tokens) == (32_768, 40_000)
+        assert (spec.tool_calling, spec.parallel_tool_calls, spec.structured_output) == (True, None, True)
         assert spec.price_usd_per_million_tokens == Price(input=0.35, output=0.75)
         assert spec.reasoning == ReasoningSpec(
-            always_on=True,
-            default_on=True,
-            switch="reasoning_effort",
             efforts=("low", "medium", "high"),
             default_effort="medium",
-            default_format="text_parsed",
+            refused_formats=(),
             replay="reasoning",
             closing_tag_only=False,
         )
@@ -299,6 +296,154 @@ class TestNearestIds:
         assert nearest_ids("model", TODAY) == ("model-3",)
 
 
+class TestHints:
+    @pytest.mark.parametrize(
+        ("model_id", "hint"),
+        [
+            ("zai-glm-4.7", "Use 'qwen-3.8-27b' instead."),
+            ("gpt-oss-12b", "Known ids near 'gpt-oss-12b': gpt-oss-120b, gpt-oss."),
+            ("gpt-oss-120b", "Served are qwen-3.8-27b, kimi-k2.7-code."),  # known as live, and archived an hour ago
+            ("zzzzzzzz", "Served are gpt-oss-120b, qwen-3.8-27b, kimi-k2.7-code."),
+        ],
+    )
+    def test_a_model_that_is_not_served_leads_to_its_successor_or_to_others(self, model_id, hint):
+        """The model itself is never offered again, nor an alias of it."""
+        assert catalog.unknown_model_hint(model_id, TODAY) == hint
+
+    def test_there_is_no_hint_where_nothing_is_served(self, monkeypatch):
+        """An empty sentence, not an empty list."""
+        with_rows(monkeypatch, a_row("a", dedicated_only=True))
+        assert catalog.unknown_model_hint("b", TODAY) == ""
+
+
+LISTED = {
+    "id": "new-1",
+    "object": "model",
+    "created": 1_767_744_000,
+    "owned_by": "Somebody",
+    "pricing": {"prompt": "0.00000225", "completion": "0.00000275"},
+    "capabilities": {
+        "tools": True,
+        "structured_outputs": True,
+        "parallel_tool_calls": False,
+        "reasoning": True,
+        "vision": True,
+    },
+    "limits": {"max_context_length": 131_072, "max_completion_tokens": 40_960},
+    "deprecated": False,
+    "preview": True,
+}
+
+
+@pytest.fixture
+def fresh(monkeypatch):
+    """The catalogue as it was, before and after the test."""
+    monkeypatch.setattr(catalog, "_in_force", None)
+
+
+@pytest.mark.usefixtures("fresh")
+class TestPublicList:
+    def test_a_new_model_of_the_list_is_known(self):
+        """With what the list says, and no more: it has no trial's figures and no efforts."""
+        catalog.refresh([LISTED], TODAY)
+        assert find_spec("new-1") == dataclasses.replace(
+            find_spec("kimi-k2.7-code"),
+            id="new-1",
+            family="Somebody",
+            context_window_max_tokens=131_072,
+            max_output_max_tokens=40_960,
+            parallel_tool_calls=False,
+            structured_output=True,
+            inputs=("text", "image"),
+            price_usd_per_million_tokens=Price(2.25, 2.75),
+            released=date(2026, 1, 7),
+            preview=True,
+            fact_date=TODAY,
+            source="the service's public list (2026-11-23)",
+            note=None,
+        )
+
+    def test_the_list_wins_over_a_row_and_keeps_what_it_does_not_say(self):
+        """A retired model that is listed is served again; efforts and trial figures are the row's."""
+        before = find_spec("zai-glm-4.7")
+        catalog.refresh([{**LISTED, "id": "zai-glm-4.7", "limits": {"max_context_length": 32_000}}], TODAY)
+        spec = find_spec("zai-glm-4.7")
+        assert (spec.life(TODAY), spec.reasoning, spec.max_output_tokens) == ("live", before.reasoning, 40_960)
+        assert (spec.context_window_tokens, spec.context_window_max_tokens) == (32_000, 32_000)
+        assert live_replacement("zai-glm-4.7", TODAY) is None
+
+    def test_what_the_list_does_not_name_is_no_longer_offered(self):
+        """In hints and as a replacement; its row stays, for dedicated endpoints and for profiles."""
+        catalog.refresh([LISTED], TODAY)
+        assert find_spec("gpt-oss-120b").life(TODAY) == "live"
+        assert live_replacement("llama3.1-8b", TODAY) is None
+        assert catalog.unknown_model_hint("gpt-oss-120b", TODAY) == "Served are new-1."
+
+    def test_a_second_list_takes_the_place_of_the_first(self):
+        """Lists are not added up."""
+        catalog.refresh([LISTED], TODAY)
+        catalog.refresh([{"id": "new-2"}], TODAY)
+        assert find_spec("new-1") is None
+        assert catalog.unknown_model_hint("zzzz", TODAY) == "Served are new-2."
+
+    @pytest.mark.parametrize(
+        ("retired_on", "says", "life"),
+        [
+            (None, False, "live"),
+            (None, True, "deprecated"),
+            (TODAY + timedelta(days=9), False, "deprecated"),
+            (TODAY, False, "live"),
+        ],
+    )
+    def test_an_end_that_is_announced_stays_announced(self, monkeypatch, retired_on, says, life):
+        """The list flags what is deprecated and has no dates; a date in the past is disproved by it."""
+        row = a_row("a", retired_on=retired_on)
+        monkeypatch.setattr(catalog, "_built_in_specs", lambda: {"a": row})
+        catalog.refresh([{"id": "a", "deprecated": says}], TODAY)
+        assert find_spec("a").life(TODAY) == life
+        assert find_spec("a").retired_on == (retired_on if life == "deprecated" else None)
+
+    @pytest.mark.parametrize(
+        "row",
+        [
+            5,
+            {},
+            {"id": 5},
+            {"id": "a", "limits": 5, "capabilities": "x", "pricing": []},
+            {"id": "a", "limits": {"max_context_length": "big", "max_completion_tokens": -1}, "created": "then"},
+            {"id": "a", "pricing": {"prompt": "free", "completion": None}, "created": 1e30, "preview": "no"},
+            {"id": "a", "capabilities": {"tools": "yes", "vision": None, "reasoning": 1}},
+        ],
+    )
+    def test_a_row_of_another_form_is_passed_over_or_read_as_far_as_it_can_be(self, row):
+        """A change of the list breaks no call."""
+        catalog.refresh([row, LISTED], TODAY)
+        assert find_spec("new-1").preview
+        if (spec := find_spec("a")) is not None:
+            assert dataclasses.replace(spec, fact_date=TODAY, source="x").tool_calling is None
+
+    def test_a_saved_list_is_found_by_later_processes(self, tmp_path, monkeypatch):
+        """In the cache folder, where it is newer than the package's own facts; a damaged one is ignored."""
+        monkeypatch.setenv("CEREBRAS_DEMO_CACHE", str(tmp_path / "cache"))
+        code = "from langchain_cerebras_demo import catalog\nprint('new-1' in catalog.model_specs())"
+
+        def is_known():
+            run = subprocess.run(
+                [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60, cwd=ROOT
+            )
+            return run.stdout.strip() == "True"
+
+        assert not is_known()
+        catalog.save([LISTED], TODAY)
+        assert is_known()
+        catalog.save([LISTED], date(2026, 1, 1))
+        assert not is_known()
+        (saved,) = (tmp_path / "cache").iterdir()
+        for damaged in ("", "[]", '{"day": "then", "rows": []}', '{"rows": []}', '{"day": 5, "rows": []}'):
+            saved.write_text(damaged, encoding="utf-8")
+            assert not is_known()
+
+
 class TestAliasTable:
     @pytest.mark.parametrize(
         ("alias", "model_id"),
@@ -311,6 +456,7 @@ class TestAliasTable:
             ("gemma-4", "gemma-4-31b"),
             ("glm-4.7", "zai-glm-4.7"),
             ("glm-4.6", "zai-glm-4.6"),
+            ("kimi-k2.7", "kimi-k2.7-code"),
         ],
     )
     def test_built_in_aliases(self, alias, model_id):
@@ -513,9 +659,7 @@ class TestPurity:
             "import sys\n"
             "from langchain_cerebras_demo import catalog\n"
             "catalog.AliasTable({'a': 'b'}).resolve('a')\n"
-            "assert catalog.model_specs.cache_info().currsize == 0\n"
             "assert not {'importlib.resources', 'langchain_core', 'aiohttp', 'asyncio'} & set(sys.modules)\n"
             "assert catalog.model_specs() is catalog.model_specs()\n"
         )
-        root = Path(catalog.__file__).parents[1]
-        subprocess.run([sys.executable, "-S", "-c", code], check=True, cwd=root, timeout=60)
+        subprocess.run([sys.executable, "-S", "-c", code], check=True, cwd=ROOT, timeout=60)

@@ -16,6 +16,7 @@ from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_function
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, create_model
 from pydantic.errors import PydanticInvalidForJsonSchema
+from pydantic.json_schema import GenerateJsonSchema
 from typing_extensions import NotRequired, ReadOnly, Required, get_type_hints, is_typeddict
 
 from langchain_cerebras_demo.wire.schemas.answer_type import AnswerType, from_mapping, from_schema
@@ -66,10 +67,17 @@ def _of_instances(cls: type, schema: Mapping[str, Any], from_text: Callable[[str
     return AnswerType(str(schema.get("title") or cls.__name__), schema, from_json, makes_instances=True)
 
 
+class _WithoutTitles(GenerateJsonSchema):
+    """Leaves out the titles that pydantic makes of the fields' names: they say nothing new and count as prompt tokens."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002 - pydantic's own
+        return False
+
+
 def _schema_of(source: Any) -> dict[str, Any]:
     make = source.json_schema if isinstance(source, TypeAdapter) else source.model_json_schema
     try:
-        schema: dict[str, Any] = make()
+        schema: dict[str, Any] = make(schema_generator=_WithoutTitles)
     except PydanticInvalidForJsonSchema as error:
         raise ValueError(f"{source} cannot be expressed as a JSON schema: {error.message}") from error
     return schema

@@ -63,7 +63,7 @@ def structured_output(
         tool = to_tool(answer_type, strict=strict)
         tool_name = tool["function"]["name"]
         # Where parallel calls are not known to work (gpt-oss-120b), neither is the parameter that turns them off.
-        single = {} if spec is not None and spec.parallel_tool_calls is False else {"parallel_tool_calls": False}
+        single = {"parallel_tool_calls": False} if spec is None or spec.parallel_tool_calls else {}
         bound |= {"tool_choice": tool_name, **single, **kwargs}
         asked = model.bind_tools([tool], strict=strict, **bound)
     else:

@@ -10,13 +10,16 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from langchain_cerebras_demo.chat_models.fields import Tool
 from langchain_cerebras_demo.wire.request import to_nested
 from langchain_cerebras_demo.wire.schemas.answer_type import check_tool_name
-from langchain_cerebras_demo.wire.schemas.strict import to_lenient_schema, to_strict_schema
+from langchain_cerebras_demo.wire.schemas.strict import to_strict_schema
 
 _CHOICES = frozenset({"none", "auto", "required"})
 
 
 def to_tools(tools: Sequence[Tool], *, strict: bool | None = None) -> list[dict[str, Any]]:
     """Return the tools as dicts in the API's form, either all strict or none: the service refuses a mixture (Roo-Code#10334).
+
+    The schema of a strict tool is rewritten as strict mode demands. Any other goes out as it was given: there it is a hint, and
+    the service accepts lists of types, defaults and the like.
 
     Args:
         tools: Pydantic classes, TypedDicts, functions, LangChain tools, or dicts in OpenAI's form (of the Chat Completions
@@ -34,8 +37,8 @@ def to_tools(tools: Sequence[Tool], *, strict: bool | None = None) -> list[dict[
         check_tool_name(function["name"])
         if agreed is not None:
             function["strict"] = agreed
-        if "parameters" in function:
-            function["parameters"] = _fitted(function, is_strict=bool(agreed))
+        if agreed and "parameters" in function:
+            function["parameters"] = _strict_parameters(function)
     return converted
 
 
@@ -96,9 +99,7 @@ def _agreed_strict(tools: Sequence[Mapping[str, Any]]) -> bool | None:
     return next(iter(names), None)
 
 
-def _fitted(function: Mapping[str, Any], *, is_strict: bool) -> dict[str, Any]:
-    if not is_strict:
-        return to_lenient_schema(function["parameters"])
+def _strict_parameters(function: Mapping[str, Any]) -> dict[str, Any]:
     try:
         return to_strict_schema(function["parameters"])
     except ValueError as error:

@@ -19,12 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from langchain_cerebras_demo import folders
 from langchain_cerebras_demo.errors import LocalServerError
+from langchain_cerebras_demo.folders import CACHE_VARIABLE
 
 __all__ = ["CACHE_VARIABLE", "SMOLLM2", "PackagedFile", "find_weights"]
-
-#: The environment variable that names the cache folder.
-CACHE_VARIABLE = "CEREBRAS_DEMO_CACHE"
 
 BLOCK_BYTES = 1 << 20
 
@@ -100,27 +99,15 @@ def installed_path(wanted: PackagedFile) -> Path | None:
 
 
 def cache_folder() -> Path:
-    """The folder for fetched weights: ``CEREBRAS_DEMO_CACHE``, else one of ours in the user's cache folder.
+    """Return the folder for fetched weights.
 
     Raises:
-        LocalServerError: if the user has no home folder.
+        LocalServerError: The user has no home folder.
     """
-    if chosen := os.environ.get(CACHE_VARIABLE):
-        return Path(chosen).expanduser().absolute()
     try:
-        return user_cache_folder() / "langchain-cerebras-demo"
+        return folders.cache_folder()
     except RuntimeError as error:
         raise LocalServerError(f"no home folder to keep the weights in: set {CACHE_VARIABLE} to a folder") from error
-
-
-def user_cache_folder() -> Path:
-    """The platform's folder for a user's caches. Raises ``RuntimeError`` where the user has no home."""
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches"
-    chosen = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    return chosen if chosen.is_absolute() else Path.home() / ".cache"  # the XDG specification: ignore a relative one
 
 
 def fetch(wanted: PackagedFile, target: Path) -> Path:

@@ -47,6 +47,11 @@ def _check_pairs(parameters: dict[str, Any]) -> None:
         raise InvalidRequestError(f"tool_choice={parameters['tool_choice']!r} needs tools: give tools, or leave it out")
     if parameters.get("top_logprobs") is not None and not parameters.get("logprobs"):
         raise InvalidRequestError("top_logprobs needs logprobs=True")
+    strict = {bool((tool.get("function") or {}).get("strict")) for tool in parameters.get("tools", ())}
+    if len(strict) > 1:  # Roo-Code#10334; the service's documentation says so of kimi-k2.7-code
+        raise InvalidRequestError(
+            f"some tools are strict and others not: give all tools of a request the same. {ESCAPE}"
+        )
     kind = (parameters.get("response_format") or {}).get("type")
     if parameters.get("reasoning_format") == "raw" and kind in {"json_object", "json_schema"}:
         raise InvalidRequestError(
@@ -60,20 +65,28 @@ def _fit_reasoning(parameters: dict[str, Any], spec: ModelSpec, *, check: bool) 
         # The service's own replacement since 2026-07-21 (its deprecation page).
         del parameters["disable_reasoning"]
         parameters.setdefault("reasoning_effort", "none")
-    effort = parameters.get("reasoning_effort")
-    if effort is None or not check:
+    if not check:
+        return
+    form, effort = parameters.get("reasoning_format"), parameters.get("reasoning_effort")
+    if reasoning and form in reasoning.refused_formats:
+        raise InvalidRequestError(f"reasoning_format={form!r} is not supported by {spec.id}: leave it out. {ESCAPE}")
+    if effort is None:
         return
     if reasoning is None:
         if effort != "none":
             raise InvalidRequestError(f"reasoning_effort={effort!r}: {spec.id} does not reason; leave it out. {ESCAPE}")
         del parameters["reasoning_effort"]  # the model never reasons
-    elif (
-        len(reasoning.efforts) > 1 and effort not in reasoning.efforts
-    ):  # GLM accepts every word, and only "none" has an effect
-        supported = ", ".join(map(repr, reasoning.efforts))
-        raise InvalidRequestError(
-            f"reasoning_effort={effort!r} is not supported by {spec.id}: use {supported}. {ESCAPE}"
-        )
+    elif reasoning.efforts:
+        accepted = reasoning.efforts if len(reasoning.efforts) > 1 else _EFFORTS
+        if effort not in accepted:
+            words = ", ".join(map(repr, accepted))
+            raise InvalidRequestError(
+                f"reasoning_effort={effort!r} is not supported by {spec.id}: use {words}. {ESCAPE}"
+            )
+
+
+# GLM accepts all of them, and only "none" has an effect.
+_EFFORTS = ("none", "low", "medium", "high")
 
 
 def replay_of(spec: ModelSpec | None) -> Literal["reasoning", "think_tags"] | None:

@@ -12,8 +12,6 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
-import orjson
-
 from langchain_cerebras_demo.testing.checks import shape_problems
 from langchain_cerebras_demo.testing.models import image_parts, prompt_tokens
 from langchain_cerebras_demo.testing.refusals import RefusedError, flat
@@ -165,7 +163,9 @@ def check_window(body: Mapping[str, Any], model: LoopbackModel) -> None:
         raise RefusedError(400, flat(message, "invalid_request_error", "messages", "context_length_exceeded"))
 
 
-UNSUPPORTED = {"pattern", "format", "minItems", "maxItems", "$anchor", "definitions", "patternProperties"}
+UNSUPPORTED = {"pattern", "format", "minItems", "maxItems", "minLength", "maxLength", "$anchor", "definitions"} | {
+    "patternProperties"
+}
 MAX_DEPTH = 10
 MAX_CHARACTERS = 5_000
 MAX_PROPERTIES = 500
@@ -195,13 +195,19 @@ def strict_problems(schema: Mapping[str, Any]) -> list[str]:
         problems += node_problems(node, schema)
     if max(depth for depth, _ in nodes) > MAX_DEPTH:
         problems.append(f"the schema is nested deeper than {MAX_DEPTH} levels")
-    if len(orjson.dumps(schema).decode()) > MAX_CHARACTERS:
-        problems.append(f"the schema is longer than {MAX_CHARACTERS} characters")
+    if sum(map(counted_characters, (node for _, node in nodes))) > MAX_CHARACTERS:
+        problems.append(f"the names and enum values of the schema are longer than {MAX_CHARACTERS} characters")
     if sum(len(node.get("properties", ())) for _, node in nodes) > MAX_PROPERTIES:
         problems.append(f"the schema has more than {MAX_PROPERTIES} properties")
     if sum(len(node.get("enum", ())) for _, node in nodes) > MAX_ENUM_VALUES:
         problems.append(f"the schema has more than {MAX_ENUM_VALUES} enum values")
     return problems + recursion_problems(schema)
+
+
+def counted_characters(node: Mapping[str, Any]) -> int:
+    """Return the characters of names and enum values of one schema, which the service counts; descriptions are free."""
+    values = [*node.get("enum", ()), *([node["const"]] if "const" in node else ())]
+    return sum(map(len, (*node.get("properties", ()), *node.get("$defs", ()), *map(str, values))))
 
 
 def walk(schema: Any, depth: int = 0) -> Iterator[tuple[int, Mapping[str, Any]]]:

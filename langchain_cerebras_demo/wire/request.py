@@ -81,6 +81,11 @@ def _tool_choice(value: Any) -> str | None:
     return "give 'none', 'auto', 'required' or a named function as a mapping"
 
 
+def _effort(value: Any) -> str | None:
+    # The models' own words are held against the catalogue (policy.abilities): a model that it does not know may have others.
+    return None if isinstance(value, str) and value else "give a word, such as 'low', 'medium' or 'high'"
+
+
 def _cache_key(value: Any) -> str | None:
     return None if isinstance(value, str) and len(value) <= 1024 else "give a string of up to 1024 characters"
 
@@ -158,7 +163,7 @@ PARAMETERS: dict[str, Check] = {
     "tool_choice": _tool_choice,
     "parallel_tool_calls": _BOOLEAN,
     "response_format": _MAPPING,
-    "reasoning_effort": _one_of("none", "low", "medium", "high"),
+    "reasoning_effort": _effort,
     "reasoning_format": _one_of("none", "parsed", "text_parsed", "raw", "hidden"),
     "disable_reasoning": _BOOLEAN,
     "clear_thinking": _BOOLEAN,

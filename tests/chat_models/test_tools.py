@@ -137,6 +137,29 @@ def test_a_tool_that_cannot_be_strict_is_named(call, words):
         call()
 
 
+AS_GIVEN = {
+    "type": "object",
+    "title": "Arguments",
+    "properties": {
+        "one": {"type": ["string", "array"], "enum": ["a"], "items": {"type": "string", "enum": ["a", "b"]}},
+        "other": {"type": "string", "default": "x", "minLength": 1, "format": "date"},
+        "ring": {"$ref": "#/definitions/Ring"},
+    },
+    "definitions": {"Ring": {"type": "object", "properties": {"ring": {"$ref": "#/definitions/Ring"}}}},
+    "additionalProperties": True,
+    "required": ["one"],
+}
+
+
+@pytest.mark.parametrize("strict", [None, False])
+def test_the_schema_of_a_lenient_tool_goes_out_as_it_was_given(server, strict):
+    """The service accepted such ones: lists of types, defaults, what strict mode refuses."""
+    tool = {"type": "function", "function": {"name": "f", "parameters": AS_GIVEN}}
+    model_for(server).bind_tools([tool], strict=strict).invoke("hello")
+    (request,) = server.requests
+    assert request.json["tools"][0]["function"]["parameters"] == AS_GIVEN
+
+
 def test_free_mappings_stay_open_where_nothing_is_strict():
     """And are never closed behind their author's back."""
     (one,) = to_tools([free], strict=False)

@@ -300,30 +300,6 @@ def test_an_interrupt_leaves_nothing_behind(tiny, cache, tmp_path, monkeypatch, 
     assert names_in(cache) == []
 
 
-def test_the_cache_folder_is_the_variable_s_or_the_platform_s(tmp_path, monkeypatch):
-    """XDG on Linux (a relative path does not count there), Library/Caches on macOS, LOCALAPPDATA on Windows."""
-    home = tmp_path / "home"
-    monkeypatch.setattr(Path, "home", lambda: home)
-    monkeypatch.delenv("CEREBRAS_DEMO_CACHE", raising=False)
-    monkeypatch.delenv("LOCALAPPDATA", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    monkeypatch.setattr(sys, "platform", "linux")
-    ours = "langchain-cerebras-demo"
-    assert weights.cache_folder() == tmp_path / "xdg" / ours
-    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
-    assert weights.cache_folder() == home / ".cache" / ours
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    assert weights.cache_folder() == home / ".cache" / ours
-    monkeypatch.setattr(sys, "platform", "darwin")
-    assert weights.cache_folder() == home / "Library" / "Caches" / ours
-    monkeypatch.setattr(sys, "platform", "win32")
-    assert weights.cache_folder() == home / "AppData" / "Local" / ours
-    monkeypatch.setenv("LOCALAPPDATA", str(tmp_path / "local"))
-    assert weights.cache_folder() == tmp_path / "local" / ours
-    monkeypatch.setenv("CEREBRAS_DEMO_CACHE", str(tmp_path / "chosen"))
-    assert weights.cache_folder() == tmp_path / "chosen"
-
-
 def test_a_user_without_a_home_is_told_of_the_variable(monkeypatch):
     """A container's user often has none."""
 

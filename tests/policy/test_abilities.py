@@ -10,10 +10,12 @@ from langchain_cerebras_demo.catalog import find_spec
 from langchain_cerebras_demo.errors import InvalidRequestError
 from langchain_cerebras_demo.policy.abilities import fit, replay_of
 
-GPT_OSS, QWEN, GLM, LLAMA = (
-    find_spec(name) for name in ("gpt-oss-120b", "qwen-3.8-27b", "zai-glm-4.7", "llama-3.3-70b")
+GPT_OSS, QWEN, GLM, LLAMA, KIMI, GEMMA = (
+    find_spec(name)
+    for name in ("gpt-oss-120b", "qwen-3.8-27b", "zai-glm-4.7", "llama-3.3-70b", "kimi-k2.7-code", "gemma-4-31b")
 )
 TOOL = {"type": "function", "function": {"name": "f"}}
+STRICT = {"type": "function", "function": {"name": "g", "strict": True}}
 
 FITS = [
     (GPT_OSS, {"tools": [TOOL], "parallel_tool_calls": True}, {"tools": [TOOL], "parallel_tool_calls": True}),
@@ -25,6 +27,10 @@ FITS = [
     (LLAMA, {"reasoning_effort": "none"}, {}),
     (GLM, {"reasoning_effort": "low"}, {"reasoning_effort": "low"}),
     (None, {"reasoning_effort": "none"}, {"reasoning_effort": "none"}),
+    (None, {"reasoning_effort": "max"}, {"reasoning_effort": "max"}),
+    (KIMI, {"reasoning_effort": "max"}, {"reasoning_effort": "max"}),
+    (GPT_OSS, {"reasoning_format": "hidden"}, {"reasoning_format": "hidden"}),
+    (KIMI, {"tools": [STRICT, STRICT]}, {"tools": [STRICT, STRICT]}),
 ]
 
 
@@ -36,6 +42,15 @@ def test_parameters_are_fitted_to_the_model(spec, given, fitted):
 
 REFUSED = [
     (GPT_OSS, {"reasoning_effort": "none"}, r"'none'.*gpt-oss-120b.*'low', 'medium', 'high'"),
+    (
+        GPT_OSS,
+        {"reasoning_effort": "max"},
+        r"'max' is not supported by gpt-oss-120b: use 'low', 'medium', 'high'",
+    ),
+    (GLM, {"reasoning_effort": "max"}, r"'max' is not supported by zai-glm-4.7.*'none', 'low', 'medium', 'high'"),
+    (QWEN, {"reasoning_format": "hidden"}, r"'hidden' is not supported by qwen-3.8-27b"),
+    (GEMMA, {"reasoning_format": "raw"}, r"'raw' is not supported by gemma-4-31b"),
+    (KIMI, {"tools": [TOOL, STRICT]}, r"some tools are strict and others not"),
     (LLAMA, {"reasoning_effort": "high"}, r"llama-3.3-70b does not reason"),
     (replace(GPT_OSS, tool_calling=False), {"tools": [TOOL]}, r"does not support tools"),
     (None, {"tool_choice": "auto"}, r"tool_choice='auto' needs tools"),

@@ -45,7 +45,8 @@ BAD = [
     (closed(a={"$ref": "#/$defs/B"}), "$ref"),
     (closed(a={"$ref": "#/$defs/B"}) | {"$defs": {"B": closed(b={"$ref": "#/$defs/B"})}}, "recursive"),
     (nested(11), "deeper than 10"),
-    (closed(a={"type": "string", "description": "x" * 5000}), "longer than 5000"),
+    (closed(a={"type": "string", "enum": ["x" * 5000]}), "longer than 5000"),
+    (closed(a={"type": "string", "maxLength": 5}), "maxLength"),
     (closed(a={"enum": list(range(501))}), "500 enum"),
     (closed(**{f"p{n}": {} for n in range(501)}), "500 properties"),
 ]

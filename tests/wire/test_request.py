@@ -69,7 +69,7 @@ TABLE = {
     ),
     "parallel_tool_calls": ("parallel_tool_calls", [True, False], NO_BOOLEANS),
     "response_format": ("response_format", [{"type": "text"}, {"type": "json_object"}, SCHEMA], NO_MAPPINGS),
-    "reasoning_effort": ("reasoning_effort", ["none", "low", "medium", "high"], ["max", "High", "", *NO_TEXTS]),
+    "reasoning_effort": ("reasoning_effort", ["none", "low", "medium", "high", "max"], ["", *NO_TEXTS]),
     "reasoning_format": (
         "reasoning_format",
         ["none", "parsed", "text_parsed", "raw", "hidden"],

@@ -155,8 +155,9 @@ def to_tool(answer_type: AnswerType, *, strict: bool | None = None) -> dict[str,
     """
     function = _named(answer_type)
     is_strict = agreed_strict(answer_type, strict, default=None)
-    function["parameters"] = (to_strict_schema if is_strict else to_lenient_schema)(answer_type.schema)
-    function["parameters"].pop("description", None)
+    parameters = to_strict_schema(answer_type.schema) if is_strict else answer_type.schema
+    # The function's name and description say it.
+    function["parameters"] = {key: value for key, value in parameters.items() if key not in {"title", "description"}}
     if is_strict is not None:
         function["strict"] = is_strict
     return {"type": "function", "function": function}

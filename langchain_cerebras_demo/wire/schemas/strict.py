@@ -15,8 +15,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-import orjson
-
 from langchain_cerebras_demo.wire.schemas.plain import (
     KEYWORDS,
     NUMBER_KEYWORDS,
@@ -319,18 +317,13 @@ def _check_sizes(schema: Mapping[str, Any]) -> None:
         if (total := sum(counts.values())) > most:
             problem = f"has {total} {keyword} in all: {total - most} too many; most at {_largest(counts)}"
             _refuse(ROOT, problem, "Leave some out")
-    if (length := _length(schema)) > MAX_CHARACTERS:
-        parts = {
-            f"{ROOT}/{group}/{name}": _length(part)
-            for group in ("properties", "$defs")
-            for name, part in schema.get(group, {}).items()
-        }
-        problem = f"is {length} characters long: {length - MAX_CHARACTERS} too many; most in {_largest(parts)}"
-        _refuse(ROOT, problem, "Shorten names and descriptions")
-
-
-def _length(schema: Any) -> int:
-    return len(orjson.dumps(schema).decode())
+    # The service counts names and the values of enums, and no descriptions (its structured-outputs page, 2026-10-01).
+    names = {path: sum(map(len, (*node.get("properties", ()), *node.get("$defs", ())))) for path, _, node in nodes}
+    values = {path: sum(len(str(value)) for value in node.get("enum", ())) for path, _, node in nodes}
+    lengths = {path: names[path] + values[path] for path in names}
+    if (length := sum(lengths.values())) > MAX_CHARACTERS:
+        problem = f"has {length} characters of names and enum values: {length - MAX_CHARACTERS} too many"
+        _refuse(ROOT, f"{problem}; most at {_largest(lengths)}", "Shorten them")
 
 
 def _largest(sizes: Mapping[str, int]) -> str:

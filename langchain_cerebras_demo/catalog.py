@@ -225,7 +225,7 @@ def refresh(rows: Iterable[Any], today: date) -> None:
     does not say is kept. Models that it lists alone are offered as replacements and in hints.
 
     Args:
-        rows: As ``list_models(public=True)`` returns them. One without an id is passed over.
+        rows: As ``list_models(public=True)`` returns them. One without an id is passed over, and so is a list without any.
         today: The day of the list.
     """
     global _in_force  # noqa: PLW0603 - as above
@@ -260,6 +260,8 @@ _SAVED = "public_models.json"
 
 def _with_public_list(catalogue: _Catalogue, rows: Iterable[Any], day: date) -> _Catalogue:
     listed = {row["id"]: row for row in rows if isinstance(row, Mapping) and isinstance(row.get("id"), str)}
+    if not listed:
+        return catalogue
     specs = {model: _from_public_row(row, catalogue.specs.get(model), day) for model, row in listed.items()}
     return _Catalogue(MappingProxyType({**specs, **catalogue.specs, **specs}), frozenset(listed))
 

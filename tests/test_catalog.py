@@ -379,6 +379,11 @@ class TestPublicList:
         assert live_replacement("llama3.1-8b", TODAY) is None
         assert catalog.unknown_model_hint("gpt-oss-120b", TODAY) == "Served are new-1."
 
+    def test_a_list_without_a_model_changes_nothing(self):
+        """The service has not stopped serving all of them."""
+        catalog.refresh([{}], TODAY)
+        assert live_replacement("llama3.1-8b", TODAY) == "gpt-oss-120b"
+
     def test_a_second_list_takes_the_place_of_the_first(self):
         """Lists are not added up."""
         catalog.refresh([LISTED], TODAY)

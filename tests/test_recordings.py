@@ -226,6 +226,8 @@ def test_every_recorded_answer_is_read_as_it_was_written(way, cut):
         except APIStatusError as error:
             found = seen_error(error)
         expected = read_recording(exchange) if exchange["status"] == 200 else read_error(exchange)
+        if "message" in expected:  # a hint may follow
+            found["message"] = found["message"][: len(expected["message"])]
         if found != expected:
             wrong[name] = (found, expected)
     assert wrong == {}

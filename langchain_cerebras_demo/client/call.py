@@ -42,7 +42,7 @@ from langchain_cerebras_demo.policy import RateLimit, RetryPolicy, Timeout, abil
 from langchain_cerebras_demo.policy.rate_limit import to_limit
 from langchain_cerebras_demo.records import CallRecord, RateLimitSnapshot
 from langchain_cerebras_demo.wire.completion import CompletionDecoder, Event, Timing, Usage
-from langchain_cerebras_demo.wire.cost import estimate_cost
+from langchain_cerebras_demo.wire.cost import DEFAULT_IMAGE_TOKENS, estimate_cost
 from langchain_cerebras_demo.wire.headers import to_request_id, to_snapshot
 from langchain_cerebras_demo.wire.request import ChatRequest, to_json, to_parameters
 
@@ -241,7 +241,8 @@ class Call:
             headers["Content-Encoding"] = "gzip"
         if self._limit:
             spec = catalog.find_spec(self.model)
-            self._cost_tokens = estimate_cost(body, spec.max_output_tokens if spec else None)
+            image_tokens = (spec.image_tokens if spec else None) or DEFAULT_IMAGE_TOKENS
+            self._cost_tokens = estimate_cost(body, spec.max_output_tokens if spec else None, image_tokens)
         base_url = server.base_url if server else settings.base_url
         url = f"{base_url}/chat/completions"
         http = HttpRequest(
@@ -336,7 +337,7 @@ class Call:
         late = wait is not None and self._deadline is not None and now() + wait >= self._deadline
         if wait is None or late:
             self._give_up(problem)
-            raise _with_nearest(problem, self.model) if isinstance(problem, NotFoundError) else problem
+            raise _with_hint(problem, self.model) if isinstance(problem, NotFoundError) else problem
         await asyncio.sleep(wait)
         self._backed_off += wait
         return http if http.fresh_connection else replace(http, fresh_connection=_was_stale(problem))
@@ -448,8 +449,9 @@ def _has_closing_tag_only(model: str, request: ChatRequest) -> bool:
     )
 
 
-def _with_nearest(problem: NotFoundError, model: str) -> NotFoundError:
-    near = catalog.nearest_ids(model, today())
-    if near and (problem.param == "model" or problem.code == "model_not_found"):
-        problem.args = CerebrasError(f"{problem} Known ids near {model!r}: {', '.join(near)}.").args  # bounded
+def _with_hint(problem: NotFoundError, model: str) -> NotFoundError:
+    """Return the error of a model that is not served, with a sentence that names others."""
+    if problem.param == "model" or problem.code in {"model_not_found", "model_archived"}:
+        hint = catalog.unknown_model_hint(model, today())
+        problem.args = CerebrasError(f"{problem} {hint}".rstrip()).args  # bounded
     return problem

@@ -8,15 +8,16 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
-from langchain_cerebras_demo import local
+from langchain_cerebras_demo import catalog, local
 from langchain_cerebras_demo._version import __version__
 from langchain_cerebras_demo.catalog import AliasTable
 from langchain_cerebras_demo.client.attempt import Attempt, now
-from langchain_cerebras_demo.client.call import Call, Settings
+from langchain_cerebras_demo.client.call import Call, Settings, today
 from langchain_cerebras_demo.client.limiter import process_limiter
 from langchain_cerebras_demo.client.slots import Slots
 from langchain_cerebras_demo.errors import APIError, APIResponseValidationError
 from langchain_cerebras_demo.keys import ChainKeyResolver, EnvKey, KeyResolver
+from langchain_cerebras_demo.net.ending import in_thread
 from langchain_cerebras_demo.net.endpoint import check_headers, takes_demo_key, to_base_url
 from langchain_cerebras_demo.net.proxies import ARGUMENT, to_proxy
 from langchain_cerebras_demo.net.transport import Transport, default_transport
@@ -136,6 +137,21 @@ class Client:
         if not isinstance(rows, list):
             raise APIResponseValidationError("the answer is no list of models", status_code=200)
         return rows
+
+    async def refresh_catalog(self, *, save: bool = False) -> None:
+        """Lay the service's public list over the catalogue: limits, abilities, prices, and which models are served.
+
+        Args:
+            save: Whether later processes use it too: it is kept in the cache folder. Otherwise it counts for this process.
+
+        Raises:
+            APIError: The list could not be read.
+            OSError, RuntimeError: It could not be kept.
+        """
+        rows, day = await self.list_models(public=True), today()
+        catalog.refresh(rows, day)
+        if save:
+            await in_thread(lambda: catalog.save(rows, day))
 
     async def warm(self) -> None:
         """Opens the connection ahead of the first request, without a key. Errors are ignored here; the first request raises them."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import threading
 import warnings
 from contextlib import aclosing
@@ -14,6 +15,7 @@ import pytest
 
 from langchain_cerebras_demo import catalog
 from langchain_cerebras_demo.client import call as client_module
+from langchain_cerebras_demo.client.call import today
 from langchain_cerebras_demo.client.client import Client
 from langchain_cerebras_demo.errors import (
     APIConnectionError,
@@ -43,6 +45,7 @@ from langchain_cerebras_demo.testing import (
     Status,
     sse,
 )
+from langchain_cerebras_demo.testing.models import MODELS
 from langchain_cerebras_demo.wire.completion import TextDelta, Usage
 from langchain_cerebras_demo.wire.request import ChatRequest
 
@@ -412,6 +415,34 @@ async def test_an_unknown_model_is_refused_with_the_nearest_ids(server):
     """A 404 offers what the user may have meant."""
     with pytest.raises(NotFoundError, match=r"gpt-oss-120b"):
         await text_of(client_for(server), ChatRequest("gpt-oss-120", HELLO.messages))
+
+
+@pytest.mark.filterwarnings("ignore::langchain_cerebras_demo.RetiredModelWarning")
+@pytest.mark.parametrize("code", ["model_not_found", "model_archived"])
+async def test_a_model_that_is_gone_is_refused_with_its_successor(server, code):
+    """Also one that the catalogue believes to be served: it was archived since."""
+    server.script(*[RawAnswer(404, {}, json.dumps({"message": "Gone.", "code": code}).encode())] * 2)
+    for model, hint in {
+        "llama3.1-8b": "Use 'gpt-oss-120b' instead",
+        "gpt-oss-120b": "Served are qwen-3.8-27b, ",
+    }.items():
+        with pytest.raises(NotFoundError, match=rf"^404: Gone\. {hint}"):
+            await text_of(client_for(server), ChatRequest(model, HELLO.messages))
+
+
+async def test_the_public_list_refreshes_the_catalogue_for_the_process_or_for_good(server, monkeypatch, tmp_path):
+    """It needs no key; a 404 then names what is listed, here the four models of the loopback."""
+    monkeypatch.setattr(catalog, "_in_force", None)
+    monkeypatch.setenv("CEREBRAS_DEMO_CACHE", str(tmp_path / "cache"))
+    client = client_for(server, keys=StaticKey("csk-wrong"))
+    await client.refresh_catalog()
+    assert not (tmp_path / "cache").exists()
+    assert catalog.find_spec("gemma-4-31b").life(today()) == "live"
+    with pytest.raises(NotFoundError, match=r"Known ids near 'gemma-4-3b': gemma-4-31b"):
+        await text_of(client_for(server), ChatRequest("gemma-4-3b", HELLO.messages))
+    await client.refresh_catalog(save=True)
+    (saved,) = (tmp_path / "cache").iterdir()
+    assert [row["id"] for row in json.loads(saved.read_bytes())["rows"]] == [model.id for model in MODELS]
 
 
 def test_a_retired_model_goes_through_with_one_warning(monkeypatch):

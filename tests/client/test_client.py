@@ -423,7 +423,7 @@ async def test_a_model_that_is_gone_is_refused_with_its_successor(server, code):
     """Also one that the catalogue believes to be served: it was archived since."""
     server.script(*[RawAnswer(404, {}, json.dumps({"message": "Gone.", "code": code}).encode())] * 2)
     for model, hint in {
-        "llama3.1-8b": "Use 'gpt-oss-120b' instead",
+        "zai-glm-4.7": "Use 'qwen-3.8-27b' instead",
         "gpt-oss-120b": "Served are qwen-3.8-27b, ",
     }.items():
         with pytest.raises(NotFoundError, match=rf"^404: Gone\. {hint}"):

@@ -284,7 +284,7 @@ def differences(before, after, place=""):
     elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
         for number, pair in enumerate(zip(before, after, strict=True)):
             yield from differences(*pair, f"{place}[{number}]")
-    elif before != after:
+    elif type(before) is not type(after) or before != after:
         yield place, before, after
 
 

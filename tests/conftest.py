@@ -152,11 +152,12 @@ def _is_slow(item):
 
 @pytest.fixture(autouse=True)
 def _clean_environment(request, monkeypatch):
-    """No key, address or proxy of whoever runs the tests reaches them, nor a limit that an earlier test has met."""
+    """No key, address or proxy of whoever runs the tests reaches them, nor a limit or a list of models that an earlier test has met."""
     if request.node.get_closest_marker("live"):
         return
     for name in FOREIGN_VARIABLES:
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(catalog, "_in_force", None)  # a test may refresh it
     process_limiter().forget()  # it knows accounts by address and key, and the system gives ports out again
 
 

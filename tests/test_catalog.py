@@ -335,13 +335,6 @@ LISTED = {
 }
 
 
-@pytest.fixture
-def fresh(monkeypatch):
-    """The catalogue as it was, before and after the test."""
-    monkeypatch.setattr(catalog, "_in_force", None)
-
-
-@pytest.mark.usefixtures("fresh")
 class TestPublicList:
     def test_a_new_model_of_the_list_is_known(self):
         """With what the list says, and no more: it has no trial's figures and no efforts."""

@@ -34,6 +34,7 @@ from langchain_cerebras_demo.net.ending import is_ending, refuse_at_the_end
 from langchain_cerebras_demo.net.portal import portal
 from langchain_cerebras_demo.policy import abilities
 from langchain_cerebras_demo.records import RateLimitSnapshot
+from langchain_cerebras_demo.wire.cost import DEFAULT_IMAGE_TOKENS, estimate_tokens
 from langchain_cerebras_demo.wire.request import PARAMETERS, ChatRequest, to_our_names
 
 _LOG = logging.getLogger("langchain_cerebras_demo")
@@ -41,13 +42,8 @@ _LOG = logging.getLogger("langchain_cerebras_demo")
 # What LangChain itself may pass with a call and the API does not know.
 _LANGCHAIN_ARGUMENTS = frozenset({"stream", "stream_usage", "run_id"})
 
-# The rule of thumb for English that LangChain counts by too.
-_CHARACTERS_PER_TOKEN = 4.0
-# The most of an image on gemma-4-31b (section "image inputs" of the service's documentation).
-_TOKENS_PER_IMAGE = 280
-
 # What the profile depends on.
-_PROFILE_FIELDS = frozenset({"model", "aliases", "base_url"})
+_PROFILE_FIELDS = frozenset({"model", "aliases", "base_url", "tier"})
 
 
 class ChatCerebrasDemo(ChatFields):
@@ -132,10 +128,13 @@ class ChatCerebrasDemo(ChatFields):
 
     # -- facts of the model
 
-    def _resolve_model_profile(self) -> ModelProfile | None:
+    def _spec(self) -> catalog.ModelSpec | None:
         # Without a client: most of what making a model costs would be that.
-        spec = None if self._is_local else catalog.find_spec(AliasTable(self.aliases).resolve(self.model))
-        return to_profile(spec) if spec else None
+        return None if self._is_local else catalog.find_spec(AliasTable(self.aliases).resolve(self.model))
+
+    def _resolve_model_profile(self) -> ModelProfile | None:
+        spec = self._spec()
+        return to_profile(spec, self.tier) if spec else None
 
     @model_validator(mode="after")
     def _check_profile_keys(self) -> Self:
@@ -179,19 +178,25 @@ class ChatCerebrasDemo(ChatFields):
             return super(ChatCerebrasDemo, named).bind(**kwargs)
 
     def get_num_tokens(self, text: str) -> int:
-        """Estimate the number of tokens without a tokenizer; with ``custom_get_token_ids`` it is exact."""
+        """Estimate the tokens of a text in any script, without a tokenizer; exact where ``custom_get_token_ids`` is given."""
         if self.custom_get_token_ids is not None:
             return super().get_num_tokens(text)
-        return math.ceil(len(text) / _CHARACTERS_PER_TOKEN)
+        return math.ceil(estimate_tokens(text))
 
     def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[Tool] | None = None) -> int:
-        """Estimate the number of tokens of messages and tools together, images included, without a tokenizer."""
+        """Estimate the tokens of messages and tools together, images included, without a tokenizer."""
         if self.custom_get_token_ids is not None:
             return super().get_num_tokens_from_messages(messages, tools)
         from langchain_cerebras_demo.chat_models.tools import to_tools  # noqa: PLC0415 - as in bind_tools
 
         converted: list[Any] = to_tools(tools or ())
-        return count_tokens_approximately(messages, tools=converted or None, tokens_per_image=_TOKENS_PER_IMAGE)
+        spec, text = self._spec(), "".join(message.text for message in messages) or " "
+        return count_tokens_approximately(
+            messages,
+            tools=converted or None,
+            chars_per_token=len(text) / estimate_tokens(text),
+            tokens_per_image=(spec.image_tokens if spec else None) or DEFAULT_IMAGE_TOKENS,
+        )
 
     async def alist_models(self, *, public: bool = False) -> list[dict[str, Any]]:
         """Return the models as the service lists them.
@@ -209,6 +214,25 @@ class ChatCerebrasDemo(ChatFields):
         """Return the models as the service lists them; see ``alist_models``."""
         client = self._client()
         return portal.run(lambda: client.list_models(public=public))
+
+    async def arefresh_catalog(self, *, save: bool = False) -> None:
+        """Lay the service's public list over the catalogue: limits, abilities, prices, and which models are served.
+
+        ``profile`` follows; those of other models are as they were when the models were made. No key is needed.
+
+        Args:
+            save: Whether later processes use the list too: it is kept in the cache folder. Otherwise it counts for this one.
+
+        Raises:
+            CerebrasError: The list could not be read.
+            OSError, RuntimeError: It could not be kept.
+        """
+        await self._client().refresh_catalog(save=save)
+        self._renew_profile()
+
+    def refresh_catalog(self, *, save: bool = False) -> None:
+        """As ``arefresh_catalog``."""
+        portal.run(lambda: self.arefresh_catalog(save=save))
 
     def explain_keys(self) -> list[SourceReport]:
         """Return the sources of this model's key in order and what each has; never a character of a key."""
@@ -433,7 +457,7 @@ class ChatCerebrasDemo(ChatFields):
         parameters = {**self._default_parameters, **to_our_names(called_with)}
         parameters["tools"] = to_wire_tools(parameters.get("tools"))
         spec = None if self._is_local else catalog.find_spec(client.aliases.resolve(model))
-        replay = abilities.replay_of(spec) if self.replay_reasoning else None
+        replay = None if self._is_local else abilities.replay_of(spec, self.replay_reasoning)
         wire = to_wire(messages, replay=replay, images=abilities.takes_images(spec), check=self.check_requests)
         has_answers = any(message["role"] == "assistant" for message in wire)
         if replay == "think_tags" and has_answers and parameters.get("clear_thinking") is None:

@@ -108,6 +108,8 @@ class ChatFields(BaseChatModel):
     """A signed-in session that buys a demo key (experimental): ``{"name": "value"}``, a cookie file's path, or ``"browser"``."""
     aliases: Mapping[str, str] | None = None
     """Names for models, merged over the built-in ones."""
+    tier: Literal["trial", "paid"] | None = None
+    """The account's tier, which ``profile`` then holds the limits of; ``None``: the smallest, which are those of trials."""
     base_url: str | None = Field(default=None, validate_default=True)
     """Ends in ``/v1``; ``None``: ``CEREBRAS_BASE_URL`` as it is now, else Cerebras; ``"local"``: the embedded model."""
 
@@ -136,15 +138,16 @@ class ChatFields(BaseChatModel):
     top_logprobs: int | None = None
     """How many of the most likely tokens to return at each position, 0 to 20; needs ``logprobs``."""
     reasoning_effort: str | None = None
-    """``none``, ``low``, ``medium`` or ``high``, as far as the model supports it."""
+    """``none``, ``low``, ``medium`` or ``high``, as the model supports them; other words for models unknown to the catalogue."""
     reasoning_format: str | None = None
     """``none``, ``parsed``, ``text_parsed``, ``raw`` or ``hidden``."""
     disable_reasoning: bool | None = None
     """Deprecated by the service in favour of ``reasoning_effort="none"``."""
     clear_thinking: bool | None = None
-    """Whether the reasoning of earlier turns is dropped (GLM)."""
-    replay_reasoning: bool = True
-    """Whether to send the reasoning of earlier turns back to the model, in the form that it reads."""
+    """Whether the service drops the reasoning of earlier turns; the default is the model's: GLM drops it, Qwen keeps it."""
+    replay_reasoning: bool | Literal["reasoning", "think_tags"] = True
+    """Whether the reasoning of earlier turns goes back to the model, in the form that the catalogue knows for it; or the form:
+    ``"reasoning"`` or ``"think_tags"``, for dedicated endpoints and other models that the catalogue does not know."""
     response_format: dict[str, Any] | None = None
     """``{"type": "json_object"}``, or ``json_schema`` with its schema."""
     tools: list[dict[str, Any]] | None = None

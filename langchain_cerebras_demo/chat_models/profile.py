@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from langchain_core.language_models import ModelProfile
 from langchain_core.runnables.configurable import RunnableConfigurableFields
@@ -32,17 +32,24 @@ class ConfigurableModel(RunnableConfigurableFields):  # type: ignore[type-arg]  
         return [*cls.get_lc_namespace(), RunnableConfigurableFields.__name__]
 
 
-def to_profile(spec: ModelSpec) -> ModelProfile:
+def to_profile(spec: ModelSpec, tier: Literal["trial", "paid"] | None = None) -> ModelProfile:
     """Return the profile of a catalogue row; what is not known is left out.
+
+    Args:
+        spec: The row.
+        tier: Whose limits it holds, where the row has both; ``None``: those of trials, which are always safe.
 
     ``structured_output`` tells an agent that it may send a schema and tools in one request. That is confirmed for no model
     (reports of 400s: litellm#31333), so it is left out and agents ask for a tool call instead, which works everywhere.
     """
+    window, answer = spec.context_window_tokens, spec.max_output_tokens
+    if tier == "paid":
+        window, answer = spec.context_window_max_tokens or window, spec.max_output_max_tokens or answer
     facts: dict[str, Any] = {
         "name": spec.id,
         "release_date": spec.released.isoformat() if spec.released else None,
-        "max_input_tokens": spec.context_window_tokens,
-        "max_output_tokens": spec.max_output_tokens,
+        "max_input_tokens": window,
+        "max_output_tokens": answer,
         "text_inputs": "text" in spec.inputs,
         "image_inputs": "image" in spec.inputs,
         "image_url_inputs": False,

@@ -89,9 +89,18 @@ def _fit_reasoning(parameters: dict[str, Any], spec: ModelSpec, *, check: bool) 
 _EFFORTS = ("none", "low", "medium", "high")
 
 
-def replay_of(spec: ModelSpec | None) -> Literal["reasoning", "think_tags"] | None:
-    """Return the form in which earlier reasoning goes back to this model; ``None`` if unknown: then it is left out."""
-    return spec.reasoning.replay if spec and spec.reasoning else None
+def replay_of(
+    spec: ModelSpec | None, wanted: bool | Literal["reasoning", "think_tags"] = True
+) -> Literal["reasoning", "think_tags"] | None:
+    """Return the form in which earlier reasoning goes back to this model; ``None``: it is left out.
+
+    Args:
+        spec: The model's catalogue row; ``None`` if there is none.
+        wanted: The form itself, whatever the model; or whether the model's own is wanted, which may be unknown.
+    """
+    if isinstance(wanted, str):
+        return wanted
+    return spec.reasoning.replay if wanted and spec and spec.reasoning else None
 
 
 def takes_images(spec: ModelSpec | None) -> bool:

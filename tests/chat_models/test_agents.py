@@ -92,11 +92,20 @@ def test_a_two_turn_agent_sends_its_reasoning_back_in_the_models_own_form(server
     assert [message["content"] for message in second["messages"][2:]] == ["sunny in Paris", "sunny in Rome"]
 
 
-def test_reasoning_can_be_left_out(server):
-    """replay_reasoning=False."""
-    server.script(TURN_ONE, TURN_TWO)
-    create_agent(model_for(server, replay_reasoning=False), [weather]).invoke(ASKED)
-    assert "reasoning" not in server.requests[1].json["messages"][1]
+@pytest.mark.parametrize("model", ["gpt-oss-120b", "our-endpoint"])
+@pytest.mark.parametrize("form", [True, False, "reasoning", "think_tags"])
+def test_the_form_of_earlier_reasoning_can_be_named(model, form):
+    """For models that the catalogue does not know, whose reasoning is left out otherwise; False leaves it out for all."""
+    with LoopbackCerebras(models=["gpt-oss-120b", "our-endpoint"]) as server:
+        server.script(TURN_ONE, TURN_TWO)
+        chosen = model_for(server, model=model, replay_reasoning=form, reasoning_effort="high")
+        create_agent(chosen, [weather]).invoke(ASKED)
+        body = server.requests[1].json
+    sent = body["messages"][1]
+    known = form is True and model == "gpt-oss-120b"
+    assert sent.get("reasoning") == ("I need both." if form == "reasoning" or known else None)
+    assert str(sent.get("content")).startswith("<think>I need both.</think>") == (form == "think_tags")
+    assert body.get("clear_thinking") == (False if form == "think_tags" else None)
 
 
 def test_an_agent_answers_in_a_schema(server):

@@ -277,7 +277,8 @@ ON_THE_WIRE = {
 }
 HERE = {
     "check_requests": "Call: whether parameters are checked",
-    "replay_reasoning": "messages.to_wire: whether earlier reasoning is sent",
+    "replay_reasoning": "messages.to_wire: whether, and in which form, earlier reasoning is sent",
+    "tier": "profile.to_profile: which limits the profile holds",
     "coalesce": "generations.to_chunks",
     "streaming": "LangChain's BaseChatModel: whether invoke streams",
     **{name: "fields._make_client: a setting of the client" for name in CLIENT_FIELDS if name not in ON_THE_WIRE},
@@ -345,7 +346,9 @@ REFUSED = [
     ({"temperature": 3}, ValidationError, r"temperature=3.*0 to 2"),
     ({"top_p": -0.1}, ValidationError, r"top_p=-0.1"),
     ({"stop": list("abcde")}, ValidationError, r"stop=.*four"),
-    ({"reasoning_effort": "huge"}, ValidationError, r"reasoning_effort='huge'.*'low'"),
+    ({"reasoning_effort": 3}, ValidationError, r"reasoning_effort=3.*'low'"),
+    ({"replay_reasoning": "raw"}, ValidationError, r"'reasoning' or 'think_tags'"),
+    ({"tier": "free"}, ValidationError, r"'trial' or 'paid'"),
     ({"base_url": "api.cerebras.ai/v1"}, ValidationError, r"base_url='api.cerebras.ai/v1'.*scheme"),
     ({"base_url": "http://"}, ValidationError, r"base_url='http://'.*host"),
     ({"aliases": {"a": "b", "b": "a"}}, ValidationError, r"a -> b -> a|b -> a -> b"),

@@ -11,6 +11,8 @@ from langchain_core.messages import HumanMessage, trim_messages
 from langchain_core.runnables import ConfigurableField
 
 from langchain_cerebras_demo import ChatCerebrasDemo
+from langchain_cerebras_demo.testing import LoopbackCerebras
+from langchain_cerebras_demo.testing.models import LoopbackModel
 
 
 def test_the_profile_comes_from_the_catalogue():
@@ -22,6 +24,30 @@ def test_the_profile_comes_from_the_catalogue():
         assert profile["reasoning_output"]
         assert not profile["image_inputs"]
     assert ChatCerebrasDemo(model="qwen-3.8").profile["image_inputs"]
+
+
+@pytest.mark.parametrize(
+    ("tier", "limits"), [(None, (65_536, 32_768)), ("trial", (65_536, 32_768)), ("paid", (131_000, 40_000))]
+)
+def test_the_tier_selects_the_limits_of_the_profile(tier, limits):
+    """Where the row has both; a later change counts as well."""
+    for model in (ChatCerebrasDemo(tier=tier), ChatCerebrasDemo().model_copy(update={"tier": tier})):
+        assert (model.profile["max_input_tokens"], model.profile["max_output_tokens"]) == limits
+    assert "max_input_tokens" not in ChatCerebrasDemo(model="kimi-k2.7-code", tier=tier).profile
+    changed = ChatCerebrasDemo(model="llama3.1-70b")
+    changed.tier = tier
+    assert changed.profile["max_input_tokens"] == 8_192  # the only figure that is known
+
+
+@pytest.mark.parametrize("way", ["sync", "async"])
+def test_the_public_list_refreshes_the_catalogue_and_the_profile(way):
+    """The loopback's list gives 131,072 and 40,960 for a model that the rows know nothing of."""
+    with LoopbackCerebras(models=[LoopbackModel("brand-new")]) as other:
+        model = ChatCerebrasDemo(base_url=other.base_url, model="brand-new", tier="paid")
+        assert model.profile is None
+        model.refresh_catalog() if way == "sync" else asyncio.run(model.arefresh_catalog())
+        assert (model.profile["max_input_tokens"], model.profile["max_output_tokens"]) == (131_072, 40_960)
+        assert [request.bearer for request in other.requests] == [None]
 
 
 def test_an_unknown_model_has_no_profile_and_ones_own_wins():
@@ -103,9 +129,20 @@ def test_tokens_are_estimated_without_a_tokenizer():
     model = ChatCerebrasDemo()
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
     plain = model.get_num_tokens_from_messages([HumanMessage("hello")])
-    assert model.get_num_tokens("x" * 400) == 100
+    assert model.get_num_tokens("x" * 350) == 100
     assert model.get_num_tokens_from_messages([HumanMessage(["hello", image])]) >= plain + 280
+    qwen = ChatCerebrasDemo(model="qwen-3.8-27b")
+    assert qwen.get_num_tokens_from_messages([HumanMessage(["hello", image])]) >= plain + 2_304
     assert model.get_num_tokens_from_messages([HumanMessage("hello")], tools=[len]) > plain
+
+
+def test_other_scripts_count_by_what_they_are():
+    """A Chinese character is about a token, not a quarter of one."""
+    model, text = ChatCerebrasDemo(), "东京都的人口" * 100
+    assert model.get_num_tokens(text) == 600
+    assert 600 <= model.get_num_tokens_from_messages([HumanMessage(text)]) <= 610
+    assert model.get_num_tokens("") == 0
+    assert model.get_num_tokens_from_messages([]) == 0
 
 
 def test_a_counter_of_ones_own_is_asked_first():

@@ -432,7 +432,6 @@ async def test_a_model_that_is_gone_is_refused_with_its_successor(server, code):
 
 async def test_the_public_list_refreshes_the_catalogue_for_the_process_or_for_good(server, monkeypatch, tmp_path):
     """It needs no key; a 404 then names what is listed, here the four models of the loopback."""
-    monkeypatch.setattr(catalog, "_in_force", None)
     monkeypatch.setenv("CEREBRAS_DEMO_CACHE", str(tmp_path / "cache"))
     client = client_for(server, keys=StaticKey("csk-wrong"))
     await client.refresh_catalog()

@@ -33,10 +33,10 @@ def test_the_table_names_what_is_served(run, server):
         "gpt-oss",
         "65,536",
         "-",
-        "131,072",
+        "131,000",
         "32,768",
         "-",
-        "40,960",
+        "40,000",
         "0.35",
         "0.75",
         "live",
@@ -126,4 +126,4 @@ class TestInATerminal:
         said, _ = end(terminal("models", **variables))
         assert ("\x1b[1m" in said) == is_bold
         assert ("\x1b" in said) == is_bold
-        assert "65,536 - 131,072  32,768 - 40,960" in said
+        assert "65,536 - 131,000  32,768 - 40,000" in said

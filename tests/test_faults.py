@@ -38,6 +38,7 @@ from langchain_cerebras_demo.testing import (
 )
 from tests.support.fault_rows_in_between import IN_BETWEEN
 from tests.support.fault_rows_of_answers import ANSWERS
+from tests.support.fault_rows_of_refusals import REFUSALS
 from tests.support.fault_rows_of_time import RETRIES, TIME
 from tests.support.faults import JSON, KEY, WAYS, WHOLE, ask, delta, model_for, scene, to_page
 from tests.support.leaks import all_that_shows
@@ -46,6 +47,7 @@ GROUPS = {
     "An answer is whole or an error": ANSWERS,
     "Time": TIME,
     "Tried again, or not": RETRIES,
+    "Refusals that the service has been seen to send": REFUSALS,
     "Whatever stands in between": IN_BETWEEN,
 }
 FAULTS = [fault for faults in GROUPS.values() for fault in faults]

@@ -190,7 +190,7 @@ def _to_image(block: dict[str, Any], place: str, role: str, *, check: bool) -> P
     if check:
         _check_image(uri, place)
     url = {"url": uri}
-    if isinstance(detail := holder.get("detail"), str):
+    if not check and isinstance(detail := holder.get("detail"), str):  # not supported by the service
         url["detail"] = detail
     return {"type": "image_url", "image_url": url}
 

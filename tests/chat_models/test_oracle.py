@@ -85,7 +85,7 @@ SPOKEN = {
     "indexed": ([user(text("a", index=0, id="x"), "b")], {"extra", "string"}),
     "no words": ([user()], {"empty"}),
     "letters": ([HumanMessage("grün \U0001f600 \n\t\x00")], set()),
-    "image": ([image({"type": "image_url", "image_url": {"url": URI, "detail": "low"}})], set()),
+    "image": ([image({"type": "image_url", "image_url": {"url": URI, "detail": "low"}})], {"image"}),
     "image, v1": ([image({"type": "image", "base64": "AAAA", "mime_type": "image/jpeg"})], set()),
     "image, v1 uri": ([image({"type": "image", "url": URI})], set()),
     "image, v0": ([image({"type": "image", "source_type": "base64", "data": "AAAA", "mime_type": "image/png"})], set()),

@@ -68,7 +68,8 @@ def take_off_extras(wire):
 def wrap_images(wire):
     def wrap(part):
         image = part.get("image_url", part.get("image")) if isinstance(part, dict) else None
-        return {"type": "image_url", "image_url": {"url": image}} if isinstance(image, str) else part
+        url = image.get("url") if isinstance(image, dict) else image
+        return {"type": "image_url", "image_url": {"url": url}} if isinstance(url, str) else part
 
     rewrite_parts(wire, wrap)
 
@@ -180,7 +181,7 @@ KINDS = {
     "refusal": Kind("OpenAI's refusals are unknown to the API: they go out as the text that the user read.", say_refusals_before, say_refusals),
     "string": Kind("A bare string among the parts is refused: it goes out as a text.", after=wrap_strings),
     "extra": Kind("A text's extra keys are refused: they are taken off.", after=take_off_extras),
-    "image": Kind("An image's short forms go out in the long one, which every server knows.", after=wrap_images),
+    "image": Kind("An image's short forms go out in the long one, which every server knows, and without detail, which ours does not support.", after=wrap_images),
     "result": Kind("A tool's result goes out as one string: several servers refuse parts.", after=join_results),
     "empty": Kind("Content that says nothing is left out beside a call (null was a 400) and else an empty string.", after=leave_out_empty),
 }  # fmt: skip

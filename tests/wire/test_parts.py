@@ -26,10 +26,7 @@ def alone(message):
 
 IMAGES = {
     "OpenAI's": (IMAGE, IMAGE),
-    "OpenAI's with a detail": (
-        {"type": "image_url", "image_url": {"url": URI, "detail": "low"}, "index": 0},
-        {"type": "image_url", "image_url": {"url": URI, "detail": "low"}},
-    ),
+    "OpenAI's with a detail": ({"type": "image_url", "image_url": {"url": URI, "detail": "low"}, "index": 0}, IMAGE),
     "OpenAI's without a detail": ({"type": "image_url", "image_url": {"url": URI, "detail": None}}, IMAGE),
     "as people write OpenAI's": ({"type": "image_url", "image_url": URI}, IMAGE),
     "LangChain's v1": ({"type": "image", "base64": JPEG, "mime_type": "image/jpeg", "id": "x"}, JPEG_PART),
@@ -50,6 +47,12 @@ def test_every_kind_of_image_goes_out_as_one(case):
     """A data URI, in a user's message; texts keep their place beside it."""
     block, part = IMAGES[case]
     assert to_wire([HumanMessage(["see", block])]) == [{"role": "user", "content": [text("see"), part]}]
+
+
+def test_a_detail_is_left_out_unless_nothing_is_checked():
+    """The service does not support it."""
+    block = {"type": "image_url", "image_url": {"url": URI, "detail": "low"}}
+    assert alone(HumanMessage([block]))[0]["content"] == [block]
 
 
 BAD_IMAGES = {

@@ -75,7 +75,13 @@ MODELS: tuple[LoopbackModel, ...] = (
         owned_by="OpenAI",
         prices=("0.00000035", "0.00000075"),
     ),
-    LoopbackModel("qwen-3.8-27b", image_inputs=True, owned_by="Qwen", prices=("0.00000099", "0.00000149")),
+    LoopbackModel(
+        "qwen-3.8-27b",
+        reasoning_formats=("none", "parsed", "text_parsed", "raw"),
+        image_inputs=True,
+        owned_by="Qwen",
+        prices=("0.00000099", "0.00000149"),
+    ),
     LoopbackModel(
         "gemma-4-31b",
         reasons_by_default=False,

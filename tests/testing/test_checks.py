@@ -137,6 +137,7 @@ MEANING = [
     ({"reasoning_effort": "none"}, "reasoning_effort", "gpt-oss-120b"),
     ({"disable_reasoning": True}, "disable_reasoning", "gpt-oss-120b"),
     ({"model": "gemma-4-31b", "reasoning_format": "hidden"}, "reasoning_format", "gemma-4-31b"),
+    ({"model": "qwen-3.8-27b", "reasoning_format": "hidden"}, "reasoning_format", "qwen-3.8-27b"),
     ({"reasoning_format": "raw", "response_format": {"type": "json_object"}}, "reasoning_format", "json_object"),
     ({"top_logprobs": 2}, "top_logprobs", "needs 'logprobs'"),
     ({"model_parameters": {"a": 1}}, "model_parameters", "declares no"),

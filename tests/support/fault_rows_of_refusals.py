@@ -13,8 +13,7 @@ from langchain_cerebras_demo.errors import (
     RateLimitError,
 )
 from langchain_cerebras_demo.testing import RawAnswer, flat
-from tests.support.fault_rows import JSON, both
-from tests.support.faults import Ends, Fault
+from tests.support.faults import JSON, Ends, Fault, both
 
 __all__ = ["REFUSALS"]
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
 
 from langchain_cerebras_demo.bulk.items import Item
 from langchain_cerebras_demo.bulk.records import BulkRecord
+from langchain_cerebras_demo.client.call import waiting_out_refusals
 from langchain_cerebras_demo.errors import MAX_MESSAGE_CHARACTERS
 
 # The client hides the key in everything that comes from the service; a user's own resolver or tool may show it still.
@@ -48,12 +50,17 @@ async def asked(runnable: Runnable, item: Item) -> Asked:
     if item.problem:
         return Asked(BulkRecord(item.id, error={"type": "BulkInputError", "message": item.problem}))
     began = time.perf_counter()
-    try:
-        answer = await runnable.ainvoke(item.prompt)
-        return Asked(to_record(item.id, answer, time.perf_counter() - began))
-    except Exception as problem:  # noqa: BLE001 - a row's failure is its record, whatever it is
-        seconds = time.perf_counter() - began
-        return Asked(to_failure(item.id, problem, seconds), problem.with_traceback(None))
+    problem: Exception | None = None
+    with waiting_out_refusals() as sends:
+        try:
+            answer = await runnable.ainvoke(item.prompt)
+            record = to_record(item.id, answer, time.perf_counter() - began)
+        except Exception as error:  # noqa: BLE001 - a row's failure is its record, whatever it is
+            problem = error.with_traceback(None)
+            record = to_failure(item.id, problem, time.perf_counter() - began)
+    if sends.total:  # no model of another package, and no answer from a cache
+        record = replace(record, attempts=sends.total, refusals=sends.refused)
+    return Asked(record, problem)
 
 
 def to_record(row_id: str | int, answer: Any, seconds: float) -> BulkRecord:

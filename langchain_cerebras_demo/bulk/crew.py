@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 
-from langchain_cerebras_demo.bulk.asking import Runnable
+from langchain_cerebras_demo.bulk.asking import Runnable, asked
 from langchain_cerebras_demo.bulk.budget import Spending
 from langchain_cerebras_demo.bulk.items import Item
-from langchain_cerebras_demo.bulk.patience import ask_patiently, hopeless, said
+from langchain_cerebras_demo.bulk.patience import said, why_stop
 from langchain_cerebras_demo.bulk.problems import BulkOutputError, BulkStoppedError
 from langchain_cerebras_demo.bulk.progress import Meter
 from langchain_cerebras_demo.bulk.records import BulkRecord
@@ -142,7 +142,7 @@ class Crew:
             self._meter.in_flight += 1
         record, problem = BulkRecord(item.id), None
         try:
-            record, problem = await ask_patiently(self._runnable, item, lambda: self.stopped is not None)
+            record, problem = await asked(self._runnable, item)
         finally:  # also where it was cancelled
             self._meter.in_flight -= 1
             self._spending.end(record.total_tokens if record.attempts else 0, record.attempts)
@@ -171,7 +171,7 @@ class Crew:
             if record.is_good:
                 self._failures_in_a_row = 0
             return None
-        why = hopeless(record, problem)
+        why = why_stop(record, problem)
         if why is not None:
             return why
         self._failures_in_a_row += 1

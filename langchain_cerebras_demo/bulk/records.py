@@ -25,7 +25,8 @@ class BulkRecord:
         finish_reason: the service's word: ``"length"`` is an answer that was cut off.
         usage: LangChain's ``usage_metadata``: ``input_tokens``, ``output_tokens``, ``total_tokens`` and details.
         timing: ``seconds`` from asking to the answer, waits included; besides, the service's own ``time_info`` of the last call.
-        attempts: requests that were sent for it; 0 where none was, as for an answer out of a cache.
+        attempts: requests sent for it; 0 for an answer from a cache.
+        refusals: how many of them were refused by a rate limit (429), and so are no failures of the row.
         error: ``None``, or ``{"type": class, "message": text}``.
     """
 
@@ -38,6 +39,7 @@ class BulkRecord:
     usage: Mapping[str, Any] | None = None
     timing: Mapping[str, Any] | None = None
     attempts: int = 0
+    refusals: int = 0
     error: Mapping[str, str] | None = None
 
     @property

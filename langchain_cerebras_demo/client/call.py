@@ -10,6 +10,7 @@ import random
 import warnings
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from contextlib import aclosing
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from secrets import token_hex
@@ -58,6 +59,38 @@ _warned: set[str] = set()
 
 T = TypeVar("T")
 Outcome = Literal["answered", "failed", "cancelled"]
+
+
+@dataclass
+class Sends:
+    """The requests sent inside ``waiting_out_refusals``.
+
+    Attributes:
+        total: all of them.
+        refused: those answered with a 429.
+    """
+
+    total: int = 0
+    refused: int = 0
+
+
+_row_sends: ContextVar[Sends | None] = ContextVar("row_sends", default=None)
+
+
+@contextlib.contextmanager
+def waiting_out_refusals() -> Iterator[Sends]:
+    """Let calls wait for a rate limit instead of failing, for batch work that has the time; count what they send.
+
+    Inside, a 429 uses up no retries: the request goes back to its place in the queue, until the calls have been refused
+    ``RetryPolicy.max_refusals`` times in all. Being a context variable, it also reaches the calls that a LangChain runnable
+    makes in tasks and threads of its own.
+    """
+    sends = Sends()
+    token = _row_sends.set(sends)
+    try:
+        yield sends
+    finally:
+        _row_sends.reset(token)
 
 
 @dataclass(frozen=True)
@@ -112,8 +145,9 @@ class Call:
         self._is_stream = False
         self._cost_tokens = 0.0
         self._limit: RateLimit | None = None
+        self._row_sends = _row_sends.get()
         self._sends = 0
-        self._refreshes = 0
+        self._free_sends = 0  # those that do not count against max_retries
         self._paced = self._backed_off = self._sent_at = 0.0
         self._first_at: float | None = None
         self._usage: Usage | None = None
@@ -302,6 +336,8 @@ class Call:
         self._paced += ticket.waited
         self._sent_at = now()
         self._sends += 1
+        if self._row_sends is not None:
+            self._row_sends.total += 1
         return ticket
 
     def _attempt(self, http: HttpRequest, ticket: Ticket) -> Attempt:
@@ -330,10 +366,15 @@ class Call:
             if not fresh.matches(self._key):
                 check_key_host(fresh, http.url)
                 self._key, self._may_refresh = fresh, False
-                self._refreshes += 1
+                self._free_sends += 1
                 return replace(http, secret_headers=fresh.bearer)
-        sends = self._sends - self._refreshes  # a 401 that yields a fresh key allows one more
-        wait = self._settings.retry.wait(problem, sends, random.random())  # noqa: S311 - jitter, not a secret
+        refusals = None
+        if self._row_sends is not None and isinstance(problem, RateLimitError):
+            self._free_sends += 1
+            self._row_sends.refused += 1
+            refusals = self._row_sends.refused
+        sends = self._sends - self._free_sends
+        wait = self._settings.retry.wait(problem, sends, random.random(), refusals=refusals)  # noqa: S311 - jitter, not a secret
         late = wait is not None and self._deadline is not None and now() + wait >= self._deadline
         if wait is None or late:
             self._give_up(problem)

@@ -258,7 +258,7 @@ class _LoopSession:
         connector.owner = os.getpid()
         trace = aiohttp.TraceConfig()
         trace.on_connection_reuseconn.append(note_reuse)
-        return aiohttp.ClientSession(
+        http = aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),  # an answer's cookies are dropped, none is ever sent by itself
             timeout=aiohttp.ClientTimeout(total=None),  # the client times each stage itself
@@ -268,6 +268,9 @@ class _LoopSession:
             trace_configs=[trace],
             response_class=QuietResponse,
         )
+        # aiohttp sends a GET again by itself when the connection breaks. Its own test client has no other way to stop that.
+        http._retry_connection = False  # noqa: SLF001
+        return http
 
     def http_for(self, request: HttpRequest) -> aiohttp.ClientSession:
         """Aiohttp's session for the request: that of the pool, or one that opens a connection for each."""

@@ -1,47 +1,61 @@
-"""Whether an attempt that failed is made again, and after how long."""
+"""Whether a failed request is sent again, and after how long."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from langchain_cerebras_demo.errors import APIConnectionError, APIError, APIStatusError
+from langchain_cerebras_demo.errors import APIConnectionError, APIError, APIStatusError, RateLimitError
+from langchain_cerebras_demo.policy.rate_limit import to_limit
 
 LONGEST_WISH = 120.0
-"""Seconds. A ``retry-after``, or a wait for a limit of the day, above it is a refusal."""
+"""Seconds. A longer ``retry-after``, or a longer wait for a limit of the day, is not waited for: the error is raised."""
 
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """Decides; it never sleeps.
+    """Decide whether a failed request is sent again. It never sleeps itself.
 
     Args:
         max_retries: sends after the first one; 3 means at most four sends.
-        first_wait: upper bound of the first wait, in seconds; it doubles an attempt.
-        longest_wait: upper bound of any wait of our own choosing, in seconds.
-        longest_wish: a ``retry-after`` above it, in seconds, is not worth waiting for: the error is raised with the figure.
+        max_refusals: 429s after which a row of a bulk run, or of a Ray job, fails. There a 429 does not use up a retry.
+        first_wait: upper bound of the first wait, in seconds; it doubles with every attempt.
+        longest_wait: upper bound of a wait that the server did not ask for, in seconds.
+        longest_wish: the longest ``retry-after`` that is waited for, in seconds.
     """
 
     max_retries: int = 2
+    max_refusals: int = 10
     first_wait: float = 0.5
     longest_wait: float = 8.0
     longest_wish: float = LONGEST_WISH
 
-    def wait(self, error: APIError, sends: int, chance: float) -> float | None:
+    def wait(self, error: APIError, sends: int, chance: float, *, refusals: int | None = None) -> float | None:
         """Return the seconds until the next attempt, or ``None`` to stop.
 
         Args:
-            error: why the attempt failed; ``is_retryable`` is its own word on whether a fresh one may succeed.
-            sends: how many have been made.
+            error: why the attempt failed; ``is_retryable`` says whether a fresh one may succeed.
+            sends: requests sent so far, without those that do not count against ``max_retries``.
             chance: a number from 0 to 1, drawn by the caller: full jitter, so that callers do not wake together
                 (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/).
+            refusals: the 429s so far, this one included, where they count against ``max_refusals``; otherwise ``None``.
         """
-        if sends > self.max_retries or not error.is_retryable:
+        failed, most = (sends, self.max_retries) if refusals is None else (refusals, self.max_refusals - 1)
+        if failed > most or not error.is_retryable:
+            return None
+        if refusals is not None and isinstance(error, RateLimitError) and is_for_long(error):
             return None
         if isinstance(error, APIConnectionError) and error.on_reused_connection:
-            return 0.0  # the server has closed it while it was idle: nothing has to get better first
-        doublings = min(sends - 1, 64)  # more is no longer wait, and 2.0 ** 1024 an OverflowError
+            return 0.0  # the server closed it while it was idle: there is nothing to wait for
+        doublings = min(failed - 1, 64)  # 2.0 ** 1024 is an OverflowError
         backoff = min(self.longest_wait, self.first_wait * 2.0**doublings) * chance
         wish = error.retry_after if isinstance(error, APIStatusError) else None
         if wish is None:
             return backoff
         return None if wish > self.longest_wish else wish + backoff
+
+
+def is_for_long(error: RateLimitError) -> bool:
+    """Return whether waiting is no use: the limit ends in more than two minutes, or is a day's that ends nobody knows when."""
+    if error.retry_after is not None:
+        return error.retry_after > LONGEST_WISH
+    return (error.limit or to_limit(error)).endswith("day")

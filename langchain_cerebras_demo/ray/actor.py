@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,8 +12,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from langchain_cerebras_demo.bulk.asking import asked
 from langchain_cerebras_demo.bulk.items import Item
-from langchain_cerebras_demo.bulk.patience import ask_patiently, hopeless, said
+from langchain_cerebras_demo.bulk.patience import said, why_stop
 from langchain_cerebras_demo.bulk.problems import BulkInputError, BulkStoppedError
 from langchain_cerebras_demo.bulk.records import BulkRecord
 from langchain_cerebras_demo.chat_models import ChatCerebrasDemo
@@ -163,7 +165,7 @@ class AskRows:
         if block.is_over:
             return
         try:
-            record, problem = await ask_patiently(self._runnable, item, lambda: block.is_over)
+            record, problem = await asked(self._runnable, item)
             if problem is not None:
                 _stop_if_hopeless(record, problem)
             block.put(item.row, record)
@@ -203,9 +205,11 @@ def _without_nulls(message: Any) -> Any:
 
 
 def _stop_if_hopeless(record: BulkRecord, problem: Exception) -> None:
-    why = hopeless(record, problem)
+    why = why_stop(record, problem)
     if why is not None:
-        when = "then" if why.reason == "limit" else "when it is mended"
+        when = "once that is settled"
+        if why.retry_after is not None:
+            when = time.strftime("from %Y-%m-%d %H:%M:%S UTC on", time.gmtime(time.time() + why.retry_after))
         raise BulkStoppedError(f"{why}; run again with done= {when}", reason=why.reason, retry_after=why.retry_after)
 
 

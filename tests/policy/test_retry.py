@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from langchain_cerebras_demo import errors
 from langchain_cerebras_demo.policy import RetryPolicy
+from langchain_cerebras_demo.policy.retry import is_for_long
 from langchain_cerebras_demo.wire.failure import from_answer
 
 WISHES = st.none() | st.floats(0, 1e15)
@@ -101,6 +102,39 @@ def test_what_a_fresh_call_cannot_mend_is_never_sent_again(status):
 def test_what_may_pass_is_sent_again(status):
     """Time-outs and failures of theirs, conflicts, limits."""
     assert RetryPolicy().wait(status_error(status), 1, 1.0) == 0.5
+
+
+def test_refusals_have_a_bound_of_their_own():
+    """The tenth is the last, whatever `max_retries` says and however many requests were sent."""
+    for max_retries in (0, 2, 100):
+        policy = RetryPolicy(max_retries=max_retries)
+        waits = [policy.wait(status_error(429), 1000, 1.0, refusals=refusals) for refusals in range(1, 12)]
+        assert waits == [0.5, 1, 2, 4, 8, 8, 8, 8, 8, None, None]
+
+
+def rate_limit_error(words, wish):
+    error = from_answer(429, {}, b'{"message": "%s limit exceeded"}' % words.encode())
+    error.retry_after = wish
+    return error
+
+
+@pytest.mark.parametrize(
+    ("words", "wish", "is_waited_for"),
+    [
+        ("Requests per minute", None, True),
+        ("Requests per minute", 120.0, True),
+        ("Requests per minute", 120.1, False),
+        ("Requests per day", None, False),
+        ("Requests per day", 0.0, True),
+        ("Requests per day", 120.0, True),
+        ("Requests per day", 120.1, False),
+    ],
+)
+def test_a_refusal_is_waited_for_where_waiting_is_of_use(words, wish, is_waited_for):
+    """Two minutes at most, whatever limit is named; a limit of the day without a time is not."""
+    error = rate_limit_error(words, wish)
+    assert (RetryPolicy().wait(error, 1, 0.0, refusals=1) is not None) is is_waited_for
+    assert is_for_long(error) is not is_waited_for
 
 
 CLASSES = sorted(

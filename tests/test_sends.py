@@ -92,9 +92,9 @@ async def ray(model):
     import pyarrow as pa
 
     from langchain_cerebras_demo.bulk import BulkRecord
-    from langchain_cerebras_demo.ray.actor import AskRows, Columns, Order
+    from langchain_cerebras_demo.ray.actor import ActorOptions, AskRows, Columns
 
-    rows = AskRows(Order(model, Columns("id", "prompt", "answer", "error", "record"), 1, "test", None))
+    rows = AskRows(ActorOptions(model, Columns("id", "prompt", "answer", "error", "record"), 1, "test", None))
     [row] = (await rows(pa.table({"id": [1], "prompt": ["hi"]}))).to_pylist()
     await asyncio.to_thread(rows.close)
     record = BulkRecord.from_json(row["record"])

@@ -1,24 +1,23 @@
-"""Many prompts: asked within the account's limits, written as they come, taken up again after whatever ended the run.
+"""Bulk runs: many prompts, sent within the account's limits, written as they are answered, and resumable.
 
     from langchain_cerebras_demo.bulk import bulk
 
     bulk(llm, "in.jsonl", output="out.jsonl", resume=True).run()
     async for record in bulk(llm, rows): ...
 
-Reading from the bottom: ``sources`` and ``tables`` make rows of files and iterables, ``prompts`` makes items of rows, ``asking`` and
-``patience`` make a record of an item, ``output`` and ``journal`` keep it, ``crew`` is the bounded number of workers that do so, ``run``
-puts it together.
+``sources`` reads rows from files and iterables, ``rows`` turns a row into a prompt, ``workers`` sends the prompts and makes
+``records`` of the answers, ``output`` and ``journal`` keep those, and ``run`` ties everything together.
 """
 
 from __future__ import annotations
 
-from langchain_cerebras_demo.bulk.asking import Runnable, ask
 from langchain_cerebras_demo.bulk.budget import Budget
-from langchain_cerebras_demo.bulk.items import Item
-from langchain_cerebras_demo.bulk.problems import BulkError, BulkInputError, BulkOutputError, BulkStoppedError
+from langchain_cerebras_demo.bulk.errors import BulkError, BulkInputError, BulkOutputError, BulkStoppedError
 from langchain_cerebras_demo.bulk.progress import Progress
 from langchain_cerebras_demo.bulk.records import BulkRecord
+from langchain_cerebras_demo.bulk.rows import Item
 from langchain_cerebras_demo.bulk.run import BulkRun, bulk
+from langchain_cerebras_demo.bulk.workers import Runnable, ask
 
 __all__ = [
     "Budget",

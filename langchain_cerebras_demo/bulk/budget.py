@@ -1,4 +1,4 @@
-"""What a run may spend, and what it has spent."""
+"""The budget of a run, and what has been spent of it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _TIMES = {"": 1, "k": 1_000, "m": 1_000_000, "b": 1_000_000_000}
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """The most that a run may spend; ``None`` where there is no bound.
+    """The most that a run may spend; ``None`` for no bound.
 
     Args:
-        tokens: of prompts and answers together, as the service counts them.
-        requests: sends, those that failed among them.
+        tokens: tokens of prompts and answers together, as counted by the service.
+        requests: requests sent, failed ones included.
 
     Raises:
-        ValueError: a bound that is no positive number; the message names it.
+        ValueError: a bound is not a positive number; the message names it.
     """
 
     tokens: float | None = None
@@ -34,7 +34,7 @@ class Budget:
 
     @classmethod
     def from_value(cls, value: Any) -> Budget:
-        """A budget from what users give: one, ``"2M tokens"``, ``"500 requests, 1.5M tokens"``, a mapping; ``None`` is no bound.
+        """Return the budget for a ``Budget``, ``"2M tokens"``, ``"500 requests, 1.5M tokens"`` or a mapping; ``None`` is no bound.
 
         Raises:
             ValueError: anything else.
@@ -61,10 +61,10 @@ class Budget:
 
 
 class Spending:
-    """What has been spent of a budget, and whether another row may be asked.
+    """What has been spent of a budget, and whether it allows another row.
 
-    A row under way counts as the mean of those that are over: the budget is passed by what the last rows need more than that. Before
-    the first answer nothing is known of the tokens: as many rows as are asked at once may go.
+    A row in flight counts as the mean of the finished ones: the budget is exceeded by what the last rows need beyond that. Before
+    the first answer the tokens of a row are unknown, and as many rows as there are workers may start.
 
     Args:
         budget: the bounds.
@@ -74,39 +74,39 @@ class Spending:
         self.budget = budget
         self.tokens = 0
         self.requests = 0
-        self._under_way = 0
-        self._over = 0
+        self._in_flight = 0
+        self._finished = 0
 
     def may_ask(self) -> bool:
-        """Whether one more row fits, all those under way counted."""
-        rows = self._under_way + 1
+        """Return whether one more row fits, counting those in flight."""
+        rows = self._in_flight + 1
         return _fits(self.tokens, rows * self._mean(self.tokens), self.budget.tokens) and _fits(
             self.requests, rows * max(1.0, self._mean(self.requests)), self.budget.requests
         )
 
     def begin(self) -> None:
-        """A row is asked."""
-        self._under_way += 1
+        """Count a row in flight."""
+        self._in_flight += 1
 
     def end(self, tokens: int, requests: int) -> None:
-        """A row is over.
+        """Count a finished row.
 
         Args:
-            tokens: that it used.
-            requests: that were sent for it.
+            tokens: tokens that it used.
+            requests: requests that were sent for it.
         """
-        self._under_way -= 1
-        self._over += 1
+        self._in_flight -= 1
+        self._finished += 1
         self.tokens += tokens
         self.requests += requests
 
     def __str__(self) -> str:
-        """Which bound is reached, with its figures."""
+        """Return the figures of each bound."""
         spent = (("tokens", self.tokens, self.budget.tokens), ("requests", self.requests, self.budget.requests))
         return ", ".join(f"{used:,} of {bound:,.0f} {name}" for name, used, bound in spent if bound is not None)
 
     def _mean(self, spent: int) -> float:
-        return spent / self._over if self._over else 0.0
+        return spent / self._finished if self._finished else 0.0
 
 
 def _fits(spent: float, more: float, bound: float | None) -> bool:

@@ -1,32 +1,37 @@
-"""The small file beside the output: which settings made it, and whose it is at the moment."""
+"""The journal beside the output: the settings that produced it, how each run ended, and a lock while a run uses it."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from langchain_cerebras_demo.bulk.fingerprint import differences
-from langchain_cerebras_demo.bulk.problems import BulkOutputError
+from langchain_cerebras_demo.bulk.errors import BulkOutputError
 
 _VERSION = 1
+_OPTIONS = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
+_SHOWN_CHARACTERS = 120
+_MISSING = object()
+_HIDDEN = "**********"
+_SECRET_NAME = re.compile(r"api_?key|secret|password|authorization", re.IGNORECASE)
 
 
 class Journal:
-    """``<output>.journal``: one line of JSON with the settings, then one a run with how it ended.
+    """``<output>.journal``: one line of JSON with the settings, then one for each run with how it ended.
 
-    It is locked while a run has it; the system lets go of the lock when the process ends, however it ends.
+    It is locked while a run uses it; the operating system releases the lock when the process ends, in whatever way.
 
     Args:
         output: the output file.
 
     Raises:
-        BulkOutputError: another run has it, or it cannot be opened.
+        BulkOutputError: another run uses it, or it cannot be opened.
     """
 
     def __init__(self, output: Path) -> None:
@@ -39,17 +44,17 @@ class Journal:
             os.close(self._file)
             if isinstance(error, BlockingIOError | PermissionError):
                 raise BulkOutputError(
-                    f"another run is writing {str(output)!r}: wait for its end, or name another output"
+                    f"another run is writing {str(output)!r}: wait for it to end, or name another output"
                 ) from None
             raise BulkOutputError(
-                f"{str(self.path)!r} cannot be locked: {error.strerror}: name another folder"
+                f"{str(self.path)!r} cannot be locked: {error.strerror}: use another folder"
             ) from None
 
     def settings(self) -> dict[str, Any] | None:
-        """What made the output; ``None`` where the file is new, or its first line was not finished.
+        """Return the settings of the output; ``None`` if the journal is new, or its first line is incomplete.
 
         Raises:
-            BulkOutputError: it is no journal of ours.
+            BulkOutputError: the file is not a journal of this package.
         """
         first, end, _ = self.path.read_bytes().partition(b"\n")
         if not end:
@@ -62,11 +67,11 @@ class Journal:
         except (orjson.JSONDecodeError, TypeError, KeyError):
             pass
         raise BulkOutputError(
-            f"{str(self.path)!r} is no journal that this version can read: name another output, or move it away"
+            f"{str(self.path)!r} is not a journal that this version can read: name another output, or move the file away"
         )
 
     def begin(self, settings: Mapping[str, Any]) -> None:
-        """A new output begins: the settings become the first line, and it is on the disk when this returns.
+        """Begin a new output: write the settings as the first line, and sync it.
 
         Raises:
             BulkOutputError: as ``note``.
@@ -75,7 +80,7 @@ class Journal:
         self.note({"version": _VERSION, "settings": settings})
 
     def note(self, fact: Mapping[str, Any]) -> None:
-        """One more line.
+        """Append one line, and sync it.
 
         Raises:
             BulkOutputError: the disk is full.
@@ -88,7 +93,7 @@ class Journal:
             raise BulkOutputError(f"{str(self.path)!r} cannot be written: {error.strerror}") from None
 
     def check(self, settings: Mapping[str, Any], before: Mapping[str, Any]) -> None:
-        """Refuses other settings than those that made the output.
+        """Refuse settings that differ from those of the output.
 
         Raises:
             BulkOutputError: names every difference.
@@ -96,13 +101,13 @@ class Journal:
         changed = differences(before, settings)
         if changed:
             raise BulkOutputError(
-                f"{str(self._output)!r} was made with other settings: {'; '.join(changed)}. Resume with the same, or name another output"
+                f"{str(self._output)!r} was made with other settings: {'; '.join(changed)}. Use the same, or name another output"
             )
 
     def close(self) -> None:
-        """Lets go of the output. A journal in which nothing was written goes away."""
+        """Release the output. A journal in which nothing was written is deleted."""
         if os.fstat(self._file).st_size == 0:
-            with contextlib.suppress(OSError):  # Windows removes no open file
+            with contextlib.suppress(OSError):  # Windows cannot delete an open file
                 self.path.unlink()
         os.close(self._file)
 
@@ -118,7 +123,7 @@ if sys.platform == "win32":
     import msvcrt
 
     def _lock(file: int) -> None:
-        os.lseek(file, 1 << 30, os.SEEK_SET)  # a byte that nobody writes: a locked one cannot be read
+        os.lseek(file, 1 << 30, os.SEEK_SET)  # a byte that is never written: a locked one cannot be read
         msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
         os.lseek(file, 0, os.SEEK_SET)
 
@@ -127,3 +132,96 @@ else:
 
     def _lock(file: int) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def fingerprint(runnable: Any, template: Any = None, system: str | None = None, schema: Any = None) -> dict[str, Any]:
+    """Return the settings that answers depend on, as JSON in clear text and without a key.
+
+    Args:
+        runnable: the model or chain. Of a chat model, its identifying parameters are returned; of a binding, what is bound; of a
+            sequence, its steps; of an object that LangChain can serialise, that form, which hides secrets; of anything else,
+            the name of its type.
+        template: makes prompts of rows.
+        system: the system prompt.
+        schema: the schema of the answers.
+    """
+    settings = {
+        "model": _describe(runnable),
+        "template": template if isinstance(template, str | None) else _describe(template),
+        "system": system,
+        "schema": _describe_schema(schema),
+    }
+    decoded: dict[str, Any] = _without_secrets(orjson.loads(orjson.dumps(settings, default=_plain, option=_OPTIONS)))
+    return decoded
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return one sentence for each setting that has changed: ``model.temperature was 0.2 and is 0.7``."""
+    old, new = dict(_flat(before)), dict(_flat(now))
+    return [
+        f"{name} was {_shown(old.get(name, _MISSING))} and is {_shown(new.get(name, _MISSING))}"
+        for name in {**old, **new}
+        if old.get(name, _MISSING) != new.get(name, _MISSING)
+    ]
+
+
+def _shown(value: Any) -> str:
+    if value is _MISSING:
+        return "not set"
+    text = orjson.dumps(value).decode()
+    return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"
+
+
+def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield pairs of a dotted name and a value that is not an object; a setting that is ``None`` is left out."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _flat(inner, f"{name}.{key}" if name else str(key))
+    elif value is not None:
+        yield name, value
+
+
+def _describe(thing: Any) -> Any:
+    if hasattr(thing, "bound") and hasattr(thing, "kwargs"):  # first: a binding has the attributes of what it binds
+        return {"bound": _describe(thing.bound), "kwargs": thing.kwargs}
+    parameters = getattr(thing, "_identifying_params", None)  # LangChain's own name for exactly this
+    if isinstance(parameters, Mapping):
+        return dict(parameters)
+    steps = getattr(thing, "steps", None)
+    if isinstance(steps, list):
+        return {str(number): _describe(step) for number, step in enumerate(steps)}
+    shown = getattr(thing, "pretty_repr", None)  # a prompt template: its text
+    if shown is not None:
+        return {"type": type(thing).__name__, "text": shown()}
+    return _plain(thing)
+
+
+def _without_secrets(value: Any) -> Any:
+    """Return the JSON without the secrets that another package's model may have among its parameters."""
+    if isinstance(value, dict):
+        return {
+            name: _HIDDEN if _SECRET_NAME.search(name) and isinstance(inner, str) else _without_secrets(inner)
+            for name, inner in value.items()
+        }
+    return [_without_secrets(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _plain(value: Any) -> Any:
+    """Return LangChain's serialised form, which hides secrets; of an object without one, the name of its type."""
+    to_json = getattr(value, "to_json", None)
+    if to_json is not None and not isinstance(value, type):
+        return to_json()
+    return f"{type(value).__module__}.{getattr(value, '__qualname__', type(value).__qualname__)}"
+
+
+def _describe_schema(schema: Any) -> Any:
+    if schema is None or isinstance(schema, Mapping):
+        return schema
+    make = getattr(schema, "model_json_schema", None)
+    if make is not None:
+        return make()
+    annotations = getattr(schema, "__annotations__", {})
+    return {
+        "title": getattr(schema, "__name__", str(schema)),
+        "fields": {name: str(kind) for name, kind in annotations.items()},
+    }

@@ -1,4 +1,4 @@
-"""How far a run is."""
+"""The progress of a run: rows, rates, errors, the limit in force."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from typing import Any
 
 from langchain_cerebras_demo.bulk.records import BulkRecord
 
-_WINDOW = 30  # seconds, and samples, that the rates are taken over
+_SAMPLES = 30  # one a second at most: the rates are those of the last half minute
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A run as it stands. Rates are those of the last half minute.
+    """The progress of a run. Rates are those of the last half minute.
 
     Args:
-        total: rows of the input; ``None`` where they cannot be counted beforehand.
-        done: rows that have their answer from this run.
-        failed: rows that ended as an error in this run.
-        skipped: rows that an earlier run had answered.
-        in_flight: rows that are being asked.
-        errors: how many failed rows, by the error's class.
-        requests: that were sent.
-        tokens: of prompts and answers, as the service counted them.
+        total: rows of the input; ``None`` if they cannot be counted in advance.
+        done: rows answered by this run.
+        failed: rows that failed in this run.
+        skipped: rows answered by an earlier run.
+        in_flight: rows being answered at the moment.
+        errors: the number of failed rows by class of error.
+        requests: requests sent.
+        tokens: tokens of prompts and answers, as counted by the service.
         seconds: since the run began.
-        rows_per_second: rows that ended, good or not.
-        tokens_per_second: their tokens.
-        seconds_left: at this rate; ``None`` where that cannot be said.
-        limit: the account's limit as far as it is known, in words; ``""`` where none is.
-        stopped: why the run ended before its input, as one of ``STOP_REASONS``; ``""`` where it did not.
-        message: the sentence that goes with ``stopped``.
-        retry_after: seconds until it is worth coming back; ``None`` where that is not known.
+        rows_per_second: finished rows per second, failed ones included.
+        tokens_per_second: tokens of these rows per second.
+        seconds_left: seconds until the end at this rate; ``None`` if unknown.
+        limit: the account's rate limit in words; ``""`` if none is known.
+        stopped: why the run ended before its input did, one of ``STOP_REASONS``; ``""`` if it did not.
+        message: the reason in words.
+        retry_after: seconds after which the run can be resumed; ``None`` if unknown.
     """
 
     total: int | None = None
@@ -55,15 +55,15 @@ class Progress:
 
     @property
     def left(self) -> int | None:
-        """Rows that have neither an answer nor an error yet; ``None`` where they cannot be counted."""
+        """Rows that are not finished yet; ``None`` if they cannot be counted."""
         return None if self.total is None else max(0, self.total - self.done - self.failed - self.skipped)
 
 
 class Meter:
-    """Counts what a run does.
+    """Counts the rows and requests of a run.
 
     Args:
-        model: whose limits are shown: a ``ChatCerebrasDemo``, or what is bound to one.
+        model: a ``ChatCerebrasDemo``, or a chain with one; its rate limits are shown.
     """
 
     def __init__(self, model: Any = None) -> None:
@@ -72,10 +72,10 @@ class Meter:
         self.total: int | None = None
         self.done = self.failed = self.skipped = self.in_flight = self.requests = self.tokens = 0
         self.errors: Counter[str] = Counter()
-        self._samples: deque[tuple[float, int, int]] = deque([(self._began, 0, 0)], maxlen=_WINDOW)
+        self._samples: deque[tuple[float, int, int]] = deque([(self._began, 0, 0)], maxlen=_SAMPLES)
 
     def note(self, record: BulkRecord) -> None:
-        """A row has ended."""
+        """Count a finished row."""
         if record.error is None:
             self.done += 1
         else:
@@ -86,10 +86,10 @@ class Meter:
             self._samples.append((now, self.done + self.failed, self.tokens))
 
     def progress(self, **more: Any) -> Progress:
-        """The run as it stands.
+        """Return the progress so far.
 
         Args:
-            **more: fields of the ``Progress`` that are not counted here.
+            **more: fields of ``Progress`` that are not counted here.
         """
         now, ended = time.monotonic(), self.done + self.failed
         since, rows, tokens = self._samples[0]
@@ -115,7 +115,7 @@ class Meter:
 
 
 def model_within(model: Any) -> Any:
-    """The chat model with limits within a binding or a chain; ``None`` where there is none."""
+    """Return the chat model with rate limits inside a binding or a chain; ``None`` if there is none."""
     while model is not None and not hasattr(model, "rate_limit"):
         steps = getattr(model, "steps", None) or ()
         model = getattr(model, "bound", None) or next((step for step in steps if model_within(step) is not None), None)

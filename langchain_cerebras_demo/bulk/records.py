@@ -1,32 +1,39 @@
-"""What came of one row, as it is handed out and as it stands in the output file."""
+"""The result of one row, as it is returned and as it is written to the output file."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
 import orjson
 
+from langchain_cerebras_demo.errors import MAX_MESSAGE_CHARACTERS
+
 _OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
+
+# The client hides the key in everything that comes from the service; a user's own resolver or tool may still show it.
+_KEY = re.compile(r"csk-[\w-]{4,}")
+_RAW_KEYS = frozenset({"raw", "parsed", "parsing_error"})  # of with_structured_output(..., include_raw=True)
 
 
 @dataclass(frozen=True, slots=True)
 class BulkRecord:
-    """One row's answer, or why it has none.
+    """The answer to one row, or the reason why there is none.
 
     Args:
         id: the row's own, or the derived one.
-        content: the answer's text; ``None`` where there is no answer, a list where the model answers in blocks.
-        reasoning: the thoughts that came with it.
-        tool_calls: the calls of the answer, each ``{"name", "args", "id"}``; ``None`` where there are none.
-        parsed: the value where a schema was given; in the output file its JSON.
-        finish_reason: the service's word: ``"length"`` is an answer that was cut off.
+        content: the answer's text; ``None`` if there is no answer, a list if the model answers in content blocks.
+        reasoning: the reasoning that came with it.
+        tool_calls: the tool calls of the answer, each ``{"name", "args", "id"}``; ``None`` if there are none.
+        parsed: the value, if a schema was given; in the output file its JSON.
+        finish_reason: as the service sent it; ``"length"`` means that the answer was cut off.
         usage: LangChain's ``usage_metadata``: ``input_tokens``, ``output_tokens``, ``total_tokens`` and details.
-        timing: ``seconds`` from asking to the answer, waits included; besides, the service's own ``time_info`` of the last call.
-        attempts: requests sent for it; 0 for an answer from a cache.
-        refusals: how many of them were refused by a rate limit (429), and so are no failures of the row.
+        timing: ``seconds`` from the request to the answer, waits included, and the service's ``time_info`` of the last call.
+        attempts: requests sent for the row; 0 for an answer from a cache.
+        refusals: the number of these that were refused by a rate limit (429); they do not count as failures of the row.
         error: ``None``, or ``{"type": class, "message": text}``.
     """
 
@@ -44,39 +51,44 @@ class BulkRecord:
 
     @property
     def is_good(self) -> bool:
-        """Whether the row has its answer."""
+        """Whether the row was answered."""
         return self.error is None
 
     @property
+    def error_text(self) -> str:
+        """The error as text, ``"RateLimitError: …"``; ``""`` if there is none."""
+        return f"{self.error['type']}: {self.error['message']}" if self.error else ""
+
+    @property
     def total_tokens(self) -> int:
-        """Tokens of prompt and answer as the service counted them; 0 where it said nothing."""
+        """Tokens of prompt and answer as counted by the service; 0 if it sent no usage."""
         return int((self.usage or {}).get("total_tokens") or 0)
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields by name, the values as they are."""
+        """Return the fields by name, with their values unchanged."""
         return {name: getattr(self, name) for name in _NAMES}
 
     def to_json(self) -> bytes:
-        """One line of the output file, without its line break: UTF-8, and never a line break within."""
+        """Return one line of the output file, without a line break: UTF-8."""
         fields_ = self.to_dict()
         try:
             return orjson.dumps(fields_, default=to_plain, option=_OPTIONS)
-        except TypeError:  # a number of more than 64 bits, half a surrogate pair: orjson writes neither
+        except TypeError:  # a number of more than 64 bits, or half a surrogate pair, which orjson cannot write
             return json.dumps(fields_, default=to_plain, skipkeys=True).encode()
 
     @classmethod
     def from_json(cls, line: bytes | str) -> BulkRecord:
-        """The record of a line. ``parsed`` is then JSON, and no longer an instance.
+        """Return the record of a line. ``parsed`` is then plain JSON, not an instance of the schema.
 
         Raises:
-            ValueError: it is no JSON object, or has no ``id``.
+            ValueError: the line is not a JSON object, or has no ``id``.
         """
         try:
             decoded = orjson.loads(line)
         except orjson.JSONDecodeError:
             decoded = json.loads(line)
         if not isinstance(decoded, dict) or not isinstance(decoded.get("id"), str | int):
-            raise ValueError("the line is no record: it is no JSON object with an id")  # noqa: TRY004 - of a text, not of a type
+            raise ValueError("the line is not a record: it is not a JSON object with an id")  # noqa: TRY004 - of a text, not of a type
         return cls(**{name: decoded[name] for name in _NAMES if name in decoded})
 
 
@@ -84,6 +96,63 @@ _NAMES = tuple(field.name for field in fields(BulkRecord))
 
 
 def to_plain(value: Any) -> Any:
-    """JSON of what orjson has no word for: pydantic's models by their own, anything else as its text."""
+    """Return JSON for what orjson cannot write: pydantic models as they dump themselves, anything else as text."""
     dump = getattr(value, "model_dump", None)
     return str(value) if dump is None else dump(mode="json")
+
+
+def to_record(row_id: str | int, answer: Any, seconds: float) -> BulkRecord:
+    """Return the record of an answer.
+
+    Args:
+        row_id: the row's id.
+        answer: what the runnable returned.
+        seconds: from the request to the answer.
+    """
+    if isinstance(answer, dict) and answer.keys() == _RAW_KEYS:
+        message, parsed, problem = answer["raw"], answer["parsed"], answer["parsing_error"]
+    elif hasattr(answer, "response_metadata"):
+        message, parsed, problem = answer, None, None
+    elif isinstance(answer, str):
+        return BulkRecord(row_id, content=answer, timing={"seconds": seconds}, attempts=1)
+    else:
+        return BulkRecord(row_id, parsed=answer, timing={"seconds": seconds}, attempts=1)
+    metadata = message.response_metadata
+    calls, usage = metadata.get("calls") or [], message.usage_metadata
+    is_cached = not calls and (usage or {}).get("total_cost") == 0  # LangChain's mark for answers from its cache
+    tool_calls = [{key: call[key] for key in ("name", "args", "id")} for call in message.tool_calls]
+    return BulkRecord(
+        row_id,
+        content=message.content or message.additional_kwargs.get("refusal", ""),
+        reasoning=message.additional_kwargs.get("reasoning_content"),
+        tool_calls=tool_calls or None,
+        parsed=parsed,
+        finish_reason=metadata.get("finish_reason"),
+        usage=usage,
+        timing={"seconds": seconds, **(calls[-1].get("time_info", {}) if calls else {})},
+        attempts=sum(call["attempts"] for call in calls) if calls else int(not is_cached),
+        error=_to_error(problem) if problem is not None else _invalid_tool_call(message.invalid_tool_calls),
+    )
+
+
+def to_failure(row_id: str | int, problem: Exception, seconds: float) -> BulkRecord:
+    """Return the record of a row that failed with ``problem``."""
+    attempts = getattr(problem, "attempts", 0)  # without a count, nothing had been sent
+    return BulkRecord(row_id, timing={"seconds": seconds}, attempts=attempts, error=_to_error(problem))
+
+
+def _to_error(problem: BaseException) -> Mapping[str, str]:
+    """Return ``{"type", "message"}``: bounded, and without anything that looks like a Cerebras key."""
+    message = _KEY.sub("**********", str(problem))
+    return {"type": type(problem).__name__, "message": message[:MAX_MESSAGE_CHARACTERS]}
+
+
+def _invalid_tool_call(calls: list[Any]) -> Mapping[str, str] | None:
+    """Return the error of an answer with a tool call that cannot be used."""
+    if not calls:
+        return None
+    first = calls[0]
+    return {
+        "type": "InvalidToolCall",
+        "message": f"the arguments of the call of {first.get('name')!r} are not a JSON object: {first.get('error')}",
+    }

@@ -1,21 +1,32 @@
-"""One row as it was read, before anything is made of it."""
+"""One row of the input: as it was read, its id, and the prompt that it becomes."""
 
 from __future__ import annotations
 
+import hashlib
+import sqlite3
+import string
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from langchain_cerebras_demo.bulk.items import derive_id
+import orjson
+
+from langchain_cerebras_demo.bulk.errors import BulkInputError
+from langchain_cerebras_demo.bulk.records import to_plain
+
+_OPTIONS = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
+_SHOWN_COLUMNS = 20
+_CACHE_KIB = 32 * 1024  # about a million ids; more of them go to a temporary file
 
 
 class Row(NamedTuple):
-    """One row of an input.
+    """One row as it was read.
 
     Args:
         number: from 1.
-        line: the line it begins in, from 1; ``None`` where the input has none.
-        value: what it holds: a dict of columns, a str, messages.
-        problem: why it could not be read; ``""`` where it could.
-        raw: its bytes, where it has such; a derived id comes from them.
+        line: the line that it begins in, from 1; ``None`` if the input has no lines.
+        value: its content: a dict of columns, a str, or messages.
+        problem: why it could not be read; ``""`` if it could.
+        raw: its bytes, if the input has them; a derived id is made from them.
     """
 
     number: int
@@ -26,30 +37,233 @@ class Row(NamedTuple):
 
     @property
     def place(self) -> str:
-        """Where it stands, for messages."""
+        """Where the row is, for messages."""
         return f"line {self.line}" if self.line is not None else f"row {self.number}"
 
     @property
     def given_id(self) -> str | int | None:
-        """The id that stands in it; ``None`` where there is none that can be used."""
+        """The row's own id; ``None`` if it has none that can be used."""
         found = self.value.get("id") if isinstance(self.value, dict) else None
         return found if _is_id(found) else None
 
     @property
     def id(self) -> str | int:
-        """The given id, or the derived one."""
+        """The row's own id, or the derived one."""
         given = self.given_id
         if given is not None:
             return given
         return derive_id(self.value if self.raw is None else self.raw, self.number)
 
     def id_problem(self) -> str:
-        """What is wrong with the id that stands in it."""
+        """Return what is wrong with the row's own id; ``""`` if nothing is."""
         found = self.value.get("id") if isinstance(self.value, dict) else None
         if found is None or found == "" or _is_id(found):
             return ""
         return f"{self.place}: the id {str(found)[:100]!r} is a {type(found).__name__}: give a text or a whole number"
 
 
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One row of the input, ready to be sent.
+
+    Args:
+        id: its id in the output; given or derived.
+        prompt: what the model is called with: a str, messages, or a prompt value.
+        row: its number, from 1.
+        line: the line that it begins in, from 1; ``None`` if the input has no lines.
+        problem: why it cannot be sent; ``""`` if it can.
+    """
+
+    id: str | int
+    prompt: Any
+    row: int
+    line: int | None = None
+    problem: str = ""
+
+    @property
+    def place(self) -> str:
+        """Where the row is, for messages."""
+        return f"line {self.line}" if self.line is not None else f"row {self.row}"
+
+
+def derive_id(content: Any, row: int) -> str:
+    """Return an id for a row that has none: its number and a hash of its content, the same in every run over the same input.
+
+    Args:
+        content: the row as it was read: bytes, text, JSON, or LangChain messages.
+        row: its number, from 1.
+    """
+    data = content if isinstance(content, bytes) else _to_bytes(content)
+    return f"{row}-{hashlib.blake2b(data, digest_size=8).hexdigest()}"
+
+
+class IdIndex:
+    """The ids seen so far and their rows, in bounded memory: a SQLite database that the system deletes when it is closed.
+
+    A million ids take 35 MB, more of them take no more memory but a temporary file. ``"7"`` and ``7`` are the same id: in a
+    table of answers they could not be told apart. It may be used by one thread after the other, and has to be closed.
+    """
+
+    def __init__(self) -> None:
+        self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+        self._database.execute("PRAGMA journal_mode = OFF")
+        self._database.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        self._database.execute("CREATE TABLE ids (id BLOB PRIMARY KEY, row INTEGER) WITHOUT ROWID")
+        self._database.execute("BEGIN")  # it is never committed: nobody reads the file
+
+    def add(self, row_id: str | int, row: int) -> int | None:
+        """Add an id and return ``None``, or return the row that already has it."""
+        key = _to_key(row_id)
+        try:
+            self._database.execute("INSERT INTO ids VALUES (?, ?)", (key, row))
+        except sqlite3.IntegrityError:
+            return self._row(key)
+        return None
+
+    def __contains__(self, row_id: str | int) -> bool:
+        return self._row(_to_key(row_id)) is not None
+
+    def __len__(self) -> int:
+        count: int = self._database.execute("SELECT count(*) FROM ids").fetchone()[0]
+        return count
+
+    def close(self) -> None:
+        """Release the memory and the file."""
+        self._database.close()
+
+    def _row(self, key: bytes) -> int | None:
+        found = self._database.execute("SELECT row FROM ids WHERE id = ?", (key,)).fetchone()
+        return None if found is None else found[0]
+
+
+class Prompts:
+    """Makes the prompt of each row.
+
+    Args:
+        template: a str with ``{column}``; or an object with ``format_messages(**columns)`` or ``invoke(columns)``, such as
+            LangChain's prompt templates. ``None``: a row is a str or messages, or has a column ``prompt`` or ``messages``.
+        system: the system prompt of every conversation that has none of its own.
+
+    Raises:
+        BulkInputError: the template cannot be used.
+    """
+
+    def __init__(self, template: Any = None, system: str | None = None) -> None:
+        self._template = template
+        self._system = system
+        self.names = _names_of(template)
+
+    def why_not(self, row: Row) -> str:
+        """Return why the row cannot be sent, with its place; ``""`` if nothing speaks against it."""
+        if row.problem:
+            return row.problem
+        return row.id_problem() or (f"{row.place}: {problem}" if (problem := self._problem(row.value)) else "")
+
+    def to_item(self, row: Row, row_id: str | int) -> Item:
+        """Return the row ready to be sent under this id, or with its problem."""
+        problem, prompt = self.why_not(row), None
+        if not problem:
+            try:
+                prompt = self._with_system(self._to_prompt(row.value))
+            except Exception as error:  # noqa: BLE001 - a template is the user's own, and this is one row of many
+                problem = f"{row.place}: the prompt cannot be made: {type(error).__name__}: {error}"
+        return Item(row_id, prompt, row.number, row.line, problem)
+
+    def _problem(self, value: Any) -> str:
+        if self._template is not None:
+            if not isinstance(value, dict):
+                return f"the template needs columns, and this is a {type(value).__name__}"
+            missing = [name for name in self.names if value.get(name) is None]
+            return f"the template needs {', '.join(map(repr, missing))}; {_shown(value)}" if missing else ""
+        if isinstance(value, dict):
+            return _problem_of_columns(value)
+        if isinstance(value, str | list | tuple):
+            return "" if value and (not isinstance(value, str) or value.strip()) else "the prompt is empty"
+        if hasattr(value, "to_messages") or hasattr(value, "content"):
+            return ""
+        return (
+            f"{type(value).__name__} is not a prompt: give a text, messages, or an object with 'prompt' or 'messages'"
+        )
+
+    def _to_prompt(self, value: Any) -> Any:
+        if isinstance(self._template, str):
+            return self._template.format_map(value)
+        if self._template is not None:
+            make = getattr(self._template, "format_messages", None)  # three times as fast as invoke
+            return self._template.invoke(value) if make is None else make(**value)
+        if not isinstance(value, dict):
+            return [value] if hasattr(value, "content") else value
+        messages = value.get("messages")
+        if messages is None:
+            return value["prompt"]
+        return orjson.loads(messages) if isinstance(messages, str) else messages  # a CSV cell holds them as JSON
+
+    def _with_system(self, prompt: Any) -> Any:
+        if self._system is None:
+            return prompt
+        if isinstance(prompt, str):
+            prompt = [{"role": "user", "content": prompt}]
+        messages = list(prompt.to_messages() if hasattr(prompt, "to_messages") else prompt)
+        if _role(messages[0]) in {"system", "developer"}:
+            return messages
+        return [{"role": "system", "content": self._system}, *messages]
+
+
+def _names_of(template: Any) -> tuple[str, ...]:
+    """Return the columns that a template needs, in order."""
+    if template is None:
+        return ()
+    if isinstance(template, str):
+        try:
+            fields = [name for _, name, _, _ in string.Formatter().parse(template) if name is not None]
+        except ValueError as error:
+            raise BulkInputError(f"template={template!r}: {error}; write a literal brace twice") from None
+        names = [field.partition(".")[0].partition("[")[0] for field in fields]
+        if "" in names or any(name.isdecimal() for name in names):
+            raise BulkInputError(f"template={template!r}: a placeholder without a name: write {{column}}")
+        return tuple(dict.fromkeys(names))
+    if not hasattr(template, "format_messages") and not hasattr(template, "invoke"):
+        raise BulkInputError(
+            f"template is a {type(template).__name__}: give a str with {{column}}, or a prompt template"
+        )
+    return tuple(getattr(template, "input_variables", ()))
+
+
+def _problem_of_columns(value: dict[str, Any]) -> str:
+    prompt, messages = value.get("prompt"), value.get("messages")
+    if prompt is not None and messages is not None:
+        return "it has both 'prompt' and 'messages': remove one"
+    if prompt is None and messages is None:
+        return (
+            f"it has neither 'prompt' nor 'messages'; {_shown(value)}. Use a template to make prompts of other columns"
+        )
+    if messages is not None:
+        return "" if messages and isinstance(messages, list | str) else "its 'messages' are empty or not a list"
+    return "" if isinstance(prompt, str) and prompt.strip() else "its 'prompt' is empty or not a text"
+
+
+def _shown(value: dict[str, Any]) -> str:
+    return f"the columns are {', '.join(repr(str(name)[:50]) for name in list(value)[:_SHOWN_COLUMNS]) or 'none'}"
+
+
+def _role(message: Any) -> Any:
+    if isinstance(message, dict):
+        return message.get("role")
+    return message[0] if isinstance(message, tuple) else getattr(message, "type", None)
+
+
 def _is_id(value: object) -> bool:
     return isinstance(value, str | int) and not isinstance(value, bool) and value != ""
+
+
+def _to_bytes(content: Any) -> bytes:
+    if isinstance(content, str):
+        return content.encode("utf-8", "surrogatepass")
+    try:
+        return orjson.dumps(content, default=to_plain, option=_OPTIONS)
+    except TypeError:
+        return repr(content).encode("utf-8", "surrogatepass")
+
+
+def _to_key(row_id: str | int) -> bytes:
+    return str(row_id).encode("utf-8", "surrogatepass")

@@ -1,31 +1,32 @@
-"""A bulk run: rows in, records out, and whatever ends it leaves something that can be gone on with."""
+"""A bulk run: rows in, records out. Whatever ends it, the output can be resumed."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
+import threading
 import time
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Iterator
 from contextlib import AsyncExitStack, aclosing, nullcontext
 from pathlib import Path
 from typing import Any
 
 from langchain_cerebras_demo.bulk.budget import Budget, Spending
-from langchain_cerebras_demo.bulk.crew import Crew, Orders
-from langchain_cerebras_demo.bulk.feed import Feed
-from langchain_cerebras_demo.bulk.fingerprint import fingerprint
-from langchain_cerebras_demo.bulk.output import SYNC_SECONDS, Output, check_place
-from langchain_cerebras_demo.bulk.problems import BulkOutputError, BulkStoppedError
+from langchain_cerebras_demo.bulk.errors import BulkOutputError, BulkStoppedError
+from langchain_cerebras_demo.bulk.journal import fingerprint
+from langchain_cerebras_demo.bulk.output import SYNC_SECONDS, Output, check_place, failures_path
 from langchain_cerebras_demo.bulk.progress import Meter, Progress, model_within
-from langchain_cerebras_demo.bulk.prompts import Prompts
 from langchain_cerebras_demo.bulk.records import BulkRecord
-from langchain_cerebras_demo.bulk.signals import heard
+from langchain_cerebras_demo.bulk.rows import Prompts
+from langchain_cerebras_demo.bulk.sources import Source
+from langchain_cerebras_demo.bulk.workers import BulkOptions, WorkerPool
 from langchain_cerebras_demo.chat_models.bulk_support import without_runs
 from langchain_cerebras_demo.net.portal import portal
 
 GRACE_SECONDS = 5.0
-"""How long what is under way may take after a signal."""
+"""How long rows in flight may take after a signal."""
 
 GIVE_UP_AFTER = 200
 
@@ -47,32 +48,36 @@ def bulk(
     on_progress: Callable[[Progress], None] | None = None,
     give_up_after: int | None = GIVE_UP_AFTER,
 ) -> BulkRun:
-    """Many rows to be asked: ``async for record in`` it, or ``.run()`` it with an output.
+    """Run many prompts: iterate with ``async for``, or call ``.run()`` with an output file.
 
     Args:
-        model: a ``ChatCerebrasDemo``, or any LangChain runnable. Its rate limits and its ``max_concurrency`` hold.
-        records: a path (``.jsonl``, ``.csv``, ``.tsv``, ``.parquet``), or an iterable, async too, of texts, messages or dicts. A
-            dict has a ``prompt`` or ``messages``, or the columns of the template; ``id`` is optional: a row without one is known by
-            its number and its content.
-        output: a JSONL file for the answers; failed rows go to ``<output>.failures.jsonl``. ``None`` keeps nothing.
-        concurrency: rows asked at once.
-        ordered: whether records come in the order of the rows. After a resume, rows that had failed come later.
+        model: a ``ChatCerebrasDemo``, or any LangChain runnable. Its rate limits and its ``max_concurrency`` apply.
+        records: a path (``.jsonl``, ``.csv``, ``.tsv``, ``.parquet``), or an iterable, async ones included, of texts, messages
+            or dicts. A dict has a ``prompt`` or ``messages``, or the columns of the template; ``id`` is optional: the id of a row
+            without one is made of its number and its content.
+        output: a JSONL file for the answers; failed rows go to ``<output>.failures.jsonl``. ``None`` writes no file.
+        concurrency: rows in flight at once.
+        ordered: whether records come in the order of the rows. After a resume, rows that failed before come later.
         template: a str with ``{column}``, or a LangChain prompt template.
-        system: said first in every conversation that has no system message.
-        schema: what the answers are to be, as for ``with_structured_output``; the value is ``parsed``.
-        resume: whether to go on with an output that is there; where none is, it begins.
+        system: the system prompt of every conversation that has none.
+        schema: the schema of the answers, as for ``with_structured_output``; the value is in ``parsed``.
+        resume: whether to continue an existing output; if there is none, a new one is begun.
         budget: what this run may spend: ``"2M tokens"``, ``"500 requests"``, or a ``Budget``.
-        on_progress: called with the progress, at most five times a second and at the end; what it raises ends the run.
-        give_up_after: failed rows one after the other that stop the run; ``None`` for no bound.
+        on_progress: called with the progress, at most five times a second and at the end; an exception that it raises ends
+            the run.
+        give_up_after: consecutive failures that stop the run; ``None`` for no bound.
 
     Raises:
-        ValueError: an argument that is none; the message names it.
+        ValueError: an invalid argument; the message names it.
     """
+    workers: Any = concurrency
+    if not isinstance(workers, int) or isinstance(workers, bool) or workers < 1:
+        raise ValueError(f"concurrency={concurrency!r}: give a whole number of at least 1")
     return BulkRun(
         model,
         records,
         output=output,
-        orders=Orders(_checked_count("concurrency", concurrency), ordered, give_up_after),
+        options=BulkOptions(concurrency, ordered, give_up_after),
         prompts=Prompts(template, system),
         schema=schema,
         settings=fingerprint(model, template, system, schema),
@@ -83,7 +88,7 @@ def bulk(
 
 
 class BulkRun:
-    """One run, made by ``bulk``: iterate over it, or let ``run`` or ``arun`` do so. It can be used once."""
+    """One run, made by ``bulk``: iterate over it, or call ``run`` or ``arun``. It can be used once."""
 
     def __init__(
         self,
@@ -91,7 +96,7 @@ class BulkRun:
         records: Any,
         *,
         output: str | os.PathLike[str] | None,
-        orders: Orders,
+        options: BulkOptions,
         prompts: Prompts,
         schema: Any,
         settings: dict[str, Any],
@@ -100,26 +105,26 @@ class BulkRun:
         on_progress: Callable[[Progress], None] | None,
     ) -> None:
         if resume and output is None:
-            raise ValueError("resume=True without an output: give output=, the file to go on with")
+            raise ValueError("resume=True without an output: give output=, the file to continue")
         self._runnable = without_runs(model if schema is None else _with_schema(model, schema))
         self._model = model
         self._output_path = None if output is None else Path(output)
-        self._orders = orders
+        self._options = options
         self._settings = settings
         self._resume = resume
         self._budget = budget
         self._on_progress = on_progress
         self._meter = Meter(model)
-        self._feed = Feed(records, prompts, self._meter, self._go_on)
-        self._told_at = 0.0
-        self._crew: Crew | None = None
+        self._source = Source(records, prompts, self._meter, self._check_stop)
+        self._reported_at = 0.0
+        self._workers: WorkerPool | None = None
         self._stopped: BulkStoppedError | None = None
         self._signals: list[int] = []
         self._was_used = False
 
     @property
     def progress(self) -> Progress:
-        """The run as it stands."""
+        """The progress so far."""
         why = self._stopped
         if why is None:
             return self._meter.progress()
@@ -127,23 +132,22 @@ class BulkRun:
 
     @property
     def failures_path(self) -> Path | None:
-        """Where failed rows stand; the file is there when one has failed."""
-        path = self._output_path
-        return None if path is None else path.with_name(f"{path.name}.failures.jsonl")
+        """The file of the failed rows; it exists once a row has failed."""
+        return None if self._output_path is None else failures_path(self._output_path)
 
     def stop(self, message: str = "stopped") -> None:
-        """No other row is asked; what is under way has a few seconds. To be called on the run's own loop."""
+        """Start no further row; rows in flight have a few seconds to finish. Call it on the run's own event loop."""
         self._stopped = self._stopped or BulkStoppedError(message, reason="interrupted")
-        if self._crew is not None:
-            self._crew.stop(self._stopped, GRACE_SECONDS)
+        if self._workers is not None:
+            self._workers.stop(self._stopped, GRACE_SECONDS)
 
     def __aiter__(self) -> AsyncGenerator[BulkRecord, None]:
-        """The records, as they come or in order. Leaving early leaves what is under way.
+        """Iterate over the records, as they arrive or in order. Leaving early cancels the rows in flight.
 
         Raises:
-            BulkInputError: the input cannot be used; nothing was sent, but where an iterable's id came a second time.
+            BulkInputError: the input cannot be used; nothing was sent, unless it is an iterable with a duplicate id.
             BulkOutputError: the output cannot be used or written.
-            BulkStoppedError: the run ended before its input; all records that there are have been handed out.
+            BulkStoppedError: the run ended before its input did; all records have been handed out.
         """
         if self._was_used:
             raise RuntimeError("a bulk run can be used once: make another one")
@@ -151,11 +155,11 @@ class BulkRun:
         return self._iterate()
 
     async def arun(self, *, signals: bool = False) -> Progress:
-        """Run to the end, or until it is stopped: the progress then says why.
+        """Run to the end, or until the run is stopped; the progress then says why.
 
         Args:
-            signals: whether SIGINT and SIGTERM stop it, the first with what is under way finished, the second at once. On the main
-                thread alone.
+            signals: whether SIGINT and SIGTERM stop the run: the first one finishes the rows in flight, the second one
+                cancels them. On the main thread only.
 
         Raises:
             BulkInputError, BulkOutputError: as when iterating.
@@ -164,10 +168,10 @@ class BulkRun:
 
         def on_signal(number: int) -> None:
             self._signals.append(number)
-            loop.call_soon_threadsafe(self._heard, me)
+            loop.call_soon_threadsafe(self._stop_by_signal, me)
 
         try:
-            with heard(on_signal) if signals else nullcontext():
+            with trap_signals(on_signal) if signals else nullcontext():
                 async with aclosing(self.__aiter__()) as records:
                     async for _ in records:
                         pass
@@ -179,9 +183,9 @@ class BulkRun:
         return self.progress
 
     def run(self) -> Progress:
-        """As ``arun``, for callers without a loop; in a notebook too.
+        """As ``arun``, for synchronous callers, notebooks included.
 
-        A signal that stopped it is raised again at the end: ``KeyboardInterrupt`` for Ctrl-C.
+        A signal that stopped the run is raised again at the end: ``KeyboardInterrupt`` for Ctrl-C.
 
         Raises:
             BulkInputError, BulkOutputError: as when iterating.
@@ -201,49 +205,48 @@ class BulkRun:
             await self.arun(signals=True)
         finally:
             close = getattr(model_within(self._model), "aclose", None)
-            if close is not None:  # the loop ends here, and with it the use of its connections
+            if close is not None:  # the loop ends here, and its connections with it
                 await close()
 
-    def _heard(self, running: asyncio.Task[Any] | None) -> None:
+    def _stop_by_signal(self, running: asyncio.Task[Any] | None) -> None:
         name = signal.Signals(self._signals[0]).name
         if len(self._signals) == 1:
             self.stop(f"stopped by {name}")
-        elif self._crew is not None:
-            self._crew.dismiss()
-        if self._crew is None and running is not None:
+        elif self._workers is not None:
+            self._workers.cancel()
+        if self._workers is None and running is not None:
             running.cancel()
 
     async def _iterate(self) -> AsyncGenerator[BulkRecord, None]:
         async with AsyncExitStack() as stack:
-            if self._output_path is not None:  # before the input is read, which takes its time
-                check_place(self._output_path, self._feed.path)
-            rows = await self._feed.open(stack)
+            if self._output_path is not None:  # before the input is read, which may take a while
+                check_place(self._output_path, self._source.path)
+            rows = await self._source.open(stack)
             output = await self._open_output(stack)
-            items = await stack.enter_async_context(aclosing(self._feed.items(rows, output.done if output else None)))
-            spending = Spending(self._budget)
-            crew = Crew(
+            done = output.done if output is not None else None
+            items = await stack.enter_async_context(aclosing(self._source.items(rows, done)))
+            self._workers = WorkerPool(
                 self._runnable,
                 items,
-                self._orders,
-                keep=output.write if output is not None else _keep_nothing,
+                self._options,
+                keep=output.write if output is not None else lambda _: None,
                 meter=self._meter,
-                spending=spending,
+                spending=Spending(self._budget),
             )
-            self._crew = crew
             if self._stopped is not None:
-                crew.stop(self._stopped)
+                self._workers.stop(self._stopped)
             try:
-                async with aclosing(crew.records()) as records:
+                async with aclosing(self._workers.records()) as records:
                     async for record in records:
-                        self._tell()
+                        self._report()
                         yield record
             except BulkStoppedError as why:
                 self._stopped = why
                 raise
             finally:
-                self._tell(is_over=True)
+                self._report(is_over=True)
 
-    def _go_on(self) -> None:
+    def _check_stop(self) -> None:
         if self._stopped is not None:
             raise self._stopped
 
@@ -251,16 +254,16 @@ class BulkRun:
         if self._output_path is None:
             return None
         opening = asyncio.ensure_future(
-            asyncio.to_thread(Output, self._output_path, self._settings, resume=self._resume, source=self._feed.path)
+            asyncio.to_thread(Output, self._output_path, self._settings, resume=self._resume, source=self._source.path)
         )
         try:
             output = await asyncio.shield(opening)
-        except asyncio.CancelledError:  # the thread goes on: what it opens must not stay locked
+        except asyncio.CancelledError:  # the thread continues: its output must not stay locked
             opening.add_done_callback(lambda done: None if done.exception() else done.result().close())
             raise
         stack.callback(lambda: output.close(self._ending()))
         is_over = asyncio.Event()
-        syncing = asyncio.create_task(_sync_now_and_then(output, is_over, self.stop))
+        syncing = asyncio.create_task(_sync_regularly(output, is_over, self.stop))
 
         async def end() -> None:
             is_over.set()
@@ -270,27 +273,47 @@ class BulkRun:
         return output
 
     def _ending(self) -> dict[str, Any]:
-        stands = self.progress
-        left = "" if stands.left in {None, 0} else f"{stands.left} left"
+        progress = self.progress
+        left = f"{progress.left} left" if progress.left else ""
         return {
             "ended": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "how": stands.stopped or left or "finished",
-            "done": stands.done,
-            "failed": stands.failed,
-            "skipped": stands.skipped,
-            "requests": stands.requests,
-            "tokens": stands.tokens,
+            "how": progress.stopped or left or "finished",
+            "done": progress.done,
+            "failed": progress.failed,
+            "skipped": progress.skipped,
+            "requests": progress.requests,
+            "tokens": progress.tokens,
         }
 
-    def _tell(self, *, is_over: bool = False) -> None:
+    def _report(self, *, is_over: bool = False) -> None:
         if self._on_progress is not None:
             now = time.monotonic()
-            if is_over or now - self._told_at >= _PROGRESS_SECONDS:
-                self._told_at = now
+            if is_over or now - self._reported_at >= _PROGRESS_SECONDS:
+                self._reported_at = now
                 self._on_progress(self.progress)
 
 
-async def _sync_now_and_then(output: Output, is_over: asyncio.Event, stop: Callable[[str], None]) -> None:
+@contextlib.contextmanager
+def trap_signals(on_signal: Callable[[int], None]) -> Iterator[None]:
+    """Call ``on_signal`` with the number of each SIGINT and SIGTERM, instead of ending; do nothing outside the main thread.
+
+    It uses ``signal.signal``, not the loop's ``add_signal_handler``, which Windows does not have: ``on_signal`` has to wake the
+    loop itself, by ``call_soon_threadsafe``.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        for number in before:
+            signal.signal(number, lambda received, _frame: on_signal(received))
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+
+
+async def _sync_regularly(output: Output, is_over: asyncio.Event, stop: Callable[[str], None]) -> None:
     while True:
         try:
             await asyncio.wait_for(is_over.wait(), SYNC_SECONDS)
@@ -304,21 +327,11 @@ async def _sync_now_and_then(output: Output, is_over: asyncio.Event, stop: Calla
             return
 
 
-def _keep_nothing(_record: BulkRecord) -> None:
-    """Where there is no output, whoever iterates has the records."""
-
-
 def _with_schema(model: Any, schema: Any) -> Any:
     make = getattr(model, "with_structured_output", None)
     if make is None:
         raise ValueError(
-            f"schema= goes with a chat model, and this is a {type(model).__name__}: put "
+            f"schema= needs a chat model, and this is a {type(model).__name__}: put "
             "model.with_structured_output(schema) into the chain instead"
         )
     return make(schema, include_raw=True)
-
-
-def _checked_count(name: str, value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{name}={value!r}: give a whole number from 1 on")
-    return value

@@ -1,38 +1,228 @@
-"""Rows from wherever they are: files of three kinds, and anything that can be iterated."""
+"""The rows of a run: read from JSON Lines, CSV and Parquet files, or taken from any iterable."""
 
 from __future__ import annotations
 
+import asyncio
+import csv
+import importlib
 import os
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Iterator
+from contextlib import AsyncExitStack, aclosing, closing
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import orjson
 
-from langchain_cerebras_demo.bulk.index import IdIndex
-from langchain_cerebras_demo.bulk.lines import MAX_LINE_BYTES, open_input, read_lines
-from langchain_cerebras_demo.bulk.problems import BulkInputError
-from langchain_cerebras_demo.bulk.rows import Row
-from langchain_cerebras_demo.bulk.tables import CsvFile, ParquetFile
+from langchain_cerebras_demo.bulk.errors import BulkInputError
+from langchain_cerebras_demo.bulk.progress import Meter
+from langchain_cerebras_demo.bulk.rows import IdIndex, Item, Prompts, Row
 
+MAX_LINE_BYTES = 16 * 1024 * 1024
+"""A row with a longer line fails: it would not fit any model's context window, and each worker may hold one."""
+
+_BOM = b"\xef\xbb\xbf"
+_PARQUET_ROWS_PER_READ = 256
 _SHOWN_CHARACTERS = 200
+_SKIPS_PER_PAUSE = 1000  # rows that are skipped before other tasks get their turn
+
+
+class Source:
+    """The input of a run: counted and checked, then turned into items one at a time.
+
+    Args:
+        given: a path, or an iterable, async ones included.
+        prompts: makes the prompts.
+        meter: receives the number of rows, and of those that were skipped.
+        check_stop: raises if the run was stopped in the meantime.
+    """
+
+    def __init__(self, given: Any, prompts: Prompts, meter: Meter, check_stop: Callable[[], None]) -> None:
+        self.path = Path(given) if isinstance(given, str | os.PathLike) else None
+        self._given = given
+        self._prompts = prompts
+        self._meter = meter
+        self._check_stop = check_stop
+
+    async def open(self, stack: AsyncExitStack) -> AsyncGenerator[Row, None]:
+        """Return the rows. A file has been read through once by then.
+
+        Raises:
+            BulkInputError: the input cannot be used.
+        """
+        if self.path is None:
+            _check_iterable(self._given)
+            return await stack.enter_async_context(aclosing(self._rows_of_iterable()))
+        file = open_file(self.path)
+        self._meter.total = await asyncio.to_thread(survey, file, self._why_not)
+        return await stack.enter_async_context(aclosing(_rows_of_file(file)))
+
+    async def items(self, rows: AsyncGenerator[Row, None], done: IdIndex | None) -> AsyncGenerator[Item, None]:
+        """Yield the items of the rows whose id is not in ``done``."""
+        async for row in rows:
+            row_id = row.id
+            if done is not None and row_id in done:
+                self._meter.skipped += 1
+                if self._meter.skipped % _SKIPS_PER_PAUSE == 0:
+                    await asyncio.sleep(0)
+                continue
+            yield self._prompts.to_item(row, row_id)
+
+    def _why_not(self, row: Row) -> str:
+        self._check_stop()
+        return self._prompts.why_not(row)
+
+    async def _rows_of_iterable(self) -> AsyncGenerator[Row, None]:
+        """Yield the rows. An iterable cannot be read twice: if its first row cannot be sent, none is."""
+        if hasattr(self._given, "__len__"):
+            self._meter.total = len(self._given)
+        async with aclosing(iterate(self._given)) as rows:
+            async for row in rows:
+                if row.number == 1 and (problem := self._prompts.why_not(row)):
+                    raise BulkInputError(problem)
+                yield row
+
+
+def _check_iterable(given: Any) -> None:
+    if hasattr(given, "columns") and hasattr(given, "to_dict"):  # iterating pandas yields the names of its columns
+        raise BulkInputError('records is a table that iterates over its columns: give table.to_dict("records")')
+    if not isinstance(given, Iterable | AsyncIterable):
+        raise BulkInputError(
+            f"records of type {type(given).__name__} cannot be iterated: give a path, or texts, messages or dicts"
+        )
 
 
 class RowFile(Protocol):
-    """A file that can be read from its beginning as often as one likes."""
+    """A file that can be read repeatedly."""
 
     def rows(self) -> Iterator[Row]:
-        """Every row in order, the unreadable ones with their ``problem``."""
+        """Yield every row in order, unreadable ones with their ``problem``."""
+
+
+def open_file(path: str | os.PathLike[str]) -> RowFile:
+    """Return the file by its suffix: ``.jsonl``, ``.ndjson``, ``.csv``, ``.tsv``, ``.parquet``.
+
+    Raises:
+        BulkInputError: another suffix, or no such file.
+    """
+    found = Path(path)
+    kind = _KINDS.get(found.suffix.lower())
+    if kind is None:
+        raise BulkInputError(f"the input {str(found)!r} has none of the suffixes {', '.join(_KINDS)}: rename it")
+    if found.is_dir():
+        raise BulkInputError(f"the input {str(found)!r} is a folder")
+    if not found.is_file():
+        why = "is not a regular file, and cannot be read twice" if found.exists() else "does not exist"
+        raise BulkInputError(f"the input {str(found)!r} {why}")
+    return kind(found)
+
+
+async def _rows_of_file(file: RowFile) -> AsyncGenerator[Row, None]:
+    for row in file.rows():
+        yield row
+
+
+def survey(file: RowFile, why_not: Callable[[Row], str]) -> int:
+    """Read the whole file once, and return its number of rows.
+
+    Args:
+        file: the input.
+        why_not: returns why a row cannot be sent; ``""`` if it can.
+
+    Raises:
+        BulkInputError: two rows have the same id; no row can be sent; the file cannot be read.
+    """
+    count = unusable = 0
+    first_problem = ""
+    with closing(IdIndex()) as ids:
+        for row in file.rows():
+            count += 1
+            check_id(ids, row)
+            if problem := why_not(row):
+                unusable += 1
+                first_problem = first_problem or problem
+    if count and unusable == count:
+        raise BulkInputError(f"none of the {count:,} rows can be sent. {first_problem}")
+    return count
+
+
+async def iterate(values: Iterable[Any] | AsyncIterable[Any]) -> AsyncGenerator[Row, None]:
+    """Yield the rows of an iterable, or async iterable.
+
+    Raises:
+        BulkInputError: two rows have the same id.
+    """
+    number = 0
+    with closing(IdIndex()) as ids:
+        if isinstance(values, AsyncIterable):
+            async for value in values:
+                number += 1
+                row = Row(number, None, value)
+                check_id(ids, row)
+                yield row
+        else:
+            for value in values:
+                number += 1
+                row = Row(number, None, value)
+                check_id(ids, row)
+                yield row
+
+
+def check_id(ids: IdIndex, row: Row) -> None:
+    """Add the row's own id to those seen. A derived one contains the row's number, and so is unique.
+
+    Raises:
+        BulkInputError: another row has it.
+    """
+    given = row.given_id
+    other = None if given is None else ids.add(given, row.line or row.number)
+    if other is not None:
+        kind = "line" if row.line is not None else "row"
+        raise BulkInputError(
+            f"the id {str(given)[:_SHOWN_CHARACTERS]!r} is used in {kind} {other} and in {row.place}: change one of them"
+        )
+
+
+# -- kinds of files
+
+
+def open_input(path: Path) -> BinaryIO:
+    """Open the file for reading.
+
+    Raises:
+        BulkInputError: that is not possible; the message says why.
+    """
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise BulkInputError(f"the input {str(path)!r} cannot be read: {error.strerror}") from None
+
+
+def read_lines(file: BinaryIO) -> Iterator[tuple[int, bytes | None]]:
+    r"""Yield each line's number, from 1, and its bytes without the line break (``\n`` or ``\r\n``).
+
+    A line above ``MAX_LINE_BYTES`` is skipped piece by piece, and yields ``None``. A BOM at the beginning is left out.
+    """
+    number = 0
+    while line := file.readline(MAX_LINE_BYTES):
+        number += 1
+        if number == 1:
+            line = line.removeprefix(_BOM)
+        if len(line) < MAX_LINE_BYTES or line.endswith(b"\n"):
+            yield number, line.rstrip(b"\r\n")
+            continue
+        while line and not line.endswith(b"\n"):
+            line = file.readline(MAX_LINE_BYTES)
+        yield number, None
 
 
 class JsonLines:
-    """A JSON value a line: an object with columns, a text, or a list of messages. Empty lines are passed over."""
+    """A JSON value per line: an object with columns, a text, or a list of messages. Empty lines are skipped."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def rows(self) -> Iterator[Row]:
-        """Every row; one that is no JSON has its ``problem``."""
+        """Yield every row; one that is not valid JSON has its ``problem``."""
         with open_input(self._path) as file:
             number = 0
             for line, data in read_lines(file):
@@ -51,8 +241,124 @@ def _from_json(number: int, line: int, data: bytes) -> Row:
         try:
             data.decode()
         except UnicodeDecodeError as wrong:
-            return Row(number, line, None, f"line {line}: no UTF-8 at byte {wrong.start + 1}", data)
-        return Row(number, line, None, f"line {line}: no JSON: {str(error)[:_SHOWN_CHARACTERS]}", data)
+            return Row(number, line, None, f"line {line}: not UTF-8 at byte {wrong.start + 1}", data)
+        return Row(number, line, None, f"line {line}: not valid JSON: {str(error)[:_SHOWN_CHARACTERS]}", data)
+
+
+class CsvFile:
+    """A table with a header line, in UTF-8; a ``.tsv`` file is separated by tabs.
+
+    Raises:
+        BulkInputError: it cannot be read, has no header, or two columns have the same name.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+
+    def rows(self) -> Iterator[Row]:
+        """Yield every row, a dict of texts by column."""
+        with open_input(self._path) as file:
+            lines = _TextLines(file)
+            reader = csv.reader(lines, delimiter=self._delimiter, strict=True)
+            header = self._header(reader)
+            number = 0
+            while True:
+                first_line = lines.number + 1
+                try:
+                    cells = _next_cells(reader)
+                except StopIteration:
+                    return
+                except (csv.Error, UnicodeDecodeError, _LineTooLongError) as error:
+                    number += 1
+                    yield Row(number, first_line, None, f"line {first_line}: {_csv_problem(error)}")
+                    continue
+                if not cells:
+                    continue
+                number += 1
+                if len(cells) == len(header):
+                    yield Row(number, first_line, dict(zip(header, cells, strict=True)))
+                else:
+                    problem = f"line {first_line}: {len(cells)} cells, and the header has {len(header)} columns"
+                    yield Row(number, first_line, None, problem, repr(cells).encode("utf-8", "surrogatepass"))
+
+    def _header(self, reader: Iterator[list[str]]) -> list[str]:
+        try:
+            header = _next_cells(reader)
+        except StopIteration:
+            return []
+        except (csv.Error, UnicodeDecodeError, _LineTooLongError) as error:
+            raise BulkInputError(f"{str(self._path)!r}, line 1: no header: {_csv_problem(error)}") from None
+        twice = next((name for name in header if header.count(name) > 1), None)
+        if twice is not None:
+            raise BulkInputError(f"{str(self._path)!r}, line 1: two columns are named {twice!r}: rename one")
+        return header
+
+
+class _LineTooLongError(Exception):
+    """A line of a CSV file is longer than ``MAX_LINE_BYTES``."""
+
+
+class _TextLines:
+    """The lines as text for ``csv``. Unlike a generator, it can be read further after an exception."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.number = 0
+        self._lines = read_lines(file)
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        self.number, line = next(self._lines)
+        if line is None:
+            raise _LineTooLongError
+        return line.decode() + "\n"
+
+
+def _next_cells(reader: Iterator[list[str]]) -> list[str]:
+    """Return the next row. The process-wide bound of a cell's size is ours during this call only."""
+    before = csv.field_size_limit(MAX_LINE_BYTES)
+    try:
+        return next(reader)
+    finally:
+        csv.field_size_limit(before)
+
+
+def _csv_problem(error: Exception) -> str:
+    if isinstance(error, _LineTooLongError):
+        return f"longer than {MAX_LINE_BYTES:,} bytes"
+    return f"not UTF-8 ({error.reason})" if isinstance(error, UnicodeDecodeError) else str(error)
+
+
+class ParquetFile:
+    """A Parquet file, read a few hundred rows at a time (extra ``parquet``).
+
+    Raises:
+        BulkInputError: pyarrow is missing, or the file is not a Parquet file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._parquet: Any = importlib.import_module("pyarrow.parquet")
+        except ImportError:
+            raise BulkInputError(
+                f'{str(path)!r}: Parquet needs the extra "parquet": pip install "langchain-cerebras-demo[parquet]"'
+            ) from None
+        self._path = path
+
+    def rows(self) -> Iterator[Row]:
+        """Yield every row, a dict by column."""
+        open_input(self._path).close()  # for its clearer error
+        try:
+            with closing(self._parquet.ParquetFile(self._path)) as file:
+                number = 0
+                for batch in file.iter_batches(batch_size=_PARQUET_ROWS_PER_READ):
+                    for value in batch.to_pylist():
+                        number += 1
+                        yield Row(number, None, value)
+        except (OSError, ValueError) as error:  # the bases of pyarrow's own errors
+            raise BulkInputError(f"{str(self._path)!r} cannot be read as Parquet: {error}") from None
 
 
 _KINDS: dict[str, Callable[[Path], RowFile]] = {
@@ -64,96 +370,3 @@ _KINDS: dict[str, Callable[[Path], RowFile]] = {
     ".ndjson": JsonLines,
     ".json": JsonLines,
 }
-
-
-def open_file(path: str | os.PathLike[str]) -> RowFile:
-    """The file by its ending: ``.jsonl``, ``.ndjson``, ``.csv``, ``.tsv``, ``.parquet``.
-
-    Raises:
-        BulkInputError: another ending, or no such file.
-    """
-    found = Path(path)
-    kind = _KINDS.get(found.suffix.lower())
-    if kind is None:
-        raise BulkInputError(f"the input {str(found)!r} ends in none of {', '.join(_KINDS)}: rename it")
-    if not found.is_file():
-        why = (
-            "is a folder"
-            if found.is_dir()
-            else "is no file that can be read twice"
-            if found.exists()
-            else "does not exist"
-        )
-        raise BulkInputError(f"the input {str(found)!r} {why}")
-    return kind(found)
-
-
-class Survey(NamedTuple):
-    """What was found in a file before anything was sent: how many rows, and how many of them cannot be asked."""
-
-    rows: int
-    unusable: int
-
-
-def survey(file: RowFile, why_not: Callable[[Row], str]) -> Survey:
-    """Reads the whole file once: a million rows of 100 bytes take two to four seconds.
-
-    Args:
-        file: the input.
-        why_not: why a row cannot be asked; ``""`` where it can.
-
-    Raises:
-        BulkInputError: an id stands in two rows; no row at all can be asked; the file cannot be read.
-    """
-    ids = IdIndex()
-    count = unusable = 0
-    first_problem = ""
-    for row in file.rows():
-        count += 1
-        refuse_double(ids, row)
-        problem = why_not(row)
-        if problem:
-            unusable += 1
-            first_problem = first_problem or problem
-    if count and unusable == count:
-        raise BulkInputError(f"none of the {count:,} rows can be asked. {first_problem}")
-    return Survey(count, unusable)
-
-
-def refuse_double(ids: IdIndex, row: Row) -> None:
-    """Notes the row's id.
-
-    Raises:
-        BulkInputError: another row has it.
-    """
-    given = row.given_id
-    if given is None:
-        return  # a derived one holds the row's number
-    other = ids.add(given, row.line or row.number)
-    if other is not None:
-        kind = "line" if row.line is not None else "row"
-        raise BulkInputError(
-            f"the id {str(given)[:_SHOWN_CHARACTERS]!r} stands in {kind} {other} and in {row.place}: make one of them another"
-        )
-
-
-async def iterate(values: Iterable[Any] | AsyncIterable[Any]) -> AsyncGenerator[Row, None]:
-    """The rows of any iterable, or async iterable.
-
-    Raises:
-        BulkInputError: an id comes a second time.
-    """
-    ids, number = IdIndex(), 0
-    if isinstance(values, AsyncIterable):
-        async for value in values:
-            number += 1
-            yield _checked(ids, Row(number, None, value))
-    else:
-        for value in values:
-            number += 1
-            yield _checked(ids, Row(number, None, value))
-
-
-def _checked(ids: IdIndex, row: Row) -> Row:
-    refuse_double(ids, row)
-    return row

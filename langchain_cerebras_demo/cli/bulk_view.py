@@ -20,7 +20,6 @@ from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
 from langchain_cerebras_demo.bulk import BulkRecord, BulkRun, Progress
-from langchain_cerebras_demo.bulk.patience import said
 from langchain_cerebras_demo.cli.guard import EXIT_FAILED, EXIT_INTERRUPTED, hide_secrets
 from langchain_cerebras_demo.cli.terminal import count, is_terminal, note
 
@@ -183,7 +182,7 @@ def commonest(failures: Path) -> str:
     """
     with failures.open("rb") as file:
         records = [BulkRecord.from_json(line) for line in itertools.islice(file, _ROWS_READ)]
-    messages = Counter(said(record) for record in records)
+    messages = Counter(record.error_text for record in records)
     message, number = messages.most_common(1)[0]
     return f"the commonest reason ({number:,} of {len(records):,}): {hide_secrets(message)}"
 

@@ -1,4 +1,4 @@
-"""What was asked before: the ids in Parquet files, and the rows that are left."""
+"""Resuming a job: the ids in the Parquet files written before, and the rows that are left."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 import ray
 
-from langchain_cerebras_demo.bulk.problems import BulkInputError
+from langchain_cerebras_demo.bulk.errors import BulkInputError
 
 _Path = str | os.PathLike[str]
 
 
 def read_ids(paths: _Path | Sequence[_Path], id_column: str) -> pa.Array | None:
-    """The ids in these files, in the driver's memory: some 10 to 40 bytes a row; ``None`` where there are no files yet.
+    """Return the ids in these files, in the driver's memory: some 10 to 40 bytes a row; ``None`` if there are no files yet.
 
     Args:
-        paths: Parquet files, or folders of such; also URIs that pyarrow knows (``s3://``, ``gs://``, ``hdfs://``).
+        paths: Parquet files, or folders of them; also URIs that pyarrow knows (``s3://``, ``gs://``, ``hdfs://``).
         id_column: the column of the ids.
 
     Raises:
-        BulkInputError: a file that is no whole Parquet file, or has no such column; names it.
+        BulkInputError: a file is not a complete Parquet file, or has no such column; the message names it.
     """
     given = [paths] if isinstance(paths, str | os.PathLike) else paths
     found = [chunk for path in given for file in _files(path) for chunk in _read(*file, id_column).chunks if len(chunk)]
@@ -33,10 +33,10 @@ def read_ids(paths: _Path | Sequence[_Path], id_column: str) -> pa.Array | None:
 
 
 def drop_done(table: pa.Table, *, id_column: str, done: Any) -> pa.Table:
-    """The rows whose id is not among those of the array behind the reference ``done``; runs as a Ray task.
+    """Return the rows whose id is not in the array behind the reference ``done``; runs as a Ray task.
 
     Raises:
-        BulkInputError: there is no such column, or its ids are of another kind than those that were written.
+        BulkInputError: there is no such column, or the type of its ids differs from those that were written.
     """
     if id_column not in table.column_names:
         raise BulkInputError(f"id_column={id_column!r}: there is no such column; give one of {table.column_names}")
@@ -44,7 +44,9 @@ def drop_done(table: pa.Table, *, id_column: str, done: Any) -> pa.Table:
     try:
         before = ray.get(done).cast(ids.type)
     except pa.ArrowInvalid:
-        raise BulkInputError(f"id_column={id_column!r} holds {ids.type}, and the files of done other ids") from None
+        raise BulkInputError(
+            f"id_column={id_column!r} holds {ids.type}, and the files of done hold another type"
+        ) from None
     return table.filter(pc.invert(pc.is_in(ids, value_set=before)))
 
 
@@ -65,11 +67,11 @@ def _read(filesystem: pafs.FileSystem, path: str, id_column: str) -> pa.ChunkedA
         file = pq.ParquetFile(path, filesystem=filesystem)
     except pa.ArrowInvalid:
         raise BulkInputError(
-            f"{path!r} is no whole Parquet file: a run was killed while it wrote it. Delete it: its rows are asked again"
+            f"{path!r} is not a complete Parquet file: a run was killed while writing it. Delete it: its rows are sent again"
         ) from None
     with file:
         if id_column not in file.schema_arrow.names:
             raise BulkInputError(
-                f"{path!r} has no column {id_column!r}: give the output of a run with the same id_column"
+                f"{path!r} has no column {id_column!r}: name the output of a run with the same id_column"
             )
         return file.read(columns=[id_column])[id_column]

@@ -1,7 +1,7 @@
-"""One queue for all actors: the limiter of a process, kept by a named actor.
+"""One queue for all actors: a named Ray actor holds the limiter that a single process would have.
 
-The actor holds the very ``Limiter`` that a single process has. What a worker sends waits there for its turn, retries too, and
-what the service says of its limits comes back there, so the pacing is that of one process.
+Every request of a worker waits there for its turn, retries included, and the service's answers about its limits are reported
+there, so the pacing is that of one process.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from langchain_cerebras_demo.policy import RateLimit
 from langchain_cerebras_demo.records import RateLimitSnapshot
 
 NAMESPACE = "langchain_cerebras_demo"
-"""Of the named actors, so that all jobs of a cluster find them."""
+"""The Ray namespace of the named actors: all jobs of a cluster find them there."""
 
 # Requests that wait in one actor, of all workers together. Ray's own 1,000 would be 15 workers with 64 rows in flight.
-_MOST_WAITING = 10_000
-_ENDINGS = "endings"  # a concurrency group of its own: they must not stand behind those that wait
+_MAX_WAITING = 10_000
+_ENDINGS = "endings"  # their own concurrency group, so that they do not queue behind the requests that wait
 _LINGER_SECONDS = 0.05
-_MOST_LOSSES = 30  # a second apart: an actor that is not back by then has no node to run on
+_MAX_LOSSES = 30  # one second apart: an actor that has not restarted by then has no node to run on
 
 
 @dataclass(frozen=True)
-class Wish:
-    """A request that wants to go, as it travels.
+class Acquire:
+    """A request for a permit, as sent to the actor.
 
     Args:
         model: the model's id.
         cost_tokens: as for ``Limiter.acquire``.
-        limit: the numbers that the user gave.
-        seconds: until the call has to be done; the clocks of two machines are not compared.
-        place: of the ticket that was refused before.
+        limit: the user's numbers.
+        seconds: time left for the call, not a point in time: the clocks of two machines cannot be compared.
+        place: the place in the queue of the request that was refused before.
     """
 
     model: str
@@ -51,13 +51,13 @@ class Wish:
 
 
 @dataclass(frozen=True)
-class Leave:
-    """The leave to send, as it travels.
+class Permit:
+    """The permission to send one request, as sent by the actor.
 
     Args:
-        number: names the ticket that the actor keeps.
-        waited: seconds until its turn.
-        place: its place in the queue.
+        number: identifies the ticket that the actor keeps.
+        waited: seconds spent in the queue.
+        place: the place in the queue.
     """
 
     number: int
@@ -67,13 +67,13 @@ class Leave:
 
 @dataclass(frozen=True)
 class Ending:
-    """How a request ended, as it travels.
+    """How a request ended, as reported to the actor.
 
     Args:
-        number: of its leave.
-        limits: what a 200 said of the limits; ``None`` where none came.
+        number: the number of its permit.
+        limits: the rate-limit headers of a 200; ``None`` if there were none.
         refusal: the error that the service answered with.
-        total_tokens: of the answer's usage, where it is known.
+        total_tokens: the answer's usage, if known.
     """
 
     number: int
@@ -82,36 +82,36 @@ class Ending:
     total_tokens: float | None = None
 
 
-class Desk:
-    """What the named actor is: one ``Limiter``, and the tickets of the requests that are under way."""
+class LimiterActor:
+    """The named actor: a ``Limiter``, and the tickets of the requests in flight."""
 
     def __init__(self) -> None:
         self._limiter = Limiter()
         self._tickets: dict[int, Ticket] = {}
-        # An actor that was started again must not take the endings of the former one's tickets for its own.
+        # Random, so that a restarted actor does not mistake the endings of its predecessor's permits for its own.
         self._numbers = itertools.count(random.getrandbits(60))
 
-    async def acquire(self, wish: Wish, endings: list[Ending]) -> Leave | APIError:
-        """Waits for a request's turn. An error comes back as it is: one that is raised, Ray wraps in its own.
+    async def acquire(self, request: Acquire, endings: list[Ending]) -> Permit | APIError:
+        """Wait for a request's turn. An error is returned, because Ray would wrap one that is raised.
 
         Args:
-            wish: the request.
-            endings: of requests of the same worker that are over by now.
+            request: what is asked for.
+            endings: the same worker's requests that have ended in the meantime.
         """
         await self.end(endings)
-        deadline = None if wish.seconds is None else asyncio.get_running_loop().time() + wish.seconds
+        deadline = None if request.seconds is None else asyncio.get_running_loop().time() + request.seconds
         try:
             ticket = await self._limiter.acquire(
-                "", wish.model, wish.cost_tokens, wish.limit, deadline, place=wish.place
+                "", request.model, request.cost_tokens, request.limit, deadline, place=request.place
             )
         except APIError as problem:
             return problem.with_traceback(None)
         number = next(self._numbers)
         self._tickets[number] = ticket
-        return Leave(number, ticket.waited, ticket.place)
+        return Permit(number, ticket.waited, ticket.place)
 
     async def end(self, endings: list[Ending]) -> None:
-        """Requests are over. One whose ticket nobody knows was of a former life of this actor."""
+        """Record how requests ended. Unknown numbers are ignored: this actor's predecessor issued them."""
         for ending in endings:
             ticket = self._tickets.pop(ending.number, None)
             if ticket is None:
@@ -125,41 +125,41 @@ class Desk:
             ticket.close()
 
 
-def find_desk(account: str) -> Any:
-    """The actor of this account, started if there is none. It ends with the job that started it.
+def find_limiter(account: str) -> Any:
+    """Return the handle of the account's actor, which is started if there is none. It ends with the job that started it.
 
     Args:
-        account: any name; all jobs of a cluster that give the same share one queue for each model and ``RateLimit``.
+        account: any name; all jobs of a cluster that give the same one share a queue for each model and ``RateLimit``.
     """
-    remote: Any = ray.remote  # its overloads do not know of concurrency groups
+    remote: Any = ray.remote  # its overloads do not know concurrency groups
     return (
-        remote(concurrency_groups={_ENDINGS: 1})(Desk)
+        remote(concurrency_groups={_ENDINGS: 1})(LimiterActor)
         .options(
             name=f"limits of {account}",
             namespace=NAMESPACE,
             get_if_exists=True,
             num_cpus=0,
             max_restarts=-1,
-            max_concurrency=_MOST_WAITING,
+            max_concurrency=_MAX_WAITING,
         )
         .remote()
     )
 
 
 class SharedLimiter(Limiter):
-    """The limiter of a worker whose turns are given by the account's actor.
+    """The limiter of a worker that asks the account's actor for permits.
 
-    Requests without numbers of the user's are paced in this process: from what the service announces, processes share without
-    asking one another (``policy.sharing``).
+    Requests without the user's numbers are paced in this process: what the service announces can be shared without asking
+    other processes (``policy.sharing``).
 
     Args:
-        desk: the actor.
-        account: its name, to find or start another when that one has died.
+        actor: the handle of the account's actor.
+        account: its name, to find or start another one if it dies.
     """
 
-    def __init__(self, desk: Any, account: str) -> None:
+    def __init__(self, actor: Any, account: str) -> None:
         super().__init__()
-        self._desk = desk
+        self._actor = actor
         self._account = account
         self._endings: list[Ending] = []
 
@@ -173,64 +173,63 @@ class SharedLimiter(Limiter):
         *,
         place: int | None = None,
     ) -> Ticket:
-        """As ``Limiter.acquire``, for all workers together.
+        """As ``Limiter.acquire``.
 
         Raises:
-            RateLimitError, APITimeoutError: as there.
-            RayActorError: the actor is lost, and no other could be started.
+            RayActorError: the actor died again and again, and no other one could be started.
         """
         if limit is None or limit == RateLimit():
             return await super().acquire(account, model, cost_tokens, limit, deadline, place=place)
         loop = asyncio.get_running_loop()
         losses = 0
         while True:
-            desk = self._desk
+            actor = self._actor
             try:
                 seconds = None if deadline is None else deadline - loop.time()
                 endings, self._endings = self._endings, []
-                answer = await desk.acquire.remote(Wish(model, cost_tokens, limit, seconds, place), endings)
+                answer = await actor.acquire.remote(Acquire(model, cost_tokens, limit, seconds, place), endings)
                 break
             except RayActorError:
                 losses += 1
-                if losses > _MOST_LOSSES:
+                if losses > _MAX_LOSSES:
                     raise
                 await asyncio.sleep(1)
-                if self._desk is desk:  # else another row's call has found one
-                    self._desk = find_desk(self._account)
+                if self._actor is actor:  # otherwise another row has replaced it already
+                    self._actor = find_limiter(self._account)
         if isinstance(answer, APIError):
             raise answer
         return SharedTicket(self, loop, answer)
 
     def end(self, ending: Ending, loop: asyncio.AbstractEventLoop) -> None:
-        """A request is over: the actor hears of it with the next request, or soon. To be called on any thread.
+        """Report to the actor that a request ended, together with the next request, or soon. Callable from any thread.
 
-        A message of its own for each would halve what the actor can do: it is Ray's calls that keep it busy.
+        Reporting each one by itself would halve the actor's throughput, which Ray's calls determine.
         """
         self._endings.append(ending)
         if len(self._endings) == 1:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nothing more will be sent
-                loop.call_soon_threadsafe(loop.call_later, _LINGER_SECONDS, self._tell)
+            with contextlib.suppress(RuntimeError):  # the loop is closed: no further request will be sent
+                loop.call_soon_threadsafe(loop.call_later, _LINGER_SECONDS, self._report)
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         endings, self._endings = self._endings, []
-        if endings:  # nobody waits for it: a lost actor has no tickets to end
-            self._desk.end.options(concurrency_group=_ENDINGS).remote(endings)
+        if endings:  # without waiting for it: an actor that died has no tickets to end
+            self._actor.end.options(concurrency_group=_ENDINGS).remote(endings)
 
 
 class SharedTicket(Ticket):
-    """A leave that the account's actor gave; what is said of it goes there in one piece, at the end."""
+    """A permit of the account's actor. How the request ended is reported once, at its end."""
 
-    def __init__(self, limiter: SharedLimiter, loop: asyncio.AbstractEventLoop, leave: Leave) -> None:
-        self.waited = leave.waited
-        self.place = leave.place
+    def __init__(self, limiter: SharedLimiter, loop: asyncio.AbstractEventLoop, permit: Permit) -> None:
+        self.waited = permit.waited
+        self.place = permit.place
         self._shared = limiter
         self._loop = loop
-        self._number = leave.number
+        self._number = permit.number
         self._limits: RateLimitSnapshot | None = None
         self._is_open = True
 
     def observe(self, snapshot: RateLimitSnapshot) -> None:
-        """As ``Ticket.observe``; kept until the end, which is near: answers that are not streamed come whole."""
+        """As ``Ticket.observe``; kept until the end, which is near: answers that are not streamed arrive whole."""
         self._limits = snapshot
 
     def refused(self, error: APIStatusError) -> None:
@@ -251,6 +250,6 @@ class SharedTicket(Ticket):
             self._shared.end(ending, self._loop)
 
 
-def share_limits(desk: Any, account: str) -> None:
-    """From here on, all requests of this process wait for the account's actor. For a process that belongs to one Ray actor."""
-    use_limiter(SharedLimiter(desk, account))
+def share_limits(actor: Any, account: str) -> None:
+    """Make all further requests of this process wait for the account's actor. For the process of one Ray actor."""
+    use_limiter(SharedLimiter(actor, account))

@@ -1,4 +1,4 @@
-"""``ray_map_chat``: a column of prompts in, a column of answers out."""
+"""``ray_map_chat``: from a column of prompts to a column of answers."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from ray.data import ActorPoolStrategy, Dataset
 from langchain_cerebras_demo import errors
 from langchain_cerebras_demo.chat_models import ChatCerebrasDemo
 from langchain_cerebras_demo.policy import RateLimit
-from langchain_cerebras_demo.ray.actor import AskRows, Columns, Order
+from langchain_cerebras_demo.ray.actor import ActorOptions, AskRows, Columns
 from langchain_cerebras_demo.ray.done import drop_done, read_ids
-from langchain_cerebras_demo.ray.limiting import find_desk
+from langchain_cerebras_demo.ray.limiting import find_limiter
 
 __all__ = ["ray_map_chat"]
 
 _pickle: Any = ray.cloudpickle  # untyped
 
-# Two blocks at once in an actor: while the last rows of one are under way, the next one's keep the line busy.
-_BLOCKS_AT_ONCE = 2
+# Two blocks at once in an actor: while the last rows of one are in flight, the next block's are sent.
+_BLOCKS_PER_ACTOR = 2
 
 _KEY = re.compile(rb"csk-[\w-]{8,}")
 _WHERE_KEYS_ARE = (
-    "each worker reads it itself: set CEREBRAS_API_KEY in the environment of `ray start` on every node, or give "
+    "each worker reads it by itself: set CEREBRAS_API_KEY in the environment of `ray start` on every node, or use "
     "key_resolver=KeyFile(path), a file of mode 0600 on every node. Ray would show it in its plans and logs"
 )
 
@@ -49,36 +49,36 @@ def ray_map_chat(
     done: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
     num_cpus: float = 0.5,
 ) -> Dataset:
-    """The dataset with a column of answers. Nothing is asked until it is written or read.
+    """Return the dataset with a column of answers. Nothing is sent until it is written or read.
 
-    One output row for each input row: what goes wrong with a row stands in its error column. A row is sent at least once: after
-    a crash of an actor or of the driver, rows of blocks that were not written yet are sent, and billed, again.
+    There is one output row for each input row; a row that fails has an error in its error column. A row is sent at least once:
+    after a crash of an actor or of the driver, the rows of blocks that were not written yet are sent, and billed, again.
 
     Args:
-        ds: the rows. Ids have to be unique; that is not looked after.
-        model: a model, or the name of one. Its key is none of the arguments: each worker reads the variable
-            ``CEREBRAS_API_KEY`` of its own environment, or asks the model's ``key_resolver``, such as a ``KeyFile``.
-        id_column: names the row.
+        ds: the rows. Their ids have to be unique; this is not checked.
+        model: a model, or the name of one. It must not hold a key: each worker reads ``CEREBRAS_API_KEY`` from its own
+            environment, or asks the model's ``key_resolver``, such as a ``KeyFile``.
+        id_column: the rows' ids.
         prompt_column: a text, or a list of messages as the API has them.
-        output_column: the answer's text; null where there is none.
+        output_column: the answer's text; null if there is none.
         error_column: null, or the error's class and message.
-        record_column: the whole record as JSON (usage, reasoning, tool calls, finish reason), where wanted.
-        rate_limit: as the model's, over the model's own. Numbers are of the account and shared by all actors, and by all jobs
-            of the cluster that give the same ones; without them each actor heeds what the service announces, by itself.
-        account: the name under which numbers are shared; another for another account.
+        record_column: the whole record as JSON (usage, reasoning, tool calls, finish reason); ``None`` for no such column.
+        rate_limit: replaces the model's own; "auto" keeps that. Numbers are the account's: all actors share them, and all jobs
+            of the cluster that give the same ones. Without numbers each actor paces itself by what the service announces.
+        account: the name under which numbers are shared; use another one for each account.
         concurrency: actors; ``(least, most)`` grows and shrinks with the work.
-        in_flight: rows that one actor asks at once.
-        rows_per_block: the unit of writing, so of what is sent again after a crash, and of spreading over actors.
-        done: Parquet files, or folders of such, written before: rows whose id stands there are left out, failed ones too.
-            What is not there yet holds no rows, so that the first run and the next are one line.
-        num_cpus: that one actor reserves.
+        in_flight: rows that one actor sends at once.
+        rows_per_block: the unit of writing, of what is sent again after a crash, and of distribution over actors.
+        done: Parquet files, or folders of them, written before: rows whose id is there are left out, failed ones included.
+            They need not exist yet, so the first run and a resumed one are the same line.
+        num_cpus: CPUs that one actor reserves.
 
     Raises:
-        ValueError: an argument that is none; the message names it. ``BulkInputError``: a column, or a file of ``done``.
+        ValueError: an invalid argument; the message names it. ``BulkInputError``: a column, or a file of ``done``.
         KeyHostError: the model holds a key, or cookies.
 
-    When it runs, ``BulkStoppedError`` ends it where the key or the account is refused or a limit of the day is used up; what
-    was written stays, and a run with ``done`` goes on from there.
+    While it runs, ``BulkStoppedError`` ends it if the key or the account is refused, or if a limit is used up for more than two
+    minutes. What was written is kept, and a run with ``done`` continues from there.
     """
     columns = Columns(id_column, prompt_column, output_column, error_column, record_column)
     known = ds.schema(fetch_if_missing=False)
@@ -87,7 +87,7 @@ def ray_map_chat(
     for name, count in (("in_flight", in_flight), ("rows_per_block", rows_per_block)):
         if count < 1:
             raise ValueError(f"{name}={count!r}: give 1 or more")
-    asks, is_shared = to_model(model, rate_limit)
+    sent_model, is_shared = to_model(model, rate_limit)
     least, most = (concurrency, concurrency) if isinstance(concurrency, int) else concurrency
     ids = None if done is None else read_ids(done, id_column)
     if ids is not None:
@@ -96,30 +96,30 @@ def ray_map_chat(
             batch_size=None,
             batch_format="pyarrow",
         )
-    desk = find_desk(account) if is_shared else None
+    limiter = find_limiter(account) if is_shared else None
     return ds.repartition(target_num_rows_per_block=rows_per_block, strict=True).map_batches(
         AskRows,
-        batch_size=None,  # a whole block: rows wait for none but the slowest of all
+        batch_size=None,  # a whole block: smaller batches would each wait for their slowest row
         batch_format="pyarrow",
-        fn_constructor_kwargs={"order": Order(asks, columns, in_flight, account, desk)},
-        compute=ActorPoolStrategy(min_size=least, max_size=most, max_concurrent_calls_per_actor=_BLOCKS_AT_ONCE),
+        fn_constructor_kwargs={"options": ActorOptions(sent_model, columns, in_flight, account, limiter)},
+        compute=ActorPoolStrategy(min_size=least, max_size=most, max_concurrent_calls_per_actor=_BLOCKS_PER_ACTOR),
         num_cpus=num_cpus,
         udf_modifying_row_count=False,
     )
 
 
 def to_model(model: ChatCerebrasDemo | str, rate_limit: Any) -> tuple[ChatCerebrasDemo, bool]:
-    """The model that the actors ask, and whether its limits are numbers to be shared.
+    """Return the model for the actors, and whether it has numbers as limits, which are shared.
 
     Raises:
         KeyHostError: it holds a key, or cookies.
-        TypeError: it cannot travel.
+        TypeError: it cannot be pickled.
     """
     made = ChatCerebrasDemo(model=model) if isinstance(model, str) else model
     for name in ("api_key", "cookies"):
         if getattr(made, name) is not None:
             raise errors.KeyHostError(
-                f"the model has {name}=…, which must not travel to the workers; {_WHERE_KEYS_ARE}"
+                f"the model has {name}=…, which must not be sent to the workers; {_WHERE_KEYS_ARE}"
             )
     limit = RateLimit.from_value(made.rate_limit if rate_limit == "auto" else rate_limit)
     made = made.model_copy(update={"rate_limit": limit})
@@ -127,8 +127,8 @@ def to_model(model: ChatCerebrasDemo | str, rate_limit: Any) -> tuple[ChatCerebr
         pickled: bytes = _pickle.dumps(made)
     except Exception as error:  # noqa: BLE001 - whatever a user's own object raises
         raise TypeError(
-            f"the model cannot be pickled ({type(error).__name__}): leave out a transport or a callback of its own"
+            f"the model cannot be pickled ({type(error).__name__}): remove its transport or callbacks"
         ) from None
     if _KEY.search(pickled):
-        raise errors.KeyHostError(f"a key stands in the model's resolver or headers; {_WHERE_KEYS_ARE}")
+        raise errors.KeyHostError(f"the model's resolver or headers contain a key; {_WHERE_KEYS_ARE}")
     return made, limit is not None and limit != RateLimit()

@@ -15,7 +15,7 @@ from langchain_core.runnables.config import var_child_runnable_config
 from pydantic import BaseModel
 
 from langchain_cerebras_demo import ChatCerebrasDemo
-from langchain_cerebras_demo.bulk.asking import to_record
+from langchain_cerebras_demo.bulk.records import to_record
 from langchain_cerebras_demo.chat_models.bulk_support import without_runs
 from langchain_cerebras_demo.testing import Reply
 

@@ -75,10 +75,10 @@ def test_resume_without_an_output_begins_one(open_output, output):
 def test_an_output_that_is_there_is_not_touched_without_resume(output):
     """Not even by the journal."""
     fill(output, "a")
-    with pytest.raises(BulkOutputError, match="is there already: resume it"):
+    with pytest.raises(BulkOutputError, match="exists already: resume it"):
         Output(output, SETTINGS)
     output.with_name("out.jsonl.journal").unlink()
-    with pytest.raises(BulkOutputError, match="is there already"):
+    with pytest.raises(BulkOutputError, match="exists already"):
         Output(output, SETTINGS)
     with pytest.raises(BulkOutputError, match="has no journal"):
         Output(output, SETTINGS, resume=True)
@@ -98,7 +98,7 @@ def test_a_journal_of_something_else_is_refused(output):
     """Of a later version, say."""
     fill(output, "a")
     output.with_name("out.jsonl.journal").write_text('{"version": 99}\n')
-    with pytest.raises(BulkOutputError, match="is no journal that this version can read"):
+    with pytest.raises(BulkOutputError, match="is not a journal that this version can read"):
         Output(output, SETTINGS, resume=True)
 
 
@@ -168,7 +168,7 @@ def test_a_killed_run_lets_go_of_its_output(output, open_output, read):
 
 def test_a_folder_that_is_missing_or_a_file_that_is_one_is_refused(tmp_path):
     """With the remedy."""
-    with pytest.raises(BulkOutputError, match=r"the folder of the output, .*no', does not exist: make it first"):
+    with pytest.raises(BulkOutputError, match=r"the folder of the output, .*no', does not exist: create it first"):
         Output(tmp_path / "no" / "out.jsonl", SETTINGS)
     with pytest.raises(BulkOutputError, match="is a folder"):
         Output(tmp_path, SETTINGS)
@@ -220,7 +220,7 @@ def test_a_full_disk_is_said_and_leaves_no_torn_line(output):
     """
     done = run_python(code, str(output))
     assert done.stderr == ""
-    assert "the disk is full. What was answered before is kept: make room and resume" in done.stdout
+    assert "the disk is full. Earlier answers are kept: free some space and resume" in done.stdout
     written = int(done.stdout.split()[0])
     assert written > 1
     assert output.read_bytes().count(b"\n") == written

@@ -92,7 +92,7 @@ async def test_a_file_becomes_a_file(server, model, write, output, read):
     assert 1 in read(output)
     failures = list(read(run.failures_path).values())
     assert failures[-1]["id"] == "bad"
-    assert "line 2: no JSON" in failures[0]["error"]["message"]
+    assert "line 2: not valid JSON" in failures[0]["error"]["message"]
     assert "line 3" in failures[1]["error"]["message"]
     assert len(server.requests) == 3
 
@@ -246,7 +246,7 @@ async def test_answers_that_wait_for_their_turn_are_kept_when_the_run_stops(serv
     run = bulk(model, [f"row {number}" for number in range(9)], output=output, concurrency=2, ordered=True)
     run_task = asyncio.ensure_future(run.arun())
     assert await asyncio.to_thread(server.wait_for_requests, 8)
-    run._crew.dismiss()
+    run._workers.cancel()
     await run_task
     gate.open()
     assert len(read(output)) >= 6

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from langchain_cerebras_demo.bulk import BulkInputError
-from langchain_cerebras_demo.bulk.prompts import Prompts
+from langchain_cerebras_demo.bulk.rows import Prompts
 from langchain_cerebras_demo.bulk.sources import iterate, open_file, survey
 
 
@@ -50,16 +50,16 @@ def test_an_empty_line_still_counts_as_a_line(write):
 def test_an_empty_file_has_no_rows(write, name):
     """And is no error."""
     assert values(write(b"", name)) == []
-    assert survey(open_file(write(b"", name)), Prompts().why_not).rows == 0
+    assert survey(open_file(write(b"", name)), Prompts().why_not) == 0
 
 
 def test_an_unreadable_line_is_the_problem_of_its_row_alone(write):
-    """No JSON, no UTF-8, cut off: the message names the line, the others are read."""
+    """No JSON, not UTF-8, cut off: the message names the line, the others are read."""
     path = write(b'"one"\n{"a"\n\xff\xfe\n"\xc3("\n"\\ud800"\n"two"\n')
     found = list(open_file(path).rows())
     assert [row.value for row in found] == ["one", None, None, None, None, "two"]
     assert [row.problem.partition(":")[0] for row in found] == ["", "line 2", "line 3", "line 4", "line 5", ""]
-    assert "no UTF-8" in found[2].problem
+    assert "not UTF-8" in found[2].problem
     assert len({row.id for row in found}) == 6
 
 
@@ -79,7 +79,7 @@ def test_csv_cells_are_columns(write):
 
 
 def test_a_bad_csv_row_is_its_own_problem(write):
-    """Too few cells, too many, no UTF-8, too long; and a cell above csv's own bound is none."""
+    """Too few cells, too many, not UTF-8, too long; and a cell above csv's own bound is none."""
     long = b"x" * 200_000
     path = write(b"id,text\n1\n2,a,b\n3,\xff\n4,%s\n5,%s\n6,good\n" % (long, b"x" * 17_000_000), "in.csv")
     before = csv.field_size_limit()
@@ -87,7 +87,7 @@ def test_a_bad_csv_row_is_its_own_problem(write):
     assert [bool(row.problem) for row in found] == [True, True, True, False, True, False]
     assert [row.number for row in found] == [1, 2, 3, 4, 5, 6]
     assert [row.line for row in found] == [2, 3, 4, 5, 6, 7]
-    assert "line 2: 1 cells under a header of 2 columns" in found[0].problem
+    assert "line 2: 1 cells, and the header has 2 columns" in found[0].problem
     assert csv.field_size_limit() == before
 
 
@@ -126,7 +126,7 @@ def test_an_input_that_is_not_there_is_refused(tmp_path):
     (tmp_path / "folder.jsonl").mkdir()
     with pytest.raises(BulkInputError, match="is a folder"):
         open_file(tmp_path / "folder.jsonl")
-    with pytest.raises(BulkInputError, match=r"ends in none of \.csv"):
+    with pytest.raises(BulkInputError, match=r"has none of the suffixes \.csv"):
         open_file(tmp_path / "in.txt")
 
 
@@ -136,10 +136,10 @@ def test_an_input_that_is_not_there_is_refused(tmp_path):
         (
             b'"x"\n\n{"id":"a","prompt":"1"}\n{"id":"a","prompt":"2"}\n',
             "in.jsonl",
-            "'a' stands in line 3 and in line 4",
+            "'a' is used in line 3 and in line 4",
         ),
-        (b'{"id":7,"prompt":"1"}\n{"id":"7","prompt":"2"}\n', "in.jsonl", "'7' stands in line 1 and in line 2"),
-        (b'id,prompt\na,"1\n2"\na,3\n', "in.csv", "'a' stands in line 2 and in line 4"),
+        (b'{"id":7,"prompt":"1"}\n{"id":"7","prompt":"2"}\n', "in.jsonl", "'7' is used in line 1 and in line 2"),
+        (b'id,prompt\na,"1\n2"\na,3\n', "in.csv", "'a' is used in line 2 and in line 4"),
     ],
 )
 def test_doubled_ids_are_refused_with_both_lines(write, data, name, words):
@@ -153,7 +153,7 @@ async def test_doubled_ids_of_an_iterable_are_refused_with_both_rows():
     rows = iterate([{"id": "a", "prompt": "1"}, "x", {"id": "a", "prompt": "2"}])
     assert (await anext(rows)).id == "a"
     await anext(rows)
-    with pytest.raises(BulkInputError, match="'a' stands in row 1 and in row 3"):
+    with pytest.raises(BulkInputError, match="'a' is used in row 1 and in row 3"):
         await anext(rows)
 
 
@@ -165,16 +165,16 @@ def test_rows_of_which_none_can_be_asked_are_refused_together(write):
         match=r"none of the 2 rows.*line 1: it has neither 'prompt' nor 'messages'; the columns are 'text'",
     ):
         survey(open_file(path), Prompts().why_not)
-    with pytest.raises(BulkInputError, match=r"the template wants 'topic'; the columns are 'text'"):
+    with pytest.raises(BulkInputError, match=r"the template needs 'topic'; the columns are 'text'"):
         survey(open_file(path), Prompts("say {topic}").why_not)
-    with pytest.raises(BulkInputError, match=r"none of the 3 rows can be asked\. line 1: no JSON"):
+    with pytest.raises(BulkInputError, match=r"none of the 3 rows can be sent\. line 1: not valid JSON"):
         survey(open_file(write(b"[\n  1,\n]")), Prompts().why_not)
 
 
-def test_some_rows_that_cannot_be_asked_are_counted(write):
-    """They will be recorded as errors."""
+def test_some_rows_that_cannot_be_sent_stop_nothing(write):
+    """They are counted, and become errors in the output."""
     found = survey(open_file(write([{"prompt": "a"}, {"text": "b"}, 5])), Prompts().why_not)
-    assert (found.rows, found.unusable) == (3, 2)
+    assert found == 3
 
 
 async def test_an_async_iterable_is_iterated():

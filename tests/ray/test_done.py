@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from langchain_cerebras_demo.bulk.problems import BulkInputError
+from langchain_cerebras_demo.bulk.errors import BulkInputError
 
 pytest.importorskip("ray", reason="Ray Data is not installed: pip install 'langchain-cerebras-demo[ray]'")
 pa = pytest.importorskip("pyarrow")
@@ -54,7 +54,7 @@ def test_rows_that_are_done_are_left_out(monkeypatch):
     assert left.to_pylist() == [{"id": 2, "prompt": "b"}]
 
 
-@pytest.mark.parametrize(("column", "word"), [("row", "no such column"), ("id", "other ids")])
+@pytest.mark.parametrize(("column", "word"), [("row", "no such column"), ("id", "another type")])
 def test_ids_that_cannot_be_compared_are_refused(monkeypatch, column, word):
     """Else every row would be asked again, and paid for."""
     monkeypatch.setattr(done.ray, "get", lambda reference: reference)

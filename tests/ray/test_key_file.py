@@ -62,7 +62,7 @@ async def test_a_missing_file_is_a_missing_key(tmp_path):
 async def test_what_is_no_key_is_refused_without_showing_it(path):
     """Binary files and texts with spaces."""
     path.write_bytes(b"\xff\xfe")
-    with pytest.raises(KeyFormatError, match="no text"):
+    with pytest.raises(KeyFormatError, match="is not a text"):
         await KeyFile(path).resolve()
     path.write_text("secret words")
     with pytest.raises(KeyFormatError) as refused:

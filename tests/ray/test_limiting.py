@@ -13,7 +13,7 @@ from langchain_cerebras_demo.records import RateLimitSnapshot
 
 ray = pytest.importorskip("ray", reason="Ray Data is not installed: pip install 'langchain-cerebras-demo[ray]'")
 
-from langchain_cerebras_demo.ray.limiting import Desk, Ending, SharedLimiter, find_desk  # noqa: E402
+from langchain_cerebras_demo.ray.limiting import Ending, LimiterActor, SharedLimiter, find_limiter  # noqa: E402
 
 LIMIT = RateLimit(requests_per_minute=600)
 
@@ -31,19 +31,19 @@ class _Method:
         return asyncio.ensure_future(self.method(*arguments))
 
 
-class HereDesk:
+class LocalActor:
     """The actor, in this process."""
 
     def __init__(self):
-        self.desk = Desk()
-        self.acquire = _Method(self.desk.acquire)
-        self.end = _Method(self.desk.end)
+        self.actor = LimiterActor()
+        self.acquire = _Method(self.actor.acquire)
+        self.end = _Method(self.actor.end)
 
 
 async def test_two_workers_wait_in_one_queue():
     """600 a minute are ten a second for both together, and not for each."""
-    desk = HereDesk()
-    workers = [SharedLimiter(desk, "here") for _ in range(2)]
+    actor = LocalActor()
+    workers = [SharedLimiter(actor, "here") for _ in range(2)]
     began = time.monotonic()
     for turn in range(12):
         ticket = await workers[turn % 2].acquire("whoever", "m", 10.0, LIMIT)
@@ -61,11 +61,11 @@ async def test_requests_without_numbers_do_not_travel():
 
 async def test_what_the_service_says_comes_back_to_the_queue():
     """A refusal closes the gate for all: with the figure, and not wrapped by Ray."""
-    desk = HereDesk()
-    first, second = SharedLimiter(desk, "here"), SharedLimiter(desk, "here")
+    actor = LocalActor()
+    first, second = SharedLimiter(actor, "here"), SharedLimiter(actor, "here")
     ticket = await first.acquire("whoever", "m", 10.0, LIMIT)
     ticket.refused(RateLimitError("429: no", status_code=429, retry_after=3000.0))
-    await desk.end.was_called.wait()
+    await actor.end.was_called.wait()
     with pytest.raises(RateLimitError) as refused:
         await second.acquire("whoever", "m", 10.0, LIMIT)
     assert refused.value.retry_after == pytest.approx(3000.0, abs=1.0)
@@ -73,32 +73,32 @@ async def test_what_the_service_says_comes_back_to_the_queue():
 
 async def test_an_ending_rides_with_the_next_request():
     """With what the headers said and the tokens used, once: the `close` behind it says nothing more."""
-    desk = HereDesk()
-    worker = SharedLimiter(desk, "here")
+    actor = LocalActor()
+    worker = SharedLimiter(actor, "here")
     ticket = await worker.acquire("whoever", "m", 10.0, LIMIT)
     ticket.observe(RateLimitSnapshot(limit_tokens_minute=1000, remaining_tokens_minute=900))
     ticket.settle(5.0)
     ticket.close()
     assert worker._endings == [Ending(ticket._number, ticket._limits, total_tokens=5.0)]
     await worker.acquire("whoever", "m", 10.0, LIMIT)
-    assert not desk.end.was_called.is_set()
-    assert len(desk.desk._tickets) == 1
-    assert desk.desk._limiter.snapshot("", "m").remaining_tokens_minute == 900
-    await desk.desk.end([Ending(12345)])  # of a former life of the actor
+    assert not actor.end.was_called.is_set()
+    assert len(actor.actor._tickets) == 1
+    assert actor.actor._limiter.snapshot("", "m").remaining_tokens_minute == 900
+    await actor.actor.end([Ending(12345)])  # of a former life of the actor
 
 
 async def test_the_last_ending_goes_by_itself():
     """No request may follow."""
-    desk = HereDesk()
-    (await SharedLimiter(desk, "here").acquire("whoever", "m", 10.0, LIMIT)).close()
-    await desk.end.was_called.wait()
+    actor = LocalActor()
+    (await SharedLimiter(actor, "here").acquire("whoever", "m", 10.0, LIMIT)).close()
+    await actor.end.was_called.wait()
     await asyncio.sleep(0)
-    assert not desk.desk._tickets
+    assert not actor.actor._tickets
 
 
 async def test_a_deadline_travels_as_seconds():
     """The clocks of two machines have nothing to do with each other."""
-    worker = SharedLimiter(HereDesk(), "here")
+    worker = SharedLimiter(LocalActor(), "here")
     slow = RateLimit(requests_per_minute=1)
     await worker.acquire("whoever", "m", 10.0, slow)
     with pytest.raises(APITimeoutError):
@@ -107,10 +107,10 @@ async def test_a_deadline_travels_as_seconds():
 
 async def test_a_queue_that_dies_is_started_again(cluster):
     """Requests wait for the new one; tickets of the old one are forgotten."""
-    desk = find_desk("dies")
-    worker = SharedLimiter(desk, "dies")
+    actor = find_limiter("dies")
+    worker = SharedLimiter(actor, "dies")
     ticket = await worker.acquire("whoever", "m", 10.0, LIMIT)
-    ray.kill(desk)
+    ray.kill(actor)
     ticket.close()
     again = await asyncio.wait_for(worker.acquire("whoever", "m", 10.0, LIMIT), 30)
     assert again.waited < 1.0

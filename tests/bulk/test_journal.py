@@ -10,7 +10,7 @@ from langchain_core.prompts import ChatPromptTemplate
 from pydantic import BaseModel
 
 from langchain_cerebras_demo import ChatCerebrasDemo
-from langchain_cerebras_demo.bulk.fingerprint import differences, fingerprint
+from langchain_cerebras_demo.bulk.journal import differences, fingerprint
 
 KEY = "csk-sentinel0123456789"
 

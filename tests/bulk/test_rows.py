@@ -1,15 +1,85 @@
-"""Rows to prompts: templates, columns, messages, the system's words."""
+"""Rows: their ids, the index of ids, and the prompts that they become."""
 
 from __future__ import annotations
+
+import random
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 from langchain_core.messages import HumanMessage, SystemMessage
 from langchain_core.prompt_values import StringPromptValue
 from langchain_core.prompts import ChatPromptTemplate, PromptTemplate
 
-from langchain_cerebras_demo.bulk import BulkInputError
-from langchain_cerebras_demo.bulk.prompts import Prompts
-from langchain_cerebras_demo.bulk.rows import Row
+from langchain_cerebras_demo.bulk import BulkInputError, rows
+from langchain_cerebras_demo.bulk.rows import IdIndex, Prompts, Row, derive_id
+
+
+def test_a_derived_id_is_the_row_and_its_content():
+    """Equal in every run; another row or another text has another."""
+    assert derive_id("hello", 3) == derive_id("hello", 3)
+    assert derive_id("hello", 3).startswith("3-")
+    assert len({derive_id("hello", 3), derive_id("hello", 4), derive_id("hallo", 3)}) == 3
+    assert derive_id([HumanMessage("a")], 1) == derive_id([HumanMessage("a")], 1) != derive_id([HumanMessage("b")], 1)
+    assert derive_id({"a": 1, "b": 2}, 1) == derive_id({"b": 2, "a": 1}, 1)
+    assert derive_id("\ud800", 1) != derive_id({1, 2}, 1)
+
+
+def test_a_given_id_is_a_text_or_a_whole_number():
+    """Anything else is that row's problem, and it gets a derived one."""
+    assert Row(1, 1, {"id": "x"}).id == "x"
+    assert Row(1, 1, {"id": 0}).id == 0
+    for nothing in (None, ""):
+        row = Row(1, 1, {"id": nothing})
+        assert str(row.id).startswith("1-")
+        assert row.id_problem() == ""
+    for wrong in (1.5, True, ["x"], {}):
+        row = Row(1, 4, {"id": wrong})
+        assert str(row.id).startswith("1-")
+        assert "line 4" in row.id_problem()
+
+
+@pytest.fixture
+def index():
+    made = IdIndex()
+    yield made
+    made.close()
+
+
+def test_the_index_knows_every_id_and_the_row_that_had_it_first(index):
+    """Ids that look alike included."""
+    ids = (
+        [f"row {number}" for number in range(2_000)]
+        + list(range(2_000, 4_000))
+        + ["\ud800", "ü", "u\u0308", "a\0", "a"]
+    )
+    random.Random(1).shuffle(ids)
+    assert [index.add(row_id, row) for row, row_id in enumerate(ids, 1)] == [None] * len(ids)
+    assert len(index) == len(ids)
+    assert [index.add(row_id, 0) for row_id in ids] == list(range(1, len(ids) + 1))
+    assert all(row_id in index for row_id in ids)
+    assert "row 2001" not in index
+    assert "3000" in index, "a number and its text are one id"
+
+
+def open_temporary_files():
+    """SQLite's own, which have lost their names when they were opened."""
+    links = [str(entry.readlink()) for entry in Path("/proc/self/fd").iterdir() if entry.is_symlink()]
+    return [link for link in links if "etilqs_" in link]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="open files are read from /proc")
+def test_the_memory_of_the_index_is_bounded(monkeypatch):
+    """Above the bound, ids go to a file; it is gone when the index is closed."""
+    monkeypatch.setattr(rows, "_CACHE_KIB", 64)
+    before = open_temporary_files()
+    with closing(IdIndex()) as index:
+        for number in range(20_000):
+            index.add(f"row {number}", number)
+        assert len(open_temporary_files()) == len(before) + 1
+        assert index.add("row 7", 0) == 7
+    assert open_temporary_files() == before
+
 
 SYSTEM = {"role": "system", "content": "Be brief."}
 USER = {"role": "user", "content": "hi"}
@@ -87,17 +157,17 @@ def test_a_template_with_parts_filled_in_wants_only_the_rest():
 @pytest.mark.parametrize(
     ("value", "template", "words"),
     [
-        ({"a": "x"}, "{b}", "line 9: the template wants 'b'; the columns are 'a'"),
-        ({"a": None}, "{a}", "wants 'a'"),
-        ("text", "{a}", "the template wants columns, and this is a str"),
+        ({"a": "x"}, "{b}", "line 9: the template needs 'b'; the columns are 'a'"),
+        ({"a": None}, "{a}", "needs 'a'"),
+        ("text", "{a}", "the template needs columns, and this is a str"),
         ({"a": "x"}, "{a:d}", "the prompt cannot be made: ValueError"),
-        ({"prompt": "x", "messages": [USER]}, None, "leave one out"),
-        ({"prompt": "  "}, None, "'prompt' is no text, or an empty one"),
-        ({"prompt": 5}, None, "'prompt' is no text"),
-        ({"messages": []}, None, "'messages' are no list, or an empty one"),
+        ({"prompt": "x", "messages": [USER]}, None, "remove one"),
+        ({"prompt": "  "}, None, "'prompt' is empty or not a text"),
+        ({"prompt": 5}, None, "'prompt' is empty or not a text"),
+        ({"messages": []}, None, "'messages' are empty or not a list"),
         ({"messages": "no"}, None, "the prompt cannot be made: JSONDecodeError"),
         ("", None, "the prompt is empty"),
-        (5, None, "int is no kind of prompt"),
+        (5, None, "int is not a prompt"),
         ({"id": 1.5, "prompt": "x"}, None, "the id '1.5' is a float"),
     ],
 )

@@ -1,0 +1,35 @@
+"""What stops a bulk run, or prevents it from starting. An error of a single row is in the row's record instead."""
+
+from __future__ import annotations
+
+from langchain_cerebras_demo.errors import CerebrasError
+
+
+class BulkError(CerebrasError):
+    """The base class of the errors that a bulk run raises itself."""
+
+
+class BulkInputError(BulkError, ValueError):
+    """The input as a whole cannot be used: a missing file, a duplicate id, a missing column. The message names the place."""
+
+
+class BulkOutputError(BulkError):
+    """The output cannot be used or written: another run uses it, the settings differ, the disk is full. Says what to do."""
+
+
+class BulkStoppedError(BulkError):
+    """The run ended before its input did. All answers are kept; ``resume=True`` continues from there.
+
+    ``reason`` is one of ``STOP_REASONS``; ``retry_after`` is the number of seconds after which the run can be resumed, or
+    ``None`` if that is not known.
+    """
+
+    def __init__(self, message: str = "", *, reason: str = "", retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.retry_after = retry_after
+
+
+STOP_REASONS = ("refused", "limit", "budget", "failing", "interrupted")
+"""Why a run stops: the key or the account was refused; a limit is used up for more than two minutes; the budget is spent; too
+many rows failed one after the other; a signal, or ``BulkRun.stop``."""

@@ -1,0 +1,268 @@
+"""Workers that send rows: a bounded number of them, each with one row at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Protocol
+
+from langchain_cerebras_demo import errors
+from langchain_cerebras_demo.bulk.budget import Spending
+from langchain_cerebras_demo.bulk.errors import BulkOutputError, BulkStoppedError
+from langchain_cerebras_demo.bulk.progress import Meter
+from langchain_cerebras_demo.bulk.records import BulkRecord, to_failure, to_record
+from langchain_cerebras_demo.bulk.rows import Item
+from langchain_cerebras_demo.client.call import waiting_out_refusals
+from langchain_cerebras_demo.policy.retry import is_for_long
+
+# Rows that have been read, and whose records have not been handed out yet, per worker.
+_READ_AHEAD = 2
+_READ_AHEAD_IN_ORDER = 4
+
+# All other rows would fail with these as well.
+_FATAL = (errors.MissingKeyError, errors.KeyFormatError, errors.KeyHostError, errors.LocalServerError)
+_FATAL_STATUS = {401, 402}
+
+_DAY_SECONDS = 86_400
+
+
+class Runnable(Protocol):
+    """Anything that can be asked: a chat model, or any LangChain runnable."""
+
+    async def ainvoke(self, input: Any) -> Any:  # noqa: A002 - LangChain's own name
+        """Return the answer."""
+
+
+class Outcome(NamedTuple):
+    """A row's record, and the exception behind its error."""
+
+    record: BulkRecord
+    problem: Exception | None = None
+
+
+async def ask(runnable: Runnable, item: Item) -> BulkRecord:
+    """Send one row, and return its record: the answer, or the error.
+
+    Args:
+        runnable: a chat model, ``model.with_structured_output(schema, include_raw=True)``, or any chain. If it returns a str,
+            that is the ``content``; a message fills the fields of the record; anything else is ``parsed``.
+        item: the row.
+
+    Nothing is raised for a row; cancellation and ``KeyboardInterrupt`` pass through.
+    """
+    return (await ask_row(runnable, item)).record
+
+
+async def ask_row(runnable: Runnable, item: Item) -> Outcome:
+    """As ``ask``, but also return the exception behind an error."""
+    if item.problem:
+        return Outcome(BulkRecord(item.id, error={"type": "BulkInputError", "message": item.problem}))
+    began = time.perf_counter()
+    problem: Exception | None = None
+    with waiting_out_refusals() as sends:
+        try:
+            answer = await runnable.ainvoke(item.prompt)
+            record = to_record(item.id, answer, time.perf_counter() - began)
+        except Exception as error:  # noqa: BLE001 - whatever goes wrong with a row is its record
+            problem = error.with_traceback(None)
+            record = to_failure(item.id, problem, time.perf_counter() - began)
+    if sends.total:  # otherwise the answer comes from a cache, or from a model of another package
+        record = replace(record, attempts=sends.total, refusals=sends.refused)
+    return Outcome(record, problem)
+
+
+def why_stop(outcome: Outcome) -> BulkStoppedError | None:
+    """Return what ends the run if all other rows would fail alike: a refused key or account, or a limit that lasts."""
+    record, problem = outcome
+    if isinstance(problem, _FATAL) or getattr(problem, "status_code", None) in _FATAL_STATUS:
+        return BulkStoppedError(record.error_text, reason="refused")
+    if isinstance(problem, errors.RateLimitError) and is_for_long(problem):
+        seconds = problem.retry_after
+        if seconds is None:  # a day's limit: some of it is back at 00:00 UTC, whether days begin then or it is refilled
+            seconds = _DAY_SECONDS - time.time() % _DAY_SECONDS
+        return BulkStoppedError(record.error_text, reason="limit", retry_after=seconds)
+    return None
+
+
+@dataclass(frozen=True)
+class BulkOptions:
+    """How a worker pool works.
+
+    Args:
+        concurrency: the number of workers.
+        ordered: whether records come in the order of their rows.
+        give_up_after: consecutive failures that stop the run; ``None`` for no bound.
+    """
+
+    concurrency: int
+    ordered: bool = False
+    give_up_after: int | None = None
+
+
+class WorkerPool:
+    """The workers of one run.
+
+    Args:
+        runnable: what is asked.
+        items: the rows; they are read one at a time.
+        options: how the workers work.
+        keep: called with each record when it is handed out; an exception that it raises ends the run.
+        meter: counts rows and requests.
+        spending: decides whether the budget allows another row.
+    """
+
+    def __init__(
+        self,
+        runnable: Runnable,
+        items: AsyncGenerator[Item, None],
+        options: BulkOptions,
+        *,
+        keep: Callable[[BulkRecord], None],
+        meter: Meter,
+        spending: Spending,
+    ) -> None:
+        self._runnable = runnable
+        self._items = items
+        self._options = options
+        self._keep = keep
+        self._meter = meter
+        self._spending = spending
+        self._stopped: BulkStoppedError | None = None
+        self._failure: Exception | None = None
+        self._consecutive_failures = 0
+        self._rows_read = self._rows_finished = 0
+        self._early: dict[int, BulkRecord] = {}  # with ``ordered``: records that wait for those of earlier rows
+        self._finished: asyncio.Queue[BulkRecord | None] = asyncio.Queue()
+        read_ahead = _READ_AHEAD_IN_ORDER if options.ordered else _READ_AHEAD
+        self._room = asyncio.Semaphore(read_ahead * options.concurrency)
+        self._reading = asyncio.Lock()
+        self._workers: list[asyncio.Task[None]] = []
+
+    async def records(self) -> AsyncGenerator[BulkRecord, None]:
+        """Start the workers, and yield the records until all workers have ended.
+
+        Raises:
+            BulkStoppedError: they ended before the input did.
+            Exception: what the items or ``keep`` raised.
+        """
+        self._workers = [asyncio.create_task(self._work()) for _ in range(self._options.concurrency)]
+        ending = asyncio.create_task(self._end_with_the_workers())
+        try:
+            while (record := await self._finished.get()) is not None:
+                self._room.release()
+                yield record
+        finally:
+            self.cancel()
+            await ending
+        if self._failure is not None:
+            raise self._failure
+        if self._stopped is not None:
+            raise self._stopped
+
+    def stop(self, why: BulkStoppedError, grace: float | None = None) -> None:
+        """Start no further row; rows in flight are finished.
+
+        Args:
+            why: raised at the end.
+            grace: seconds after which rows in flight are cancelled; ``None`` to wait for them.
+        """
+        self._stopped = self._stopped or why
+        if grace is not None:
+            asyncio.get_running_loop().call_later(grace, self.cancel)
+
+    def cancel(self) -> None:
+        """Cancel the rows in flight."""
+        for worker in self._workers:
+            worker.cancel()
+
+    async def _end_with_the_workers(self) -> None:
+        await asyncio.gather(*self._workers, return_exceptions=True)
+        try:
+            for position in sorted(self._early):  # earlier rows were not finished: these are paid for, and kept
+                self._hand_out(self._early[position])
+        except Exception as problem:  # noqa: BLE001 - as in a worker
+            self._failure = self._failure or problem
+        finally:
+            self._finished.put_nowait(None)
+
+    async def _work(self) -> None:
+        try:
+            while await self._work_once():
+                pass
+        except Exception as problem:  # noqa: BLE001 - raised where the records are read
+            self._failure = self._failure or problem
+            if isinstance(
+                problem, BulkOutputError
+            ):  # no answer can be kept any more; otherwise rows in flight are finished
+                self.cancel()
+
+    async def _work_once(self) -> bool:
+        """Send one row, and return whether there may be another."""
+        await self._room.acquire()
+        async with self._reading:
+            item = await self._next_item()
+            if item is None:
+                self._room.release()
+                return False
+            position, self._rows_read = self._rows_read, self._rows_read + 1
+            self._spending.begin()
+            self._meter.in_flight += 1
+        record = BulkRecord(item.id)
+        try:
+            outcome = await ask_row(self._runnable, item)
+            record = outcome.record
+        finally:  # also when it is cancelled
+            self._meter.in_flight -= 1
+            self._spending.end(record.total_tokens if record.attempts else 0, record.attempts)
+            self._meter.requests, self._meter.tokens = self._spending.requests, self._spending.tokens
+        why = self._judge(item, outcome)
+        if why is not None:
+            self.stop(why)
+        if why is not None and why.reason != "failing":
+            self._room.release()  # the row itself is not at fault: it is left for the next run
+        else:
+            self._finish(position, record)
+        return True
+
+    async def _next_item(self) -> Item | None:
+        if self._stopped is not None or self._failure is not None:
+            return None
+        if not self._spending.may_ask():
+            if self._meter.in_flight == 0 and await anext(self._items, None) is not None:
+                self.stop(BulkStoppedError(f"the budget is spent: {self._spending}", reason="budget"))
+            return None
+        return await anext(self._items, None)
+
+    def _judge(self, item: Item, outcome: Outcome) -> BulkStoppedError | None:
+        """Return why the run has to end after this row; ``None`` if it does not."""
+        if outcome.problem is None:
+            if outcome.record.is_good:
+                self._consecutive_failures = 0
+            return None
+        why = why_stop(outcome)
+        if why is not None:
+            return why
+        self._consecutive_failures += 1
+        if self._consecutive_failures == self._options.give_up_after:
+            return BulkStoppedError(
+                f"{self._consecutive_failures} consecutive rows failed, the last ({item.place}) with "
+                f"{outcome.record.error_text}",
+                reason="failing",
+            )
+        return None
+
+    def _finish(self, position: int, record: BulkRecord) -> None:
+        if not self._options.ordered:
+            self._hand_out(record)
+            return
+        self._early[position] = record
+        while (following := self._early.pop(self._rows_finished, None)) is not None:
+            self._rows_finished += 1
+            self._hand_out(following)
+
+    def _hand_out(self, record: BulkRecord) -> None:
+        self._keep(record)
+        self._meter.note(record)
+        self._finished.put_nowait(record)

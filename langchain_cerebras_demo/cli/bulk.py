@@ -1,4 +1,4 @@
-"""``cerebras-demo bulk``: a file of prompts in, a file of answers out; how far it is on stderr."""
+"""``cerebras-demo bulk``: from a file of prompts to a file of answers, with the progress on stderr."""
 
 from __future__ import annotations
 
@@ -15,46 +15,49 @@ from langchain_cerebras_demo.cli.inputs import STDIN, InputError, read_schema
 from langchain_cerebras_demo.cli.options import JsonOption, LocalOption, ModelOption, SystemOption, note_embedded_only
 from langchain_cerebras_demo.cli.terminal import note, write_out
 
-_LOCAL_ROWS = 4  # the small model answers a few at once; the others wait here, where no time-out counts
+_LOCAL_ROWS = 4  # the small model answers a few at once; the others wait here, where no timeout applies
 
 
 def bulk(
     ctx: typer.Context,
     source: Annotated[str, typer.Argument(metavar="INPUT", help="A .jsonl, .csv, .tsv or .parquet file of prompts.")],
-    output: Annotated[str, typer.Argument(metavar="OUTPUT", help="A JSONL file for the answers; it must be new.")],
+    output: Annotated[
+        str, typer.Argument(metavar="OUTPUT", help="A JSONL file for the answers; it must not exist yet.")
+    ],
     *,
     local_model: LocalOption = False,
     model: ModelOption = catalog.DEFAULT_MODEL,
     system: SystemOption = None,
     template: Annotated[
-        str | None, typer.Option("--template", "-t", help='Makes prompts of columns: "Translate: {text}".')
+        str | None, typer.Option("--template", "-t", help='Prompt with columns: "Translate: {text}".')
     ] = None,
     schema: Annotated[
         str | None,
-        typer.Option("--schema", metavar="JSON", help="A JSON schema, or a file with one: the answers fit it."),
+        typer.Option("--schema", metavar="JSON", help="A JSON schema, or a file with one, for the answers."),
     ] = None,
     concurrency: Annotated[
-        int, typer.Option("--concurrency", "-c", min=1, help=f"Rows asked at once; with --local {_LOCAL_ROWS} at most.")
+        int, typer.Option("--concurrency", "-c", min=1, help=f"Rows sent at once; at most {_LOCAL_ROWS} with --local.")
     ] = 64,
     requests_per_minute: Annotated[
-        float | None, typer.Option("--requests-per-minute", help="The account's limit, which the service does not say.")
+        float | None,
+        typer.Option("--requests-per-minute", help="The account's limit, if the service does not announce it."),
     ] = None,
     budget: Annotated[
-        str | None, typer.Option("--budget", help='What may be spent: "2M tokens", "500 requests", or both.')
+        str | None, typer.Option("--budget", help='Most to spend: "2M tokens", "500 requests", or both.')
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with an output that is there; where there is none, begin.")
+        bool, typer.Option("--resume", help="Continue an existing output; if there is none, begin it.")
     ] = False,
     ordered: Annotated[bool, typer.Option("--ordered", help="Write the answers in the order of the rows.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Ask for every row of a file; the answers go to a file, one JSON object a line.
+    """Answer every row of a file; the answers go to a file, one JSON object per line.
 
     A row has a prompt or messages, or the columns of the template; its id is optional. Rows that fail go to
-    OUTPUT.failures.jsonl. Ctrl-C finishes what is under way; again, it ends at once. Either way --resume goes on.
+    OUTPUT.failures.jsonl. Ctrl-C finishes the rows in flight; a second one ends the run at once. Either way, --resume continues it.
 
-    Exit codes: 0 all answered, 1 refused, stopped, or no row answered, 2 wrong usage or files that cannot be used, 3 some
-    rows failed, 130 interrupted.
+    Exit codes: 0 all rows answered, 1 refused, stopped, or no row answered, 2 wrong usage or unusable files, 3 some rows
+    failed, 130 interrupted.
     """
     check_files(source, output, resume=resume)
     asked = read_schema(schema) if schema is not None else None
@@ -89,10 +92,10 @@ def bulk(
 
 
 def check_files(source: str, output: str, *, resume: bool) -> None:
-    """Looks at the files before anything is opened or started.
+    """Check the files before anything is opened or started.
 
     Raises:
-        InputError: one is standard input or output, the input is not there, the output cannot be where it is to be, or it is there already.
+        InputError: one is standard input or output, the input is missing, the output cannot be written there or exists already.
     """
     from langchain_cerebras_demo.bulk import BulkInputError, BulkOutputError  # noqa: PLC0415 - --help must not wait
     from langchain_cerebras_demo.bulk.output import check_place  # noqa: PLC0415 - as above
@@ -100,25 +103,25 @@ def check_files(source: str, output: str, *, resume: bool) -> None:
 
     for place, name in ((source, "INPUT"), (output, "OUTPUT")):
         if place == STDIN:
-            raise InputError(f"{name}: - is no file: a run that is to be gone on with needs one. Name a file")
+            raise InputError(f"{name}: - is not a file, and a run that can be resumed needs one: name a file")
     try:
         open_file(source)
         check_place(Path(output), Path(source))
     except (BulkInputError, BulkOutputError) as error:
         raise InputError(str(error)) from None
     if not resume and Path(output).is_file() and Path(output).stat().st_size > 0:
-        raise InputError(f"the output {output!r} is there already: --resume goes on with it, or name another")
+        raise InputError(f"the output {output!r} exists already: use --resume to continue it, or name another")
 
 
 def open_model(name: str, *, is_local: bool, requests_per_minute: float | None) -> Any:
-    """The chat model behind the command; with ``is_local`` the embedded one is started and said to be it.
+    """Return the chat model of the command; with ``is_local`` the embedded one, which is started, with a note that says so.
 
-    A missing key is found here, before the run: a chat model looks into more places, and its error names them for Python.
+    A missing key is found here, before the run, because the chat model's own error is for Python users.
 
     Raises:
-        InputError: a limit that is none.
+        InputError: an invalid limit.
         MissingKeyError: there is no key, and the address needs one.
-        LocalServerError, ValueError: the model does not start, or the environment is wrong.
+        LocalServerError, ValueError: the model does not start, or an environment variable is wrong.
     """
     from langchain_cerebras_demo import ChatCerebrasDemo, RateLimit, local  # noqa: PLC0415 - --help must not wait
     from langchain_cerebras_demo.keys.chain import to_key_chain  # noqa: PLC0415 - as above
@@ -131,7 +134,7 @@ def open_model(name: str, *, is_local: bool, requests_per_minute: float | None) 
         raise InputError(f"--requests-per-minute: {error}") from None
     if is_local:
         note(f"{local.LOCAL_MODEL} on this machine: a very small model, for trying things out")
-        local.shared_server()  # here and not on a thread of the loop, so that Ctrl-C ends the fetch and the start
+        local.shared_server()  # here and not on a thread of the loop, so that Ctrl-C ends the download and the start
     base_url = to_base_url("local" if is_local else None)
     keys = to_key_chain(base_url, is_automatic=True)
     if base_url != "local" and not is_loopback(base_url):

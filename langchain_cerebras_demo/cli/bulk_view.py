@@ -1,4 +1,4 @@
-"""What ``cerebras-demo bulk`` shows: a bar or lines while it runs, sentences at the end, an exit code."""
+"""The output of ``cerebras-demo bulk``: a bar or lines while it runs, a summary at the end, the exit code."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _ROWS_READ = 1000
 
 
 async def watch(run: BulkRun, model: Any) -> Progress:
-    """The run to its end, with its progress shown."""
+    """Run to the end, showing the progress."""
     running = asyncio.ensure_future(run.arun(signals=True))
     try:
         with shown() as (show, seconds), without_waits():
@@ -50,7 +50,7 @@ async def watch(run: BulkRun, model: Any) -> Progress:
 
 @contextmanager
 def shown() -> Iterator[tuple[Callable[[Progress], None], float]]:
-    """What shows the progress, and after how many seconds again: a bar on a terminal, else a line every few seconds."""
+    """Return a function that shows the progress, and the seconds between two calls: a bar on a terminal, else a line now and then."""
     if not is_terminal(sys.stderr):
         yield _Lines().show, _BAR_SECONDS
         return
@@ -68,13 +68,13 @@ def shown() -> Iterator[tuple[Callable[[Progress], None], float]]:
 
 @contextmanager
 def without_echoed_controls() -> Iterator[None]:
-    """Inside, a terminal does not write ``^C`` where the bar stands: the bar would not find its line again."""
+    """Keep the terminal from writing ``^C`` into the bar, which would then be drawn on another line."""
     if termios is None or not is_terminal(sys.stdin) or not _is_in_front():
         yield
         return
     terminal = sys.stdin.fileno()
     before = termios.tcgetattr(terminal)
-    local_flags = 3  # their place in the list, as the termios module has it
+    local_flags = 3  # their index in termios' list
     now = list(before)
     now[local_flags] &= ~termios.ECHOCTL
     termios.tcsetattr(terminal, termios.TCSANOW, now)
@@ -86,13 +86,13 @@ def without_echoed_controls() -> Iterator[None]:
 
 
 def _is_in_front() -> bool:
-    """Whether the terminal is ours: the system stops a background process (``&``) that changes its settings."""
+    """Return whether this process is in the foreground: the system stops a background one that changes the terminal."""
     return os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
 
 
 @contextmanager
 def without_waits() -> Iterator[None]:
-    """Inside, the log does not say of every row that it waited for a limit: in a long run most do."""
+    """Leave out the log line of each row that waited for a rate limit: in a long run most rows do."""
     logger = logging.getLogger("langchain_cerebras_demo")
 
     def is_wanted(record: logging.LogRecord) -> bool:
@@ -106,30 +106,32 @@ def without_waits() -> Iterator[None]:
 
 
 class _Lines:
-    """A plain line every few seconds, and one when the run has been told to stop."""
+    """Writes a line every few seconds, and one when the run begins to stop."""
 
     def __init__(self) -> None:
-        self._said_at = time.monotonic()
+        self._written_at = time.monotonic()
         self._is_stopping = False
 
     def show(self, progress: Progress) -> None:
         if progress.stopped == "interrupted" and progress.in_flight and not self._is_stopping:
             self._is_stopping = True
-            rows = f"{count(progress.in_flight, 'row')} under way"
-            note(f"stopping: {rows} may take a few seconds more; a second Ctrl-C ends the run at once")
-        if time.monotonic() - self._said_at >= _LINE_SECONDS:
-            self._said_at = time.monotonic()
+            rows = f"{count(progress.in_flight, 'row')} in flight"
+            note(f"stopping: waiting a few seconds for {rows}; press Ctrl-C again to end the run at once")
+        if time.monotonic() - self._written_at >= _LINE_SECONDS:
+            self._written_at = time.monotonic()
             note(describe(progress))
 
 
 def describe(progress: Progress) -> str:
-    """One line on a run under way: rows, rates, errors by kind, the time left, the limit in force."""
+    """Return the progress in one line: rows, rates, errors by class, the time left, the limit in force."""
     ended = progress.done + progress.failed + progress.skipped
     of_all = f"{ended:,} rows" if progress.total is None else f"{ended:,} of {progress.total:,} rows"
     facts = [
-        "stopping, Ctrl-C again ends it at once" if progress.stopped == "interrupted" else progress.message.rstrip("."),
+        "stopping, press Ctrl-C again to end at once"
+        if progress.stopped == "interrupted"
+        else progress.message.rstrip("."),
         of_all,
-        f"{progress.in_flight:,} under way" if progress.in_flight else "",
+        f"{progress.in_flight:,} in flight" if progress.in_flight else "",
         f"{progress.rows_per_second:,.1f} rows/s",
         f"{progress.tokens_per_second:,.0f} tokens/s",
         _errors(progress),
@@ -140,8 +142,8 @@ def describe(progress: Progress) -> str:
 
 
 def summary(progress: Progress, run: BulkRun) -> list[str]:
-    """What is said at the end."""
-    before = f"{progress.skipped:,} were done before, " if progress.skipped else ""
+    """Return the sentences that are shown at the end."""
+    before = f"{progress.skipped:,} answered before, " if progress.skipped else ""
     failed = f"{progress.failed:,} failed ({_errors(progress)})" if progress.failed else "none failed"
     pace = (progress.done + progress.failed) / max(progress.seconds, 1e-9)
     spent = f"{count(progress.requests, 'request')}, {count(progress.tokens, 'token')}, {_span(progress.seconds)}, {pace:,.1f} rows/s"
@@ -153,42 +155,42 @@ def summary(progress: Progress, run: BulkRun) -> list[str]:
         back = progress.retry_after
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(time.time() + back)) if back is not None else ""
         left = "rows are left" if progress.left is None else f"{count(progress.left, 'row')} {_are(progress.left)} left"
-        come_back = f", from {when} on (in {_span(back or 0.0)})" if when else ""
+        when = f" after {when} (in {_span(back or 0.0)})" if when else ""
         why = progress.message.rstrip(".")
         stopped = why if why.startswith("stopped ") else f"stopped: {why}"
-        sentences.append(f"{stopped}. {left}: --resume goes on{come_back}")
+        sentences.append(f"{stopped}. {left}: continue with --resume{when}")
     return sentences
 
 
 def _failures(progress: Progress, run: BulkRun) -> list[str]:
-    """Where failed rows stand, how they are asked again, and the commonest reason, once."""
+    """Return where the failed rows are, how to send them again, and the most frequent reason."""
     if run.failures_path is None:
         return []
-    if progress.done or progress.skipped:  # the journal refuses another model for an output with answers in it
-        how = "--resume asks them again, with the same settings: another model (-m) needs another OUTPUT"
+    if progress.done or progress.skipped:  # the journal refuses another model once there are answers
+        how = "--resume sends them again with the same settings; another model (-m) needs another OUTPUT"
     else:
-        how = "--resume asks them again, and may do so by another model (-m), since nothing is answered yet"
-    sentences = [f"the failed rows stand in {run.failures_path}; {how}"]
-    if progress.stopped != "failing":  # which says it
+        how = "--resume sends them again, also with another model (-m), since there are no answers yet"
+    sentences = [f"the failed rows are in {run.failures_path}; {how}"]
+    if progress.stopped != "failing":  # whose message has the reason
         sentences.append(commonest(run.failures_path))
     return sentences
 
 
 def commonest(failures: Path) -> str:
-    """The message that most of the failed rows have, in a sentence; of many rows the first thousand are read.
+    """Return the error that most of the failed rows have, in a sentence; only the first thousand are read.
 
     Args:
-        failures: the file of the failed rows; at least one stands in it.
+        failures: the file of the failed rows; it has at least one.
     """
     with failures.open("rb") as file:
         records = [BulkRecord.from_json(line) for line in itertools.islice(file, _ROWS_READ)]
     messages = Counter(record.error_text for record in records)
     message, number = messages.most_common(1)[0]
-    return f"the commonest reason ({number:,} of {len(records):,}): {hide_secrets(message)}"
+    return f"the most frequent reason ({number:,} of {len(records):,}): {hide_secrets(message)}"
 
 
 def exit_code(progress: Progress) -> int:
-    """The command's exit code."""
+    """Return the command's exit code."""
     if progress.stopped:
         return EXIT_INTERRUPTED if progress.stopped == "interrupted" else EXIT_FAILED
     if progress.failed:
@@ -205,7 +207,7 @@ def _errors(progress: Progress) -> str:
 
 
 def _span(seconds: float) -> str:
-    """``0:07``, ``12:34`` or ``1:02:03``."""
+    """Return ``0:07``, ``12:34`` or ``1:02:03``."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

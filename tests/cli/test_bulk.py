@@ -55,18 +55,18 @@ def test_failed_rows_are_exit_code_3_and_stand_in_a_file(run, server, source, ou
     first = run(*arguments, "-c", "1")
     assert first.returncode == 3
     assert "4 rows answered, 1 failed (1 BadRequestError)" in first.stderr
-    assert f"the failed rows stand in {output}.failures.jsonl; --resume asks them again, with the same" in first.stderr
+    assert f"the failed rows are in {output}.failures.jsonl; --resume sends them again with the same" in first.stderr
     assert "another model (-m) needs another OUTPUT" in first.stderr
-    assert "the commonest reason (1 of 1): BadRequestError: 400" in first.stderr
+    assert "the most frequent reason (1 of 1): BadRequestError: 400" in first.stderr
     again = run(*arguments)
     assert again.returncode == 2
-    assert "is there already: --resume goes on with it" in again.stderr
+    assert "exists already: use --resume to continue it" in again.stderr
     another = run(*arguments, "--resume", "-m", "gemma-4-31b")
     assert another.returncode == 1
     assert "made with other settings: model.model" in another.stderr
     resumed = run(*arguments, "--resume")
     assert resumed.returncode == 0
-    assert "4 were done before, 1 row answered, none failed" in resumed.stderr
+    assert "4 answered before, 1 row answered, none failed" in resumed.stderr
     assert len(ids(output)) == 5
 
 
@@ -93,7 +93,7 @@ def test_a_budget_stops_with_exit_code_1(run, source, output):
     """And the word on how to go on."""
     done = run("bulk", source, output, "-t", "{word}", "--budget", "2 requests")
     assert done.returncode == 1
-    assert "stopped: the budget is spent: 2 of 2 requests. 3 rows are left: --resume goes on" in done.stderr
+    assert "stopped: the budget is spent: 2 of 2 requests. 3 rows are left: continue with --resume" in done.stderr
     assert len(ids(output)) == 2
 
 
@@ -119,7 +119,7 @@ def test_bad_files_are_exit_code_2_and_a_sentence(run, source, output, tmp_path)
     """A missing input, a missing folder, the input as output, a column that no row has."""
     for arguments, words in (
         ((tmp_path / "no.jsonl", output), "does not exist"),
-        ((source, tmp_path / "no" / "out.jsonl", "-t", "{word}"), "make it first"),
+        ((source, tmp_path / "no" / "out.jsonl", "-t", "{word}"), "create it first"),
         ((source, source, "-t", "{word}", "--resume"), "is the input"),
         ((source, output), "it has neither 'prompt' nor 'messages'; the columns are 'id', 'word'"),
     ):
@@ -136,7 +136,7 @@ def test_a_dash_is_no_file(run, server, source, output, tmp_path, monkeypatch, p
     arguments[place] = "-"
     done = run("bulk", *arguments, "-t", "{word}")
     assert done.returncode == 2
-    assert f"{name}: - is no file" in done.stderr
+    assert f"{name}: - is not a file" in done.stderr
     assert not output.exists()
     assert server.requests == []
 
@@ -147,8 +147,8 @@ def test_where_all_rows_fail_it_is_exit_code_1_with_the_commonest_reason_once(ru
     done = run("bulk", source, output, "-t", "{word}", "-c", "1", "-m", "gemma-4-31b")
     assert done.returncode == 1
     assert "0 rows answered, 5 failed (4 NotFoundError, 1 BadRequestError)" in done.stderr
-    assert "the commonest reason (4 of 5): NotFoundError: 404" in done.stderr
-    assert "may do so by another model (-m)" in done.stderr
+    assert "the most frequent reason (4 of 5): NotFoundError: 404" in done.stderr
+    assert "also with another model (-m)" in done.stderr
     assert run("bulk", source, output, "-t", "{word}", "--resume").returncode == 0
     assert len(ids(output)) == 5
 
@@ -177,7 +177,7 @@ def test_a_limit_of_the_day_tells_when_to_come_back(run, server, source, output)
     server._service.quota = Quota(60_000_000, requests_day=3)
     done = run("bulk", source, output, "-t", "{word}", "-c", "1")
     assert done.returncode == 1
-    assert re.search(r"--resume goes on, from \d{4}-\d\d-\d\d \d\d:\d\d on \(in 2[34]:\d\d:\d\d\)", done.stderr)
+    assert re.search(r"continue with --resume after \d{4}-\d\d-\d\d \d\d:\d\d \(in 2[34]:\d\d:\d\d\)", done.stderr)
 
 
 def test_an_empty_input_is_no_failure(run, output, tmp_path):
@@ -187,7 +187,7 @@ def test_an_empty_input_is_no_failure(run, output, tmp_path):
     assert (done.returncode, done.stderr) == (0, "cerebras-demo: the input has no rows\n")
 
 
-STOPPING = "stopping: 1 row under way may take a few seconds more; a second Ctrl-C ends the run at once\n"
+STOPPING = "stopping: waiting a few seconds for 1 row in flight; press Ctrl-C again to end the run at once\n"
 
 
 def grace(seconds):
@@ -208,7 +208,7 @@ def test_a_signal_finishes_what_is_under_way(start, server, source, output, numb
     gate.open()
     said = process.stderr.read().decode()
     assert process.wait(60) == 130
-    assert f"cerebras-demo: stopped by {number.name}. 4 rows are left: --resume goes on" in said
+    assert f"cerebras-demo: stopped by {number.name}. 4 rows are left: continue with --resume" in said
     assert "1 row answered, none failed; 1 request, " in said
     assert (len(ids(output)), len(server.requests)) == (1, 1)
 
@@ -258,7 +258,7 @@ def test_a_terminal_sees_a_bar(terminal, end, server, source, output):
     server.script(Reply(text="one"), gate)
     child = terminal("bulk", source, output, "-t", "{word}", "-c", "1", columns=200)
     child.expect(
-        r"1 of 5 rows, 1 under way, [\d.]+ rows/s, [\d,]+ tokens/s, [\d:]+ left, limit: 1,000,000 tokens a minute"
+        r"1 of 5 rows, 1 in flight, [\d.]+ rows/s, [\d,]+ tokens/s, [\d:]+ left, limit: 1,000,000 tokens a minute"
     )
     gate.open()
     said, status = end(child)
@@ -272,10 +272,10 @@ def test_ctrl_c_in_a_terminal_leaves_no_stale_bar(terminal, end, server, source,
     gate = Gate()
     server.script(gate)
     child = terminal("bulk", str(source), str(output), "-t", "{word}", "-c", "1", columns=200)
-    child.expect_exact("0 of 5 rows, 1 under way")
+    child.expect_exact("0 of 5 rows, 1 in flight")
     assert gate.wait_reached(60)
     child.sendintr()
-    child.expect_exact("stopping, Ctrl-C again ends it at once")
+    child.expect_exact("stopping, press Ctrl-C again to end at once")
     before = child.before
     gate.open()
     said, status = end(child)

@@ -24,7 +24,7 @@ def test_the_commands_run_on_the_embedded_model(tmp_path, monkeypatch):
         assert done.returncode == 0, done.stderr
         said.append(done.stderr)
     assert "2 rows answered, none failed" in said[0]
-    assert "2 were done before, 0 rows answered" in said[1]
+    assert "2 answered before, 0 rows answered" in said[1]
     records = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
     assert len(records) == 2
     assert all(record["content"] and record["error"] is None for record in records)

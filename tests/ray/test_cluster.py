@@ -82,7 +82,8 @@ def test_two_actors_keep_one_limit(cluster, serve, prompts, output):
     assert quota.refused == 0
     assert quota.admitted == 120
     assert holding(cluster.folder, KEY) == []
-    assert holding(cluster.folder, "<ActorOptions for gpt-oss-120b>")  # so the plan with its arguments is among the files
+    # The plan with its arguments is among the files.
+    assert holding(cluster.folder, "<ActorOptions for gpt-oss-120b>")
 
 
 @pytest.mark.long

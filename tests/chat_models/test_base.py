@@ -316,7 +316,7 @@ def test_every_parameter_goes_out_under_the_apis_name(server, name):
         ({"user_agent": "mine/1"}, lambda request: request.header("user-agent") == "mine/1"),
         ({}, lambda request: request.bearer is not None),
     ],
-    ids=str,
+    ids=["model", "model_kwargs", "default_headers", "user_agent", "api_key"],
 )
 def test_the_other_fields_that_are_sent_are_sent(server, fields, sent):
     """In the body or in a header."""

@@ -8,12 +8,12 @@ from datetime import date
 from typing import Annotated, Generic, Literal, TypeVar
 
 import pytest
-from langchain_cerebras_demo.testing.strict_schemas import strict_problems
 from langchain_core.tools import tool
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 from typing_extensions import NotRequired, Required, TypedDict
 
 from langchain_cerebras_demo.chat_models.python_types import to_answer_type
+from langchain_cerebras_demo.testing.rules import strict_problems
 from langchain_cerebras_demo.wire.schemas import answer_type
 from langchain_cerebras_demo.wire.schemas.strict import to_strict_schema
 

@@ -97,7 +97,7 @@ CHOICES = st.builds(
     finish_reason=st.sampled_from(["stop", "length", "tool_calls", "content_filter"]),
 )
 ANSWERS = st.builds(
-    completions.Answer,
+    completions.Completion,
     id=st.just(ID),
     model=st.just(MODEL),
     created=st.just(1),

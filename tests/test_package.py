@@ -136,7 +136,7 @@ def test_the_provider_loads_of_langchain_its_exceptions_alone():
 
 def test_reading_a_json_schema_loads_of_langchain_its_exceptions_alone():
     """What ``ask --schema`` needs: the response format of a schema, and answers checked by it."""
-    read = f"from {NAME}.wire.schemas.answer_type import from_mapping, to_response_format; to_response_format({{'type': 'object'}})"
+    read = f"from {NAME}.wire.schemas.answer_type import from_mapping, to_response_format; to_response_format({{'type': 'object', 'properties': {{}}}})"
     prefixes = ("langchain", "langgraph", "langsmith", "pydantic")
     bare = {module for module in loaded_by("import langchain_core.exceptions") if module.startswith(prefixes)}
     ours = {module for module in loaded_by(read) if module.startswith(prefixes)}

@@ -23,11 +23,11 @@ QUOTAS = {
 }
 
 
-def limited(message: str, param: str, code: str) -> Fault:
+def limited(name: str, message: str, param: str, code: str) -> Fault:
     """A 429, tried again once. None was ever seen with ``retry-after``."""
     body = json.dumps(flat(message, "too_many_requests_error", param, code)).encode()
     ends = Ends(RateLimitError, f"429: {message} (2 attempts", sends=2)
-    return both(f"429: {message}", f"429, `{code}`", RawAnswer(429, JSON, body), ends)
+    return both(f"429: {name}, as worded", f"429, `{code}`: “{message}”", RawAnswer(429, JSON, body), ends)
 
 
 def refused(name: str, status: int, code: str, error: type[APIStatusError], hint: str = "") -> Fault:
@@ -39,11 +39,13 @@ def refused(name: str, status: int, code: str, error: type[APIStatusError], hint
 
 REFUSALS = [
     *(
-        limited(f"{unit} per {period} limit exceeded - {why}.", "quota", code)
+        limited(f"{unit.lower()} per {period}", f"{unit} per {period} limit exceeded - {why}.", "quota", code)
         for unit, (why, periods, code) in QUOTAS.items()
         for period in periods
     ),
-    limited("We're experiencing high traffic right now! Please try again soon.", "queue", "queue_exceeded"),
+    limited(
+        "the queue", "We're experiencing high traffic right now! Please try again soon.", "queue", "queue_exceeded"
+    ),
     refused("a wrong key", 401, "wrong_api_key", AuthenticationError),
     refused("a model that does not exist", 404, "model_not_found", NotFoundError, " Served are qwen-3.8-27b"),
     refused("a model that has just been archived", 404, "model_archived", NotFoundError, " Served are qwen-3.8-27b"),

@@ -88,7 +88,7 @@ def guard(*, is_debug: bool, is_json: Callable[[], bool] = lambda: False) -> Ite
         if is_json():
             with suppress(OSError, ValueError):  # stdout itself may have failed
                 write_json({"error": to_error(error)})
-        raise typer.Exit(EXIT_USAGE if isinstance(error, InputError) else EXIT_FAILED) from None
+        raise typer.Exit(EXIT_USAGE if _is_wrong_usage(error) else EXIT_FAILED) from None
     finally:
         drop_unwritten()
 
@@ -113,8 +113,14 @@ def to_error(error: Exception) -> dict[str, str]:
     return {"type": type(error).__name__, "message": hide_secrets(_to_message(error))}
 
 
+def _is_wrong_usage(error: Exception) -> bool:
+    from langchain_cerebras_demo.errors import InvalidRequestError  # noqa: PLC0415 - loads LangChain's
+
+    return isinstance(error, InputError | InvalidRequestError)
+
+
 def _to_sentence(error: Exception, *, is_debug: bool) -> str:
-    from langchain_cerebras_demo.errors import CerebrasError  # noqa: PLC0415 - loads LangChain's
+    from langchain_cerebras_demo.errors import CerebrasError  # noqa: PLC0415 - as above
 
     message = _to_message(error)
     if isinstance(error, InputError):
@@ -127,9 +133,10 @@ def _to_sentence(error: Exception, *, is_debug: bool) -> str:
 
 def _to_message(error: Exception) -> str:
     from langchain_cerebras_demo.errors import MissingKeyError  # noqa: PLC0415 - as above
+    from langchain_cerebras_demo.policy.abilities import ESCAPE  # noqa: PLC0415 - as above
 
     if not isinstance(error, MissingKeyError):
-        return str(error)
+        return str(error).replace(f" {ESCAPE}", "")  # there is no such option here
     tried = "; ".join(f"{source}: {why}" for source, why in dict.fromkeys(error.tried))
     found = f"no key was found ({tried})" if tried else "no key was found"
     return f"{found}. {HOW_TO_CONTINUE} `cerebras-demo keys` shows every source."

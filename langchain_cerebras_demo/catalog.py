@@ -51,7 +51,6 @@ BUILT_IN_ALIASES: Final[Mapping[str, str]] = MappingProxyType(
         "gemma-4": "gemma-4-31b",
         "glm-4.7": "zai-glm-4.7",
         "glm-4.6": "zai-glm-4.6",
-        "kimi-k2.7": "kimi-k2.7-code",
     }
 )
 """Alias to model id. No key is the id of a row, so that no model is hidden."""

@@ -454,7 +454,6 @@ class TestAliasTable:
             ("gemma-4", "gemma-4-31b"),
             ("glm-4.7", "zai-glm-4.7"),
             ("glm-4.6", "zai-glm-4.6"),
-            ("kimi-k2.7", "kimi-k2.7-code"),
         ],
     )
     def test_built_in_aliases(self, alias, model_id):

@@ -46,7 +46,7 @@ REFUSALS = [
     limited(
         "the queue", "We're experiencing high traffic right now! Please try again soon.", "queue", "queue_exceeded"
     ),
-    refused("a wrong key", 401, "wrong_api_key", AuthenticationError),
+    refused("a wrong key, as coded", 401, "wrong_api_key", AuthenticationError),
     refused("a model that does not exist", 404, "model_not_found", NotFoundError, " Served are qwen-3.8-27b"),
     refused("a model that has just been archived", 404, "model_archived", NotFoundError, " Served are qwen-3.8-27b"),
     refused("an image that is too large", 413, "image_too_large", BadRequestError),

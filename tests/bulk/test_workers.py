@@ -14,7 +14,16 @@ from langchain_core.runnables import RunnableGenerator, RunnableLambda
 
 from langchain_cerebras_demo import ChatCerebrasDemo
 from langchain_cerebras_demo.bulk import BulkStoppedError, Item, ask, bulk
-from langchain_cerebras_demo.testing import Call, CutAfter, Gate, LoopbackCerebras, Quota, RawAnswer, Reply, Status
+from langchain_cerebras_demo.testing import (
+    CutAfter,
+    Gate,
+    LoopbackCerebras,
+    Quota,
+    RawAnswer,
+    Reply,
+    ScriptedCall,
+    Status,
+)
 
 ROWS = [{"id": str(number), "prompt": f"row {number}"} for number in range(200)]
 SCHEMA = {"title": "Sum", "type": "object", "properties": {"sum": {"type": "integer"}}, "required": ["sum"]}
@@ -34,7 +43,7 @@ async def test_an_answer_is_taken_apart(server, model):
 async def test_tool_calls_are_calls(server, model):
     """Name, arguments, id; nothing else."""
     tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
-    server.script(Reply(tool_calls=[Call("f", {"x": 1}, id="123456789")]))
+    server.script(Reply(tool_calls=[ScriptedCall("f", {"x": 1}, id="123456789")]))
     record = await ask(model.bind_tools([tool]), Item("a", "call f", 1))
     assert record.tool_calls == [{"name": "f", "args": {"x": 1}, "id": "123456789"}]
     assert record.is_good
@@ -43,7 +52,7 @@ async def test_tool_calls_are_calls(server, model):
 async def test_a_call_with_broken_arguments_is_an_error(server, model):
     """It cannot be used; what was spent is told."""
     tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
-    server.script(Reply(tool_calls=[Call("f", '{"x": ')]))
+    server.script(Reply(tool_calls=[ScriptedCall("f", '{"x": ')]))
     record = await ask(model.bind_tools([tool]), Item("a", "call f", 1))
     assert record.error["type"] == "InvalidToolCall"
     assert "'f'" in record.error["message"]

@@ -18,7 +18,7 @@ from langgraph.prebuilt import ToolNode, tools_condition
 from pydantic import BaseModel
 
 from langchain_cerebras_demo import ChatCerebrasDemo, register_with_init_chat_model
-from langchain_cerebras_demo.testing import Call, LoopbackCerebras, RawAnswer, RawStream, Reply, Status, sse
+from langchain_cerebras_demo.testing import LoopbackCerebras, RawAnswer, RawStream, Reply, ScriptedCall, Status, sse
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::langchain_core._api.beta_decorator.LangChainBetaWarning"),
@@ -28,7 +28,10 @@ pytestmark = [
 
 TURN_ONE = Reply(
     reasoning="I need both.",
-    tool_calls=[Call("weather", {"city": "Paris"}, id="c1"), Call("weather", {"city": "Rome"}, id="c2")],
+    tool_calls=[
+        ScriptedCall("weather", {"city": "Paris"}, id="c1"),
+        ScriptedCall("weather", {"city": "Rome"}, id="c2"),
+    ],
 )
 TURN_TWO = Reply(text="Sunny in both.", reasoning="Done.")
 
@@ -110,7 +113,7 @@ def test_the_form_of_earlier_reasoning_can_be_named(model, form):
 
 def test_an_agent_answers_in_a_schema(server):
     """create_agent(response_format=…): by a tool call, which works on every model."""
-    server.script(Reply(tool_calls=[Call("Report", {"city": "Paris", "sunny": True}, id="c1")]))
+    server.script(Reply(tool_calls=[ScriptedCall("Report", {"city": "Paris", "sunny": True}, id="c1")]))
     result = create_agent(model_for(server), [weather], response_format=Report).invoke(ASKED)
     assert result["structured_response"] == Report(city="Paris", sunny=True)
 

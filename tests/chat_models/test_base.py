@@ -36,7 +36,6 @@ from langchain_cerebras_demo.errors import (
     StreamInterruptedError,
 )
 from langchain_cerebras_demo.testing import (
-    Call,
     CutAfter,
     Disconnect,
     ErrorEvent,
@@ -44,6 +43,7 @@ from langchain_cerebras_demo.testing import (
     HtmlPage,
     LoopbackCerebras,
     Reply,
+    ScriptedCall,
     Status,
 )
 from langchain_cerebras_demo.wire.request import PARAMETERS, to_json
@@ -66,9 +66,11 @@ def model_for(server, **fields):
 ANSWERS = {
     "text": Reply(text="The sky is blue because of scattering, and so on and on."),
     "reasoning": Reply(text="4.", reasoning="Two and two. That is four. I am sure."),
-    "tool call": Reply(tool_calls=[Call("add", {"a": 2, "b": 3}, id="call00001")], reasoning="I need the tool."),
-    "tool without arguments": Reply(tool_calls=[Call("now", "", id="call00001")]),
-    "broken tool call": Reply(tool_calls=[Call("add", '{"a": 2, "b"= }', id="call00001")]),
+    "tool call": Reply(
+        tool_calls=[ScriptedCall("add", {"a": 2, "b": 3}, id="call00001")], reasoning="I need the tool."
+    ),
+    "tool without arguments": Reply(tool_calls=[ScriptedCall("now", "", id="call00001")]),
+    "broken tool call": Reply(tool_calls=[ScriptedCall("add", '{"a": 2, "b"= }', id="call00001")]),
     "cut by length": Reply(text="The sky is", finish_reason="length"),
     "filtered": Reply(text="", finish_reason="content_filter"),
 }
@@ -769,11 +771,11 @@ def test_traces_tell_our_version():
 ANSWERS_OF_ALL_KINDS = {
     "text": Reply(text="The sky is blue because of scattering, and so on."),
     "reasoning": Reply(text="4.", reasoning="Two and two. That is four."),
-    "a tool call": Reply(tool_calls=[Call("add", {"a": 2, "b": 3}, id="call00001")]),
+    "a tool call": Reply(tool_calls=[ScriptedCall("add", {"a": 2, "b": 3}, id="call00001")]),
     "several tool calls": Reply(
         text="Let me see.",
         reasoning="Both.",
-        tool_calls=[Call("add", {"a": 2}, id="call00001"), Call("sub", {"a": 3}, id="call00002")],
+        tool_calls=[ScriptedCall("add", {"a": 2}, id="call00001"), ScriptedCall("sub", {"a": 3}, id="call00002")],
     ),
     "cut by length": Reply(text="The sky is", finish_reason="length"),
     "reasoning cut by length": Reply(reasoning="Let me think about", finish_reason="length"),

@@ -36,7 +36,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 
 from langchain_cerebras_demo import APIStatusError, ChatCerebrasDemo, StreamInterruptedError
 from langchain_cerebras_demo.chat_models.generations import ChunkTemplate, Origin, to_chunks, to_result
-from langchain_cerebras_demo.testing import Call, CutAfter, LoopbackCerebras, RawStream, Reply, Status, sse
+from langchain_cerebras_demo.testing import CutAfter, LoopbackCerebras, RawStream, Reply, ScriptedCall, Status, sse
 from langchain_cerebras_demo.wire.completion import CompletionDecoder
 from tests.support.scripted import ScriptedResponse, ScriptedTransport
 from tests.support.ways import WAYS
@@ -183,7 +183,11 @@ def fragment(name=None, arguments=None, **more):
 def test_every_way_agrees_on_broken_calls_and_made_up_ids(loopback, way, output_version):
     """Events of all versions too."""
     model = ChatCerebrasDemo(base_url=loopback.base_url, api_key=loopback.key, output_version=output_version)
-    loopback.script(Reply(tool_calls=[Call("tide", '{"port": "Co', id="c1"), Call("tide", {"port": "Hull"}, id="c2")]))
+    loopback.script(
+        Reply(
+            tool_calls=[ScriptedCall("tide", '{"port": "Co', id="c1"), ScriptedCall("tide", {"port": "Hull"}, id="c2")]
+        )
+    )
     message = WAYS[way](model)
     assert [(one["id"], one["args"]) for one in message.tool_calls] == [("c2", {"port": "Hull"})]
     assert [(one["id"], one["name"]) for one in message.invalid_tool_calls] == [("c1", "tide")]
@@ -446,7 +450,9 @@ def replies(count):
         Reply(
             text=WORDS[turn],
             reasoning=THOUGHTS[turn],
-            tool_calls=[Call("tide", {"port": f"Port number {turn}{place}"}, id=f"c{turn}{place}") for place in "ab"],
+            tool_calls=[
+                ScriptedCall("tide", {"port": f"Port number {turn}{place}"}, id=f"c{turn}{place}") for place in "ab"
+            ],
         )
         for turn in range(count)
     ]
@@ -504,7 +510,7 @@ def check(message, count, turns_with_calls=None):
 
 def test_a_broken_call_of_the_second_answer_leaves_the_call_of_the_first_alone(server, model):
     """Both have number 0, and LangChain tells them apart by their ids."""
-    [whole] = [Call("tide", {"port": "Cork"}, id="c1")]
+    [whole] = [ScriptedCall("tide", {"port": "Cork"}, id="c1")]
     server.script(Reply(tool_calls=[whole]), RawStream([sse(CUT), sse(END)]))
     merged = reduce(add, chain_of(model, 2).stream("Tides?"))
     assert [(call["id"], call["args"]) for call in merged.tool_calls] == [("c1", {"port": "Cork"})]

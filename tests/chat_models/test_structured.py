@@ -26,7 +26,7 @@ from langchain_cerebras_demo.catalog import RetiredModelWarning
 from langchain_cerebras_demo.chat_models.python_types import to_answer_type
 from langchain_cerebras_demo.chat_models.structured import AnswerReader, ExpectedAnswer
 from langchain_cerebras_demo.errors import ModelRefusalError, NotFoundError, StreamInterruptedError
-from langchain_cerebras_demo.testing import Call, CutAfter, Gate, LoopbackCerebras, Reply
+from langchain_cerebras_demo.testing import CutAfter, Gate, LoopbackCerebras, Reply, ScriptedCall
 from langchain_cerebras_demo.wire.schemas.answer_type import in_object
 
 PROMPT = 'Her name is "Ada Lovelace, Countess of Lovelace" and she is 36 years of age.'
@@ -292,7 +292,7 @@ def test_instances_come_whenever_they_are_valid(server, method):
         text: str = ""
 
     text = '{"title": "T", "text": "some more words that come in parts"}'
-    server.script(Reply(tool_calls=[Call("Note", text)]) if method == "function_calling" else Reply(text=text))
+    server.script(Reply(tool_calls=[ScriptedCall("Note", text)]) if method == "function_calling" else Reply(text=text))
     parts = list(structured(model_for(server, coalesce=False), Note, method=method).stream(PROMPT))
     assert len(parts) > 2
     assert all(isinstance(part, Note) for part in parts)
@@ -340,26 +340,30 @@ BAD_ANSWERS = {
         "is empty .* raise max_tokens or lower reasoning_effort",
     ),
     "call cut": (
-        Reply(tool_calls=[Call("Person", '{"name": "Ada", "age": 3')], finish_reason="length"),
+        Reply(tool_calls=[ScriptedCall("Person", '{"name": "Ada", "age": 3')], finish_reason="length"),
         "function_calling",
         "is a call of 'Person' that is not whole.* raise max_tokens",
     ),
     "broken call": (
-        Reply(tool_calls=[Call("Person", '{"name": ]')]),
+        Reply(tool_calls=[ScriptedCall("Person", '{"name": ]')]),
         "function_calling",
         r"is a call of 'Person' with arguments that are not valid JSON .* begins: '{\"name\": ]'",
     ),
     "another call": (
-        Reply(tool_calls=[Call("Dog", {"name": "Rex"})]),
+        Reply(tool_calls=[ScriptedCall("Dog", {"name": "Rex"})]),
         "function_calling",
         "is a call of 'Dog' instead of a call of 'Person'",
     ),
-    "a call instead": (Reply(tool_calls=[Call("Dog", {})]), "json_schema", "is a call of 'Dog' instead of JSON"),
+    "a call instead": (
+        Reply(tool_calls=[ScriptedCall("Dog", {})]),
+        "json_schema",
+        "is a call of 'Dog' instead of JSON",
+    ),
     "a list": (Reply(text="[1]"), "json_schema", "is JSON, but not an object. It begins"),
     "half of it": (Reply(text='{"name": "Ada"}'), "json_schema", r"does not fit 'Person': .*\n?age"),
     "cut JSON that ends well": (Reply(text=HALF), "json_schema", "is text instead of JSON"),
     "wrong arguments": (
-        Reply(tool_calls=[Call("Person", {"name": "Ada", "age": "old"})]),
+        Reply(tool_calls=[ScriptedCall("Person", {"name": "Ada", "age": "old"})]),
         "function_calling",
         "does not fit 'Person'",
     ),
@@ -386,7 +390,7 @@ def test_an_answer_that_is_none_is_a_parsing_error_with_its_reason(server, case,
 @pytest.mark.parametrize("way", ["stream", "astream"])
 def test_arguments_that_are_a_list_are_no_answer(server, way):
     """JSON, but not what arguments are."""
-    server.script(Reply(tool_calls=[Call("Person", "[1]")]))
+    server.script(Reply(tool_calls=[ScriptedCall("Person", "[1]")]))
     with pytest.raises(OutputParserException, match="is JSON, but not an object"):
         WAYS[way](structured(model_for(server), Person, method="function_calling"), PROMPT)
 
@@ -416,7 +420,7 @@ def test_json_in_a_fence_or_with_more_than_asked_is_an_answer(server, text, way)
 def test_whole_json_at_the_limit_of_tokens(server, method):
     """Text that is whole counts; of a call nobody can tell."""
     text = '{"name": "Ada", "age": 36}'
-    reply = Reply(tool_calls=[Call("Person", text)]) if method == "function_calling" else Reply(text=text)
+    reply = Reply(tool_calls=[ScriptedCall("Person", text)]) if method == "function_calling" else Reply(text=text)
     server.script(dataclasses.replace(reply, finish_reason="length"))
     result = structured(model_for(server), Person, method=method, include_raw=True).invoke(PROMPT)
     assert (result["parsed"] is None) == (method == "function_calling")
@@ -430,7 +434,7 @@ def test_an_answer_without_fields_may_be_nothing(server, method, arguments):
     class Done(BaseModel):
         """Nothing to say."""
 
-    reply = Reply(tool_calls=[Call("Done", arguments)]) if method == "function_calling" else Reply(text="{}")
+    reply = Reply(tool_calls=[ScriptedCall("Done", arguments)]) if method == "function_calling" else Reply(text="{}")
     for way in WAYS.values():
         server.script(reply)
         assert way(structured(model_for(server), Done, method=method), PROMPT) == Done()
@@ -513,7 +517,7 @@ BAD_NOTES = {
 
 def reply_of(method, name, value):
     text = json.dumps(value)
-    return Reply(tool_calls=[Call(name, text)]) if method == "function_calling" else Reply(text=text)
+    return Reply(tool_calls=[ScriptedCall(name, text)]) if method == "function_calling" else Reply(text=text)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -636,9 +640,9 @@ def test_text_without_one_value_is_an_error(server, case, way):
 
 TEXT_FOR_A_CALL = {
     "JSON": (Reply(text='{"name": "Ada", "age": 36}'), None),
-    "JSON and another call": (Reply(text='{"name": "Ada", "age": 36}', tool_calls=[Call("Dog", {})]), None),
+    "JSON and another call": (Reply(text='{"name": "Ada", "age": 36}', tool_calls=[ScriptedCall("Dog", {})]), None),
     "JSON and a broken call": (
-        Reply(text='{"name": "Ada", "age": 36}', tool_calls=[Call("Person", '{"name": ]')]),
+        Reply(text='{"name": "Ada", "age": 36}', tool_calls=[ScriptedCall("Person", '{"name": ]')]),
         None,
     ),
     "JSON that does not fit": (
@@ -650,7 +654,7 @@ TEXT_FOR_A_CALL = {
         "is text instead of a call of 'Person', and is JSON, but not an object",
     ),
     "JSON that does not fit, and another call": (
-        Reply(text='{"name": "Ada"}', tool_calls=[Call("Dog", {})]),
+        Reply(text='{"name": "Ada"}', tool_calls=[ScriptedCall("Dog", {})]),
         "is a call of 'Dog' instead of a call of 'Person'",
     ),
     "prose": (Reply(text="I am Ada."), "is text instead of a call of 'Person'"),
@@ -812,11 +816,14 @@ def get_weather(city: str) -> str:
 
 ANSWER = '{"name": "Ada", "age": 36}'
 BESIDE_TOOLS = {
-    "a call": (Reply(tool_calls=[Call("get_weather", {"city": "Rome"})]), None),
-    "a call with a word before": (Reply(text="Let me see.", tool_calls=[Call("get_weather", {"city": "Rome"})]), None),
+    "a call": (Reply(tool_calls=[ScriptedCall("get_weather", {"city": "Rome"})]), None),
+    "a call with a word before": (
+        Reply(text="Let me see.", tool_calls=[ScriptedCall("get_weather", {"city": "Rome"})]),
+        None,
+    ),
     "an answer": (Reply(text=ANSWER), Person(name="Ada", age=36)),
     "an answer and a repeated call": (
-        Reply(text=ANSWER, tool_calls=[Call("get_weather", {"city": "Rome"})]),
+        Reply(text=ANSWER, tool_calls=[ScriptedCall("get_weather", {"city": "Rome"})]),
         Person(name="Ada", age=36),
     ),
 }

@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 
 from langchain_cerebras_demo import ChatCerebrasDemo, TruncatedAnswerWarning
 from langchain_cerebras_demo.chat_models.tools import to_tool_choice, to_tools
-from langchain_cerebras_demo.testing import Call, Reply
+from langchain_cerebras_demo.testing import Reply, ScriptedCall
 from langchain_cerebras_demo.testing.rules import strict_problems
 
 
@@ -340,7 +340,7 @@ def test_fragments_of_several_calls_stay_apart(server, name):
 @pytest.mark.parametrize("way", ["invoke", "stream"])
 def test_no_arguments_are_an_empty_mapping(server, arguments, way):
     """How models call a function that takes none."""
-    server.script(Reply(tool_calls=[Call("now", arguments, id="c1")]))
+    server.script(Reply(tool_calls=[ScriptedCall("now", arguments, id="c1")]))
     model = model_for(server)
     message = model.invoke("now") if way == "invoke" else sum_chunks(model.stream("now"))
     assert [(call["name"], call["args"]) for call in message.tool_calls] == [("now", {})]
@@ -349,7 +349,7 @@ def test_no_arguments_are_an_empty_mapping(server, arguments, way):
 
 def test_a_call_cut_off_by_length_is_an_invalid_one(server):
     """By invoke and merged from a stream, which cannot say why; so a warning does."""
-    cut = Reply(tool_calls=[Call("add", '{"a": 1, "b', id="c1")], finish_reason="length")
+    cut = Reply(tool_calls=[ScriptedCall("add", '{"a": 1, "b', id="c1")], finish_reason="length")
     server.script(cut, cut)
     model = model_for(server)
     message = model.invoke("add")

@@ -10,11 +10,11 @@ import pytest
 from langchain_cerebras_demo.testing import (
     REQUESTS_EXCEEDED,
     TOKENS_EXCEEDED,
-    Call,
     ErrorEvent,
     HtmlPage,
     Redirect,
     Reply,
+    ScriptedCall,
     Status,
 )
 from langchain_cerebras_demo.testing.scenarios import STEPS
@@ -67,7 +67,7 @@ def test_a_reply_is_given_word_for_word(server):
     reply = Reply(
         text="Hi.",
         reasoning="Easy.",
-        tool_calls=[Call("add", {"a": 1}, id="c1"), Call("sub", "{not json")],
+        tool_calls=[ScriptedCall("add", {"a": 1}, id="c1"), ScriptedCall("sub", "{not json")],
         finish_reason="content_filter",
         usage={"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3},
         headers={"X-RateLimit-Remaining-Tokens-Minute": "0", "x-more": "1"},
@@ -89,7 +89,7 @@ def test_a_reply_is_given_word_for_word(server):
 
 def test_a_reply_without_text_has_no_content_key(server):
     """As the service does on a pure tool call."""
-    server.script(Reply(tool_calls=[Call("add")]), Reply(text=""))
+    server.script(Reply(tool_calls=[ScriptedCall("add")]), Reply(text=""))
     answer = ask(server, chat())
     assert answer.message.keys() == {"role", "tool_calls"}
     assert answer.message["tool_calls"][0]["function"]["arguments"] == "{}"

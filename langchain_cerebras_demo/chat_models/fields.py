@@ -20,6 +20,7 @@ from langchain_cerebras_demo.chat_models.profile import CatalogProfile
 from langchain_cerebras_demo.client.client import Client
 from langchain_cerebras_demo.keys import ChainKeyResolver, DroppedKey
 from langchain_cerebras_demo.keys.chain import to_cookie_source, to_key_chain, to_key_source
+from langchain_cerebras_demo.net.ending import refuse_at_the_end
 from langchain_cerebras_demo.net.endpoint import check_headers, to_base_url
 from langchain_cerebras_demo.net.proxies import ARGUMENT, to_proxy
 from langchain_cerebras_demo.policy import RateLimit, RetryPolicy, Timeout
@@ -318,6 +319,7 @@ class ChatFields(BaseChatModel):
         return self._client_memo.client(_client_settings(self.__dict__), self._make_client)
 
     def _make_client(self) -> Client:
+        refuse_at_the_end()  # some parts of a client are imported when it is made
         keys = to_key_chain(
             to_base_url(self.base_url),
             key_resolver=self.key_resolver,

@@ -21,6 +21,12 @@ def models(
         bool,
         typer.Option("--remote", help="Ask the service which models the key may use; without a key, its public list."),
     ] = False,
+    refresh: Annotated[
+        bool,
+        typer.Option(
+            "--refresh", help="Update the catalogue from the service's public list, and keep it for later runs."
+        ),
+    ] = False,
     shows_all: Annotated[bool, typer.Option("--all", "-a", help="Include retired models.")] = False,
     as_json: JsonArrayOption = False,
 ) -> None:
@@ -30,6 +36,8 @@ def models(
     tokens; retirement dates are in the column "Status". Unknown values are empty.
     """
     today = datetime.now(tz=timezone.utc).date()
+    if refresh:
+        refresh_catalog()
     if remote:
         rows = [to_row(model["id"], today) for model in ask_service()]
     else:
@@ -68,6 +76,25 @@ def to_cells(row: dict[str, Any]) -> list[str]:
         *(f"{price[name]:.2f}" if name in price else "" for name in ("input", "output")),
         _life(row),
     ]
+
+
+def refresh_catalog() -> None:
+    """Update the catalogue for this process and for later ones.
+
+    Raises:
+        CerebrasError: The request failed, or the list could not be kept.
+    """
+    from langchain_cerebras_demo.cli.answer import open_client  # noqa: PLC0415 - --help must not wait for it
+    from langchain_cerebras_demo.errors import CerebrasError  # noqa: PLC0415 - as above
+    from langchain_cerebras_demo.net.portal import portal  # noqa: PLC0415 - as above
+
+    client = open_client(is_local=False)
+    try:
+        portal.run(lambda: client.refresh_catalog(save=True))
+    except (OSError, RuntimeError) as problem:
+        if isinstance(problem, CerebrasError):
+            raise
+        raise CerebrasError(f"the list of models could not be kept: {problem}") from None
 
 
 def ask_service() -> list[dict[str, Any]]:

@@ -72,6 +72,20 @@ def test_remote_lists_what_the_key_may_use(run, server):
         assert [request.path for request in mine.requests] == ["/v1/models"]
 
 
+def test_refresh_updates_the_catalogue_and_keeps_it(run, tmp_path):
+    """For later runs; no key is needed. A list that cannot be kept is a sentence."""
+    with LoopbackCerebras(models=["gpt-oss-120b", "brand-new"]) as mine:
+        settings = {"CEREBRAS_BASE_URL": mine.base_url, "CEREBRAS_DEMO_CACHE": str(tmp_path / "cache")}
+        assert "brand-new" not in ids(run("models", fresh=True, **settings).stdout)
+        assert "brand-new" in ids(run("models", "--refresh", fresh=True, **settings).stdout)
+        assert "brand-new" in ids(run("models", fresh=True, **settings).stdout)
+        assert [(request.path, request.bearer) for request in mine.requests] == [("/public/v1/models", None)]
+        (tmp_path / "file").touch()
+        done = run("models", "--refresh", **{**settings, "CEREBRAS_DEMO_CACHE": str(tmp_path / "file")})
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "the list of models could not be kept: " in done.stderr
+
+
 @pytest.mark.parametrize(
     ("body", "said"),
     [

@@ -41,7 +41,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core import exceptions as langchain
 
-from langchain_cerebras_demo.records import RateLimitSnapshot
+from langchain_cerebras_demo.records import Limit, RateLimitSnapshot
 
 __all__ = [
     "APIConnectionError",
@@ -69,6 +69,9 @@ __all__ = [
     "StreamInterruptedError",
     "UnprocessableEntityError",
 ]
+
+LONGEST_WAIT = 120.0
+"""Seconds. A limit of the day, or a ``retry-after``, that needs more is not waited for."""
 
 if TYPE_CHECKING:
     _Refusal = langchain.ModelRefusalError
@@ -320,11 +323,18 @@ class UnprocessableEntityError(APIStatusError, langchain.ModelInvalidRequestErro
 class RateLimitError(APIStatusError, langchain.ModelRateLimitError):
     """429: a limit of the account is used up, or the service is busy.
 
-    ``limit`` says which, in words: ``requests a minute``, ``tokens a minute``, ``requests a day``, ``the service's queue``.
+    ``limit`` says which, and is its name in words: ``requests per minute``, ``tokens per day``, ``the service's queue``.
     """
 
     status_code = 429
-    limit: str | None = None
+    limit: Limit | None = None
+
+    @property
+    def is_worth_waiting(self) -> bool:
+        """Whether a wait of at most two minutes may do: where the service says how long, that decides, else whether the limit is one of the day."""
+        if self.retry_after is not None:
+            return self.retry_after <= LONGEST_WAIT
+        return self.limit is None or self.limit.period != "day"
 
 
 class InternalServerError(APIStatusError, langchain.ModelAPIError):

@@ -1,33 +1,126 @@
-"""What is known of a call and of an account: for metrics, the debug log and ``response_metadata``.
-
-The names and units of the limits are those of Cerebras' rate-limit page: requests a day and tokens a minute, each with a limit,
-what is left of it and the seconds until it is whole again.
-"""
+"""What is known of a call and of an account: for metrics, the debug log and ``response_metadata``."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from enum import Enum
+from typing import Any, Literal, NamedTuple
+
+
+class Limit(str, Enum):
+    """The limits that a request may wait for or be refused by. Each is also its name in words: ``"requests per minute"``.
+
+    The first eight are windows: a unit and a period. ``QUEUE`` is a busy service, ``FIRST_ANSWER`` the wait for the first answer,
+    which announces the limits, and ``UNKNOWN`` what a refusal does not name.
+    """
+
+    REQUESTS_PER_SECOND = "requests per second"
+    REQUESTS_PER_MINUTE = "requests per minute"
+    REQUESTS_PER_HOUR = "requests per hour"
+    REQUESTS_PER_DAY = "requests per day"
+    TOKENS_PER_SECOND = "tokens per second"
+    TOKENS_PER_MINUTE = "tokens per minute"
+    TOKENS_PER_HOUR = "tokens per hour"
+    TOKENS_PER_DAY = "tokens per day"
+    QUEUE = "the service's queue"
+    FIRST_ANSWER = "the first answer"
+    UNKNOWN = "an unnamed limit"
+
+    def __str__(self) -> str:
+        """Return the name in words."""
+        return self.value
+
+    @property
+    def unit(self) -> str | None:
+        """``requests`` or ``tokens``; ``None`` for what is not a window."""
+        return self.value.split(" per ")[0] if " per " in self.value else None
+
+    @property
+    def period(self) -> str | None:
+        """``second``, ``minute``, ``hour`` or ``day``; ``None`` for what is not a window."""
+        return self.value.split(" per ")[1] if " per " in self.value else None
+
+    @property
+    def seconds(self) -> float:
+        """The length of the period; 0.0 for what is not a window."""
+        return {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86_400.0}.get(self.period or "", 0.0)
+
+
+class AnnouncedLimit(NamedTuple):
+    """What one answer says of one limit; ``None`` where it does not say it.
+
+    Attributes:
+        name: the limit.
+        limit: requests or tokens a period.
+        remaining: what is left. It may be more than ``limit``: the service has been seen to announce the limit of uncached tokens
+            and what is left of all tokens.
+        reset: seconds until the limit is whole again.
+    """
+
+    name: Limit
+    limit: int | None = None
+    remaining: int | None = None
+    reset: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class RateLimitSnapshot:
-    """What the service last said of its limits: the six ``x-ratelimit-*`` figures of one answer; ``None`` where the service did not send a usable one.
+    """What the service last said of its limits: the ``x-ratelimit-*`` figures of one answer.
 
-    Limits belong to the account and the model, not to a connection. Times are seconds from the answer, as a float.
+    ``snapshot["requests per minute"]`` is one of them, an ``AnnouncedLimit``. Limits belong to the account and the model, not to
+    a connection.
+
+    Attributes:
+        windows: the limits that the answer announces.
+        date: when the answer was sent, by the service's clock: Unix seconds.
     """
 
-    limit_requests_day: int | None = None
-    remaining_requests_day: int | None = None
-    reset_requests_day: float | None = None
-    limit_tokens_minute: int | None = None
-    remaining_tokens_minute: int | None = None
-    reset_tokens_minute: float | None = None
+    windows: tuple[AnnouncedLimit, ...] = ()
+    date: float | None = field(default=None, compare=False)
 
     def __bool__(self) -> bool:
-        """Whether the service announced anything at all."""
-        return self != RateLimitSnapshot()
+        """Return whether the service announced anything at all."""
+        return bool(self.windows)
+
+    def __getitem__(self, name: Limit | str) -> AnnouncedLimit:
+        """Return what is announced of a limit, all ``None`` where nothing is.
+
+        Raises:
+            ValueError: there is no such limit.
+        """
+        limit = Limit(name)
+        return next((window for window in self.windows if window.name is limit), AnnouncedLimit(limit))
+
+    @property
+    def limit_requests_day(self) -> int | None:
+        """Requests a day."""
+        return self[Limit.REQUESTS_PER_DAY].limit
+
+    @property
+    def remaining_requests_day(self) -> int | None:
+        """What is left of the requests of the day."""
+        return self[Limit.REQUESTS_PER_DAY].remaining
+
+    @property
+    def reset_requests_day(self) -> float | None:
+        """Seconds until the requests of the day are whole again."""
+        return self[Limit.REQUESTS_PER_DAY].reset
+
+    @property
+    def limit_tokens_minute(self) -> int | None:
+        """Tokens a minute."""
+        return self[Limit.TOKENS_PER_MINUTE].limit
+
+    @property
+    def remaining_tokens_minute(self) -> int | None:
+        """What is left of the tokens of the minute."""
+        return self[Limit.TOKENS_PER_MINUTE].remaining
+
+    @property
+    def reset_tokens_minute(self) -> float | None:
+        """Seconds until the tokens of the minute are whole again."""
+        return self[Limit.TOKENS_PER_MINUTE].reset
 
 
 @dataclass(frozen=True, slots=True)

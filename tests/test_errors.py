@@ -16,7 +16,7 @@ from langchain_core import exceptions as langchain
 
 import langchain_cerebras_demo
 from langchain_cerebras_demo import errors
-from langchain_cerebras_demo.records import RateLimitSnapshot
+from tests.support.announcements import announce
 
 CLASSES = {
     name: kind
@@ -166,7 +166,7 @@ def every_detail(kind):
             param="p",
             request_id="r",
             retry_after=1.5,
-            limits=RateLimitSnapshot(limit_requests_day=5),
+            limits=announce(requests_day=(5,)),
             body={"message": "m"},
             response=errors.ErrorResponse(418, {"server": "s"}, '{"message": "m"}'),
         )
@@ -222,7 +222,7 @@ def test_what_the_service_said_stands_under_its_own_names():
     for name, value in said.items():
         assert getattr(error, name) == value
         assert getattr(empty, name) is None
-    assert (error.limits, empty.limits) == (RateLimitSnapshot(limit_requests_day=5), None)
+    assert (error.limits, empty.limits) == (announce(requests_day=(5,)), None)
     assert (error.response.status_code, empty.response) == (418, None)
     assert (error.status_code, empty.status_code) == (418, 0)
     assert errors.APIResponseValidationError("m", status_code=200).status_code == 200

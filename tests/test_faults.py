@@ -165,7 +165,7 @@ def test_a_deadline_that_comes_in_the_queue_says_that_nothing_was_sent(server, w
     """With the limit that was waited for, and how long."""
     model = model_for(server, rate_limit=RateLimit(requests_per_minute=30), timeout=Timeout(total=0.2))
     ask(model, way)
-    with pytest.raises(APITimeoutError, match=r"not sent in time .* \(requests a minute\)") as caught:
+    with pytest.raises(APITimeoutError, match=r"not sent in time .* \(requests per minute\)") as caught:
         ask(model, way)
     assert caught.value.attempts == 0
     assert 0.1 < caught.value.waited < 0.4
@@ -179,7 +179,7 @@ def test_a_used_up_day_is_told_without_sending(server, way):
     ask(model, way)
     with pytest.raises(RateLimitError) as caught:
         ask(model, way)
-    assert (caught.value.attempts, caught.value.limit) == (0, "requests a day")
+    assert (caught.value.attempts, caught.value.limit) == (0, "requests per day")
     assert caught.value.retry_after > 80_000
     assert len(server.requests) == 1
 
@@ -252,7 +252,7 @@ async def test_a_retry_that_waits_in_between_tells_all_of_it(server):
     """Attempts, the seconds waited, and the message says both."""
     server.script(*[Status(429, headers={"retry-after-ms": "30"})] * 3)
     with pytest.raises(
-        APIError, match=r"\(3 attempts, \d\.\d s waited; limit: requests a minute; retry after"
+        APIError, match=r"\(3 attempts, \d\.\d s waited; limit: requests per minute; retry after"
     ) as caught:
         await model_for(server, max_retries=2).ainvoke("hi")
     assert caught.value.attempts == 3

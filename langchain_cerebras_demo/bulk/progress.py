@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from langchain_cerebras_demo.bulk.records import BulkRecord
+from langchain_cerebras_demo.policy import RateLimit
 
 _SAMPLES = 30  # one a second at most: the rates are those of the last half minute
 
@@ -30,7 +31,7 @@ class Progress:
         rows_per_second: finished rows per second, failed ones included.
         tokens_per_second: tokens of these rows per second.
         seconds_left: seconds until the end at this rate; ``None`` if unknown.
-        limit: the account's rate limit in words; ``""`` if none is known.
+        limit: the limit in force, in words: the user's own, and the announced one of which least is left; ``""`` if none is known.
         stopped: why the run ended before its input did, one of ``STOP_REASONS``; ``""`` if it did not.
         message: the reason in words.
         retry_after: seconds after which the run can be resumed; ``None`` if unknown.
@@ -123,16 +124,12 @@ def model_within(model: Any) -> Any:
 
 
 def _to_words(model: Any) -> str:
-    given = getattr(model, "rate_limit", None)
-    words = [
-        f"{bound:,.0f} {name.replace('_per_', ' a ')} (given)"
-        for name in ("requests_per_minute", "tokens_per_minute", "requests_per_day")
-        if (bound := given.get(name) if isinstance(given, Mapping) else getattr(given, name, None)) is not None
-    ]
-    announced = getattr(model, "limits", None)
-    for name in ("tokens_minute", "requests_day"):
-        bound, left = getattr(announced, f"limit_{name}", None), getattr(announced, f"remaining_{name}", None)
-        if bound is not None:
-            rest = "" if left is None else f", {left:,} left"
-            words.append(f"{bound:,} {name.replace('_', ' a ')}{rest}")
+    """The limits that were given, and the announced one of which the smallest part is left."""
+    given = RateLimit.from_value(getattr(model, "rate_limit", None)) or RateLimit()
+    words = [f"{number:,.10g} {limit} (given)" for limit, number in given.numbers().items()]
+    announced = getattr(getattr(model, "limits", None), "windows", ())
+    known = [window for window in announced if window.limit and window.remaining is not None]
+    if known:
+        tightest = min(known, key=lambda window: window.remaining / window.limit)
+        words.append(f"{tightest.limit:,} {tightest.name}, {tightest.remaining:,} left")
     return "; ".join(words)

@@ -15,7 +15,6 @@ from langchain_cerebras_demo.bulk.progress import Meter
 from langchain_cerebras_demo.bulk.records import BulkRecord, to_failure, to_record
 from langchain_cerebras_demo.bulk.rows import Item
 from langchain_cerebras_demo.client.call import waiting_out_refusals
-from langchain_cerebras_demo.policy.retry import is_for_long
 
 # Rows that have been read, and whose records have not been handed out yet, per worker.
 _READ_AHEAD = 2
@@ -78,7 +77,7 @@ def why_stop(outcome: Outcome) -> BulkStoppedError | None:
     record, problem = outcome
     if isinstance(problem, _FATAL) or getattr(problem, "status_code", None) in _FATAL_STATUS:
         return BulkStoppedError(record.error_text, reason="refused")
-    if isinstance(problem, errors.RateLimitError) and is_for_long(problem):
+    if isinstance(problem, errors.RateLimitError) and not problem.is_worth_waiting:
         seconds = problem.retry_after
         if seconds is None:  # a day's limit: some of it is back at 00:00 UTC, whether days begin then or it is refilled
             seconds = _DAY_SECONDS - time.time() % _DAY_SECONDS

@@ -42,6 +42,7 @@ CLIENT_FIELDS = (
     "max_retries",
     "max_concurrency",
     "rate_limit",
+    "max_wait",
     "compress_requests",
     "on_call",
     "default_headers",
@@ -179,8 +180,11 @@ class ChatFields(BaseChatModel):
     max_concurrency: int | None = Field(default=None, ge=1)
     """Concurrent requests of this model in one event loop; others wait."""
     rate_limit: Any = "auto"
-    """``"auto"``: requests wait so that the limits that the service announces are kept; ``None``: they never wait; or a
-    ``RateLimit`` with limits of your own."""
+    """``"auto"``: requests wait so that the limits that the service announces are kept; ``None``: they never wait; or a ``RateLimit``
+    (or a mapping of its fields) with numbers of your own, which are kept as well."""
+    max_wait: float | None = Field(default=None, ge=0)
+    """Seconds that a call may wait for a slot (``max_concurrency``) and for rate limits before it raises ``RateLimitError``; ``None``:
+    as long as the limits of the second, minute and hour need."""
     coalesce: bool = True
     """Whether tokens that arrive together are delivered as one chunk, and one call of ``on_llm_new_token``. Nothing is delayed
     to wait for more, and the sum of the chunks is the same."""
@@ -339,6 +343,7 @@ class ChatFields(BaseChatModel):
             proxy=self.proxy,
             max_concurrency=self.max_concurrency,
             rate_limit=RateLimit.from_value(self.rate_limit),
+            max_wait=self.max_wait,
             compress=self.compress_requests,
             on_call=self.on_call,
         )

@@ -45,7 +45,7 @@ from langchain_cerebras_demo.net.portal import portal
 from langchain_cerebras_demo.net.proxies import Proxy, find_proxy
 from langchain_cerebras_demo.net.transport import HttpRequest, default_transport, timeout
 from langchain_cerebras_demo.policy import RetryPolicy, Timeout
-from langchain_cerebras_demo.records import CallRecord, RateLimitSnapshot
+from langchain_cerebras_demo.records import CallRecord, Limit, RateLimitSnapshot
 from langchain_cerebras_demo.wire.request import ChatRequest, to_parameters
 
 
@@ -327,16 +327,31 @@ def _answer(base_url: str, keys: ChainKeyResolver, model: str) -> Iterator[Findi
 
 
 def _limits(limits: RateLimitSnapshot | None) -> Finding:
+    """What is left of each limit that the service announces, and which kind of account that looks like."""
     if not limits:
         return Finding("limits", "note", "the service announced none")
-    kinds = (
-        ("requests a day", limits.remaining_requests_day, limits.limit_requests_day, limits.reset_requests_day),
-        ("tokens a minute", limits.remaining_tokens_minute, limits.limit_tokens_minute, limits.reset_tokens_minute),
-    )
-    facts = [
-        f"{left:,} of {most:,} {what} left" for what, left, most, _ in kinds if left is not None and most is not None
-    ]
-    used_up = [f"{what}: resets in {reset or 0:,.0f} s" for what, left, _, reset in kinds if left == 0]
+    facts, used_up = [], []
+    for name, limit, remaining, reset in limits.windows:
+        if limit is None or remaining is None:
+            continue
+        facts.append(f"{remaining:,} of {limit:,} {name} left")
+        if remaining == 0:
+            until = (
+                f"in {reset:,.0f} s" if reset is not None else f"when the next {name.period} (UTC) begins, or earlier"
+            )
+            used_up.append(f"{name}: resets {until}")
+    what = "; ".join(facts) or "announced in part"
+    if tier := _tier(limits):
+        what += f"; this looks like {tier}"
     if used_up:
-        return Finding("limits", "problem", "; ".join(facts), f"Wait. {'; '.join(used_up)}.")
-    return Finding("limits", "fine", "; ".join(facts) or "announced in part")
+        return Finding("limits", "problem", what, f"Wait. {'; '.join(used_up)}.")
+    return Finding("limits", "fine", what)
+
+
+def _tier(limits: RateLimitSnapshot) -> str:
+    """The kind of account by its requests a day: 2,400 are what users of the free trial report (2026)."""
+    a_day = limits[Limit.REQUESTS_PER_DAY].limit
+    a_minute = limits[Limit.REQUESTS_PER_MINUTE].limit
+    if a_day is None or a_minute is None:
+        return ""
+    return "the free trial" if a_day <= 2_400 else "a paid account"

@@ -40,7 +40,6 @@ from langchain_cerebras_demo.net.ending import in_thread
 from langchain_cerebras_demo.net.endpoint import is_loopback
 from langchain_cerebras_demo.net.transport import HttpRequest, Transport, timeout
 from langchain_cerebras_demo.policy import RateLimit, RetryPolicy, Timeout, abilities
-from langchain_cerebras_demo.policy.rate_limit import to_limit
 from langchain_cerebras_demo.records import CallRecord, RateLimitSnapshot
 from langchain_cerebras_demo.wire.completion import CompletionDecoder, Event, Timing, Usage
 from langchain_cerebras_demo.wire.cost import DEFAULT_IMAGE_TOKENS, estimate_cost
@@ -107,6 +106,7 @@ class Settings:
     proxy: str | None = field(repr=False)  # may hold a password
     slots: Slots
     rate_limit: RateLimit | None
+    max_wait: float | None
     compresses: bool
     on_call: Callable[[CallRecord], None] | None
 
@@ -138,7 +138,7 @@ class Call:
         self.model = ""
         self.account = ""
         self._settings = settings
-        self._began = 0.0
+        self._asked_at = self._began = 0.0
         self._deadline: float | None = None
         self._key: Secret | None = None
         self._may_refresh = False
@@ -166,7 +166,8 @@ class Call:
             InvalidRequestError, TypeError: the API or the model does not support the request; nothing was sent.
         """
         request = self._fitted(request, is_stream=is_stream)
-        async with self._settings.slots.take():
+        self._asked_at = now()
+        async with self._settings.slots.take(self._settings.max_wait):
             self._start_clock()
             server = await self._local_server()
             http = await self._prepare(request, server, is_stream=is_stream)
@@ -207,7 +208,8 @@ class Call:
         Raises:
             APIError, MissingKeyError: as ``events``.
         """
-        async with self._settings.slots.take():
+        self._asked_at = now()
+        async with self._settings.slots.take(self._settings.max_wait):
             self._start_clock()
             server = await self._local_server()
             base_url = server.base_url if server else self._settings.base_url
@@ -324,11 +326,14 @@ class Call:
     # -- its turn and its attempts
 
     async def _turn(self, place: int | None) -> Ticket:
-        """Wait until the account's limits allow the next send."""
+        """Wait until the account's limits allow the next send, or for what ``max_wait`` leaves after the wait for a slot."""
         began = now()
+        max_wait = self._settings.max_wait
+        if max_wait is not None:
+            max_wait -= self._began - self._asked_at + self._paced + self._backed_off
         try:
             ticket = await process_limiter().acquire(
-                self.account, self.model, self._cost_tokens, self._limit, self._deadline, place=place
+                self.account, self.model, self._cost_tokens, self._limit, self._deadline, place=place, max_wait=max_wait
             )
         except APIError as problem:
             self._paced += now() - began
@@ -393,8 +398,8 @@ class Call:
         problem.attempts, problem.waited = self._sends, self._paced + self._backed_off
         facts = [f"{problem.attempts} attempts, {problem.waited:.1f} s waited"] if problem.attempts > 1 else []
         if isinstance(problem, RateLimitError):
-            problem.limit = problem.limit or to_limit(problem)
-            facts.append(f"limit: {problem.limit}")
+            if problem.limit is not None:
+                facts.append(f"limit: {problem.limit}")
             if problem.retry_after is not None:
                 facts.append(f"retry after {problem.retry_after:g} s")
         if facts:
@@ -418,7 +423,7 @@ class Call:
         self._usage = decoder.usage
         self._time_info = next((event.time_info for event in events if isinstance(event, Timing)), None)
         if decoder.usage is not None:
-            ticket.settle(decoder.usage.total_tokens)
+            ticket.settle(decoder.usage.total_tokens, decoder.usage.cached_tokens or 0)
         return [*events, self._record("answered", None)]
 
     def _record(self, outcome: Outcome, error: str | None) -> CallRecord:

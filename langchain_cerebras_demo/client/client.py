@@ -50,6 +50,7 @@ class Client:
         max_concurrency: requests of this client that may run at once in one loop; the others wait their turn, and their
             time-outs start then. A stream holds its place until it is read to its end or closed.
         rate_limit: what the account allows besides what the service announces; ``None`` sends at once, whatever it says.
+        max_wait: seconds that a call may wait for a slot and for rate limits; ``None`` for as long as it takes.
         compress: whether large bodies are zipped; by default for cerebras.ai, which takes it.
         on_call: given a record of every call when it ends. It must be quick; what it raises is logged and forgotten.
 
@@ -71,6 +72,7 @@ class Client:
         proxy: str | None = None,
         max_concurrency: int | None = None,
         rate_limit: RateLimit | None = _AUTO,
+        max_wait: float | None = None,
         compress: bool | None = None,
         on_call: Callable[[CallRecord], None] | None = None,
     ) -> None:
@@ -88,6 +90,7 @@ class Client:
             proxy=proxy,
             slots=Slots(max_concurrency),
             rate_limit=rate_limit,
+            max_wait=max_wait,
             compresses=takes_demo_key(self.base_url) if compress is None else compress,
             on_call=on_call,
         )

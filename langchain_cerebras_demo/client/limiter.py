@@ -1,8 +1,8 @@
-"""The process-wide queue around ``policy.pacing``: first come, first served, from whatever task, thread or loop.
+"""The process-wide queue around ``policy.pacing``: first come, first served, from any task, thread or loop.
 
 Limits belong to an account and a model, so there is one queue a pair, and a request that needs much is not passed by
-those behind it that need less. Nothing runs here by itself: the caller whose turn is next sleeps until its time, and
-whatever is heard of the service meanwhile wakes it.
+those behind it that need less. No thread or task runs here: the caller whose turn is next sleeps until its time, and
+every answer wakes it earlier.
 """
 
 from __future__ import annotations
@@ -21,10 +21,9 @@ from operator import attrgetter
 from typing import TypeAlias
 
 from langchain_cerebras_demo.errors import APIStatusError, APITimeoutError, RateLimitError
+from langchain_cerebras_demo.policy.limits import RateLimit, Reservation
 from langchain_cerebras_demo.policy.pacing import Pacer, Wait
-from langchain_cerebras_demo.policy.rate_limit import RateLimit, to_limit
-from langchain_cerebras_demo.policy.sharing import Reservation
-from langchain_cerebras_demo.records import RateLimitSnapshot
+from langchain_cerebras_demo.records import Limit, RateLimitSnapshot
 
 __all__ = ["Limiter", "Ticket", "process_limiter"]
 
@@ -32,7 +31,7 @@ _LOG = logging.getLogger("langchain_cerebras_demo")
 
 _LOGGED_SECONDS = 1.0
 
-# How often a caller behind one of another loop looks whether that loop is still there: a loop says good-bye to nobody.
+# How often a caller behind one of another loop looks whether that loop still runs: event loops give no shutdown notice.
 _LOOK_SECONDS = 0.5
 
 # Queues that nobody uses and that are still remembered: accounts and models of a process, not of a service's lifetime.
@@ -43,6 +42,8 @@ _place = attrgetter("place")
 
 class _Waiter:
     """One caller in a queue, and what wakes it."""
+
+    __slots__ = ("bell", "cost", "loop", "place")
 
     def __init__(self, place: int, cost: float) -> None:
         self.place = place
@@ -57,7 +58,7 @@ class _Waiter:
                 self.loop.call_soon_threadsafe(_ring, bell)
 
     async def nap(self, bell: asyncio.Future[None], seconds: float | None) -> None:
-        """Until it is woken, or ``seconds`` are over."""
+        """Sleep until it is woken, or for ``seconds``."""
         alarm = None if seconds is None else self.loop.call_later(seconds, _ring, bell)
         try:
             await bell
@@ -74,20 +75,20 @@ def _ring(bell: asyncio.Future[None]) -> None:
 class _Lane:
     """The queue of one account, model and given limit."""
 
-    def __init__(self, limit: RateLimit | None) -> None:
+    def __init__(self, limit: RateLimit | None, utc: float) -> None:
         self.is_paced = limit is not None
-        self.pacer = Pacer(limit)
+        self.pacer = Pacer(limit, utc)
         self.waiters: list[_Waiter] = []  # by place; one that asks again after a 429 keeps its own
         self.open_tickets = 0
         self.heard = 0.0  # when the service was last heard of
-        self.limit = ""  # what the queue waits for
+        self.limit = Limit.UNKNOWN  # what the queue waits for
 
     @property
     def is_idle(self) -> bool:
         return not self.waiters and not self.open_tickets
 
     def head(self) -> _Waiter | None:
-        """Whose turn is next: the first whose loop runs. Those of closed loops will never come."""
+        """Return whose turn is next: the first whose loop runs. Those of closed loops are dropped."""
         while self.waiters and self.waiters[0].loop.is_closed():
             del self.waiters[0]
         return next((waiter for waiter in self.waiters if waiter.loop.is_running()), None)
@@ -95,6 +96,19 @@ class _Lane:
     def wake_head(self) -> None:
         if self.waiters and (head := self.head()) is not None:
             head.wake()
+
+    def wake_hopeless(self, now: float) -> None:
+        """Wake those for whom the day has nothing left, so that they are refused at once."""
+        if len(self.waiters) > 1 and self.is_paced:
+            left = self.pacer.left_today(now)
+            if left is not None:
+                for waiter in self.waiters[max(1, left) :]:
+                    waiter.wake()
+
+    def is_hopeless(self, waiter: _Waiter, now: float) -> bool:
+        """Return whether those in front of ``waiter`` use up what the day has left."""
+        left = self.pacer.left_today(now)
+        return left is not None and bisect_left(self.waiters, waiter.place, key=_place) >= max(1, left)
 
     def add(self, waiter: _Waiter) -> None:
         position = bisect_left(self.waiters, waiter.place, key=_place)
@@ -122,14 +136,16 @@ _Key: TypeAlias = "tuple[str, str, RateLimit | None]"
 class Limiter:
     """Lets requests go when the limits of their account and model allow it.
 
-    All methods may be called from any thread and loop. Most take ``process_limiter``'s.
+    All methods may be called from any thread and loop. Usually ``process_limiter()`` is the one to call.
 
     Args:
         clock: seconds that only grow.
+        utc: the Unix time, for windows that begin anew with the calendar; the dates of answers correct it.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, utc: Callable[[], float] = time.time) -> None:
         self._clock = clock
+        self._utc = utc
         self.forget()
 
     def forget(self) -> None:
@@ -147,6 +163,7 @@ class Limiter:
         deadline: float | None = None,
         *,
         place: int | None = None,
+        max_wait: float | None = None,
     ) -> Ticket:
         """Wait for this request's turn. The ticket has to be closed.
 
@@ -159,10 +176,11 @@ class Limiter:
                 lets everything go at once and only listens.
             deadline: the time of the running loop by which the call has to be done.
             place: of the ticket that was refused before, so that the request does not queue up anew.
+            max_wait: seconds that it may wait.
 
         Raises:
-            RateLimitError: a limit of the day, or a ``retry-after``, that is over in more than two minutes;
-                ``retry_after`` says when, ``attempts`` is 0: nothing was sent.
+            RateLimitError: a limit of the day is used up, a ``retry-after`` is over in more than two minutes, or ``max_wait`` is
+                over; ``retry_after`` says when to come back. Nothing was sent.
             APITimeoutError: the deadline has come.
         """
         with self._lock:
@@ -174,7 +192,7 @@ class Limiter:
                     return self._ticket(lane, cost_tokens, own_place, 0.0)
             waiter = _Waiter(own_place, cost_tokens)
             lane.add(waiter)
-        return await self._queue(lane, waiter, model, deadline)
+        return await self._queue(lane, waiter, model, deadline, max_wait)
 
     def snapshot(self, account: str, model: str) -> RateLimitSnapshot | None:
         """What the service last said of this account's limits for this model; ``None`` before it has said anything."""
@@ -190,7 +208,7 @@ class Limiter:
                 idle = next((old for old, other in self._lanes.items() if other.is_idle), None)
                 if idle is not None:
                     del self._lanes[idle]
-            lane = self._lanes[key] = _Lane(key[2])
+            lane = self._lanes[key] = _Lane(key[2], self._utc())
         self._lanes.move_to_end(key)
         return lane
 
@@ -198,7 +216,9 @@ class Limiter:
         lane.open_tickets += 1
         return Ticket(self, lane, lane.pacer.take(cost, self._clock()), place, waited)
 
-    async def _queue(self, lane: _Lane, waiter: _Waiter, model: str, deadline: float | None) -> Ticket:
+    async def _queue(
+        self, lane: _Lane, waiter: _Waiter, model: str, deadline: float | None, max_wait: float | None
+    ) -> Ticket:
         began = self._clock()
         try:
             while True:
@@ -213,7 +233,12 @@ class Limiter:
                 if wait is not None and wait.is_final:
                     raise _used_up(wait, model)
                 seconds = wait.seconds if wait is not None else _LOOK_SECONDS if is_behind_a_stranger else None
-                await waiter.nap(bell, _in_time(seconds, deadline, waiter.loop, lane.limit, self._clock() - began))
+                waited = self._clock() - began
+                if max_wait is not None:
+                    if waited >= max_wait:
+                        raise waited_too_long(waited, lane.limit, wait.seconds if wait is not None else None)
+                    seconds = min(max_wait - waited, max_wait if seconds is None else seconds)
+                await waiter.nap(bell, _in_time(seconds, deadline, waiter.loop, lane.limit, waited))
         finally:
             with self._lock:
                 lane.remove(waiter)
@@ -222,19 +247,24 @@ class Limiter:
         return ticket
 
     def _turn(self, lane: _Lane, waiter: _Waiter) -> Wait | None:
-        """How long the first in the queue has to wait; ``None`` for all others."""
+        """Return how long the first in the queue has to wait, or one for whom nothing is left; ``None`` for all others."""
+        now = self._clock()
         if lane.head() is not waiter:
-            return None
-        wait = lane.pacer.wait(waiter.cost, self._clock())
+            if not lane.is_hopeless(waiter, now):
+                return None
+            return Wait(lane.pacer.day_ends_in(now), Limit.REQUESTS_PER_DAY, is_final=True)
+        wait = lane.pacer.wait(waiter.cost, now)
         lane.limit = wait.limit or lane.limit
         return wait
 
     @contextlib.contextmanager
     def _changing(self, lane: _Lane) -> Iterator[float]:
-        """The time, under the lock; then whose turn is next looks again."""
+        """Hold the lock and yield the time; then whose turn is next looks again."""
         with self._lock:
-            yield self._clock()
+            now = self._clock()
+            yield now
             lane.wake_head()
+            lane.wake_hopeless(now)
 
 
 class Ticket:
@@ -269,17 +299,29 @@ class Ticket:
                 return
             self._lane.heard = now
             if isinstance(error, RateLimitError):
-                self._lane.pacer.refused(self._reservation, to_limit(error), error.retry_after, now, limits)
+                self._lane.pacer.refused(
+                    self._reservation,
+                    error.limit or Limit.UNKNOWN,
+                    error.retry_after,
+                    now,
+                    limits,
+                    is_uncached="uncached" in str(error).lower(),
+                )
             else:
                 self._lane.pacer.observe(self._reservation, limits, now)
                 self._lane.pacer.settle(self._reservation, 0.0, now)
             self._close()
 
-    def settle(self, total_tokens: float) -> None:
-        """The answer is over and its usage says so many tokens, the prompt's included. The ticket is closed."""
+    def settle(self, total_tokens: float, cached_tokens: float = 0.0) -> None:
+        """The answer is over. The ticket is closed.
+
+        Args:
+            total_tokens: of its usage, the prompt's included.
+            cached_tokens: of these, what the service had in its cache.
+        """
         with self._limiter._changing(self._lane) as now:  # noqa: SLF001 - its own
             if self._is_open:
-                self._lane.pacer.settle(self._reservation, total_tokens, now)
+                self._lane.pacer.settle(self._reservation, total_tokens, now, cached_tokens)
                 self._close()
 
     def close(self) -> None:
@@ -297,9 +339,9 @@ class Ticket:
 
 
 def _in_time(
-    seconds: float | None, deadline: float | None, loop: asyncio.AbstractEventLoop, limit: str, waited: float
+    seconds: float | None, deadline: float | None, loop: asyncio.AbstractEventLoop, limit: Limit, waited: float
 ) -> float | None:
-    """How long to sleep at most. Raises where the deadline has come."""
+    """Return how long to sleep at most. Raises where the deadline has come."""
     if deadline is None:
         return seconds
     left = deadline - loop.time()
@@ -308,16 +350,31 @@ def _in_time(
     return left if seconds is None else min(seconds, left)
 
 
+def waited_too_long(waited: float, limit: Limit | None, seconds: float | None) -> RateLimitError:
+    """Return the error of a call that has waited for ``max_wait``.
+
+    Args:
+        waited: seconds.
+        limit: what it waited for; ``None`` for a slot.
+        seconds: how much longer it would have to wait, where that is known.
+    """
+    what = f"for the rate limit ({limit})" if limit else "for a slot (max_concurrency)"
+    return _unsent(f"429: not sent within max_wait: waited {waited:.1f} s {what}", limit, seconds)
+
+
 def _used_up(wait: Wait, model: str) -> RateLimitError:
-    error = RateLimitError(
-        f"429: not sent: the limit for {model} is used up ({wait.limit}); it may be asked again in {wait.seconds:.0f} s",
-        status_code=429,
-        code="request_quota_exceeded",
-        type="too_many_requests_error",
-        param="quota",
-        retry_after=wait.seconds,
+    return _unsent(
+        f"429: not sent: the limit for {model} is used up ({wait.limit}); try again in {wait.seconds:.0f} s",
+        wait.limit,
+        wait.seconds,
     )
-    error.attempts, error.limit = 0, wait.limit
+
+
+def _unsent(message: str, limit: Limit | None, retry_after: float | None) -> RateLimitError:
+    code = "token_quota_exceeded" if limit and limit.unit == "tokens" else "request_quota_exceeded"
+    kind = "too_many_tokens_error" if limit and limit.unit == "tokens" else "too_many_requests_error"
+    error = RateLimitError(message, status_code=429, code=code, type=kind, param="quota", retry_after=retry_after)
+    error.attempts, error.limit = 0, limit
     return error
 
 
@@ -330,7 +387,7 @@ def process_limiter() -> Limiter:
 
 
 def use_limiter(limiter: Limiter) -> None:
-    """From here on, all requests of this process wait in ``limiter``: for a process whose turns are given elsewhere."""
+    """Let all requests of this process wait in ``limiter`` from now on: for a process whose turns are given elsewhere."""
     global _process_limiter  # noqa: PLW0603 - this is the one place that a process has for it
     _process_limiter = limiter
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AbstractAsyncContextManager, nullcontext
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
+from langchain_cerebras_demo.client.limiter import waited_too_long
 from langchain_cerebras_demo.net.loops import LoopLocal
+from langchain_cerebras_demo.net.transport import timeout
 
 
 class Slots:
@@ -19,12 +22,26 @@ class Slots:
         self._most = most
         self._semaphore = LoopLocal[asyncio.Semaphore]()
 
-    def take(self) -> AbstractAsyncContextManager[None]:
-        """A place among those that run; entering it waits for one."""
+    @asynccontextmanager
+    async def take(self, max_wait: float | None = None) -> AsyncIterator[None]:
+        """Hold a place among those that run, and wait for it.
+
+        Raises:
+            RateLimitError: there was none within ``max_wait`` seconds.
+        """
         if self._most is None:
-            return nullcontext()
+            yield
+            return
         semaphore = self._semaphore.get()
         if semaphore is None:
             semaphore = asyncio.Semaphore(self._most)
             self._semaphore.set(semaphore)
-        return semaphore
+        try:
+            async with timeout(max_wait):
+                await semaphore.acquire()
+        except asyncio.TimeoutError:
+            raise waited_too_long(max_wait or 0.0, None, None) from None
+        try:
+            yield
+        finally:
+            semaphore.release()

@@ -1,136 +1,180 @@
-"""When the next request may go, so that the account's limits are used and not run into.
+"""When the next request may be sent, so that the account's limits are used and not run into.
 
-One ``Pacer`` knows one account and model. It keeps
+One ``Pacer`` knows one account and model. It asks each of its limits (``policy.limits``) how long a request has to wait, and the
+longest wait counts.
 
-* what the user gave as numbers (``~langchain_cerebras_demo.policy.rate_limit.RateLimit``): plain buckets, evenly spent;
-* the tokens a minute that the service announces (``~langchain_cerebras_demo.policy.sharing.SharedTokens``), which
-  other processes spend as well;
-* the requests a day that it announces;
-* a rate of requests that is guessed (``~langchain_cerebras_demo.policy.guess.Guess``) where a 429 names a limit without a figure: the service announces no
-  requests a minute (https://inference-docs.cerebras.ai/support/rate-limits).
-
-Pure: the time comes in as ``now``, seconds of a clock of the caller's choice. A clock that jumps back stands still.
+Pure: the time comes in as ``now``, seconds of a clock of the caller's choice. While that clock jumps back, no time passes.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from typing import NamedTuple
 
-from langchain_cerebras_demo.policy.guess import Guess
-from langchain_cerebras_demo.policy.rate_limit import (
-    REQUESTS_A_DAY,
-    REQUESTS_A_MINUTE,
-    RETRY_AFTER,
-    TOKENS_A_MINUTE,
+from langchain_cerebras_demo.errors import LONGEST_WAIT
+from langchain_cerebras_demo.policy.limits import (
+    BLIND_SECONDS,
+    AnnouncedWindow,
+    Gate,
+    GivenWindow,
+    NamedRate,
     RateLimit,
+    Reservation,
 )
-from langchain_cerebras_demo.policy.retry import LONGEST_WISH
-from langchain_cerebras_demo.policy.sharing import BLIND_SECONDS, Bucket, Reservation, SharedTokens
-from langchain_cerebras_demo.records import RateLimitSnapshot
+from langchain_cerebras_demo.records import AnnouncedLimit, Limit, RateLimitSnapshot
 
-FIRST_ANSWER = "the first answer, which names the limits"
-
-DAY_SECONDS = 86_400.0
-
-# Of a number that was given, this part is spent: the service's clock and ours, and the way between, are not the same.
-_GIVEN_SHARE = 0.975
-# A given number's burst, in seconds of its rate: it makes up for a late wake-up; the service's own may be as small as 1 s.
-_BURST_SECONDS = 0.5
-
-# Where the wait is final, one request goes in so many seconds: headers may lie, and limits may be raised.
-_LOOK_SECONDS = 60.0
-
-_FIRST_LOOK_SECONDS = 0.25
-_LONGEST_BACKOFF = 30.0
+_DAY_SECONDS = 86_400.0
 _LONGEST_JUMP = 1e9  # seconds between two looks at a clock; above it the clock is broken
+
+# Before anything was heard, one more request is sent in so many seconds: answers that are not streamed come late.
+_FIRST_SECONDS = 2.0
+_FIRST_LOOK_SECONDS = 0.25
+
+# The ``date`` of an answer has whole seconds and is some time old when it comes: below this it does not contradict.
+_DATE_SECONDS = 2.0
+
+_LOOK_SECONDS = 1.0
+_LEAST_SECONDS = 1e-4  # a wait that rounding errors leave would not end
 
 
 class Wait(NamedTuple):
     """How long a request has to wait.
 
     Attributes:
-        seconds: 0.0 = it may go now. An estimate: ask again when they are over, or when anything was heard.
-        limit: which limit it waits for, ``""`` for none.
-        is_final: the wait is too long to be waited for: raise, and say when to come back.
+        seconds: 0.0 = it may be sent now. An estimate: ask again when they are over, or when anything was heard.
+        limit: the limit that it waits for; ``None`` for none.
+        is_final: the wait is too long: raise, and say when to come back.
     """
 
     seconds: float
-    limit: str = ""
+    limit: Limit | None = None
     is_final: bool = False
 
 
 _GO = Wait(0.0)
 
 
-@dataclass(slots=True)
-class _Day:
-    """What the service said of the day: requests left, and until when."""
-
-    left: float
-    ends: float
-
-
 class Pacer:
-    """The state of one account and model. Not thread-safe: the limiter holds a lock around it.
+    """The limits of one account and model. Not thread-safe: the limiter holds a lock around it.
 
     Args:
         given: the numbers that the user gave.
+        utc: the Unix time now, for the service's calendar; the ``date`` of answers corrects it.
     """
 
-    def __init__(self, given: RateLimit | None = None) -> None:
+    def __init__(self, given: RateLimit | None = None, utc: float = 0.0) -> None:
         self.snapshot: RateLimitSnapshot | None = None
         self._now: float | None = None
         self._clock = 0.0  # time that has passed; it never goes back
-        self._given = _to_buckets(given or RateLimit())
-        self._tokens: SharedTokens | None = None
-        self._day: _Day | None = None
-        self._guess: Guess | None = None
-        self._gate = 0.0  # closed until then
-        self._gate_number = 0  # the newest reservation when it was closed
-        self._looked = 0.0  # when the last request went
+        self._epoch = utc  # the service's Unix time when the clock was 0
+        self._is_dated = False
+        self._given = [GivenWindow(name, number) for name, number in (given or RateLimit()).numbers().items()]
+        self._announced: dict[Limit, AnnouncedWindow] = {}
+        self._uncached: dict[Limit, AnnouncedWindow] = {}
+        self._windows: list[AnnouncedWindow] = []  # both of these
+        self._rates: dict[Limit, NamedRate] = {}
+        self._gate = Gate()
         self._refusals = 0
         self._number = 0
         self._heard = 0  # the newest reservation whose answer has come
-        self._blamed = 0  # the newest reservation when the pace was last cut
+        self._blamed = 0  # the newest reservation when a refusal last counted
         self._began: float | None = None
         self._recent = 0.0  # requests of about the last minute
+        self._sent = 0.0  # requests, without those that were refused
+        self._spent = 0.0  # tokens, without those that came back
+        self._reserved = 0.0  # tokens of requests that are not over
+        self._usage = 1.0  # the part of its reservation that a request uses in the end, smoothed
         self._unheard: deque[Reservation] = deque()  # young ones of which the service has said nothing
         self._unheard_count = 0
         self._unheard_cost = 0.0
 
     def wait(self, cost: float, now: float) -> Wait:
-        """How long a request of ``cost`` tokens (estimated prompt and the most the answer may have) has to wait.
+        """Return how long a request has to wait.
 
-        A cost above the whole of a bucket may go when the bucket is full.
+        Args:
+            cost: the estimated prompt and the most the answer may have, in tokens. More than the whole of a window may go when
+                the window is full.
+            now: the time.
         """
         self._advance(now)
-        seconds = self._gate - self._clock
-        if seconds > 0 and not (seconds > LONGEST_WISH and self._clock - self._looked >= _LOOK_SECONDS):
-            return Wait(seconds, RETRY_AFTER, seconds > LONGEST_WISH)
-        waits = [self._day_wait(), self._given_wait(cost), self._first_wait(), self._token_wait(cost)]
-        if self._guess is not None:
-            waits.append(Wait(self._guess.time_until(), REQUESTS_A_MINUTE))
-        return max(waits, key=lambda wait: (wait.is_final, wait.seconds))
+        clock = self._clock
+        seconds = self._gate.wait(clock)
+        if seconds > 0:
+            return Wait(max(_LEAST_SECONDS, seconds), self._gate.name, seconds > LONGEST_WAIT)
+        longest = self._first_wait()
+        unheard, unheard_cost = self._unheard_count, self._unheard_cost
+        for window in self._windows:
+            amount, blind = (cost, unheard_cost) if window.is_tokens else (1.0, unheard)
+            seconds = window.wait(amount, clock, blind)
+            if unheard and not window.trusts((amount + blind) * self._usage if window.is_tokens else amount + blind):
+                seconds = max(seconds, self._unheard[0].clock + BLIND_SECONDS - clock)
+            if seconds > 0:
+                longest = _longer(longest, self._to_wait(window, amount, seconds))
+        for given in self._given:
+            seconds = given.wait(cost if given.is_tokens else 1.0, clock)
+            if seconds > 0:
+                longest = _longer(longest, Wait(seconds, given.name, given.period > 3600 and seconds > LONGEST_WAIT))
+        for rate in self._rates.values():
+            longest = _longer(longest, Wait(rate.wait(clock), rate.name))
+        return (
+            longest
+            if longest.seconds == 0 or longest.seconds >= _LEAST_SECONDS
+            else longest._replace(seconds=_LEAST_SECONDS)
+        )
+
+    def left_today(self, now: float) -> int | None:
+        """Return how many requests the day has left; ``None`` where no limit of the day ends them, or a new day is near."""
+        self._advance(now)
+        counts = [
+            int(window.level)
+            for window in self._windows
+            if window.name is Limit.REQUESTS_PER_DAY
+            and not window.is_refilling
+            and window.seconds_left(self._clock) > LONGEST_WAIT
+        ]
+        counts += [int(given.left(self._clock)) for given in self._given if given.name is Limit.REQUESTS_PER_DAY]
+        return max(0, min(counts)) if counts else None
+
+    def day_ends_in(self, now: float) -> float:
+        """Return the seconds until the requests of the day are whole again."""
+        self._advance(now)
+        ends = [window.seconds_left(self._clock) for window in self._windows if window.name is Limit.REQUESTS_PER_DAY]
+        given = [
+            window.wait(window.number, self._clock) for window in self._given if window.name is Limit.REQUESTS_PER_DAY
+        ]
+        return max(ends + given, default=0.0)
 
     def take(self, cost: float, now: float) -> Reservation:
-        """The request goes now: what it reserves, to be handed back to the other methods."""
+        """Count a request that is sent now; return what it reserves, to be handed back to the other methods."""
         self._advance(now)
+        clock = self._clock
         self._number += 1
-        reservation = Reservation(self._number, self._clock, cost)
-        self._began = self._clock if self._began is None else self._began
+        self._began = clock if self._began is None else self._began
         self._recent += 1
-        for name, bucket in self._given:
-            bucket.take(cost if name == TOKENS_A_MINUTE else 1.0)
-        if self._tokens is not None:
-            self._tokens.take(reservation)
-        if self._guess is not None:
-            self._guess.take()
-        if self._day is not None:
-            self._day.left -= 1
-        self._looked = self._clock
-        if self._tokens is not None or not self._heard:
+        self._sent += 1
+        self._spent += cost
+        self._reserved += cost
+        reservation = Reservation(
+            self._number,
+            clock,
+            cost,
+            self._sent,
+            self._spent,
+            self._reserved,
+            self._unheard_count,
+            cost * self._usage,
+        )
+        for window in self._windows:
+            if window.is_tokens:
+                window.take(cost, reservation.charge)
+            else:
+                window.take(1.0, 1.0)
+        for given in self._given:
+            given.take(cost if given.is_tokens else 1.0, clock)
+        for rate in self._rates.values():
+            rate.take()
+        self._gate.take(clock)
+        if self._windows or not self._heard:
             reservation.is_unheard = True
             self._unheard.append(reservation)
             self._unheard_count += 1
@@ -138,68 +182,144 @@ class Pacer:
         return reservation
 
     def observe(self, reservation: Reservation, snapshot: RateLimitSnapshot, now: float) -> None:
-        """An answer has come, with these headers: ``remaining`` is what the service had left when it let the request in."""
+        """Learn from the headers of an answer: ``remaining`` is what the service had left when it let the request in."""
         self._advance(now)
         self._learn(reservation, snapshot)
-        if reservation.number > self._gate_number:
-            self._gate = 0.0
+        self._arrive(reservation, is_answer=True)
         if reservation.number > self._blamed:
             self._refusals = 0
 
-    def settle(self, reservation: Reservation, used_tokens: float, now: float) -> None:
-        """The request is over and has used ``used_tokens``: the service gives the rest back. Only the first time counts."""
+    def settle(self, reservation: Reservation, used_tokens: float, now: float, cached_tokens: float = 0.0) -> None:
+        """Count what a request has used: the service gives the rest back. Only the first time counts.
+
+        Args:
+            reservation: the request's.
+            used_tokens: of its usage, the prompt's included.
+            now: the time.
+            cached_tokens: of these, what the service had in its cache. They count against the total of a limit alone; where the
+                service tells the total from the uncached part, the latter gets them back.
+        """
         self._advance(now)
         if reservation.is_settled:
             return
         reservation.is_settled = True
-        unused = reservation.cost - min(max(0.0, used_tokens), reservation.cost)
-        for name, bucket in self._given:
-            if name == TOKENS_A_MINUTE:
-                bucket.give_back(unused)
-        if self._tokens is not None:
-            self._tokens.settle(reservation, unused)
+        cost = reservation.cost
+        used = min(max(0.0, used_tokens), cost)
+        unused = cost - used
+        cached = min(max(0.0, cached_tokens), used)
+        self._spent -= unused
+        self._reserved -= cost
+        for window in self._windows:
+            if window.is_tokens:
+                fresh = used - cached if window.is_blind else used
+                window.give_back(cost - fresh, reservation.charge - fresh)
+        for given in self._given:
+            if given.is_tokens:
+                given.give_back(unused, reservation.clock)
+        if used > 0:
+            self._usage += (max(0.01, used / cost) - self._usage) * 0.1
+        self._arrive(reservation, is_answer=False)
         self._hear(reservation)
         self._drop_heard()
 
     def refused(
         self,
         reservation: Reservation,
-        limit: str,
+        limit: Limit,
         retry_after: float | None,
         now: float,
         snapshot: RateLimitSnapshot | None = None,
+        *,
+        is_uncached: bool = False,
     ) -> None:
-        """A 429 has come: the service has taken nothing. ``limit`` is what ``rate_limit.to_limit`` makes of it.
+        """Learn from a 429: the service has taken nothing.
 
-        Where the announced tokens explain it, they are corrected and the pace is cut; else a rate of requests is
-        guessed, and without a ``retry_after`` all wait for a moment that doubles. What was sent before the last cut does
-        not cut again.
+        A ``retry_after`` stops all for so long. Without one, an announced window is taken to be used up; of a rate that is not
+        announced, a guess is made; anything else stops all for a moment that doubles, and then few go at first. What was sent
+        before the last refusal that counted does not count again.
+
+        Args:
+            reservation: the request's.
+            limit: what the refusal names.
+            retry_after: the seconds that it names.
+            now: the time.
+            snapshot: what it says of the limits.
+            is_uncached: whether it names uncached tokens, which the service then counts apart from the total.
         """
+        in_flight = self._unheard_count
         self.settle(reservation, 0.0, now)
-        if self._tokens is not None:
-            self._tokens.forget(reservation)
+        self._sent -= 1
+        reservation.sent -= 1
+        reservation.spent -= reservation.cost
+        reservation.in_flight -= reservation.cost
+        for window in self._windows:  # a number that was given is one of requests sent, whatever comes of them
+            if not window.is_tokens:
+                window.give_back(1.0, 0.0)
         self._learn(reservation, snapshot or RateLimitSnapshot())
+        if is_uncached and limit in self._announced and limit not in self._uncached:
+            self._uncached[limit] = self._add(limit, self._announced[limit].limit, is_blind=True)
         is_news = reservation.number > self._blamed
         if is_news:
             self._blamed = self._number
             self._refusals += 1
+        windows = [window for window in self._windows if window.name is limit and (window.is_blind or not is_uncached)]
+        is_contradicted = (
+            is_news and retry_after is None and any(window.level > 0.5 * window.limit for window in windows)
+        )
+        if windows:
+            is_explained = snapshot is not None and snapshot[limit].remaining is not None
+            self._use_up(windows, reservation, retry_after, is_news=is_news, is_explained=is_explained)
+        if (is_contradicted if windows else is_news) and limit in {
+            Limit.REQUESTS_PER_SECOND,
+            Limit.REQUESTS_PER_MINUTE,
+        }:
+            self._guess(limit, retry_after)  # it is not announced, or lower than announced
         if retry_after is not None:
-            self._close_gate(min(max(0.0, retry_after), DAY_SECONDS))
-        if not is_news or (limit == REQUESTS_A_DAY and self._day is not None and self._day.left < 1):
-            return
-        if limit == TOKENS_A_MINUTE and self._tokens is not None and self._tokens.explains(reservation.cost):
-            self._tokens.slow_down()
-            return
-        if self._guess is None:
-            self._guess = Guess(self._recent)
-        else:
-            self._guess.refuse(in_a_row=self._refusals > 1)
-        if retry_after is None:
-            self._close_gate(min(_LONGEST_BACKOFF, 0.25 * 2.0 ** min(self._refusals, 16)))
+            width = None if windows else max(1.0, in_flight)
+            self._close(limit, min(max(0.0, retry_after), _DAY_SECONDS), width)
+        elif is_news and not windows:
+            self._close(limit, self._pause(limit), None if limit in self._rates else 1.0)
 
-    def _close_gate(self, seconds: float) -> None:
-        self._gate = max(self._gate, self._clock + seconds)
-        self._gate_number = self._number
+    def _pause(self, limit: Limit) -> float | None:
+        """Return how long a limit needs of which nothing is known but its name; ``None`` for a moment that doubles.
+
+        A day's ends with the day. A minute's or an hour's that is refused again, before anything was announced, gets the rest of the
+        minute: the retries would be used up in seconds.
+        """
+        if limit.period == "day":
+            return self._ends_at(_DAY_SECONDS) - self._clock
+        if limit.period in {"minute", "hour"} and self._refusals > 1 and not self._windows:
+            return self._ends_at(60.0) - self._clock
+        return None
+
+    def _use_up(
+        self,
+        windows: list[AnnouncedWindow],
+        reservation: Reservation,
+        retry_after: float | None,
+        *,
+        is_news: bool,
+        is_explained: bool,
+    ) -> None:
+        """Take the windows that a refusal names to be used up, unless it says itself what is left of them."""
+        for window in windows:
+            amount = reservation.cost if window.is_tokens else 1.0
+            if retry_after is not None:
+                window.ease(amount)
+            elif is_news and not (is_explained and window.level < amount):
+                window.refuse(amount, self._clock)
+            if is_news:
+                window.slow_down()
+
+    def _guess(self, limit: Limit, retry_after: float | None) -> None:
+        """Find the rate by trial, unless a minute's says how long to wait."""
+        if limit in self._rates:
+            self._rates[limit].refuse(self._clock, in_a_row=self._refusals > 1)
+        elif retry_after is None or limit is Limit.REQUESTS_PER_SECOND:
+            self._rates[limit] = NamedRate(limit, self._recent, self._clock)
+
+    def _close(self, limit: Limit, seconds: float | None, width: float | None) -> None:
+        self._gate.close(limit, seconds, width, self._clock, self._number)
 
     # -- time
 
@@ -210,15 +330,32 @@ class Pacer:
             return
         self._clock += passed
         self._recent *= max(0.0, 1 - passed / 60)
-        for _, bucket in self._given:
-            bucket.advance(passed)
-        if self._tokens is not None:
-            self._tokens.advance(passed)
-        if self._guess is not None:
-            self._guess.advance(passed)
-            if self._guess.is_worn_out:
-                self._guess = None
-        self._drop_heard()
+        if self._rates:
+            self._rates = {name: rate for name, rate in self._rates.items() if not rate.is_worn_out}
+        if self._unheard:
+            self._drop_heard()
+
+    def _ends_at(self, period: float) -> float:
+        """When the calendar's period is over that is now."""
+        return self._clock + period - (self._clock + self._epoch) % period
+
+    def _learn_date(self, date: float) -> None:
+        """Set the service's clock by the ``date`` of an answer, which is some time old: it is at least that late."""
+        epoch = date - self._clock
+        if self._is_dated and self._epoch - _DATE_SECONDS < epoch <= self._epoch:
+            return
+        is_far = not self._is_dated or abs(epoch - self._epoch) > 0.05
+        self._epoch, self._is_dated = epoch, True
+        if is_far:
+            for window in self._windows:
+                window.end_at(self._ends_at(window.period))
+
+    # -- what is on its way
+
+    def _arrive(self, reservation: Reservation, *, is_answer: bool) -> None:
+        if reservation.is_in_flight:
+            reservation.is_in_flight = False
+            self._gate.hear(reservation.number, is_answer=is_answer)
 
     def _hear(self, reservation: Reservation) -> None:
         if reservation.is_unheard:
@@ -236,78 +373,79 @@ class Pacer:
                 return
             self._hear(self._unheard.popleft())
 
-    # -- the limits, one by one
-
-    def _given_wait(self, cost: float) -> Wait:
-        longest = _GO
-        for name, bucket in self._given:
-            seconds = bucket.time_until(cost if name == TOKENS_A_MINUTE else 1.0)
-            if seconds > longest.seconds:
-                longest = Wait(seconds, name, name == REQUESTS_A_DAY and seconds > LONGEST_WISH)
-        return longest
-
     def _first_wait(self) -> Wait:
-        """Before anything was heard one request goes, twice as many a second later, after 3 s eight more each second.
-
-        Answers may be slow, and on those that are not streamed the headers come with the end.
-        """
+        """Before anything was heard one request is sent, and one more every two seconds."""
         if self._heard or self._began is None or not self._unheard_count:
             return _GO
-        passed = self._clock - self._began
-        most = 2.0**passed if passed < 3 else 8.0 * (passed - 2)
-        return _GO if self._unheard_count < most else Wait(_FIRST_LOOK_SECONDS, FIRST_ANSWER)
+        most = 1 + (self._clock - self._began) // _FIRST_SECONDS
+        return _GO if self._unheard_count < most else Wait(_FIRST_LOOK_SECONDS, Limit.FIRST_ANSWER)
 
-    def _token_wait(self, cost: float) -> Wait:
-        if self._tokens is None:
-            return _GO
-        seconds = self._tokens.time_until(cost)
-        if self._unheard_count and not self._tokens.trusts(cost + self._unheard_cost):
-            seconds = max(seconds, self._unheard[0].clock + BLIND_SECONDS - self._clock)
-        return Wait(seconds, TOKENS_A_MINUTE) if seconds > 0 else _GO
+    def _to_wait(self, window: AnnouncedWindow, amount: float, seconds: float) -> Wait:
+        """A limit of the day that is used up is final, unless tokens of requests on their way may come back."""
+        is_final = window.period > 3600 and seconds > LONGEST_WAIT
+        if is_final and window.is_tokens and window.level + self._reserved >= amount:
+            return Wait(_LOOK_SECONDS, window.name)
+        return Wait(seconds, window.name, is_final)
 
-    def _day_wait(self) -> Wait:
-        day = self._day
-        if day is None or day.left >= 1 or self._clock - self._looked >= _LOOK_SECONDS:
-            return _GO
-        seconds = day.ends - self._clock
-        return Wait(seconds, REQUESTS_A_DAY, seconds > LONGEST_WISH) if seconds > 0 else _GO
+    # -- what the service says
 
     def _learn(self, reservation: Reservation, snapshot: RateLimitSnapshot) -> None:
         if snapshot:
             self.snapshot = snapshot
-        self._learn_tokens(reservation, snapshot)
-        self._learn_day(reservation, snapshot)
-        self._heard = max(self._heard, reservation.number)
-        self._drop_heard()
+        if snapshot.date is not None:
+            self._learn_date(snapshot.date)
+        is_newest = reservation.number > self._heard
+        for announced in snapshot.windows:
+            self._learn_window(reservation, announced, is_newest)
+        if is_newest:
+            self._heard = reservation.number
+        if self._unheard:
+            self._drop_heard()
 
-    def _learn_tokens(self, reservation: Reservation, snapshot: RateLimitSnapshot) -> None:
-        limit, remaining = snapshot.limit_tokens_minute, snapshot.remaining_tokens_minute
-        if limit:
-            if self._tokens is None:
-                self._tokens = SharedTokens(limit)
-                for sent in self._unheard:
-                    self._tokens.take(sent)
-            self._tokens.resize(limit)
-        if self._tokens is not None and remaining is not None and reservation.number > self._heard:
-            self._tokens.correct(reservation, remaining, self._clock - reservation.clock)
-
-    def _learn_day(self, reservation: Reservation, snapshot: RateLimitSnapshot) -> None:
-        left, reset = snapshot.remaining_requests_day, snapshot.reset_requests_day
-        if not snapshot.limit_requests_day or left is None or reset is None:
+    def _learn_window(self, reservation: Reservation, announced: AnnouncedLimit, is_newest: bool) -> None:
+        name, limit, remaining, reset = announced
+        window = self._announced.get(name)
+        if window is None:
+            if not limit:
+                return
+            window = self._announced[name] = self._add(name, limit)
+        elif limit and limit != window.limit:
+            window.resize(limit)
+            if name in self._uncached:  # what was known of it was of another limit
+                self._windows.remove(self._uncached.pop(name))
+        if reset is not None and is_newest:
+            window.end_at(self._clock + min(reset, window.period))
+        if remaining is None or not (is_newest or remaining < 1):
             return
-        if reservation.number > self._heard or left < 1:
-            unseen = self._number - reservation.number
-            self._day = _Day(left - unseen, self._clock + min(reset, DAY_SECONDS))
+        if window.is_tokens:
+            if remaining > window.limit and name not in self._uncached:
+                self._uncached[name] = self._add(name, window.limit, is_blind=True)
+            since = self._spent - reservation.spent
+        else:
+            since = self._sent - reservation.sent
+        was_refilling = window.is_refilling
+        window.correct(remaining, since, reservation, self._clock)
+        if (
+            window.is_refilling and not was_refilling
+        ):  # what holds for one is taken to hold for all, until a refusal denies it
+            for other in self._windows:
+                other.is_refilling = True
+
+    def _add(self, name: Limit, limit: float, *, is_blind: bool = False) -> AnnouncedWindow:
+        """A window of which the service speaks for the first time, with what is on its way counted in."""
+        window = AnnouncedWindow(name, limit, self._clock, self._ends_at(name.seconds), is_blind=is_blind)
+        window.is_refilling = any(other.is_refilling for other in self._windows)
+        window.take(
+            *((self._unheard_cost,) * 2 if window.is_tokens else (self._unheard_count,) * 2),
+        )
+        self._windows.append(window)
+        self._rates.pop(name, None)  # there is no need to guess
+        if Limit.REQUESTS_PER_MINUTE in self._announced or name is Limit.REQUESTS_PER_MINUTE:
+            for other in self._windows:
+                if other.name is Limit.TOKENS_PER_MINUTE:
+                    other.stay_calm()
+        return window
 
 
-def _to_buckets(given: RateLimit) -> list[tuple[str, Bucket]]:
-    buckets = []
-    if given.requests_per_minute is not None:
-        rate = given.requests_per_minute * _GIVEN_SHARE / 60
-        buckets.append((REQUESTS_A_MINUTE, Bucket(max(1.0, rate * _BURST_SECONDS), rate)))
-    if given.tokens_per_minute is not None:
-        rate = given.tokens_per_minute * _GIVEN_SHARE / 60
-        buckets.append((TOKENS_A_MINUTE, Bucket(given.tokens_per_minute / 2, rate)))
-    if given.requests_per_day is not None:
-        buckets.append((REQUESTS_A_DAY, Bucket(max(1.0, given.requests_per_day), given.requests_per_day / DAY_SECONDS)))
-    return buckets
+def _longer(one: Wait, other: Wait) -> Wait:
+    return other if (other.is_final, other.seconds) > (one.is_final, one.seconds) else one

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from langchain_cerebras_demo.errors import APIConnectionError, APIError, APIStatusError, RateLimitError
-from langchain_cerebras_demo.policy.rate_limit import to_limit
-
-LONGEST_WISH = 120.0
-"""Seconds. A longer ``retry-after``, or a longer wait for a limit of the day, is not waited for: the error is raised."""
+from langchain_cerebras_demo.errors import LONGEST_WAIT, APIConnectionError, APIError, APIStatusError, RateLimitError
 
 
 @dataclass(frozen=True)
@@ -27,7 +23,7 @@ class RetryPolicy:
     max_refusals: int = 10
     first_wait: float = 0.5
     longest_wait: float = 8.0
-    longest_wish: float = LONGEST_WISH
+    longest_wish: float = LONGEST_WAIT
 
     def wait(self, error: APIError, sends: int, chance: float, *, refusals: int | None = None) -> float | None:
         """Return the seconds until the next attempt, or ``None`` to stop.
@@ -42,7 +38,7 @@ class RetryPolicy:
         failed, most = (sends, self.max_retries) if refusals is None else (refusals, self.max_refusals - 1)
         if failed > most or not error.is_retryable:
             return None
-        if refusals is not None and isinstance(error, RateLimitError) and is_for_long(error):
+        if refusals is not None and isinstance(error, RateLimitError) and not error.is_worth_waiting:
             return None
         if isinstance(error, APIConnectionError) and error.on_reused_connection:
             return 0.0  # the server closed it while it was idle: there is nothing to wait for
@@ -52,10 +48,3 @@ class RetryPolicy:
         if wish is None:
             return backoff
         return None if wish > self.longest_wish else wish + backoff
-
-
-def is_for_long(error: RateLimitError) -> bool:
-    """Return whether waiting is no use: the limit ends in more than two minutes, or is a day's that ends nobody knows when."""
-    if error.retry_after is not None:
-        return error.retry_after > LONGEST_WISH
-    return (error.limit or to_limit(error)).endswith("day")

@@ -41,6 +41,7 @@ class Acquire:
         limit: the user's numbers.
         seconds: time left for the call, not a point in time: the clocks of two machines cannot be compared.
         place: the place in the queue of the request that was refused before.
+        max_wait: seconds that it may wait.
     """
 
     model: str
@@ -48,6 +49,7 @@ class Acquire:
     limit: RateLimit
     seconds: float | None
     place: int | None
+    max_wait: float | None = None
 
 
 @dataclass(frozen=True)
@@ -74,12 +76,14 @@ class Ending:
         limits: the rate-limit headers of a 200; ``None`` if there were none.
         refusal: the error that the service answered with.
         total_tokens: the answer's usage, if known.
+        cached_tokens: of these, what the service had in its cache.
     """
 
     number: int
     limits: RateLimitSnapshot | None = None
     refusal: APIStatusError | None = None
     total_tokens: float | None = None
+    cached_tokens: float = 0.0
 
 
 class LimiterActor:
@@ -102,7 +106,13 @@ class LimiterActor:
         deadline = None if request.seconds is None else asyncio.get_running_loop().time() + request.seconds
         try:
             ticket = await self._limiter.acquire(
-                "", request.model, request.cost_tokens, request.limit, deadline, place=request.place
+                "",
+                request.model,
+                request.cost_tokens,
+                request.limit,
+                deadline,
+                place=request.place,
+                max_wait=request.max_wait,
             )
         except APIError as problem:
             return problem.with_traceback(None)
@@ -121,7 +131,7 @@ class LimiterActor:
             if ending.refusal is not None:
                 ticket.refused(ending.refusal)
             elif ending.total_tokens is not None:
-                ticket.settle(ending.total_tokens)
+                ticket.settle(ending.total_tokens, ending.cached_tokens)
             ticket.close()
 
 
@@ -150,7 +160,7 @@ class SharedLimiter(Limiter):
     """The limiter of a worker that asks the account's actor for permits.
 
     Requests without the user's numbers are paced in this process: what the service announces can be shared without asking
-    other processes (``policy.sharing``).
+    other processes (``policy.limits``).
 
     Args:
         actor: the handle of the account's actor.
@@ -172,6 +182,7 @@ class SharedLimiter(Limiter):
         deadline: float | None = None,
         *,
         place: int | None = None,
+        max_wait: float | None = None,
     ) -> Ticket:
         """As ``Limiter.acquire``.
 
@@ -179,7 +190,7 @@ class SharedLimiter(Limiter):
             RayActorError: the actor died again and again, and no other one could be started.
         """
         if limit is None or limit == RateLimit():
-            return await super().acquire(account, model, cost_tokens, limit, deadline, place=place)
+            return await super().acquire(account, model, cost_tokens, limit, deadline, place=place, max_wait=max_wait)
         loop = asyncio.get_running_loop()
         losses = 0
         while True:
@@ -187,7 +198,8 @@ class SharedLimiter(Limiter):
             try:
                 seconds = None if deadline is None else deadline - loop.time()
                 endings, self._endings = self._endings, []
-                answer = await actor.acquire.remote(Acquire(model, cost_tokens, limit, seconds, place), endings)
+                request = Acquire(model, cost_tokens, limit, seconds, place, max_wait)
+                answer = await actor.acquire.remote(request, endings)
                 break
             except RayActorError:
                 losses += 1
@@ -236,9 +248,9 @@ class SharedTicket(Ticket):
         """As ``Ticket.refused``."""
         self._end(Ending(self._number, self._limits, refusal=error))
 
-    def settle(self, total_tokens: float) -> None:
+    def settle(self, total_tokens: float, cached_tokens: float = 0.0) -> None:
         """As ``Ticket.settle``."""
-        self._end(Ending(self._number, self._limits, total_tokens=total_tokens))
+        self._end(Ending(self._number, self._limits, total_tokens=total_tokens, cached_tokens=cached_tokens))
 
     def close(self) -> None:
         """As ``Ticket.close``."""

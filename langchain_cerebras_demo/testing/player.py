@@ -119,8 +119,9 @@ class Player:
                 self.response.reset() if how == "reset" else self.response.close()
 
     async def whole(self, status: int, body: bytes, kind: tuple[str, str], more: Headers = ()) -> None:
-        """Send a complete answer of our own making."""
-        await self.response.whole(status, with_headers((kind, *self.headers), more), body)
+        """Send a complete answer of our own making; a refusal announces no limits."""
+        headers = tuple(pair for pair in self.headers if status < 400 or not pair[0].startswith("x-ratelimit-"))
+        await self.response.whole(status, with_headers((kind, *headers), more), body)
 
     async def send(self, prepared: Prepared, before: Callable[[int | None], Awaitable[object]] | None = None) -> None:
         """Send a prepared answer; ``before`` is awaited with the number of events that have gone, once with ``None`` if whole."""

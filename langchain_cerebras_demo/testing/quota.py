@@ -1,7 +1,9 @@
-"""The limits of an account, as the service keeps them: announced on every answer, and refused at admission.
+"""The limits of an account, as the service keeps them: announced on its answers, and refused at admission.
 
-A token bucket that refills continuously. A request takes its estimated prompt and ``max_completion_tokens`` when it is let
-in; what it did not use comes back when its answer is over (https://inference-docs.cerebras.ai/support/rate-limits).
+Nobody outside knows which of two truths holds, so both are here. A bucket refills continuously; a request takes its estimated prompt
+and ``max_completion_tokens`` when it is let in, and what it did not use comes back when its answer is over
+(https://inference-docs.cerebras.ai/support/rate-limits). A calendar's window begins anew with the UTC minute, hour and day, and
+counts what was used when the answer is over, as the answers of 2025 show.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from langchain_cerebras_demo.testing.models import prompt_tokens
-from langchain_cerebras_demo.testing.refusals import REQUESTS_EXCEEDED, TOKENS_EXCEEDED, RefusedError, flat
+from langchain_cerebras_demo.testing.refusals import RefusedError, quota_exceeded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -22,15 +24,7 @@ if TYPE_CHECKING:
 
 
 DEFAULT_COMPLETION_TOKENS = 16_384  # what clients have measured where the request names no number
-DAY_SECONDS = 86_400.0
-
-DAY_EXCEEDED = flat(
-    "Requests per day limit exceeded - too many requests sent.",
-    "too_many_requests_error",
-    "quota",
-    "request_quota_exceeded",
-)
-"""A 429 for too many requests a day; not recorded, worded after that for a minute."""
+SECONDS = {"minute": 60.0, "hour": 3600.0, "day": 86_400.0}
 
 
 def cost_of(body: Mapping[str, Any], model: LoopbackModel) -> int:
@@ -64,15 +58,22 @@ class Admission:
 class Quota:
     """The limits of the one account that a loopback Cerebras serves; all its models share them.
 
-    ``LoopbackCerebras(quota=Quota(tokens_minute=200_000))``. All members may be used from any thread.
+    ``LoopbackCerebras(quota=Quota(tokens_minute=200_000))``. All members may be used from any thread. A limit is announced where it
+    is a number, and does not exist where it is ``None``.
 
     Args:
-        tokens_minute: announced, and the capacity of the bucket.
-        requests_minute: refused by and, as by the service, not announced; ``None`` = no such limit.
-        requests_day: announced.
-        level: how full the buckets of the minute are at first, from 0.0 to 1.0.
-        requests_burst: how many requests may come at once; ``None`` = those of a minute.
-        clock: seconds that only grow.
+        tokens_minute: tokens a minute.
+        requests_minute: requests a minute.
+        requests_day: requests a day.
+        requests_hour: requests an hour.
+        tokens_hour: tokens an hour.
+        tokens_day: tokens a day.
+        level: how full the windows of the minute are at first, from 0.0 to 1.0.
+        requests_burst: how many requests may come at once, at the rate of those of the minute: a limit of the second, which is not
+            announced.
+        is_calendar: whether windows begin anew with the UTC minute, hour and day; otherwise they are buckets.
+        older_form: whether the headers are those of 2025: requests a day and tokens a minute, with resets.
+        clock: Unix seconds.
     """
 
     def __init__(
@@ -81,19 +82,36 @@ class Quota:
         requests_minute: int | None = None,
         requests_day: int = 1_440_000,
         *,
+        requests_hour: int | None = None,
+        tokens_hour: int | None = None,
+        tokens_day: int | None = None,
         level: float = 1.0,
         requests_burst: int | None = None,
-        clock: Callable[[], float] = time.monotonic,
+        is_calendar: bool = False,
+        older_form: bool = False,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self.tokens_minute = tokens_minute
         self.requests_minute = requests_minute
         self.requests_day = requests_day
-        self._most_requests = requests_burst or requests_minute or 0
-        self._tokens = tokens_minute * level
-        self._requests = self._most_requests * level
-        self._today = 0
+        named = {
+            ("requests", "minute"): requests_minute,
+            ("requests", "hour"): requests_hour,
+            ("requests", "day"): requests_day,
+            ("tokens", "minute"): tokens_minute,
+            ("tokens", "hour"): tokens_hour,
+            ("tokens", "day"): tokens_day,
+        }
+        self._limits = {window: limit for window, limit in named.items() if limit is not None}
+        self._left = {
+            window: limit * (level if window[1] == "minute" else 1.0) for window, limit in self._limits.items()
+        }
+        self._most_at_once = requests_burst
+        self._at_once = (requests_burst or 0) * level
+        self._is_calendar = is_calendar
+        self._older_form = older_form
         self._clock = clock
-        self._began = self._filled = clock()
+        self._filled = clock()
         self._admissions: list[Admission] = []
         self._refusals: list[float] = []
         self._lock = threading.Lock()
@@ -118,10 +136,10 @@ class Quota:
 
     @property
     def remaining_tokens(self) -> float:
-        """What is in the bucket now."""
+        """The tokens of the minute that are left now."""
         with self._lock:
             self._refill()
-            return self._tokens
+            return self._left["tokens", "minute"]
 
     @property
     def admissions(self) -> list[Admission]:
@@ -143,50 +161,64 @@ class Quota:
             if problem is not None:
                 self._refusals.append(now)
                 raise RefusedError(429, problem)
-            self._today += 1
-            self._requests -= 1
-            self._tokens -= cost
+            for window in self._left:
+                if window[0] == "requests":
+                    self._left[window] -= 1
+                elif not self._is_calendar:
+                    self._left[window] -= cost
+            self._at_once -= 1
             admission = Admission(len(self._admissions) + 1, now, cost, request)
             self._admissions.append(admission)
             return admission
 
     def end(self, admission: Admission) -> None:
-        """The answer is over: what it did not use comes back. Only the first time counts."""
+        """The answer is over: a bucket gets back what it did not use, a calendar counts what it used. Only the first time counts."""
         with self._lock:
-            if not admission.is_over:
-                admission.is_over = True
-                self._refill()
-                self._tokens = min(self.tokens_minute, self._tokens + max(0, admission.cost - admission.used_tokens))
+            if admission.is_over:
+                return
+            admission.is_over = True
+            self._refill()
+            change = -admission.used_tokens if self._is_calendar else max(0, admission.cost - admission.used_tokens)
+            for window, limit in self._limits.items():
+                if window[0] == "tokens":
+                    self._left[window] = min(limit, self._left[window] + change)
 
     def headers(self) -> tuple[tuple[str, str], ...]:
-        """The six headers as they stand now. Resets count to the end of the day and of the minute, as in the documented example."""
+        """The headers of an answer that is made now: limit and remaining of each window; in the older form of two, with resets."""
+        older = {("requests", "day"), ("tokens", "minute")}
         with self._lock:
-            passed = self._refill() - self._began
-            return (
-                ("x-ratelimit-limit-requests-day", str(self.requests_day)),
-                ("x-ratelimit-limit-tokens-minute", str(self.tokens_minute)),
-                ("x-ratelimit-remaining-requests-day", str(max(0, self.requests_day - self._today))),
-                ("x-ratelimit-remaining-tokens-minute", str(max(0, int(self._tokens)))),
-                ("x-ratelimit-reset-requests-day", f"{DAY_SECONDS - passed % DAY_SECONDS:.6f}"),
-                ("x-ratelimit-reset-tokens-minute", f"{60 - passed % 60:.6f}"),
-            )
+            now = self._refill()
+            found = []
+            for (unit, period), limit in self._limits.items():
+                if self._older_form and (unit, period) not in older:
+                    continue
+                left = max(0, int(self._left[unit, period]))
+                found += [
+                    (f"x-ratelimit-limit-{unit}-{period}", str(limit)),
+                    (f"x-ratelimit-remaining-{unit}-{period}", str(left)),
+                ]
+                if self._older_form:
+                    reset = SECONDS[period] - now % SECONDS[period]
+                    found.append((f"x-ratelimit-reset-{unit}-{period}", f"{reset:.6f}"))
+            return tuple(found)
 
     def _problem(self, cost: int) -> dict[str, Any] | None:
-        if self._today >= self.requests_day:
-            return DAY_EXCEEDED
-        if self.requests_minute is not None and self._requests < 1:
-            return REQUESTS_EXCEEDED
-        if self._tokens < min(cost, self.tokens_minute):
-            return TOKENS_EXCEEDED
+        if self._most_at_once is not None and self._at_once < 1:
+            return quota_exceeded("requests", "second")
+        for (unit, period), left in self._left.items():
+            if left < (1 if unit == "requests" else min(cost, self._limits[unit, period])):
+                return quota_exceeded(unit, period)
         return None
 
     def _refill(self) -> float:
-        now = self._clock()
-        passed = now - self._filled
-        if (now - self._began) // DAY_SECONDS > (self._filled - self._began) // DAY_SECONDS:
-            self._today = 0
-        self._filled = now
-        self._tokens = min(self.tokens_minute, self._tokens + passed * self.tokens_minute / 60)
-        if self.requests_minute is not None:
-            self._requests = min(self._most_requests, self._requests + passed * self.requests_minute / 60)
+        before, now = self._filled, self._clock()
+        passed, self._filled = max(0.0, now - before), now
+        for window, limit in self._limits.items():
+            seconds = SECONDS[window[1]]
+            if not self._is_calendar:
+                self._left[window] = min(limit, self._left[window] + passed * limit / seconds)
+            elif now // seconds > before // seconds:
+                self._left[window] = limit
+        if self._most_at_once is not None and self.requests_minute is not None:
+            self._at_once = min(self._most_at_once, self._at_once + passed * self.requests_minute / 60)
         return now

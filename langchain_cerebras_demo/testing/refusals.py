@@ -20,21 +20,23 @@ def enveloped(status: int, message: str = "", kind: str = "", param: str = "", c
     return {"status_code": status, "error": error}
 
 
-REQUESTS_EXCEEDED = flat(
-    "Requests per minute limit exceeded - too many requests sent.",
-    "too_many_requests_error",
-    "quota",
-    "request_quota_exceeded",
-)
-"""A 429 for too many requests a minute, word for word as recorded in 2026-08."""
+def quota_exceeded(unit: str, period: str) -> dict[str, Any]:
+    """The body of a 429 for a limit, in the words that users report.
 
-TOKENS_EXCEEDED = flat(
-    "Tokens per minute limit exceeded - too many tokens processed.",
-    "too_many_tokens_error",
-    "quota",
-    "token_quota_exceeded",
-)
-"""A 429 for too many tokens a minute; the message is recorded, type and code are not."""
+    Args:
+        unit: ``requests`` or ``tokens``.
+        period: ``second``, ``minute``, ``hour`` or ``day``.
+    """
+    what = "too many requests sent" if unit == "requests" else "too many tokens processed"
+    message = f"{unit.title()} per {period} limit exceeded - {what}."
+    return flat(message, f"too_many_{unit}_error", "quota", f"{unit.removesuffix('s')}_quota_exceeded")
+
+
+REQUESTS_EXCEEDED = quota_exceeded("requests", "minute")
+"""A 429 for too many requests a minute."""
+
+TOKENS_EXCEEDED = quota_exceeded("tokens", "minute")
+"""A 429 for too many tokens a minute."""
 
 QUEUE_EXCEEDED = flat(
     "We're experiencing high traffic right now! Please try again soon.",

@@ -35,8 +35,15 @@ if TYPE_CHECKING:
 CHAT_PATH = "/v1/chat/completions"
 SESSION_PATH = "/api/auth/session"
 
-REQUESTS_A_DAY = 1_440_000
-TOKENS_A_MINUTE = 1_000_000
+# Of an account that reaches none of them: what it has left is announced with every answer.
+UNLIMITED = {
+    ("requests", "minute"): 6_000_000,
+    ("requests", "hour"): 360_000_000,
+    ("requests", "day"): 8_640_000_000,
+    ("tokens", "minute"): 10_000_000_000,
+    ("tokens", "hour"): 600_000_000_000,
+    ("tokens", "day"): 14_400_000_000_000,
+}
 
 
 @dataclass
@@ -51,29 +58,33 @@ class Service:
     quota: Quota | None = None
 
 
-def documented_headers(service: Service, inference_id: str | None = None) -> tuple[tuple[str, str], ...]:
-    """The headers of every answer: six of limits (resets in float seconds), the answer's id, and Cloudflare's.
+def documented_headers(
+    service: Service, inference_id: str | None = None, *, is_refusal: bool = False
+) -> tuple[tuple[str, str], ...]:
+    """The headers of every answer: the limits, the answer's id, and Cloudflare's.
 
-    The cookie is Cloudflare's too: the real service sends one, and a client must neither log it nor send it back.
+    A refusal announces no limits. The cookie is Cloudflare's too: the real service sends one, and a client must neither log it nor
+    send it back.
     """
+    limits = service.quota.headers() if service.quota else unlimited_headers(service)
     return (
         ("server", "cloudflare"),
         ("set-cookie", "__cf_bm=loopback; HttpOnly; SameSite=None; Secure; Path=/"),
         ("inference-id", inference_id or f"loopback-{uuid.uuid4()}"),
-        *(service.quota.headers() if service.quota else unlimited_headers(service)),
+        *(() if is_refusal else limits),
     )
 
 
 def unlimited_headers(service: Service) -> tuple[tuple[str, str], ...]:
-    """Return the headers of limits that are never reached."""
-    return (
-        ("x-ratelimit-limit-requests-day", str(REQUESTS_A_DAY)),
-        ("x-ratelimit-limit-tokens-minute", str(TOKENS_A_MINUTE)),
-        ("x-ratelimit-remaining-requests-day", str(REQUESTS_A_DAY - service.answered)),
-        ("x-ratelimit-remaining-tokens-minute", str(TOKENS_A_MINUTE)),
-        ("x-ratelimit-reset-requests-day", "33011.382867"),
-        ("x-ratelimit-reset-tokens-minute", "11.382867"),
-    )
+    """The headers of limits that nobody reaches."""
+    found = []
+    for (unit, period), limit in UNLIMITED.items():
+        left = limit - service.answered if (unit, period) == ("requests", "day") else limit
+        found += [
+            (f"x-ratelimit-limit-{unit}-{period}", str(limit)),
+            (f"x-ratelimit-remaining-{unit}-{period}", str(left)),
+        ]
+    return tuple(found)
 
 
 def admit(service: Service, request: ReceivedRequest) -> Admission | None:

@@ -310,7 +310,7 @@ class LoopbackCerebras:
             prepare = route(self._service, request)
             admission = admit(self._service, request)
         except RefusedError as refusal:
-            headers = documented_headers(self._service)
+            headers = documented_headers(self._service, is_refusal=True)
             await asyncio.sleep(self.latency)
             await response.whole(refusal.status, (JSON, *headers), orjson.dumps(refusal.body))
         else:

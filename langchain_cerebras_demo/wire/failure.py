@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from langchain_cerebras_demo import errors
+from langchain_cerebras_demo.records import Limit
 from langchain_cerebras_demo.wire import lenient
 from langchain_cerebras_demo.wire.headers import to_request_id, to_retry_after, to_snapshot
 
@@ -113,10 +114,31 @@ def from_answer(
         body=shown,
         response=errors.ErrorResponse(status, hidden(safe_headers, hide), text),
     )
+    if isinstance(error, errors.RateLimitError):
+        error.limit = to_limit(error.code, words["message"])
     advice = headers.get("x-should-retry", "").lower()  # the vendors' SDKs obey it, against any other rule
     if advice in {"true", "false"}:
         error.is_retryable = advice == "true"
     return error
+
+
+def to_limit(code: str | None, message: str | None) -> Limit:
+    """Return the limit that a 429 names.
+
+    "Requests per second limit exceeded - too many requests sent." (``request_quota_exceeded``) and "Tokens per day limit exceeded -
+    too many tokens processed." (``token_quota_exceeded``) are the wordings that users report, for each period. A code alone
+    does not name the period: it is taken to be the minute.
+    """
+    words = (message or "").lower()
+    if code == "queue_exceeded" or "high traffic" in words:
+        return Limit.QUEUE
+    named = next((limit for limit in Limit if limit.unit and limit.value in words), None)
+    if named is None and re.search(r"per (second|minute|hour|day)", words) is None:
+        named = {
+            "request_quota_exceeded": Limit.REQUESTS_PER_MINUTE,
+            "token_quota_exceeded": Limit.TOKENS_PER_MINUTE,
+        }.get(code or "")
+    return named or Limit.UNKNOWN
 
 
 def hidden(value: Any, hide: Hide, *, is_word: bool = False) -> Any:
@@ -166,7 +188,7 @@ def from_event(decoded: Any, hide: Hide = bytes) -> errors.APIStatusError:
     kind = _status_class(status, true_words)
     decoded = hidden(decoded, hide)
     words = _words(decoded)
-    return kind(
+    error = kind(
         f"the answer reported an error: {words['message'] or 'no message'}",
         status_code=status,
         code=words["code"],
@@ -175,6 +197,9 @@ def from_event(decoded: Any, hide: Hide = bytes) -> errors.APIStatusError:
         request_id=words["id"],
         body=decoded,
     )
+    if isinstance(error, errors.RateLimitError):
+        error.limit = to_limit(error.code, words["message"])
+    return error
 
 
 def _status_class(status: int, words: Mapping[str, str | None]) -> type[errors.APIStatusError]:

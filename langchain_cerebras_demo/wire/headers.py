@@ -1,7 +1,8 @@
 """Answer headers: the rate limits and the wish to be left alone for a while.
 
-Names and units: https://inference-docs.cerebras.ai/support/rate-limits (six ``x-ratelimit-*`` headers, resets in float
-seconds). ``retry-after`` is HTTP's own (RFC 9110, 10.2.3), ``retry-after-ms`` the SDKs' finer one.
+Names and units: https://inference-docs.cerebras.ai/support/rate-limits. Since 2026 an answer carries a limit and what is left of it,
+for requests and tokens, a minute, an hour and a day; in 2025 it was requests a day and tokens a minute, with resets in float
+seconds. ``retry-after`` is HTTP's own (RFC 9110, 10.2.3), ``retry-after-ms`` the SDKs' finer one.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ import math
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 
-from langchain_cerebras_demo.records import RateLimitSnapshot
+from langchain_cerebras_demo.records import AnnouncedLimit, Limit, RateLimitSnapshot
 
 # A limit beyond any account's; above it a header is a mistake and not a figure.
 _MAX_FIGURE = 1e15
@@ -19,21 +21,27 @@ _MAX_FIGURE = 1e15
 _MAX_WAIT_SECONDS = 366 * 86_400.0
 
 
-def to_snapshot(headers: Mapping[str, str]) -> RateLimitSnapshot:
-    """The rate limits that ``headers`` (names in lower case) announce; a figure that is no sane number is ``None``."""
-
-    def count(name: str) -> int | None:
-        figure = _figure(headers.get(name))
-        return None if figure is None else int(figure)
-
-    return RateLimitSnapshot(
-        limit_requests_day=count("x-ratelimit-limit-requests-day"),
-        remaining_requests_day=count("x-ratelimit-remaining-requests-day"),
-        reset_requests_day=_figure(headers.get("x-ratelimit-reset-requests-day")),
-        limit_tokens_minute=count("x-ratelimit-limit-tokens-minute"),
-        remaining_tokens_minute=count("x-ratelimit-remaining-tokens-minute"),
-        reset_tokens_minute=_figure(headers.get("x-ratelimit-reset-tokens-minute")),
+_WINDOWS = tuple(
+    (
+        limit,
+        f"x-ratelimit-limit-{limit.unit}-{limit.period}",
+        f"x-ratelimit-remaining-{limit.unit}-{limit.period}",
+        f"x-ratelimit-reset-{limit.unit}-{limit.period}",
     )
+    for limit in Limit
+    if limit.unit
+)
+
+
+def to_snapshot(headers: Mapping[str, str]) -> RateLimitSnapshot:
+    """Return the rate limits that ``headers`` (names in lower case) announce; a figure that is not a sane number is ``None``."""
+    windows = []
+    for name, of_limit, of_remaining, of_reset in _WINDOWS:
+        limit, remaining = _count(headers.get(of_limit)), _count(headers.get(of_remaining))
+        reset = _figure(headers.get(of_reset))
+        if limit is not None or remaining is not None or reset is not None:
+            windows.append(AnnouncedLimit(name, limit, remaining, reset))
+    return RateLimitSnapshot(tuple(windows), _unix_date(headers.get("date")) if windows else None)
 
 
 def to_retry_after(headers: Mapping[str, str], now: float | None = None) -> float | None:
@@ -84,6 +92,17 @@ def _date(text: str | None) -> datetime | None:
     if date.tzinfo is None and text and not text.endswith("-0000"):  # mail's sign for an unknown zone
         date = date.replace(tzinfo=timezone.utc)
     return date if date.tzinfo is not None else None
+
+
+@lru_cache(maxsize=8)  # the header changes once a second
+def _unix_date(text: str | None) -> float | None:
+    date = _date(text)
+    return date.timestamp() if date is not None else None
+
+
+def _count(text: str | None) -> int | None:
+    figure = _figure(text)
+    return None if figure is None else int(figure)
 
 
 def _figure(text: str | None) -> float | None:

@@ -174,10 +174,10 @@ def test_the_embedded_model_answers_a_few_rows_at_once(run, source, output):
 
 def test_a_limit_of_the_day_tells_when_to_come_back(run, server, source, output):
     """A date and a time."""
-    server._service.quota = Quota(60_000_000, requests_day=3)
+    server._service.quota = Quota(60_000_000, requests_day=3, older_form=True, clock=lambda: 12 * 3600.0)
     done = run("bulk", source, output, "-t", "{word}", "-c", "1")
     assert done.returncode == 1
-    assert re.search(r"continue with --resume after \d{4}-\d\d-\d\d \d\d:\d\d \(in 2[34]:\d\d:\d\d\)", done.stderr)
+    assert re.search(r"continue with --resume after \d{4}-\d\d-\d\d \d\d:\d\d \(in 1[12]:\d\d:\d\d\)", done.stderr)
 
 
 def test_an_empty_input_is_no_failure(run, output, tmp_path):
@@ -258,7 +258,7 @@ def test_a_terminal_sees_a_bar(terminal, end, server, source, output):
     server.script(Reply(text="one"), gate)
     child = terminal("bulk", source, output, "-t", "{word}", "-c", "1", columns=200)
     child.expect(
-        r"1 of 5 rows, 1 in flight, [\d.]+ rows/s, [\d,]+ tokens/s, [\d:]+ left, limit: 1,000,000 tokens a minute"
+        r"1 of 5 rows, 1 in flight, [\d.]+ rows/s, [\d,]+ tokens/s, [\d:]+ left, limit: [\d,]+ requests per day, [\d,]+ left"
     )
     gate.open()
     said, status = end(child)

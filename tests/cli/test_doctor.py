@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import sys
 import threading
@@ -15,7 +16,7 @@ from typer.testing import CliRunner
 
 from langchain_cerebras_demo.cli import app, diagnosis
 from langchain_cerebras_demo.local import weights
-from langchain_cerebras_demo.testing import RawAnswer, Reply, Silence, Status
+from langchain_cerebras_demo.testing import Quota, RawAnswer, Reply, Silence, Status
 
 TOPICS = ["version", "packages", "extras", "output", "embedded model", "address", "proxy"]
 TOPICS += ["network", "clock", "key", "answer", "limits"]
@@ -68,7 +69,22 @@ def test_json_says_the_same(doctor):
     code, found = doctor()
     assert (code, list(found)) == (0, TOPICS)
     assert "CEREBRAS_API_KEY: a key" in found["key"]["what"]
-    assert "requests a day left" in found["limits"]["what"]
+    assert re.search(
+        r"[\d,]+ of [\d,]+ requests per day left; .*; this looks like a paid account", found["limits"]["what"]
+    )
+
+
+def test_the_limits_say_which_kind_of_account_it_looks_like(doctor, server):
+    """Those that users of the free trial report; what is used up is whole again with the next period."""
+    server._service.quota = Quota(30_000, 5, 2_400, requests_hour=150, tokens_hour=1_000_000, tokens_day=1_000_000)
+    code, found = doctor()
+    assert code == 0
+    assert found["limits"]["what"].startswith("4 of 5 requests per minute left; 149 of 150 requests per hour left; ")
+    assert found["limits"]["what"].endswith("; this looks like the free trial")
+    server._service.quota = Quota(30_000, 1, 2_400)
+    code, found = doctor()
+    assert code == 1
+    assert "requests per minute: resets when the next minute (UTC) begins" in found["limits"]["remedy"]
 
 
 def test_a_refused_key_says_where_to_look(doctor, monkeypatch):
@@ -104,8 +120,8 @@ def test_limits_that_are_used_up_say_when_they_are_whole_again(doctor, server):
     server.script(Reply(text="Hi", headers={f"x-ratelimit-{what}-tokens-minute": n for what, n in limits.items()}))
     code, found = doctor()
     assert code == 1
-    assert "0 of 60,000 tokens a minute left" in found["limits"]["what"]
-    assert "tokens a minute: resets in 42 s" in found["limits"]["remedy"]
+    assert "0 of 60,000 tokens per minute left" in found["limits"]["what"]
+    assert "tokens per minute: resets in 42 s" in found["limits"]["remedy"]
 
 
 def test_a_service_that_limits_us_now_says_so(doctor, server):

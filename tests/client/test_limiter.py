@@ -10,16 +10,20 @@ import threading
 import time
 
 import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from langchain_cerebras_demo.client import limiter as module
 from langchain_cerebras_demo.client.limiter import Limiter
 from langchain_cerebras_demo.errors import APITimeoutError, InternalServerError, RateLimitError
 from langchain_cerebras_demo.policy import RateLimit
-from langchain_cerebras_demo.records import RateLimitSnapshot
+from langchain_cerebras_demo.records import Limit, RateLimitSnapshot
 from langchain_cerebras_demo.testing.refusals import REQUESTS_EXCEEDED
 from langchain_cerebras_demo.wire.failure import from_answer
+from tests.support.announcements import announce
 from tests.support.processes import run_python
-from tests.support.virtual_time import in_virtual_time
+from tests.support.virtual_time import VirtualTimeLoop, in_virtual_time
 
 AUTO = RateLimit()
 NOTHING = RateLimitSnapshot()
@@ -28,7 +32,7 @@ MANY = 600_000_000  # tokens a minute: who needs few of them waits a moment, who
 
 
 def tokens(remaining, limit=60_000):
-    return RateLimitSnapshot(limit_tokens_minute=limit, remaining_tokens_minute=remaining, reset_tokens_minute=11.4)
+    return announce(tokens_minute=(limit, remaining, 11.4))
 
 
 def limiter_in_virtual_time():
@@ -90,7 +94,7 @@ async def test_the_snapshot_is_what_was_last_heard_of_this_account_and_model():
     error = from_answer(500, {"x-ratelimit-limit-tokens-minute": "7"}, b"{}")
     assert isinstance(error, InternalServerError)
     (await limiter.acquire(*WHO, 0, RateLimit(requests_per_minute=600))).refused(error)
-    assert limiter.snapshot(*WHO) == RateLimitSnapshot(limit_tokens_minute=7)
+    assert limiter.snapshot(*WHO) == announce(tokens_minute=(7,))
     assert limiter.snapshot("account", "other") is None
     assert limiter.snapshot("other", "gpt-oss-120b") is None
 
@@ -112,7 +116,7 @@ async def test_waiters_are_served_first_come_first_served_and_small_ones_do_not_
 
     names = ["large", *(f"small {number}" for number in range(50))]
     tasks = [asyncio.create_task(ask(name, 1500 if name == "large" else 10)) for name in names]
-    await asyncio.wait_for(asyncio.gather(*tasks), 10)
+    await asyncio.wait_for(asyncio.gather(*tasks), 20)
     assert order == names
 
 
@@ -140,7 +144,7 @@ async def test_a_waiter_that_is_cancelled_leaves_and_the_next_takes_its_turn():
         gone.cancel()
         with pytest.raises(asyncio.CancelledError):
             await gone
-    assert (await asyncio.wait_for(others[0], 10)).waited > 0
+    assert (await asyncio.wait_for(others[0], 20)).waited > 0
     assert the_lane(limiter).waiters == []
 
 
@@ -172,8 +176,8 @@ async def test_a_request_that_was_refused_keeps_its_place():
 async def test_a_used_up_day_raises_at_once_with_the_time_to_come_back():
     """Nothing was sent."""
     limiter = limiter_in_virtual_time()
-    await heard(limiter, RateLimitSnapshot(1000, 0, 33_011.38))
-    with pytest.raises(RateLimitError, match="requests a day") as caught:
+    await heard(limiter, announce(requests_day=(1000, 0, 33_011.38)))
+    with pytest.raises(RateLimitError, match="requests per day") as caught:
         await limiter.acquire(*WHO, 10, AUTO)
     assert (caught.value.status_code, caught.value.attempts) == (429, 0)
     assert 33_000 < caught.value.retry_after <= 33_011.38
@@ -189,7 +193,7 @@ async def test_a_deadline_ends_the_wait():
     calls = [limiter.acquire(*WHO, 60_000, AUTO, deadline) for _ in range(2)]
     for error in await asyncio.gather(*calls, return_exceptions=True):
         assert isinstance(error, APITimeoutError)
-        assert "tokens a minute" in str(error)
+        assert "tokens per minute" in str(error)
         assert "timeout.total" in str(error)
     assert the_lane(limiter).waiters == []
 
@@ -198,7 +202,7 @@ async def test_a_deadline_ends_the_wait():
 async def test_a_wait_of_more_than_a_second_is_logged_once_with_the_limit_and_the_seconds(caplog):
     """And never the account."""
     limiter = limiter_in_virtual_time()
-    quick, slow = RateLimit(requests_per_minute=600), RateLimit(requests_per_minute=45)
+    quick, slow = RateLimit(requests_per_minute=600), RateLimit(requests_per_minute=20)
     for limit in (quick, slow):
         await heard(limiter, NOTHING, limit)
     with caplog.at_level(logging.INFO, "langchain_cerebras_demo"):
@@ -208,7 +212,7 @@ async def test_a_wait_of_more_than_a_second_is_logged_once_with_the_limit_and_th
         ticket = await limiter.acquire(*WHO, 100, slow)
     (message,) = caplog.messages
     assert ticket.waited > 1
-    assert "requests a minute" in message
+    assert "requests per minute" in message
     assert f"{ticket.waited:.1f} s" in message
     assert "account" not in message
 
@@ -221,7 +225,7 @@ async def test_a_ticket_gives_back_what_was_never_let_in_and_once_alone():
     """A request that was let in counts as used until the service says otherwise."""
     limiter = limiter_in_virtual_time()
     await heard(limiter, tokens(60_000))
-    level = the_lane(limiter).pacer._tokens
+    level = the_lane(limiter).pacer._announced[Limit.TOKENS_PER_MINUTE]
     lost = await limiter.acquire(*WHO, 10_000, AUTO)
     assert level.level < 51_000
     for _ in range(3):
@@ -364,3 +368,156 @@ def test_a_forked_child_starts_anew_whatever_the_parent_held():
         """
     )
     assert (ran.stdout.strip(), ran.stderr) == ("7", "")
+
+
+# -- waits that are too long
+
+
+@in_virtual_time
+async def test_max_wait_ends_the_wait_with_an_error_that_names_it_and_the_limit():
+    """For the head of the queue and for those behind it; nothing was sent."""
+    limiter = limiter_in_virtual_time()
+    await heard(limiter, tokens(0))
+    began = asyncio.get_running_loop().time()
+    calls = [limiter.acquire(*WHO, 1000, AUTO, max_wait=3.0) for _ in range(2)]
+    head, behind = await asyncio.gather(*calls, return_exceptions=True)
+    assert asyncio.get_running_loop().time() - began == pytest.approx(3.0)
+    for error in (head, behind):
+        assert isinstance(error, RateLimitError)
+        assert "max_wait" in str(error)
+        assert (error.limit, error.attempts, error.is_worth_waiting) == (Limit.TOKENS_PER_MINUTE, 0, True)
+    assert head.retry_after == pytest.approx(8.4)
+    assert the_lane(limiter).waiters == []
+
+
+@in_virtual_time
+async def test_those_for_whom_the_day_has_nothing_left_are_refused_as_soon_as_that_is_known():
+    """They do not wait until the others have used it up."""
+    limiter = limiter_in_virtual_time()
+    first = await limiter.acquire(*WHO, 0, AUTO)
+    calls = [asyncio.create_task(limiter.acquire(*WHO, 0, AUTO)) for _ in range(5)]
+    await waiting(limiter, 5)
+    first.observe(announce(requests_minute=(1, 0, 60.0), requests_day=(1000, 2, 3600.0)))
+    await asyncio.sleep(1)
+    assert [call.done() for call in calls] == [False, False, True, True, True]
+    for call in calls[2:]:
+        error = call.exception()
+        assert (error.limit, error.attempts) == (Limit.REQUESTS_PER_DAY, 0)
+        assert error.retry_after == pytest.approx(3600)
+    for call in calls[:2]:
+        call.cancel()
+
+
+# -- anything at all
+
+NAMES = ["requests_second", "requests_minute", "tokens_minute", "requests_hour", "tokens_hour", "requests_day"]
+FIGURES = st.tuples(st.sampled_from([0, 1, 3, 60, 5000, 10**9]), st.sampled_from([0, 1, 2, 100, 5000, 10**10]))
+WINDOWS = st.dictionaries(st.sampled_from(NAMES), FIGURES, max_size=4)
+DATES = st.none() | st.floats(0, 2e9)
+REFUSALS = st.tuples(st.sampled_from(list(Limit)), st.none() | st.floats(0, 100))
+GIVEN = {"requests_per_second": 2, "requests_per_minute": 20, "tokens_per_minute": 4000, "requests_per_hour": 400}
+
+
+class AnyQueue(RuleBasedStateMachine):
+    """Requests, answers, refusals, cancellations and a clock that jumps, in any order.
+
+    Nothing is sent above a given number, nobody is forgotten, and nobody waits longer than the slowest window says.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.loop = VirtualTimeLoop()
+        self.ahead = 0.0
+        self.limiter = Limiter(clock=self.now, utc=lambda: 1e9 + self.loop.time())
+        self.tasks, self.tickets, self.sent = [], [], []
+        self.given = RateLimit()
+
+    def now(self):
+        return self.loop.time() + self.ahead
+
+    @initialize(given=st.dictionaries(st.sampled_from(list(GIVEN)), st.none(), max_size=3))
+    def begin(self, given):
+        self.given = RateLimit(**{name: GIVEN[name] for name in given})
+
+    def sleep(self, seconds):
+        self.loop.run_until_complete(asyncio.sleep(seconds))
+
+    async def ask(self, cost):
+        with contextlib.suppress(RateLimitError):
+            ticket = await self.limiter.acquire(*WHO, cost, self.given)
+            sent = [self.now(), cost]
+            self.tickets.append((ticket, sent))
+            self.sent.append(sent)
+
+    @rule(cost=st.sampled_from([0, 10, 1000, 3900]), count=st.integers(1, 4))
+    def ask_for_some(self, cost, count):
+        self.tasks += [self.loop.create_task(self.ask(cost)) for _ in range(count)]
+        self.sleep(0)
+
+    @precondition(lambda self: self.tickets)
+    @rule(which=st.integers(0, 9), windows=WINDOWS, date=DATES)
+    def answer(self, which, windows, date):
+        ticket, sent = self.tickets.pop(which % len(self.tickets))
+        sent[1] /= 2
+        ticket.observe(announce(date, **windows))
+        ticket.settle(sent[1])
+
+    @precondition(lambda self: self.tickets)
+    @rule(which=st.integers(0, 9), refusal=REFUSALS, windows=WINDOWS)
+    def refuse(self, which, refusal, windows):
+        error = RateLimitError("429: no", retry_after=refusal[1], limits=announce(**windows))
+        error.limit = refusal[0]
+        ticket, sent = self.tickets.pop(which % len(self.tickets))
+        sent[1] = 0
+        ticket.refused(error)
+
+    @precondition(lambda self: self.tasks)
+    @rule(which=st.integers(0, 9))
+    def cancel(self, which):
+        self.tasks[which % len(self.tasks)].cancel()
+        self.sleep(0)
+
+    @rule(seconds=st.sampled_from([0.01, 1.0, 30.0, 3600.0]))
+    def pass_time(self, seconds):
+        self.sleep(seconds)
+
+    @rule(seconds=st.sampled_from([-1e6, -5.0, 5.0, 1e6]))
+    def jump(self, seconds):
+        self.ahead += seconds
+        if seconds < 0:  # then the times of two requests cannot be compared any more
+            self.sent.clear()
+
+    @invariant()
+    def nothing_is_sent_above_a_given_number(self):
+        for limit, number in self.given.numbers().items():
+            inside = []
+            for sent in self.sent:
+                inside = [one for one in inside if one[0] > sent[0] - limit.seconds] + [sent]
+                assert (sum(one[1] for one in inside) if limit.unit == "tokens" else len(inside)) <= number
+
+    def teardown(self):
+        """Whoever waits still, is let through in time when the service answers as it should."""
+        good = announce(**dict.fromkeys(NAMES, (10**9, 10**9)))
+        slowest = 2 * 3600.0 + 120.0  # twice an hour's window, and the longest retry-after
+        by_given = max(
+            (self.cost(limit) / number * limit.seconds for limit, number in self.given.numbers().items()), default=0
+        )
+        end = self.loop.time() + slowest + 2.2 * by_given + 62.0 * 2
+        while not all(task.done() for task in self.tasks):
+            assert self.loop.time() < end, "somebody was forgotten"
+            self.sleep(1.0)
+            while self.tickets:
+                ticket, sent = self.tickets.pop()
+                sent[1] = 0
+                ticket.observe(good)
+                ticket.settle(0)
+        self.nothing_is_sent_above_a_given_number()
+        self.loop.close()
+
+    def cost(self, limit):
+        left = [task for task in self.tasks if not task.done()]
+        return len(left) * (3900 if limit.unit == "tokens" else 1)
+
+
+TestAnyQueue = AnyQueue.TestCase
+TestAnyQueue.settings = settings(deadline=None, max_examples=25, stateful_step_count=20)

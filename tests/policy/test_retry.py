@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from langchain_cerebras_demo import errors
 from langchain_cerebras_demo.policy import RetryPolicy
-from langchain_cerebras_demo.policy.retry import is_for_long
 from langchain_cerebras_demo.wire.failure import from_answer
 
 WISHES = st.none() | st.floats(0, 1e15)
@@ -134,7 +133,7 @@ def test_a_refusal_is_waited_for_where_waiting_is_of_use(words, wish, is_waited_
     """Two minutes at most, whatever limit is named; a limit of the day without a time is not."""
     error = rate_limit_error(words, wish)
     assert (RetryPolicy().wait(error, 1, 0.0, refusals=1) is not None) is is_waited_for
-    assert is_for_long(error) is not is_waited_for
+    assert error.is_worth_waiting is is_waited_for
 
 
 CLASSES = sorted(

@@ -9,11 +9,11 @@ import pytest
 
 from langchain_cerebras_demo import RateLimit, RateLimitError
 from langchain_cerebras_demo.errors import APITimeoutError
-from langchain_cerebras_demo.records import RateLimitSnapshot
 
 ray = pytest.importorskip("ray", reason="Ray Data is not installed: pip install 'langchain-cerebras-demo[ray]'")
 
 from langchain_cerebras_demo.ray.limiting import Ending, LimiterActor, SharedLimiter, find_limiter  # noqa: E402
+from tests.support.announcements import announce  # noqa: E402
 
 LIMIT = RateLimit(requests_per_minute=600)
 
@@ -76,7 +76,7 @@ async def test_an_ending_rides_with_the_next_request():
     actor = LocalActor()
     worker = SharedLimiter(actor, "here")
     ticket = await worker.acquire("whoever", "m", 10.0, LIMIT)
-    ticket.observe(RateLimitSnapshot(limit_tokens_minute=1000, remaining_tokens_minute=900))
+    ticket.observe(announce(tokens_minute=(1000, 900)))
     ticket.settle(5.0)
     ticket.close()
     assert worker._endings == [Ending(ticket._number, ticket._limits, total_tokens=5.0)]

@@ -24,7 +24,6 @@ from langchain_cerebras_demo.errors import (
 from langchain_cerebras_demo.policy import Timeout
 from langchain_cerebras_demo.testing import (
     QUEUE_EXCEEDED,
-    TOKENS_EXCEEDED,
     Disconnect,
     RawAnswer,
     RawStream,
@@ -33,7 +32,7 @@ from langchain_cerebras_demo.testing import (
     Status,
     flat,
 )
-from langchain_cerebras_demo.testing.quota import DAY_EXCEEDED
+from langchain_cerebras_demo.testing.refusals import quota_exceeded
 from tests.support.faults import HI, IDLE, JSON, KEY, SHORT, WHOLE, Ends, Fault, Way, both, rude, staged, stream
 from tests.support.rude_servers import RudeServer, black_hole, closed_port, read_head, wait_until_left
 
@@ -146,7 +145,7 @@ TIME = [
         "a wish beyond the deadline",
         "429, `retry-after: 5`, where `timeout.total` is 2 s",
         Status(429, headers={"retry-after": "5"}),
-        Ends(RateLimitError, "limit: requests a minute; retry after 5 s"),
+        Ends(RateLimitError, "limit: requests per minute; retry after 5 s"),
         settings={"timeout": Timeout(total=2)},
     ),
 ]
@@ -188,18 +187,18 @@ RETRIES = [
         RawAnswer(524, {"content-type": "text/html"}, b"<html><title>A timeout occurred</title></html>"),
         Ends(InternalServerError, "524: an HTML page titled 'A timeout occurred'", sends=2),
     ),
-    both("429: requests a minute", "429", Status(429), Ends(RateLimitError, "limit: requests a minute", sends=2)),
+    both("429: requests a minute", "429", Status(429), Ends(RateLimitError, "limit: requests per minute", sends=2)),
     both(
         "429: tokens a minute",
         "429, `token_quota_exceeded`",
-        Status(429, TOKENS_EXCEEDED),
-        Ends(RateLimitError, "limit: tokens a minute", sends=2),
+        Status(429, quota_exceeded("tokens", "minute")),
+        Ends(RateLimitError, "limit: tokens per minute", sends=2),
     ),
     both(
         "429: requests a day",
         "429, “per day”",
-        Status(429, DAY_EXCEEDED),
-        Ends(RateLimitError, "limit: requests a day", sends=2),
+        Status(429, quota_exceeded("requests", "day")),
+        Ends(RateLimitError, "limit: requests per day", sends=2),
     ),
     both(
         "429: the service is busy",

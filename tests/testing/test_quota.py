@@ -6,7 +6,7 @@ import pytest
 
 from langchain_cerebras_demo.testing import Disconnect, LoopbackCerebras, Quota, Status
 from langchain_cerebras_demo.testing.quota import DEFAULT_COMPLETION_TOKENS
-from langchain_cerebras_demo.testing.refusals import REQUESTS_EXCEEDED, TOKENS_EXCEEDED, RefusedError
+from langchain_cerebras_demo.testing.refusals import TOKENS_EXCEEDED, RefusedError, quota_exceeded
 from tests.testing.wire_client import ask, chat, connect, read, send
 
 
@@ -64,18 +64,52 @@ def test_a_request_larger_than_the_bucket_is_let_in_when_it_is_full():
     assert quota.admit(12_000).number == 2
 
 
-def test_requests_a_minute_are_refused_and_not_announced():
-    """A bucket of their own."""
+def test_a_burst_is_refused_by_a_limit_of_the_second_that_is_not_announced():
+    """It comes back at the rate of the minute's requests."""
     clock = Clock()
     quota = Quota(requests_minute=60, requests_burst=2, clock=clock)
     quota.admit(1)
     quota.admit(1)
     with pytest.raises(RefusedError) as caught:
         quota.admit(1)
-    assert caught.value.body == REQUESTS_EXCEEDED
+    assert caught.value.body == quota_exceeded("requests", "second")
     clock.now += 1
     quota.admit(1)
-    assert not any("requests-minute" in name for name, _ in quota.headers())
+    assert not any("second" in name for name, _ in quota.headers())
+
+
+@pytest.mark.parametrize("unit", ["requests", "tokens"])
+@pytest.mark.parametrize("period", ["minute", "hour", "day"])
+@pytest.mark.parametrize("is_calendar", [False, True])
+def test_each_window_is_announced_and_refused_by_its_name(unit, period, is_calendar):
+    """And full again a period later, in either truth."""
+    clock = Clock()
+    quota = Quota(**{f"{unit}_{period}": 1}, is_calendar=is_calendar, clock=clock)
+    admission = quota.admit(1)
+    admission.used_tokens = 1
+    quota.end(admission)
+    assert dict(quota.headers())[f"x-ratelimit-limit-{unit}-{period}"] == "1"
+    assert dict(quota.headers())[f"x-ratelimit-remaining-{unit}-{period}"] == "0"
+    with pytest.raises(RefusedError) as caught:
+        quota.admit(1)
+    assert caught.value.body == quota_exceeded(unit, period)
+    clock.now += 86_400
+    quota.admit(1)
+
+
+def test_a_calendar_counts_what_was_used_until_the_utc_period_ends():
+    """Nothing is reserved, and nothing comes back in between."""
+    clock = Clock()
+    clock.now = 119.0
+    quota = Quota(10_000, is_calendar=True, clock=clock)
+    admission = quota.admit(8_000)
+    assert quota.remaining_tokens == 10_000
+    admission.used_tokens = 500
+    for _ in range(2):
+        quota.end(admission)
+    assert quota.remaining_tokens == 9_500
+    clock.now = 120.0
+    assert quota.remaining_tokens == 10_000
 
 
 def test_the_day_is_counted_and_comes_back_tomorrow():
@@ -89,20 +123,24 @@ def test_the_day_is_counted_and_comes_back_tomorrow():
     assert dict(quota.headers())["x-ratelimit-remaining-requests-day"] == "1"
 
 
-def test_the_six_headers_stand_on_every_answer_of_the_server():
-    """On the answers, on the 429s, and on what is no completion."""
-    quota = Quota(20_000, requests_day=10)
+@pytest.mark.parametrize("older_form", [False, True])
+def test_the_limits_stand_on_every_answer_of_the_server_but_not_on_refusals(older_form):
+    """On answers, and on what is not a completion; with resets in the older form alone."""
+    quota = Quota(20_000, requests_day=10, older_form=older_form)
     with LoopbackCerebras(quota=quota) as server:
         first = ask(server, chat(max_completion_tokens=5))
         ask(server, chat(max_completion_tokens=15_000, stream=True))
         listed = ask(server, path="/v1/models")
         refused = ask(server, chat(max_completion_tokens=30_000))
-    for answer in (first, listed, refused):
+    for answer in (first, listed):
         limits = {name.removeprefix("x-ratelimit-"): value for name, value in answer.headers.items() if "ratel" in name}
-        assert len(limits) == 6
         assert limits["limit-tokens-minute"] == "20000"
         assert 0 <= int(limits["remaining-tokens-minute"]) < 20_001
-        assert 0 < float(limits["reset-tokens-minute"]) <= 60
+        resets = [float(limits[name]) for name in limits if name.startswith("reset")]
+        assert len(limits) == 4 + len(resets)
+        assert len(resets) == 2 * older_form
+        assert all(0 < reset <= 86_400 for reset in resets)
+    assert not any("ratel" in name for name in refused.headers)
     assert first.headers["x-ratelimit-remaining-requests-day"] == "9"
     assert int(first.headers["x-ratelimit-remaining-tokens-minute"]) < 19_990
     assert (refused.status, refused.json) == (429, TOKENS_EXCEEDED)

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 
 from langchain_cerebras_demo import errors
 from langchain_cerebras_demo.keys.secret import MARK, Secret
-from langchain_cerebras_demo.records import RateLimitSnapshot
+from langchain_cerebras_demo.records import Limit
+from langchain_cerebras_demo.testing.refusals import QUEUE_EXCEEDED, quota_exceeded
 from langchain_cerebras_demo.wire.failure import from_answer, from_event
+from tests.support.announcements import announce
 
 MEGABYTE = 1024 * 1024
 
@@ -272,7 +274,7 @@ def test_the_wish_to_wait_and_the_limits_are_read_from_the_headers():
     }
     error = fail(429, flat(), headers)
     assert error.retry_after == 49.0
-    assert error.limits == RateLimitSnapshot(remaining_tokens_minute=0, reset_tokens_minute=11.38)
+    assert error.limits == announce(tokens_minute=(None, 0, 11.38))
     silent = fail(429, flat(), {"retry-after": "soon"})
     assert (silent.retry_after, silent.limits) == (None, None)
 
@@ -436,3 +438,47 @@ def test_a_body_that_is_nested_deep_is_an_error_like_any_other(depth, shape):
     error = pickle.loads(pickle.dumps(from_answer(400, {}, data, hide=Secret(KEY, "api_key").hide)))
     assert type(error) is errors.BadRequestError
     assert isinstance(error.body, str) == (depth > 100)
+
+
+# -- which limit a 429 names
+
+
+@pytest.mark.parametrize(
+    ("body", "limit"),
+    [
+        *(
+            (quota_exceeded(unit, period), f"{unit} per {period}")
+            for unit in ("requests", "tokens")
+            for period in ("second", "minute", "hour", "day")
+        ),
+        (QUEUE_EXCEEDED, Limit.QUEUE),
+        ({"message": "no", "code": "request_quota_exceeded"}, Limit.REQUESTS_PER_MINUTE),
+        ({"message": "no", "code": "token_quota_exceeded"}, Limit.TOKENS_PER_MINUTE),
+        ({"message": "Uncached tokens per hour limit exceeded"}, Limit.TOKENS_PER_HOUR),
+        ({"message": "Images per minute limit exceeded", "code": "request_quota_exceeded"}, Limit.UNKNOWN),
+        ({"message": "no"}, Limit.UNKNOWN),
+    ],
+)
+def test_a_429_says_which_limit(body, limit):
+    """By its words, else by its code; as an answer and as an event in a stream."""
+    assert from_answer(429, {}, json.dumps(body).encode()).limit == limit
+    assert from_event({"error": body, "status_code": 429}).limit == limit
+
+
+@pytest.mark.parametrize(
+    ("limit", "retry_after", "is_worth_waiting"),
+    [
+        (Limit.TOKENS_PER_DAY, None, False),
+        (Limit.TOKENS_PER_DAY, 120.0, True),
+        (Limit.REQUESTS_PER_HOUR, None, True),
+        (Limit.REQUESTS_PER_HOUR, 120.1, False),
+        (Limit.QUEUE, None, True),
+        (None, None, True),
+    ],
+)
+def test_a_limit_of_the_day_or_a_long_retry_after_is_not_worth_waiting(limit, retry_after, is_worth_waiting):
+    """A `retry-after` decides, whatever limit it names."""
+    error = errors.RateLimitError("429: no", retry_after=retry_after)
+    error.limit = limit
+    assert error.is_worth_waiting is is_worth_waiting
+    assert pickle.loads(pickle.dumps(error)).limit is limit

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from langchain_cerebras_demo.records import RateLimitSnapshot
 from langchain_cerebras_demo.wire.headers import to_printable, to_request_id, to_retry_after, to_snapshot
+from tests.support.announcements import announce
 
-DOCUMENTED = {
+# The form of 2025, and that of 2026 (a paid account).
+OLDER = {
     "x-ratelimit-limit-requests-day": "1000000000",
     "x-ratelimit-remaining-requests-day": "999999999",
     "x-ratelimit-reset-requests-day": "33011.382867097855",
@@ -19,34 +20,72 @@ DOCUMENTED = {
     "x-ratelimit-remaining-tokens-minute": "999999577",
     "x-ratelimit-reset-tokens-minute": "11.382867097854614",
 }
+TWELVE = {
+    "x-ratelimit-limit-requests-minute": "450",
+    "x-ratelimit-remaining-requests-minute": "449",
+    "x-ratelimit-limit-requests-hour": "27000",
+    "x-ratelimit-remaining-requests-hour": "26999",
+    "x-ratelimit-limit-requests-day": "648000",
+    "x-ratelimit-remaining-requests-day": "647999",
+    "x-ratelimit-limit-tokens-minute": "150000",
+    "x-ratelimit-remaining-tokens-minute": "149935",
+    "x-ratelimit-limit-tokens-hour": "9000000",
+    "x-ratelimit-remaining-tokens-hour": "26999935",
+    "x-ratelimit-limit-tokens-day": "216000000",
+    "x-ratelimit-remaining-tokens-day": "215999935",
+}
+FIGURES = ("limit", "remaining", "reset")
 LIES = ["-1", "-0.5", "nan", "inf", "-inf", "1e300", "1e16", "lots", "", " ", "12 requests", "0x10", "1,000", "9" * 400]
 DATE = "Mon, 23 Nov 2026 07:28:00 GMT"
 
 
-def test_the_six_figures_of_the_documentation_are_read():
+def test_the_six_figures_of_2025_are_read():
     """Requests and tokens as whole numbers, resets in seconds."""
-    assert to_snapshot(DOCUMENTED) == RateLimitSnapshot(
-        limit_requests_day=1_000_000_000,
-        remaining_requests_day=999_999_999,
-        reset_requests_day=33011.382867097855,
-        limit_tokens_minute=1_000_000_000,
-        remaining_tokens_minute=999_999_577,
-        reset_tokens_minute=11.382867097854614,
+    assert to_snapshot(OLDER) == announce(
+        requests_day=(1_000_000_000, 999_999_999, 33011.382867097855),
+        tokens_minute=(1_000_000_000, 999_999_577, 11.382867097854614),
     )
 
 
-@pytest.mark.parametrize("name", DOCUMENTED)
+def test_the_twelve_figures_of_2026_are_read():
+    """Without resets; more may be left than the limit says."""
+    assert to_snapshot(TWELVE) == announce(
+        requests_minute=(450, 449),
+        requests_hour=(27_000, 26_999),
+        requests_day=(648_000, 647_999),
+        tokens_minute=(150_000, 149_935),
+        tokens_hour=(9_000_000, 26_999_935),
+        tokens_day=(216_000_000, 215_999_935),
+    )
+
+
+@pytest.mark.parametrize("unit", ["requests", "tokens"])
+@pytest.mark.parametrize("period", ["second", "minute", "hour", "day"])
+def test_any_window_is_read(unit, period):
+    """Which of them come differs by year and account."""
+    headers = {f"x-ratelimit-{what}-{unit}-{period}": figure for what, figure in zip(FIGURES, "321", strict=True)}
+    assert to_snapshot(headers) == announce(**{f"{unit}_{period}": (3, 2, 1.0)})
+
+
+@pytest.mark.parametrize("name", [*OLDER, *TWELVE])
 @pytest.mark.parametrize("figure", [None, *LIES])
 def test_a_figure_that_lies_or_is_missing_is_none_and_the_others_stay(name, figure):
-    """Negative, not finite, beyond any account, or no number at all: no figure is better than a wrong one."""
-    headers = {**DOCUMENTED, name: figure}
+    """Negative, not finite, beyond any account, or not a number at all: no figure is better than a wrong one."""
+    documented = OLDER if name in OLDER else TWELVE
+    headers = {**documented, name: figure}
     if figure is None:
         del headers[name]
-    expected, snapshot = to_snapshot(DOCUMENTED), to_snapshot(headers)
-    field = name.removeprefix("x-ratelimit-").replace("-", "_")
-    assert getattr(snapshot, field) is None
-    for other in set(RateLimitSnapshot.__slots__) - {field}:
-        assert getattr(snapshot, other) == getattr(expected, other)
+    what, unit, period = name.removeprefix("x-ratelimit-").split("-")
+    for window in to_snapshot(documented).windows:
+        expected = window._replace(**{what: None}) if window.name == f"{unit} per {period}" else window
+        assert to_snapshot(headers)[window.name] == expected
+
+
+def test_the_date_of_an_answer_is_that_of_its_snapshot():
+    """The service's clock, for windows that begin anew with its calendar."""
+    assert to_snapshot({**TWELVE, "date": DATE}).date == 1795418880
+    for date in ("yesterday", ""):
+        assert to_snapshot({**TWELVE, "date": date}).date is None
 
 
 def test_a_count_with_a_fraction_is_rounded_down():
@@ -58,7 +97,7 @@ def test_a_count_with_a_fraction_is_rounded_down():
 
 def test_headers_without_limits_give_an_empty_snapshot():
     """It is false, so "nothing was said" needs no other sign."""
-    assert not to_snapshot({"content-type": "application/json", "x-ratelimit-limit-requests-minute": "5"})
+    assert not to_snapshot({"content-type": "application/json", "x-ratelimit-limit-requests-month": "5"})
 
 
 # -- retry-after
@@ -152,10 +191,8 @@ def test_any_wish_gives_seconds_that_can_be_waited_or_none(wish, date):
 @given(figure=st.text(alphabet="0123456789.+-eE_ nafi", max_size=8) | st.floats().map(str))
 def test_any_figure_is_sane_or_none(figure):
     """Whatever Python's own float() would take."""
-    snapshot = to_snapshot(dict.fromkeys(DOCUMENTED, figure))
-    for name in RateLimitSnapshot.__slots__:
-        value = getattr(snapshot, name)
-        assert value is None or 0 <= value <= 1e15
+    for window in to_snapshot(dict.fromkeys([*OLDER, *TWELVE], figure)).windows:
+        assert all(value is None or 0 <= value <= 1e15 for value in window[1:])
 
 
 # -- the request's name

@@ -38,7 +38,7 @@ class RetryPolicy:
         failed, most = (sends, self.max_retries) if refusals is None else (refusals, self.max_refusals - 1)
         if failed > most or not error.is_retryable:
             return None
-        if refusals is not None and isinstance(error, RateLimitError) and not error.is_worth_waiting:
+        if isinstance(error, RateLimitError) and not error.is_worth_waiting:
             return None
         if isinstance(error, APIConnectionError) and error.on_reused_connection:
             return 0.0  # the server closed it while it was idle: there is nothing to wait for

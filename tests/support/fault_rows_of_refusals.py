@@ -24,9 +24,10 @@ QUOTAS = {
 
 
 def limited(name: str, message: str, param: str, code: str) -> Fault:
-    """A 429, tried again once. None was ever seen with ``retry-after``."""
+    """A 429, tried again once unless it names a day's limit. None was ever seen with ``retry-after``."""
     body = json.dumps(flat(message, "too_many_requests_error", param, code)).encode()
-    ends = Ends(RateLimitError, f"429: {message} (2 attempts", sends=2)
+    is_day = name.endswith(" per day")
+    ends = Ends(RateLimitError, f"429: {message} ({'limit: ' if is_day else '2 attempts'}", sends=1 if is_day else 2)
     return both(f"429: {name}, as worded", f"429, `{code}`: “{message}”", RawAnswer(429, JSON, body), ends)
 
 

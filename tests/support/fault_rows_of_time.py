@@ -198,7 +198,7 @@ RETRIES = [
         "429: requests a day",
         "429, “per day”",
         Status(429, quota_exceeded("requests", "day")),
-        Ends(RateLimitError, "limit: requests per day", sends=2),
+        Ends(RateLimitError, "limit: requests per day"),
     ),
     both(
         "429: the service is busy",

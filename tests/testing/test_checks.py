@@ -124,7 +124,7 @@ VALIDATION = [
 MEANING = [
     ({"tool_choice": "auto"}, "tool_choice", "only allowed when 'tools'"),
     ({"tools": [ADD], "tool_choice": {"type": "function", "function": {"name": "sub"}}}, "tool_choice", "'sub'"),
-    ({"tools": [ADD, ADD]}, "tools", "two tools have one name"),
+    ({"tools": [ADD, ADD]}, "tools", "two tools have the same name"),
     ({"tools": [function("add", {"a": {"type": "string"}}, strict=True)]}, "tools", "additionalProperties"),
     ({"messages": [user(), result()]}, "messages", "'c1' answers no tool call"),
     ({"messages": [user(), calling(call()), user()]}, "messages", "without a tool message directly behind: ['c1']"),

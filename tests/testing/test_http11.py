@@ -70,8 +70,8 @@ def test_a_client_that_waits_for_100_continue_gets_it(server):
         (b"hello\r\n\r\n", b"not a request line: 'hello'"),
         (b"GET / HTTP/1.0\r\nhost: x\r\n\r\n", b"not HTTP/1.1"),
         (b"GET / HTTP/1.1\r\n\r\n", b"without a Host header"),
-        (b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: many\r\n\r\n", b"no number"),
-        (b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nxyz\r\n", b"no number"),
+        (b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: many\r\n\r\n", b"not a number"),
+        (b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nxyz\r\n", b"not a number"),
         (b"GET / HTTP/1.1\r\nhost: " + b"x" * 70_000, b"too long"),
     ],
 )

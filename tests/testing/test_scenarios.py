@@ -47,7 +47,7 @@ def test_what_is_no_step_is_refused_at_once(server):
     """A script's mistake shows where it is written."""
     with pytest.raises(TypeError, match="'hello' is not a step; use one of Reply"):
         server.script("hello")
-    with pytest.raises(TypeError, match="a Reply answers chat requests alone"):
+    with pytest.raises(TypeError, match="a Reply answers chat requests only"):
         server.script_session(Reply("x"))
     with pytest.raises(TypeError, match="is not a step"):
         server.script(Reply)

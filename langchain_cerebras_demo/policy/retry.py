@@ -16,14 +16,14 @@ class RetryPolicy:
         max_refusals: 429s after which a row of a bulk run, or of a Ray job, fails. There a 429 does not use up a retry.
         first_wait: upper bound of the first wait, in seconds; it doubles with every attempt.
         longest_wait: upper bound of a wait that the server did not ask for, in seconds.
-        longest_wish: the longest ``retry-after`` that is waited for, in seconds.
+        longest_retry_after: the longest ``retry-after`` that is waited for, in seconds.
     """
 
     max_retries: int = 2
     max_refusals: int = 10
     first_wait: float = 0.5
     longest_wait: float = 8.0
-    longest_wish: float = LONGEST_WAIT
+    longest_retry_after: float = LONGEST_WAIT
 
     def wait(self, error: APIError, sends: int, chance: float, *, refusals: int | None = None) -> float | None:
         """Return the seconds until the next attempt, or ``None`` to stop.
@@ -44,7 +44,7 @@ class RetryPolicy:
             return 0.0  # the server closed it while it was idle: there is nothing to wait for
         doublings = min(failed - 1, 64)  # 2.0 ** 1024 is an OverflowError
         backoff = min(self.longest_wait, self.first_wait * 2.0**doublings) * chance
-        wish = error.retry_after if isinstance(error, APIStatusError) else None
-        if wish is None:
+        retry_after = error.retry_after if isinstance(error, APIStatusError) else None
+        if retry_after is None:
             return backoff
-        return None if wish > self.longest_wish else wish + backoff
+        return None if retry_after > self.longest_retry_after else retry_after + backoff

@@ -20,14 +20,14 @@ POLICIES = st.builds(
     max_retries=st.integers(0, 5) | st.integers(0, 200_000),
     first_wait=st.floats(0, 10),
     longest_wait=st.floats(0, 100),
-    longest_wish=st.floats(0, 1000),
+    longest_retry_after=st.floats(0, 1000),
 )
 STATUSES = st.sampled_from([400, 401, 402, 403, 404, 408, 409, 413, 422, 429, 500, 503, 529])
 
 
-def status_error(status, wish=None):
+def status_error(status, seconds=None):
     error = from_answer(status, {}, b"{}")
-    error.retry_after = wish
+    error.retry_after = seconds
     return error
 
 
@@ -45,18 +45,18 @@ ERRORS = st.builds(status_error, STATUSES, WISHES) | st.sampled_from(
 @given(policy=POLICIES, error=ERRORS, attempt=ATTEMPTS, chance=CHANCES)
 @example(policy=RetryPolicy(max_retries=200_000), error=status_error(500), attempt=100_000, chance=1.0)
 def test_every_decision_keeps_the_rules(policy, error, attempt, chance):
-    """Stop behind the last retry, for what a fresh call cannot mend, and for an absurd wish; else a bounded wait."""
+    """Stop behind the last retry, for what a fresh call cannot mend, and for an absurd `retry-after`; else a bounded wait."""
     wait = policy.wait(error, attempt, chance)
-    wish = getattr(error, "retry_after", None)
-    if attempt > policy.max_retries or not error.is_retryable or (wish or 0) > policy.longest_wish:
+    seconds = getattr(error, "retry_after", None)
+    if attempt > policy.max_retries or not error.is_retryable or (seconds or 0) > policy.longest_retry_after:
         assert wait is None
         return
     assert wait is not None
     assert math.isfinite(wait)
     assert (
-        (wish or 0.0)
+        (seconds or 0.0)
         <= wait
-        <= (wish or 0.0) + min(policy.longest_wait, policy.first_wait * 2.0 ** min(attempt - 1, 99))
+        <= (seconds or 0.0) + min(policy.longest_wait, policy.first_wait * 2.0 ** min(attempt - 1, 99))
     )
 
 
@@ -83,12 +83,12 @@ def test_waits_double_up_to_the_longest_and_jitter_takes_any_part_of_them(chance
 
 
 @pytest.mark.parametrize(
-    ("wish", "wait"),
+    ("seconds", "wait"),
     [(0.0, 0.25), (3.0, 3.25), (61.0, 61.25), (120.0, 120.25), (120.1, None), (86_400.0, None)],
 )
-def test_the_servers_wish_is_obeyed_with_jitter_on_top_and_an_absurd_one_stops(wish, wait):
+def test_the_servers_retry_after_is_obeyed_with_jitter_on_top_and_an_absurd_one_stops(seconds, wait):
     """Never sooner than it asked; beyond two minutes the error tells the caller instead."""
-    assert RetryPolicy().wait(status_error(429, wish), 1, 0.5) == wait
+    assert RetryPolicy().wait(status_error(429, seconds), 1, 0.5) == wait
 
 
 @pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 413, 422])
@@ -111,14 +111,14 @@ def test_refusals_have_a_bound_of_their_own():
         assert waits == [0.5, 1, 2, 4, 8, 8, 8, 8, 8, None, None]
 
 
-def rate_limit_error(words, wish):
+def rate_limit_error(words, seconds):
     error = from_answer(429, {}, b'{"message": "%s limit exceeded"}' % words.encode())
-    error.retry_after = wish
+    error.retry_after = seconds
     return error
 
 
 @pytest.mark.parametrize(
-    ("words", "wish", "is_waited_for"),
+    ("words", "seconds", "is_waited_for"),
     [
         ("Requests per minute", None, True),
         ("Requests per minute", 120.0, True),
@@ -129,9 +129,9 @@ def rate_limit_error(words, wish):
         ("Requests per day", 120.1, False),
     ],
 )
-def test_a_refusal_is_waited_for_where_waiting_is_of_use(words, wish, is_waited_for):
+def test_a_refusal_is_waited_for_where_waiting_is_of_use(words, seconds, is_waited_for):
     """Two minutes at most, whatever limit is named; a limit of the day without a time is not."""
-    error = rate_limit_error(words, wish)
+    error = rate_limit_error(words, seconds)
     assert (RetryPolicy().wait(error, 1, 0.0, refusals=1) is not None) is is_waited_for
     assert error.is_worth_waiting is is_waited_for
 

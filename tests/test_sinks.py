@@ -24,6 +24,7 @@ from pydantic import SecretStr
 
 from langchain_cerebras_demo import ChatCerebrasDemo
 from langchain_cerebras_demo import errors as ours
+from langchain_cerebras_demo.client.attempt import Attempt
 from langchain_cerebras_demo.client.client import Client
 from langchain_cerebras_demo.keys import (
     CallableKey,
@@ -223,6 +224,21 @@ def test_a_bug_of_ours_shows_no_secret(watch, monkeypatch, bug, way):
         error = outcome(world, WAYS[way])
     assert isinstance(error, bug)
     assert "raise bug(" in "".join(traceback.format_exception(error))
+    assert world.sinks.find(SECRETS) == []
+
+
+def test_a_bug_of_ours_shows_no_secret_where_models_are_listed(watch, monkeypatch):
+    """It is another way through the client, with the same key."""
+
+    def read_with_a_bug(self, response, limit, begin=b""):
+        raise RuntimeError(f"here is {self._request.secret_headers}")
+
+    monkeypatch.setattr(Attempt, "_read_all", read_with_a_bug)
+    with watch() as world:
+        error = outcome(world, lambda world: model(world)(api_key=KEY).alist_models())
+        assert arrived(world) == {"key"}
+    assert isinstance(error, RuntimeError)
+    assert "raise RuntimeError(" in "".join(traceback.format_exception(error))
     assert world.sinks.find(SECRETS) == []
 
 

@@ -224,6 +224,9 @@ class Call:
                 except APIError as error:
                     problem = error
                     self._refuse(ticket, error)
+                except Exception as error:
+                    redact(error, self._key)  # as in `events`
+                    raise
                 finally:
                     ticket.close()
                 http = await self._again(http, problem)

@@ -357,9 +357,10 @@ def _parts_of(thing: Any) -> Iterable[Any]:
 def is_rightful(request, name, value):
     """The key to the API, the cookie to the session endpoint, each in its header."""
     where = (request.host, request.path, name)
-    return (where == ("api.cerebras.ai", "/v1/chat/completions", "authorization") and value == f"Bearer {KEY}") or (
-        where == ("inference.cerebras.ai", "/api/auth/session", "cookie") and value == f"{NAME}={COOKIE}"
-    )
+    if where == ("inference.cerebras.ai", "/api/auth/session", "cookie"):
+        return value == f"{NAME}={COOKIE}"
+    paths = {"/v1/chat/completions", "/v1/models"}
+    return where in {("api.cerebras.ai", path, "authorization") for path in paths} and value == f"Bearer {KEY}"
 
 
 @contextmanager

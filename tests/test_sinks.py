@@ -231,7 +231,7 @@ def test_a_bug_of_ours_shows_no_secret_where_models_are_listed(watch, monkeypatc
     """It is another way through the client, with the same key."""
 
     def read_with_a_bug(self, response, limit, begin=b""):
-        raise RuntimeError(f"here is {self._request.secret_headers}")
+        raise RuntimeError(f"here is {self._request.secret_headers()}")
 
     monkeypatch.setattr(Attempt, "_read_all", read_with_a_bug)
     with watch() as world:

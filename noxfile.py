@@ -69,22 +69,29 @@ BESIDE_THE_FLOORS = (
     # Below pydantic 2.13 the schema of a dataclass has no description: the model is told less, and nothing fails.
     "--deselect=tests/chat_models/test_python_types.py::test_a_dataclass_gives_instances",
     # A class that aiohttp has had since a later 3.14: these hold our table to the newest one.
-    "--deselect=tests/test_transport_failures.py::test_the_table_knows_every_exception_of_aiohttp",
-    "--deselect=tests/test_transport_failures.py::test_each_exception_of_aiohttp_becomes_one_of_ours[UploadAbortedError]",
+    "--deselect=tests/net/test_transport_failures.py::test_the_table_knows_every_exception_of_aiohttp",
+    "--deselect=tests/net/test_transport_failures.py::test_each_exception_of_aiohttp_becomes_one_of_ours[UploadAbortedError]",
 )
+
+
+def install(session: nox.Session, *arguments: str) -> None:
+    """Install with a pip that knows dependency groups: the one that comes with Python 3.11 does not."""
+    if BACKEND == "venv":
+        session.install("--upgrade", "pip")
+    session.install(*arguments)
 
 
 @nox.session(python=PYTHONS, venv_params=SEEDED)
 def tests(session: nox.Session) -> None:
     """The tests, from the source tree, on one Python; arguments go to pytest."""
-    session.install(*CONSTRAINTS, "--group", "test", "-e", f".[{EXTRAS}]")
+    install(session, *CONSTRAINTS, "--group", "test", "-e", f".[{EXTRAS}]")
     session.run("python", "-m", "pytest", *session.posargs)
 
 
 @nox.session(python=PYTHONS, venv_params=SEEDED)
 def newest(session: nox.Session) -> None:
     """The tests with the newest dependencies of today; with `-- pre`, pre-releases of langchain-core and langchain too."""
-    session.install("--upgrade", "--group", "test", "-e", f".[{EXTRAS}]")
+    install(session, "--upgrade", "--group", "test", "-e", f".[{EXTRAS}]")
     if session.posargs == ["pre"]:
         session.install("--upgrade", "--pre", "langchain-core", "langchain")
     session.run("python", "-m", "pytest", "-m", "not long")
@@ -115,9 +122,7 @@ def dist(session: nox.Session) -> None:
 def installed(session: nox.Session) -> None:
     """The tests against the wheel in dist/, in a folder that the source is not in; `-- short` for a few, else pytest's."""
     [wheel] = Path("dist").glob("*.whl")
-    if BACKEND == "venv":
-        session.install("--upgrade", "pip")  # the one of Python 3.11 knows no groups
-    session.install(*CONSTRAINTS, "--group", "test", f"{wheel}[{EXTRAS}]")
+    install(session, *CONSTRAINTS, "--group", "test", f"{wheel}[{EXTRAS}]")
     folder = Path(session.create_tmp()) / "besides"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
@@ -137,7 +142,7 @@ def installed(session: nox.Session) -> None:
 @nox.session(python=PYTHONS[0], venv_params=SEEDED)
 def floors(session: nox.Session) -> None:
     """The tests with the oldest version of each dependency that pyproject.toml allows, on the oldest Python."""
-    session.install("--resolution", "lowest-direct", "--group", "test-without-oracle", "-e", f".[{EXTRAS}]")
+    install(session, "--resolution", "lowest-direct", "--group", "test-without-oracle", "-e", f".[{EXTRAS}]")
     listed = session.run("uv", "pip", "freeze", external=True, silent=True)
     got = dict(line.split("==") for line in str(listed).splitlines() if "==" in line)
     for requirement in map(Requirement, DIRECT):
@@ -154,5 +159,5 @@ def floors(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """The site into build/site/; a warning is an error."""
-    session.install(*CONSTRAINTS, "--group", "docs", "-e", f".[{EXTRAS}]")
+    install(session, *CONSTRAINTS, "--group", "docs", "-e", f".[{EXTRAS}]")
     session.run("mkdocs", "build", "--strict", "--site-dir", "build/site")

@@ -149,6 +149,7 @@ UNCHECKED = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore::langchain_cerebras_demo.RetiredModelWarning")
 @pytest.mark.parametrize("name", UNCHECKED)
 def test_check_requests_false_has_its_way_in_each_face_that_has_it(server, name):
     """What would have been refused is sent as it is."""

@@ -16,7 +16,7 @@ Pure: time comes in as ``clock``, seconds that never go back.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import KW_ONLY, dataclass, fields
 from typing import Any, ClassVar
 
 from langchain_cerebras_demo.errors import LONGEST_WAIT
@@ -37,12 +37,12 @@ class RateLimit:
     evenly; hours and days may be used up in one go. Each number is a ceiling for any period of that length.
 
     Args:
-        requests_per_second: requests in any second.
         requests_per_minute: requests in any minute.
-        requests_per_hour: requests in any hour.
+        tokens_per_minute: tokens of prompts and answers in any minute.
         requests_per_day: requests in any 24 hours.
-        tokens_per_second: tokens of prompts and answers in any second.
-        tokens_per_minute: tokens in any minute.
+        requests_per_second: requests in any second.
+        requests_per_hour: requests in any hour.
+        tokens_per_second: tokens in any second.
         tokens_per_hour: tokens in any hour.
         tokens_per_day: tokens in any 24 hours.
 
@@ -50,12 +50,13 @@ class RateLimit:
         TypeError, ValueError: a limit that is not a positive, finite number; the message names it.
     """
 
-    requests_per_second: float | None = None
     requests_per_minute: float | None = None
-    requests_per_hour: float | None = None
-    requests_per_day: float | None = None
-    tokens_per_second: float | None = None
     tokens_per_minute: float | None = None
+    requests_per_day: float | None = None
+    _: KW_ONLY
+    requests_per_second: float | None = None
+    requests_per_hour: float | None = None
+    tokens_per_second: float | None = None
     tokens_per_hour: float | None = None
     tokens_per_day: float | None = None
 

@@ -29,6 +29,11 @@ def test_a_rate_limit_is_auto_nothing_numbers_or_a_mapping(value, limit):
     assert RateLimit.from_value(value) == limit
 
 
+def test_the_first_three_numbers_may_be_given_by_position():
+    """As before there were more of them."""
+    assert RateLimit(1, 2, 3) == RateLimit(requests_per_minute=1, tokens_per_minute=2, requests_per_day=3)
+
+
 def test_each_window_has_a_number():
     """Requests and tokens, a second, a minute, an hour and a day."""
     names = [field.name for field in fields(RateLimit)]

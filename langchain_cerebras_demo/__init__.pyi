@@ -29,6 +29,7 @@ from langchain_cerebras_demo.errors import (
     ContextOverflowError as ContextOverflowError,
     InternalServerError as InternalServerError,
     InvalidRequestError as InvalidRequestError,
+    InvalidRequestTypeError as InvalidRequestTypeError,
     KeyFormatError as KeyFormatError,
     KeyHostError as KeyHostError,
     LocalServerError as LocalServerError,
@@ -40,6 +41,7 @@ from langchain_cerebras_demo.errors import (
     RateLimitError as RateLimitError,
     StreamInterruptedError as StreamInterruptedError,
     UnprocessableEntityError as UnprocessableEntityError,
+    is_retryable as is_retryable,
 )
 from langchain_cerebras_demo.keys import (
     BrowserSessionKey as BrowserSessionKey,

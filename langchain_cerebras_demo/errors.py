@@ -6,10 +6,11 @@
     ├─ KeyHostError    · ModelPermissionDeniedError   a key was about to leave for a host that it does not belong to
     ├─ LocalServerError                               the embedded model could not be started or died
     ├─ InvalidRequestError · ModelInvalidRequestError refused before anything was sent; also a ValueError
+    │  └─ InvalidRequestTypeError                     an unknown parameter or a value of a wrong type; also a TypeError
     ├─ ModelRefusalError · ModelRefusalError          the model declined to give the structured answer it was asked for
     └─ APIError
-       ├─ APIConnectionError        · ModelConnectionError
-       │  ├─ APITimeoutError        · ModelTimeoutError
+       ├─ APIConnectionError        · ModelConnectionError   also Python's ConnectionError
+       │  ├─ APITimeoutError        · ModelTimeoutError      also Python's TimeoutError
        │  └─ StreamInterruptedError   cut off, or neither a finish_reason nor [DONE]
        ├─ APIResponseValidationError  not JSON, not UTF-8, no choices, an HTML page
        └─ APIStatusError              the service answered with an error
@@ -56,6 +57,7 @@ __all__ = [
     "ErrorResponse",
     "InternalServerError",
     "InvalidRequestError",
+    "InvalidRequestTypeError",
     "KeyFormatError",
     "KeyHostError",
     "LocalServerError",
@@ -68,6 +70,7 @@ __all__ = [
     "RateLimitError",
     "StreamInterruptedError",
     "UnprocessableEntityError",
+    "is_retryable",
 ]
 
 LONGEST_WAIT = 120.0
@@ -162,6 +165,10 @@ class InvalidRequestError(CerebrasError, langchain.ModelInvalidRequestError, Val
     """
 
 
+class InvalidRequestTypeError(InvalidRequestError, TypeError):
+    """A call's argument or message has a name that the API does not know, or a value of a wrong type."""
+
+
 class ModelRefusalError(CerebrasError, _Refusal):
     """The model declined to answer, in a call that needs its answer: one with ``with_structured_output``.
 
@@ -193,8 +200,11 @@ class APIError(CerebrasError):
     usage: Any = None
 
 
-class APIConnectionError(APIError, langchain.ModelConnectionError):
+class APIConnectionError(APIError, langchain.ModelConnectionError, ConnectionError):
     """The service could not be reached, or the connection broke before the answer began.
+
+    As a ``ConnectionError`` it is retried by LangGraph's default policy, time-outs included: that policy retries no other
+    ``OSError``. ``errno`` is ``None``; the operating system's own error is the ``__cause__``.
 
     ``on_reused_connection`` says that the request went out on a connection that had been used before, which the server may
     have closed meanwhile.
@@ -341,3 +351,15 @@ class InternalServerError(APIStatusError, langchain.ModelAPIError):
     """5xx: the service failed. Also an error event that names no status."""
 
     status_code = 500
+
+
+def is_retryable(error: BaseException) -> bool:
+    """Return whether a fresh attempt may succeed where ``error`` was raised.
+
+    For retry policies that are given a function, such as ``RetryPolicy(retry_on=is_retryable)`` of LangGraph. An error of any
+    LangChain model answers for itself. Of other exceptions, Python's ``ConnectionError`` and ``TimeoutError`` may pass; the
+    rest is taken for a bug, and raised at once.
+    """
+    if isinstance(error, langchain.ModelError):
+        return error.is_retryable
+    return isinstance(error, ConnectionError | TimeoutError)

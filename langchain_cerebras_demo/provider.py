@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from langchain_cerebras_demo import catalog
 from langchain_cerebras_demo.client.client import Client
+from langchain_cerebras_demo.errors import InvalidRequestTypeError
 from langchain_cerebras_demo.keys.chain import to_key_chain
 from langchain_cerebras_demo.net.endpoint import API_BASE, to_base_url
 from langchain_cerebras_demo.net.transport import Transport
@@ -105,11 +106,11 @@ class Cerebras(metaclass=_Facts):
             **kwargs: The API's parameters, such as ``temperature`` or ``max_tokens``.
 
         Raises:
-            InvalidRequestError, TypeError: The API or the model does not support the messages or a parameter.
+            InvalidRequestError: The API or the model does not support the messages or a parameter.
             CerebrasError: There is no key, or the call failed; ``partial`` is the text that had arrived.
         """
         if kwargs.pop("impersonate", None):
-            raise TypeError(
+            raise InvalidRequestTypeError(
                 "impersonate is not supported: this provider names itself in its User-Agent and imitates no browser. "
                 "Leave it out."
             )

@@ -64,7 +64,7 @@ def core_classes(kind):
 def test_the_drawing_holds_every_exception_and_all_shows_them():
     """No class without a line, no line without a class."""
     assert set(TREE) == set(CLASSES)
-    assert set(errors.__all__) == {*CLASSES, "ErrorResponse", "OriginalError"}
+    assert set(errors.__all__) == {*CLASSES, "ErrorResponse", "OriginalError", "is_retryable"}
 
 
 @each_class
@@ -103,9 +103,21 @@ def test_a_refusal_is_langchains_own_error_whatever_its_version():
     assert (str(error), error.raw_message, error.is_retryable) == ("no", "message", False)
 
 
-def test_a_timeout_is_pythons_own_too():
-    """`except TimeoutError` is what people write."""
-    assert issubclass(errors.APITimeoutError, TimeoutError)
+@pytest.mark.parametrize("kind", [errors.APIConnectionError, errors.APITimeoutError, errors.StreamInterruptedError])
+def test_a_failure_of_the_line_is_pythons_connection_error_too(kind):
+    """`except ConnectionError` is what people write; `errno` and the rest of an `OSError` stay empty."""
+    error = kind("the line is down")
+    assert isinstance(error, ConnectionError)
+    assert isinstance(error, TimeoutError) == (kind is errors.APITimeoutError)
+    assert (str(error), error.args) == ("the line is down", ("the line is down",))
+    assert error.errno is error.strerror is error.filename is None
+
+
+def test_a_refused_request_is_a_value_error_and_one_of_a_wrong_type_a_type_error_too():
+    """`except ValueError` and `except TypeError` are what people write."""
+    assert issubclass(errors.InvalidRequestError, ValueError)
+    assert issubclass(errors.InvalidRequestTypeError, TypeError)
+    assert not issubclass(errors.InvalidRequestError, TypeError)
 
 
 def test_errors_imports_of_langchain_its_exceptions_alone():
@@ -150,6 +162,18 @@ def test_is_retryable_is_what_langchain_says_of_the_condition(kind):
 def test_a_status_without_a_class_says_itself_whether_it_may_pass(status, retryable):
     """408 and 409 are tried again by the vendors' SDKs too."""
     assert errors.APIStatusError("m", status_code=status).is_retryable is retryable
+
+
+def test_is_retryable_asks_the_error_and_knows_pythons_own_failures_of_a_line():
+    """As a function, for retry policies; whatever else was raised is a bug and is not tried again."""
+    for kind in CLASSES.values():
+        assert errors.is_retryable(kind("m")) is kind("m").is_retryable
+    assert errors.is_retryable(langchain.ModelRateLimitError("of another model"))
+    assert not errors.is_retryable(langchain.ModelAuthenticationError("of another model"))
+    for passing in (ConnectionResetError(), TimeoutError()):
+        assert errors.is_retryable(passing)
+    for bug in (ValueError(), OSError(), RuntimeError(), KeyboardInterrupt()):
+        assert not errors.is_retryable(bug)
 
 
 # -- what they hold

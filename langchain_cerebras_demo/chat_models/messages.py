@@ -20,7 +20,7 @@ from langchain_core.messages import (
 )
 
 from langchain_cerebras_demo.chat_models.content import PROVIDERS, REASONING_KEY
-from langchain_cerebras_demo.errors import InvalidRequestError
+from langchain_cerebras_demo.errors import InvalidRequestError, InvalidRequestTypeError
 from langchain_cerebras_demo.wire.history import Turn, settle
 from langchain_cerebras_demo.wire.parts import (
     CALL_KEYS,
@@ -66,7 +66,7 @@ def to_wire(
     Raises:
         InvalidRequestError: There are no messages, or a message or block that the API does not support or that breaks its
             rules; the error names message, block and remedy.
-        TypeError: Something that is not a message, or a value of a wrong type.
+        InvalidRequestTypeError: Something that is not a message, or a value of a wrong type.
     """
     if not messages:
         raise InvalidRequestError("messages is empty: give at least one message")
@@ -100,7 +100,7 @@ def _find_converter(message: Any, place: str) -> Callable[[Any, str, _Rules], Se
     for base in type(message).__mro__:
         if base in _CONVERTERS:
             return _CONVERTERS[base]
-    raise TypeError(
+    raise InvalidRequestTypeError(
         f"{place} is a {type(message).__name__}, for which the API has no role: "
         "give a HumanMessage, SystemMessage, AIMessage, ToolMessage or ChatMessage"
     )
@@ -127,7 +127,7 @@ def _tool_results(content: list[Any], place: str, rules: _Rules) -> Iterator[Wir
             where = f"{place}.content[{number}]"
             call_id, result = block.get("tool_use_id"), block.get("content")
             if not isinstance(call_id, str):
-                raise TypeError(
+                raise InvalidRequestTypeError(
                     f"{where} has a tool_use_id of type {type(call_id).__name__}: give the call's id, a str"
                 )
             yield _result(call_id, "" if result is None else result, where, rules)
@@ -173,7 +173,7 @@ def _named(wire: Wire, message: BaseMessage, place: str) -> Wire:
     name = message.name or message.additional_kwargs.get("name")
     if name:
         if not isinstance(name, str):
-            raise TypeError(f"{place} has a name of type {type(name).__name__}: give a str")
+            raise InvalidRequestTypeError(f"{place} has a name of type {type(name).__name__}: give a str")
         wire["name"] = name
     return wire
 
@@ -208,7 +208,7 @@ def _reasoning(message: BaseMessage, place: str) -> str:
         thoughts = [block.get("reasoning") for block in blocks]
     for thought in thoughts:
         if not isinstance(thought, str | None):
-            raise TypeError(f"{place} has reasoning of type {type(thought).__name__}: give a str")
+            raise InvalidRequestTypeError(f"{place} has reasoning of type {type(thought).__name__}: give a str")
     return "".join(thought for thought in thoughts if thought)
 
 
@@ -245,7 +245,7 @@ def _raw_calls(additional_kwargs: dict[str, Any], place: str) -> Iterator[tuple[
     for call in raw or ():
         function = call.get("function") if isinstance(call, dict) else None
         if not isinstance(function, dict):
-            raise TypeError(
+            raise InvalidRequestTypeError(
                 f"{place} has a raw tool call without a function in additional_kwargs: give it in tool_calls"
             )
         yield call.get("id"), function.get("name"), function.get("arguments")
@@ -254,7 +254,9 @@ def _raw_calls(additional_kwargs: dict[str, Any], place: str) -> Iterator[tuple[
 def _to_call(call_id: Any, name: Any, arguments: Any, place: str) -> Wire:
     for value, what in ((call_id, "id"), (name, "name")):
         if not isinstance(value, str | None):
-            raise TypeError(f"{place} has a tool call with {what} of type {type(value).__name__}: give a str")
+            raise InvalidRequestTypeError(
+                f"{place} has a tool call with {what} of type {type(value).__name__}: give a str"
+            )
     if not isinstance(arguments, str):
         arguments = "{}" if arguments is None else to_json_text(arguments, f"{place}: the arguments of {name!r}")
     function = {"name": name or "", "arguments": to_valid_text(arguments)}

@@ -19,6 +19,7 @@ from pydantic.errors import PydanticInvalidForJsonSchema
 from pydantic.json_schema import GenerateJsonSchema
 from typing_extensions import NotRequired, ReadOnly, Required, get_type_hints, is_typeddict
 
+from langchain_cerebras_demo.errors import InvalidRequestError
 from langchain_cerebras_demo.wire.schemas.answer_type import AnswerType, from_mapping, from_schema
 
 # What `Annotated[type, default, "description"]` may have as its default.
@@ -35,7 +36,7 @@ def to_answer_type(schema: Any) -> AnswerType:
 
     Raises:
         TypeError: It is none of these.
-        ValueError: A class that cannot be expressed as a JSON schema, or a dict that is not a schema.
+        InvalidRequestError: A class that cannot be expressed as a JSON schema, or a dict that is not a schema.
     """
     if isinstance(schema, AnswerType):
         return schema
@@ -79,7 +80,7 @@ def _schema_of(source: Any) -> dict[str, Any]:
     try:
         schema: dict[str, Any] = make(schema_generator=_WithoutTitles)
     except PydanticInvalidForJsonSchema as error:
-        raise ValueError(f"{source} cannot be expressed as a JSON schema: {error.message}") from error
+        raise InvalidRequestError(f"{source} cannot be expressed as a JSON schema: {error.message}") from error
     return schema
 
 
@@ -96,7 +97,7 @@ def _is_pydantic_1(cls: type) -> bool:
 def _to_model(typed_dict: Any, above: tuple[Any, ...]) -> type[BaseModel]:
     if typed_dict in above:
         ring = " -> ".join(one.__name__ for one in (*above[above.index(typed_dict) :], typed_dict))
-        raise ValueError(f"the schema contains itself: {ring}. Unroll it as deep as you need")
+        raise InvalidRequestError(f"the schema contains itself: {ring}. Unroll it as deep as you need")
     inside, required = (*above, typed_dict), typed_dict.__required_keys__
     fields: dict[str, Any] = {}
     for name, hint in get_type_hints(typed_dict, include_extras=True).items():

@@ -8,6 +8,7 @@ from typing import Any
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from langchain_cerebras_demo.chat_models.fields import Tool
+from langchain_cerebras_demo.errors import InvalidRequestError
 from langchain_cerebras_demo.wire.request import to_nested
 from langchain_cerebras_demo.wire.schemas.answer_type import check_tool_name
 from langchain_cerebras_demo.wire.schemas.strict import to_strict_schema
@@ -28,7 +29,8 @@ def to_tools(tools: Sequence[Tool], *, strict: bool | None = None) -> list[dict[
             themselves. ``None``: what one tool says applies to those that say nothing.
 
     Raises:
-        ValueError: A name that the API does not accept, a schema that strict mode does not support, or tools that disagree.
+        InvalidRequestError: A name that the API does not accept, a schema that strict mode does not support, or tools that
+            disagree.
     """
     converted = [_to_tool(tool) for tool in tools]
     agreed = _agreed_strict(converted) if strict is None else strict
@@ -51,7 +53,7 @@ def to_tool_choice(choice: str | bool | Mapping[str, Any] | None, tools: Sequenc
         tools: Tools in the API's form.
 
     Raises:
-        ValueError: No tool has that name.
+        InvalidRequestError: No tool has that name.
     """
     if not choice or not tools:  # the service refuses a choice without tools
         return None
@@ -65,7 +67,7 @@ def to_tool_choice(choice: str | bool | Mapping[str, Any] | None, tools: Sequenc
     names = [tool["function"]["name"] for tool in tools]
     chosen = (named.get("function") or {}).get("name")
     if chosen not in names:
-        raise ValueError(
+        raise InvalidRequestError(
             f"tool_choice={choice!r} names no tool: give one of {', '.join(names)}, 'auto', 'any' or 'none'"
         )
     return named
@@ -76,9 +78,9 @@ def _to_tool(tool: Tool) -> dict[str, Any]:
     converted = convert_to_openai_tool(dict(to_nested(tool)) if isinstance(tool, Mapping) else tool)
     function = converted.get("function")
     if converted.get("type") != "function":
-        raise ValueError(f"unsupported tool type {converted.get('type')!r}: the API supports functions only")
+        raise InvalidRequestError(f"unsupported tool type {converted.get('type')!r}: the API supports functions only")
     if not isinstance(function, Mapping) or not function.get("name"):
-        raise ValueError(f"the tool {tool!r:.200} has no name: give one under 'function'")
+        raise InvalidRequestError(f"the tool {tool!r:.200} has no name: give one under 'function'")
     # The API refuses unknown keys; tools of other vendors have some (cache_control, …).
     kept = {
         key: function[key] for key in ("name", "description", "parameters", "strict") if function.get(key) is not None
@@ -92,7 +94,7 @@ def _agreed_strict(tools: Sequence[Mapping[str, Any]]) -> bool | None:
         if "strict" in tool["function"]:
             names.setdefault(bool(tool["function"]["strict"]), []).append(tool["function"]["name"])
     if len(names) > 1:
-        raise ValueError(
+        raise InvalidRequestError(
             f"the tools disagree on strict: {', '.join(names[True])} want it, {', '.join(names[False])} do not, and the service "
             "accepts one value for all. Give strict=True or strict=False with the tools"
         )
@@ -103,4 +105,4 @@ def _strict_parameters(function: Mapping[str, Any]) -> dict[str, Any]:
     try:
         return to_strict_schema(function["parameters"])
     except ValueError as error:
-        raise ValueError(f"the tool {function['name']!r} cannot be strict: {error}") from None
+        raise InvalidRequestError(f"the tool {function['name']!r} cannot be strict: {error}") from None

@@ -163,7 +163,7 @@ class Call:
         Raises:
             APIError: after the first event it carries ``partial``, the text that had come.
             MissingKeyError, KeyFormatError, KeyHostError, LocalServerError: before anything was sent.
-            InvalidRequestError, TypeError: the API or the model does not support the request; nothing was sent.
+            InvalidRequestError: the API or the model does not support the request; nothing was sent.
         """
         request = self._fitted(request, is_stream=is_stream)
         self._asked_at = now()

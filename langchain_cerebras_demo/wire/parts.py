@@ -12,7 +12,7 @@ import json
 import re
 from typing import Any
 
-from langchain_cerebras_demo.errors import InvalidRequestError
+from langchain_cerebras_demo.errors import InvalidRequestError, InvalidRequestTypeError
 
 __all__ = ["CALL_KEYS", "Part", "kind_of", "says_something", "to_content", "to_json_text", "to_result", "to_valid_text"]
 
@@ -65,12 +65,14 @@ def to_content(content: Any, place: str, *, role: str, check: bool) -> str | lis
 
     Raises:
         InvalidRequestError: a block that cannot be said on this wire, or an image against the rules.
-        TypeError: content, block or text of a wrong type.
+        InvalidRequestTypeError: content, block or text of a wrong type.
     """
     if isinstance(content, str):
         return content
     if not isinstance(content, list):
-        raise TypeError(f"{place}.content is of type {type(content).__name__}: give a str or a list of blocks")
+        raise InvalidRequestTypeError(
+            f"{place}.content is of type {type(content).__name__}: give a str or a list of blocks"
+        )
     left_out = _LEFT_OUT.get(role, frozenset())
     parts = [
         _to_part(block, f"{place}.content[{number}]", role, check=check)
@@ -98,12 +100,14 @@ def to_result(content: Any, place: str, *, images: bool, check: bool) -> tuple[s
         check: whether images are held against the service's rules.
 
     Raises:
-        TypeError: as ``to_content``.
+        InvalidRequestTypeError: as ``to_content``.
     """
     if isinstance(content, str):
         return to_valid_text(content), []
     if not isinstance(content, list):
-        raise TypeError(f"{place}.content is of type {type(content).__name__}: give a str or a list of blocks")
+        raise InvalidRequestTypeError(
+            f"{place}.content is of type {type(content).__name__}: give a str or a list of blocks"
+        )
     texts: list[str] = []
     parts: list[Part] = []
     for number, block in enumerate(content):
@@ -129,12 +133,12 @@ def to_json_text(value: Any, place: str) -> str:
     """``value`` as JSON text, letters beyond ASCII as they are.
 
     Raises:
-        TypeError: it holds what JSON cannot say.
+        InvalidRequestTypeError: it holds a value that JSON cannot express.
     """
     try:
         return json.dumps(value, ensure_ascii=False)
     except (TypeError, ValueError) as error:  # ValueError: it holds itself
-        raise TypeError(f"{place} cannot be said as JSON: {error}") from None
+        raise InvalidRequestTypeError(f"{place} cannot be written as JSON: {error}") from None
 
 
 def _to_part(block: Any, place: str, role: str, *, check: bool) -> Part:
@@ -170,13 +174,15 @@ def _to_result_text(block: Any, place: str) -> str:
 
 def _refuse_non_block(block: Any, place: str) -> None:
     if not isinstance(block, dict):
-        raise TypeError(f"{place} is of type {type(block).__name__}: give a str or a block as a dict")
+        raise InvalidRequestTypeError(f"{place} is of type {type(block).__name__}: give a str or a block as a dict")
 
 
 def _text(block: dict[str, Any], key: str, place: str) -> str:
     text = block.get(key)
     if not isinstance(text, str):
-        raise TypeError(f"{place} has {key} of type {type(text).__name__}: give a str (decode bytes first)")
+        raise InvalidRequestTypeError(
+            f"{place} has {key} of type {type(text).__name__}: give a str (decode bytes first)"
+        )
     return text
 
 

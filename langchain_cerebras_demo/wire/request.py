@@ -17,7 +17,7 @@ from typing import Any
 
 import orjson
 
-from langchain_cerebras_demo.errors import InvalidRequestError
+from langchain_cerebras_demo.errors import InvalidRequestError, InvalidRequestTypeError
 from langchain_cerebras_demo.wire.history import settle
 from langchain_cerebras_demo.wire.parts import says_something, to_content
 
@@ -254,13 +254,13 @@ def to_parameters(given: Mapping[str, Any], *, check: bool = True) -> dict[str, 
         check: whether values are held against the table; names always are.
 
     Raises:
-        TypeError: a name that the API does not know; the message offers the nearest.
+        InvalidRequestTypeError: a name that the API does not know; the message offers the nearest.
         InvalidRequestError: a value that the API does not accept, or one parameter given twice under its two names.
     """
     parameters: dict[str, Any] = {}
     for name, value in to_our_names(given).items():
         if name not in PARAMETERS:
-            raise TypeError(
+            raise InvalidRequestTypeError(
                 f"unknown parameter {name!r}{nearest(name, tuple(PARAMETERS))} (for other API parameters use model_kwargs)"
             )
         if value is not None:
@@ -280,7 +280,7 @@ def to_messages(messages: Sequence[Mapping[str, Any]], *, check: bool = True) ->
 
     Raises:
         InvalidRequestError: No messages, an unknown role, or a message that breaks a rule.
-        TypeError: Something that is not a message, or a value of a wrong type.
+        InvalidRequestTypeError: Something that is not a message, or a value of a wrong type.
     """
     if not messages:
         raise InvalidRequestError("messages is empty: give at least one message")
@@ -288,7 +288,9 @@ def to_messages(messages: Sequence[Mapping[str, Any]], *, check: bool = True) ->
     for position, message in enumerate(messages):
         place = f"messages[{position}]"
         if not isinstance(message, Mapping):
-            raise TypeError(f"{place} is a {type(message).__name__}: give a mapping with role and content")
+            raise InvalidRequestTypeError(
+                f"{place} is a {type(message).__name__}: give a mapping with role and content"
+            )
         wire = dict(message)
         role = wire.get("role")
         if role not in ROLES:
@@ -310,7 +312,7 @@ def to_messages(messages: Sequence[Mapping[str, Any]], *, check: bool = True) ->
 def _to_call(call: Any, place: str) -> dict[str, Any]:
     function = call.get("function") if isinstance(call, Mapping) else None
     if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
-        raise TypeError(f"{place} has a tool call that is not a mapping with a function and its name")
+        raise InvalidRequestTypeError(f"{place} has a tool call that is not a mapping with a function and its name")
     return {"id": None, **call, "function": {"arguments": "", **function}}
 
 

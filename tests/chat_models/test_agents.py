@@ -8,16 +8,30 @@ import re
 
 import pytest
 from langchain.agents import create_agent
-from langchain.agents.middleware import ModelFallbackMiddleware, ModelRetryMiddleware, SummarizationMiddleware
+from langchain.agents.middleware import (
+    ModelFallbackMiddleware,
+    ModelRetryMiddleware,
+    SummarizationMiddleware,
+    wrap_model_call,
+)
 from langchain.chat_models import init_chat_model
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import MemorySaver
 from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode, tools_condition
+from langgraph.types import RetryPolicy
 from pydantic import BaseModel
 
-from langchain_cerebras_demo import ChatCerebrasDemo, register_with_init_chat_model
+from langchain_cerebras_demo import (
+    APIConnectionError,
+    APIStatusError,
+    APITimeoutError,
+    ChatCerebrasDemo,
+    InvalidRequestError,
+    is_retryable,
+    register_with_init_chat_model,
+)
 from langchain_cerebras_demo.testing import LoopbackCerebras, RawAnswer, RawStream, Reply, ScriptedCall, Status, sse
 
 pytestmark = [
@@ -147,6 +161,96 @@ def test_retries_and_fallbacks_know_our_errors(server):
         model_for(server, api_key="csk-wrong"), [], middleware=[ModelFallbackMiddleware(model_for(server))]
     )
     assert fallback.invoke(ASKED)["messages"][-1].content
+
+
+class Failing:
+    """A transport that raises."""
+
+    def __init__(self, error):
+        self.error = error
+        self.sends = 0
+
+    async def send(self, _request):
+        self.sends += 1
+        raise self.error
+
+
+REFUSED_UNSENT = {
+    "a parameter": lambda model: model.bind(temperature=9),
+    "an unknown parameter": lambda model: model.bind(temprature=1),
+    "a message": lambda model: (lambda _: [AIMessage([{"type": "text", "text": 5}])]) | model,
+    "tools that disagree": lambda model: (
+        lambda messages: model.bind_tools([{**THEIRS, "strict": True}, {**OTHER, "strict": False}]).invoke(messages)
+    ),
+}
+THEIRS = {"type": "function", "name": "a", "parameters": {"type": "object", "properties": {}}}
+OTHER = {**THEIRS, "name": "b"}
+
+
+def node_with_policy(ask, **policy):
+    """A graph of one node, tried three times at most, and the list of its attempts."""
+    attempts = []
+
+    def node(state):
+        attempts.append(1)
+        return {"messages": ask(state["messages"])}
+
+    graph = StateGraph(MessagesState)
+    retry = RetryPolicy(initial_interval=0.0, jitter=False, max_attempts=3, **policy)
+    graph.add_node("ask", node, retry_policy=retry).add_edge(START, "ask")
+    return graph.compile(), attempts
+
+
+@pytest.mark.parametrize("policy", [{}, {"retry_on": is_retryable}], ids=["default", "is_retryable"])
+@pytest.mark.parametrize("kind", [APITimeoutError, APIConnectionError])
+def test_langgraph_tries_a_failure_of_the_line_again(kind, policy):
+    """By default, too: a time-out is an OSError, of which the default policy retries `ConnectionError` alone."""
+    transport = Failing(kind("too slow"))
+    model = ChatCerebrasDemo(api_key="csk-0123456789", transport=transport, max_retries=0)
+    graph, attempts = node_with_policy(model.invoke, **policy)
+    with pytest.raises(kind):
+        graph.invoke(ASKED)
+    assert (len(attempts), transport.sends) == (3, 3)
+
+
+@pytest.mark.parametrize("policy", [{}, {"retry_on": is_retryable}], ids=["default", "is_retryable"])
+@pytest.mark.parametrize("case", REFUSED_UNSENT)
+def test_langgraph_does_not_try_a_request_again_that_was_refused_unsent(server, case, policy):
+    """What the arguments or the history of a call are refused for does not change by itself."""
+    refused = REFUSED_UNSENT[case](model_for(server))
+    graph, attempts = node_with_policy(refused if callable(refused) else refused.invoke, **policy)
+    with pytest.raises(InvalidRequestError):
+        graph.invoke(ASKED)
+    assert (len(attempts), server.requests) == (1, [])
+
+
+@pytest.mark.parametrize("case", REFUSED_UNSENT)
+def test_retry_middleware_raises_at_once_for_a_request_that_was_refused_unsent(server, case):
+    """It asks `is_retryable` of a model's errors, and retries every other exception."""
+    attempts = []
+
+    @wrap_model_call
+    def refused(request, _handler):
+        attempts.append(1)
+        asked = REFUSED_UNSENT[case](request.model)
+        return asked(request.messages) if callable(asked) else asked.invoke(request.messages)
+
+    retry = ModelRetryMiddleware(max_retries=2, initial_delay=0.0, on_failure="error")
+    with pytest.raises(InvalidRequestError):
+        create_agent(model_for(server), [], middleware=[retry, refused]).invoke(ASKED)
+    assert (len(attempts), server.requests) == (1, [])
+
+
+@pytest.mark.parametrize("status", [401, 404])
+def test_langgraphs_default_policy_tries_refused_keys_and_models_again_and_is_retryable_does_not(server, status):
+    """The docs say so, and name the function."""
+    server.script(*[Status(status)] * 4)
+    for policy, sends in (({}, 3), ({"retry_on": is_retryable}, 1)):
+        graph, attempts = node_with_policy(model_for(server).invoke, **policy)
+        with pytest.raises(APIStatusError):
+            graph.invoke(ASKED)
+        assert len(attempts) == sends
+    assert len(server.requests) == 4
 
 
 def test_init_chat_model_finds_us_when_asked_to(server):

@@ -32,6 +32,7 @@ from langchain_cerebras_demo.errors import (
     APIConnectionError,
     APIResponseValidationError,
     InternalServerError,
+    InvalidRequestError,
     KeyFormatError,
     StreamInterruptedError,
 )
@@ -397,9 +398,10 @@ def test_a_key_that_cannot_be_a_header_is_refused_and_never_shown(key):
     ],
 )
 def test_bad_arguments_of_a_call_are_refused_before_sending(server, kwargs, kind, words):
-    """The same checks as in the constructor."""
-    with pytest.raises(kind, match=words):
+    """The same checks as in the constructor; the error is never tried again."""
+    with pytest.raises(kind, match=words) as caught:
         model_for(server).invoke("hello", **kwargs)
+    assert isinstance(caught.value, InvalidRequestError)
     assert server.requests == []
 
 

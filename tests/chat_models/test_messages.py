@@ -350,12 +350,12 @@ REFUSED = {
     "a result that is no JSON": (
         [ToolMessage([{"at": dt.date(2026, 1, 1)}], tool_call_id="c1")],
         TypeError,
-        r"messages\[0\]\.content\[0\] cannot be said as JSON.*date",
+        r"messages\[0\]\.content\[0\] cannot be written as JSON.*date",
     ),
     "arguments that are no JSON": (
         [AIMessage("", tool_calls=[{**CALL, "args": {"at": object()}}])],
         TypeError,
-        r"messages\[0\]: the arguments of 'add' cannot be said as JSON",
+        r"messages\[0\]: the arguments of 'add' cannot be written as JSON",
     ),
     "a result of no call": ([HumanMessage([block("tool_result")])], TypeError, "tool_use_id of type NoneType"),
     "a call with a number": ([AIMessage([block("tool_use", id=5)])], TypeError, "tool call with id of type int"),

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from langchain_cerebras_demo.errors import InvalidRequestError
 from langchain_cerebras_demo.wire.schemas.checking import find_violations
 from langchain_cerebras_demo.wire.schemas.plain import ROOT, implied_type, reference_name, to_plain
 from langchain_cerebras_demo.wire.schemas.strict import to_lenient_schema, to_strict_schema
@@ -62,7 +63,7 @@ def from_mapping(given: Mapping[str, Any]) -> AnswerType:
         given: A JSON schema, an OpenAI function, tool or response format, or an Anthropic tool.
 
     Raises:
-        ValueError: It is none of these.
+        InvalidRequestError: It is none of these.
     """
     for kind in ("json_schema", "function"):
         if given.get("type") == kind and isinstance(given.get(kind), Mapping):
@@ -76,7 +77,9 @@ def from_mapping(given: Mapping[str, Any]) -> AnswerType:
         if "name" in given and not given.keys() & _SCHEMA_WORDS:  # a function without parameters
             body = {"type": "object", "properties": {}, **{k: v for k, v in given.items() if k == "description"}}
         elif not given.keys() & _SCHEMA_WORDS:
-            raise ValueError(f"the dict with the keys {', '.join(map(repr, given)) or '(none)'} is not a JSON schema")
+            raise InvalidRequestError(
+                f"the dict with the keys {', '.join(map(repr, given)) or '(none)'} is not a JSON schema"
+            )
     strict = given.get("strict")
     title = given.get("title") if body is given else given["name"]
     return from_schema(body, str(title or "answer"), strict if isinstance(strict, bool) else None)
@@ -112,10 +115,10 @@ def check_tool_name(name: str) -> str:
     """Return ``name`` if the API accepts it as a tool's name.
 
     Raises:
-        ValueError: The API does not.
+        InvalidRequestError: The API does not.
     """
     if not _NAME.fullmatch(name):
-        raise ValueError(f"invalid tool name {name!r}: use 1 to 64 letters, digits, '_' and '-'")
+        raise InvalidRequestError(f"invalid tool name {name!r}: use 1 to 64 letters, digits, '_' and '-'")
     return name
 
 
@@ -130,8 +133,8 @@ def to_response_format(
         default: The value of ``strict`` if neither says.
 
     Raises:
-        ValueError: Strict mode does not support the schema (see ``to_strict_schema``), or the schema itself says another
-            ``strict``.
+        InvalidRequestError: Strict mode does not support the schema (see ``to_strict_schema``), or the schema itself says
+            another ``strict``.
     """
     if isinstance(schema, Mapping) and schema.get("type") in {"text", "json_object"}:
         return dict(schema)
@@ -151,7 +154,7 @@ def to_tool(answer_type: AnswerType, *, strict: bool | None = None) -> dict[str,
             the two.
 
     Raises:
-        ValueError: As ``to_response_format``.
+        InvalidRequestError: As ``to_response_format``.
     """
     function = _named(answer_type)
     is_strict = agreed_strict(answer_type, strict, default=None)
@@ -167,10 +170,12 @@ def agreed_strict(answer_type: AnswerType, strict: bool | None, *, default: bool
     """Return what the caller says, else what the schema says itself, else ``default``.
 
     Raises:
-        ValueError: Caller and schema disagree.
+        InvalidRequestError: Caller and schema disagree.
     """
     if strict is not None and answer_type.strict is not None and strict is not answer_type.strict:
-        raise ValueError(f"the schema says strict={answer_type.strict} itself and strict={strict} was given: keep one")
+        raise InvalidRequestError(
+            f"the schema says strict={answer_type.strict} itself and strict={strict} was given: keep one"
+        )
     given = answer_type.strict if strict is None else strict
     return default if given is None else given
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from langchain_cerebras_demo.errors import InvalidRequestError
 from langchain_cerebras_demo.wire.schemas.plain import (
     KEYWORDS,
     NUMBER_KEYWORDS,
@@ -55,8 +56,8 @@ def to_strict_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
     Properties that are not required stay so, and may then be absent from the answer (version 2 of the API).
 
     Raises:
-        ValueError: it cannot be said in strict mode: a free mapping, a place without a type, recursion, conditions, or
-            too large. The message names the place as a JSON pointer, what is wrong and the remedy.
+        InvalidRequestError: Strict mode does not support it: a free mapping, a place without a type, recursion,
+            conditions, or too large. The message names the place as a JSON pointer, what is wrong and the remedy.
     """
     fitted = _fit_root(schema, strict=True)
     _refuse_rings(fitted)
@@ -73,7 +74,7 @@ def to_lenient_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _refuse(path: str, problem: str, remedy: str) -> NoReturn:
-    raise ValueError(
+    raise InvalidRequestError(
         f"the schema does not fit Cerebras' strict mode: {path} {problem}. {remedy}, or pass strict=False: "
         "the schema is then a hint to the model"
     )

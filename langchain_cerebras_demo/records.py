@@ -125,13 +125,13 @@ class RateLimitSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class CallRecord:
-    """One call, from its first attempt to its end. All times are seconds.
+    """One call, from its beginning to its end. All times are seconds.
 
     Args:
         model: the model id that was asked.
         outcome: ``answered``, ``failed``, or ``cancelled`` (left early, or interrupted).
         error: the exception's class where it failed.
-        attempts: requests that were sent.
+        attempts: requests that were sent; 0 if there was no key to send one with.
         seconds: from the call's beginning to its end, waits included.
         paced: of these, waiting for a rate limit before sending.
         backed_off: of these, waiting between attempts.
@@ -165,7 +165,7 @@ class CallRecord:
         """One line for a log."""
         facts = [
             f"{self.outcome}{f' ({self.error})' if self.error else ''} in {self.seconds:.3f} s",
-            f"{self.attempts} attempt{'s' if self.attempts > 1 else ''}",
+            f"{self.attempts} attempt{'' if self.attempts == 1 else 's'}",
             f"first event after {self.ttft:.3f} s" if self.ttft is not None else "",
             f"{self.prompt_tokens}+{self.completion_tokens} tokens" if self.prompt_tokens is not None else "",
             f"{self.tokens_per_second:.0f} tokens/s" if self.tokens_per_second is not None else "",

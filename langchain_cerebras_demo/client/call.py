@@ -166,13 +166,14 @@ class Call:
             InvalidRequestError: the API or the model does not support the request; nothing was sent.
         """
         request = self._fitted(request, is_stream=is_stream)
+        self.model = request.model
         self._asked_at = now()
         async with self._settings.slots.take(self._settings.max_wait):
             self._start_clock()
-            server = await self._local_server()
-            http = await self._prepare(request, server, is_stream=is_stream)
-            asks_for_tag_only = _has_closing_tag_only(self.model, request)
             with self._recorded():
+                server = await self._local_server()
+                http = await self._prepare(request, server, is_stream=is_stream)
+                asks_for_tag_only = _has_closing_tag_only(self.model, request)
                 place: int | None = None
                 while True:
                     ticket = await self._turn(place)
@@ -261,7 +262,6 @@ class Call:
     async def _prepare(self, request: ChatRequest, server: local.LocalServer | None, *, is_stream: bool) -> HttpRequest:
         settings = self._settings
         self._is_stream = is_stream
-        self.model = request.model
         body = request.to_body(stream=is_stream)
         headers = {
             "Content-Type": "application/json",

@@ -6,13 +6,12 @@ import asyncio
 import importlib.util
 import logging
 import os
-import threading
 from collections.abc import Callable
-from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from langchain_cerebras_demo.errors import KeyFormatError, MissingKeyError
+from langchain_cerebras_demo.keys.blocking import start_in_thread
 from langchain_cerebras_demo.keys.secret import DemoKey
 from langchain_cerebras_demo.keys.session import SESSION_URL, DemoKeySource, SessionCookieKey
 from langchain_cerebras_demo.net.ending import is_ending
@@ -142,19 +141,17 @@ class BrowserSessionKey(DemoKeySource):
         )
 
     async def _read(self) -> Any:
-        """Return what the reader finds, in time. Its thread is a daemon, because a thread that waits for a dialog cannot be ended."""
-        reading: Future[Any] = Future()
-        reading.set_running_or_notify_cancel()  # from here on, no caller can cancel it
-        thread = threading.Thread(target=_run, args=(self._reader or _find_sessions, reading), daemon=True, name=_NAME)
+        """Return what the reader finds, in time."""
         try:
-            thread.start()
+            reading = start_in_thread(self._reader or _find_sessions, _NAME)
         except RuntimeError:
             if not is_ending():
                 raise
             raise _missing("no browser is read while the interpreter ends", "Use an API key there.") from None
         try:
             async with timeout(self._reading_timeout):
-                return await asyncio.wrap_future(reading)
+                outcome = await reading
+            return outcome.get()
         except asyncio.TimeoutError:
             pass
         why = f"the browsers could not be read within {self._reading_timeout:g} s: does a keyring ask for its password?"
@@ -188,13 +185,6 @@ def _find_sessions() -> Any:
     from langchain_cerebras_demo.keys.browser import find_sessions  # noqa: PLC0415 - SQLite and more, for few
 
     return find_sessions()
-
-
-def _run(reader: Callable[[], Any], reading: Future[Any]) -> None:
-    try:
-        reading.set_result(reader())
-    except BaseException as error:  # noqa: BLE001 - passed on to the waiting caller
-        reading.set_exception(error)
 
 
 def _switch() -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import inspect
 import os
 import sys
@@ -10,10 +12,16 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from langchain_cerebras_demo.errors import MissingKeyError
+from langchain_cerebras_demo.keys.blocking import start_in_thread
 from langchain_cerebras_demo.keys.secret import MARK, Secret, to_key
 from langchain_cerebras_demo.keys.single_flight import SingleFlight
+from langchain_cerebras_demo.net.ending import is_ending
+from langchain_cerebras_demo.net.loops import LoopLocal
 
 API_KEY_VARIABLE = "CEREBRAS_API_KEY"
+
+# More calls of one function wait for those: if it hangs, threads must not pile up.
+_MOST_THREADS = 64
 
 
 class SecretSource:
@@ -114,19 +122,25 @@ class CallableKey:
     """A key that a callable returns, asked again for every request unless it is to be kept for a while.
 
     Args:
-        function: returns a str or a ``SecretStr``, or an awaitable of one. A plain function runs on the event loop: make
-            it async if it waits for anything.
+        function: returns a str or a ``SecretStr``, or an awaitable of one. An async function runs on the event loop. Any other
+            may block, and is called in a thread: concurrent calls have a thread each, with their own context variables.
         name: its name in messages.
         keep_for: seconds that a key is good for. It is kept so long, in memory, and asked for once however many callers
             wait; a key that the service refuses is asked for again at once.
+        quick: whether ``function`` never blocks, or needs the running loop: it is then called on the event loop.
 
     Raises:
         TypeError: it is not callable.
-        ValueError: ``keep_for`` is no positive number of seconds.
+        ValueError: ``keep_for`` is not a positive number of seconds.
     """
 
     def __init__(
-        self, function: Callable[[], Any | Awaitable[Any]], *, name: str = "api_key", keep_for: float | None = None
+        self,
+        function: Callable[[], Any | Awaitable[Any]],
+        *,
+        name: str = "api_key",
+        keep_for: float | None = None,
+        quick: bool = False,
     ) -> None:
         if not callable(function):
             raise TypeError(f"{name} is a {type(function).__name__}: give a callable that returns a key")
@@ -135,27 +149,57 @@ class CallableKey:
         self.name = name
         self._function = function
         self._keep_for = keep_for
+        self._quick = quick
+        self._threads = LoopLocal[asyncio.Semaphore]()
         self._kept: tuple[Secret, float] | None = None
         self._flight: SingleFlight[Secret] = SingleFlight()
 
     async def resolve(self) -> str:
-        """The callable's key of this moment, or the kept one; whatever it raises goes through."""
+        """Return the callable's current key, or the kept one; whatever it raises goes through."""
         if self._keep_for is None:
-            return to_key(await _call(self._function), self.name).reveal()
+            return to_key(await self._call(), self.name).reveal()
         if self._kept and time.monotonic() < self._kept[1]:
             return self._kept[0].reveal()
         return (await self._flight.run(self._ask)).reveal()
 
     async def refresh(self, stale: str) -> str:
-        """A key in place of ``stale``: the one that another call has fetched meanwhile, else one asked for now."""
+        """Return a key to replace ``stale``: the one that another call has fetched meanwhile, else one asked for now."""
         if self._kept and self._kept[0].reveal() == stale:
             self._kept = None
         return await self.resolve()
 
     async def _ask(self) -> Secret:
-        secret = to_key(await _call(self._function), self.name)
+        secret = to_key(await self._call(), self.name)
         self._kept = (secret, time.monotonic() + (self._keep_for or 0.0))
         return secret
+
+    async def _call(self) -> Any:
+        result = self._function() if self._quick or _is_async(self._function) else await self._call_in_thread()
+        return await result if inspect.isawaitable(result) else result
+
+    async def _call_in_thread(self) -> Any:
+        threads = self._threads.get()
+        if threads is None:
+            threads = asyncio.Semaphore(_MOST_THREADS)
+            self._threads.set(threads)
+        loop = asyncio.get_running_loop()
+
+        def call() -> Any:
+            try:
+                return self._function()
+            finally:  # also if the caller has left, and the function has blocked until now
+                with contextlib.suppress(RuntimeError):  # the loop has been closed
+                    loop.call_soon_threadsafe(threads.release)
+
+        await threads.acquire()
+        try:
+            answer = start_in_thread(call, self.name)
+        except RuntimeError:
+            threads.release()
+            if not is_ending():
+                raise
+            return self._function()
+        return (await answer).get()
 
     def __copy__(self) -> CallableKey:
         return self  # one key and one question for all copies
@@ -164,7 +208,7 @@ class CallableKey:
         return self
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (_callable_key, (self._function, self.name, self._keep_for))
+        return (_callable_key, (self._function, self.name, self._keep_for, self._quick))
 
     def __repr__(self) -> str:
         return f"CallableKey({getattr(self._function, '__qualname__', type(self._function).__name__)})"
@@ -208,10 +252,9 @@ class EnvKey:
         return f"EnvKey({self.name!r})"
 
 
-def _callable_key(function: Callable[[], Any], name: str, keep_for: float | None) -> CallableKey:
-    return CallableKey(function, name=name, keep_for=keep_for)
+def _callable_key(function: Callable[[], Any], name: str, keep_for: float | None, quick: bool = False) -> CallableKey:
+    return CallableKey(function, name=name, keep_for=keep_for, quick=quick)
 
 
-async def _call(function: Callable[[], Any]) -> Any:
-    result = function()
-    return await result if inspect.isawaitable(result) else result
+def _is_async(function: Callable[[], Any]) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004 - of its class

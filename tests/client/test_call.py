@@ -8,11 +8,20 @@ from contextlib import aclosing
 
 import pytest
 
-from langchain_cerebras_demo.errors import APIError, BadRequestError, InternalServerError, StreamInterruptedError
+from langchain_cerebras_demo import CallableKey, ChatCerebrasDemo
+from langchain_cerebras_demo.errors import (
+    APIError,
+    BadRequestError,
+    InternalServerError,
+    KeyFormatError,
+    MissingKeyError,
+    StreamInterruptedError,
+)
 from langchain_cerebras_demo.testing import CutAfter, Gate, Reply, Status
 from tests.support.faults import KEY, WAYS, ask, model_for
 
 HELLO = Reply(text="one two three four five six", headers={"inference-id": "req-1"})
+ELSEWHERE = "https://cerebras.invalid/v1"
 LOG = "langchain_cerebras_demo"
 
 
@@ -66,6 +75,55 @@ def test_a_failed_call_is_told_with_its_exceptions_name(server, model, records, 
     (record,) = records
     assert (record.outcome, record.error, record.attempts) == ("failed", "BadRequestError", 1)
     assert record.ttft is record.completion_tokens is record.time_info is record.estimated_cost_usd is None
+
+
+class VaultError(Exception):
+    """An exception of the user's own."""
+
+
+def no_vault():
+    raise VaultError("closed")
+
+
+async def no_async_vault():
+    raise VaultError("closed")
+
+
+async def no_key():
+    raise MissingKeyError("none")
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    ("function", "error"),
+    [(no_vault, VaultError), (no_async_vault, VaultError), (no_key, MissingKeyError), (lambda: "a b", KeyFormatError)],
+    ids=["plain", "async", "missing", "invalid"],
+)
+def test_a_call_whose_key_failed_is_told(records, way, function, error):
+    """By what the function raised; nothing was sent."""
+    model = ChatCerebrasDemo(key_resolver=CallableKey(function), base_url=ELSEWHERE, on_call=records.append)
+    with pytest.raises(error):
+        ask(model, way)
+    (record,) = records
+    assert (record.outcome, record.error, record.attempts, record.model) == (
+        "failed",
+        error.__name__,
+        0,
+        "gpt-oss-120b",
+    )
+    assert "0 attempts" in str(record)
+
+
+async def test_a_call_that_was_left_while_its_key_was_looked_for_is_told(records):
+    """As cancelled."""
+    model = ChatCerebrasDemo(api_key=asyncio.Event().wait, base_url=ELSEWHERE, on_call=records.append)
+    call = asyncio.create_task(model.ainvoke("hi"))
+    while not model._client()._last_call:
+        await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    call.cancel()
+    await asyncio.wait([call])
+    assert [(record.outcome, record.attempts) for record in records] == [("cancelled", 0)]
 
 
 async def test_a_stream_that_breaks_is_told_as_failed_with_its_first_event(server, model, records):

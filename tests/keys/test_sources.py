@@ -7,6 +7,8 @@ import copy
 import functools
 import os
 import pickle
+import threading
+from contextvars import ContextVar
 
 import pytest
 from pydantic import SecretStr
@@ -22,11 +24,13 @@ from langchain_cerebras_demo.keys import (
     StaticKey,
     refresh_secret,
     resolve_secret,
+    sources,
 )
 from langchain_cerebras_demo.keys.secret import to_key
 from tests.support.leaks import all_that_shows
 
 SENTINEL = "csk-never-shown"
+tenant: ContextVar[str] = ContextVar("tenant")
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
 
 
@@ -82,7 +86,7 @@ class Counter:
 @pytest.mark.parametrize("wrap", [str, SecretStr])
 async def test_a_callable_is_asked_again_for_every_request(kind, wrap):
     """Sync, async, or a plain function that returns an awaitable; of a str or a ``SecretStr``."""
-    source = CallableKey(getattr(Counter(wrap), kind))
+    source = CallableKey(getattr(Counter(wrap), kind), quick=kind == "future")  # which needs the running loop
     assert [await source.resolve() for _ in range(3)] == ["key-1", "key-2", "key-3"]
 
 
@@ -93,6 +97,94 @@ async def test_a_refused_key_of_a_callable_makes_it_be_asked_once_more():
     stale = await resolve_secret(source)
     assert (await refresh_secret(source, stale)).reveal() == "key-2"
     assert counter.calls == 2
+
+
+async def test_ten_calls_ask_a_function_that_blocks_at_once_and_the_loop_runs_on():
+    """Each waits until all ten have begun and the loop has let them go."""
+    together, go = threading.Barrier(11), threading.Event()
+
+    def blocks():
+        together.wait(10)
+        assert go.wait(10)
+        return f"key-{threading.get_ident()}"
+
+    source = CallableKey(blocks)
+    calls = [asyncio.create_task(source.resolve()) for _ in range(10)]
+    await asyncio.sleep(0)
+    together.wait(10)  # on the loop, which has started ten threads by now
+    go.set()
+    assert len(set(await asyncio.gather(*calls))) == 10
+
+
+async def test_calls_at_once_have_the_key_of_their_own_context():
+    """A function may look up whose call it is: nobody gets the key of another tenant."""
+    together = threading.Barrier(5)
+
+    def of_tenant():
+        together.wait(10)
+        return f"key-{tenant.get()}"
+
+    async def call(name):
+        tenant.set(name)
+        return await source.resolve()
+
+    source = CallableKey(of_tenant)
+    assert await asyncio.gather(*map(call, "abcde")) == [f"key-{name}" for name in "abcde"]
+
+
+class AsyncCallable:
+    async def __call__(self):
+        return f"key-{threading.get_ident()}"
+
+
+async def of_this_thread():
+    return f"key-{threading.get_ident()}"
+
+
+@pytest.mark.parametrize(
+    ("function", "quick", "on_loop"),
+    [
+        (lambda: f"key-{threading.get_ident()}", False, False),
+        (lambda: f"key-{threading.get_ident()}", True, True),
+        (of_this_thread, False, True),
+        (functools.partial(of_this_thread), False, True),
+        (AsyncCallable(), False, True),
+    ],
+    ids=["plain", "quick", "async", "partial", "object"],
+)
+async def test_only_functions_that_may_block_run_in_a_thread(function, quick, on_loop):
+    """Not those that are async, nor those that are said to be quick."""
+    key = await CallableKey(function, quick=quick).resolve()
+    assert (key == f"key-{threading.get_ident()}") is on_loop
+
+
+async def test_a_function_that_hangs_takes_a_bounded_number_of_threads(monkeypatch):
+    """Callers that give up leave their threads behind: the next one waits for one of them to end."""
+    monkeypatch.setattr(sources, "_MOST_THREADS", 2)
+    begun, go = threading.Semaphore(0), threading.Event()
+    calls = 0
+
+    def hangs():
+        nonlocal calls
+        calls += 1
+        begun.release()
+        assert go.wait(10)
+        return "the-key"
+
+    source = CallableKey(hangs)
+    left = [asyncio.create_task(source.resolve()) for _ in range(2)]
+    for _ in left:
+        assert await asyncio.to_thread(begun.acquire, timeout=10)
+    for task in left:
+        task.cancel()
+    later = asyncio.create_task(source.resolve())
+    await asyncio.wait(left)
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert (calls, later.done()) == (2, False)
+    go.set()
+    assert await later == "the-key"
+    assert calls == 3
 
 
 class VaultError(Exception):
@@ -136,6 +228,19 @@ def test_a_callable_source_shows_its_name_and_no_argument():
     """A ``partial`` may hold a key."""
     assert SENTINEL not in repr(CallableKey(functools.partial(str, SENTINEL)))
     assert "Counter.later" in repr(CallableKey(Counter().later))
+
+
+async def test_a_pickled_callable_source_is_as_quick_as_it_was():
+    """The pickle of an earlier version, which says nothing of it, is not."""
+    for quick in (True, False):
+        source = pickle.loads(pickle.dumps(CallableKey(name_of_thread, quick=quick)))
+        assert (await source.resolve() == name_of_thread()) is quick
+    rebuild, (function, name, keep_for, _) = CallableKey(name_of_thread).__reduce__()
+    assert await rebuild(function, name, keep_for).resolve() == "api_key"
+
+
+def name_of_thread():
+    return threading.current_thread().name
 
 
 async def test_the_environment_is_read_each_time(monkeypatch):

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from langchain_cerebras_demo import ChatCerebrasDemo
 from langchain_cerebras_demo.errors import CerebrasError
 
-llm = ChatCerebrasDemo(base_url=sys.argv[1], api_key="csk-0123456789", rate_limit=None, max_retries=0)
+llm = ChatCerebrasDemo(base_url=sys.argv[1], api_key={key}, rate_limit=None, max_retries=0)
 CALLS = {{
     "invoke": lambda: llm.invoke("hi").content,
     "stream": lambda: "".join(chunk.content for chunk in llm.stream("hi")),
@@ -62,9 +62,12 @@ ThreadPoolExecutor(1).submit(last)
 }
 
 
-def lines_of(code, server, *, before_the_import="", host="localhost", flags=STRICT):
+KEY = '"csk-0123456789"'
+
+
+def lines_of(code, server, *, before_the_import="", host="localhost", flags=STRICT, key=KEY):
     url = server.base_url.replace("127.0.0.1", host)
-    done = run_python(PRELUDE.format(before_the_import=before_the_import) + code, url, flags=flags)
+    done = run_python(PRELUDE.format(before_the_import=before_the_import, key=key) + code, url, flags=flags)
     assert done.returncode == 0
     return dict(line.split(" ", 1) for line in done.stdout.splitlines())
 
@@ -81,10 +84,11 @@ def test_calls_at_the_end_are_answered_where_one_was_made_before(server, host):
     assert lines_of(code, server, host=host) == dict.fromkeys(CALLS, "answered")
 
 
+@pytest.mark.parametrize("key", [KEY, f"lambda: {KEY}"], ids=["key", "function"])
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_calls_at_the_end_are_answered_or_say_why_not(server, moment):
-    """Wherever they are made once the main thread is through."""
-    lines = lines_of(MOMENTS[moment], server)
+def test_calls_at_the_end_are_answered_or_say_why_not(server, moment, key):
+    """Wherever they are made once the main thread is through; a key function needs no thread then."""
+    lines = lines_of(MOMENTS[moment], server, key=key)
     assert list(lines) == CALLS
     assert lines.pop("ainvoke") == "answered"
     assert set(lines.values()) <= OUTCOMES

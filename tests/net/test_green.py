@@ -112,6 +112,29 @@ atexit.register(lambda: print(invoke()))
     assert lines == ["True", "True", "True", "True", "True", "0", "True", "True"]
 
 
+def test_a_key_function_that_blocks_is_asked_in_a_real_thread(server):
+    """A greenlet would never run in the thread of the portal's loop; so too in the child of a fork and at the end."""
+    code = """
+import time
+
+def ask():
+    time.sleep(0.001)
+    return "csk-0123456789"
+
+llm = llm.model_copy(update={"api_key": ask})
+print(invoke(), stream(), asyncio.run(ainvoke()))
+sys.stdout.flush()
+pid = os.fork()
+if pid == 0:
+    print(invoke(), asyncio.run(ainvoke()), flush=True)
+    os._exit(0)
+print(os.waitpid(pid, 0)[1], invoke())
+atexit.register(lambda: print(invoke()))
+"""
+    lines = output(PATCH + MODEL + code, server, flags=("-W", "error"))
+    assert lines == ["True"] * 5 + ["0", "True", "True"]
+
+
 def test_a_process_that_is_patched_late_opens_another_portal(server):
     """The one that is open would wait for threads that are greenlets now."""
     code = "print(invoke())\n" + PATCH + "print(invoke(), stream(), asyncio.run(ainvoke()), invoke())"
@@ -122,7 +145,10 @@ def test_a_process_that_is_patched_late_opens_another_portal(server):
 def test_a_call_on_the_portals_own_thread_is_refused(server):
     """As without gevent: it would wait for itself."""
     code = """
-other = llm.model_copy(update={"api_key": lambda: llm.invoke("hi").content})
+async def ask():
+    return llm.invoke("hi").content
+
+other = llm.model_copy(update={"api_key": ask})
 try:
     other.invoke("hi")
 except RuntimeError as error:

@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.tools import BaseTool
-from pydantic import ConfigDict, Field, PrivateAttr, SecretStr, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationInfo,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
 from typing_extensions import Self
 
 from langchain_cerebras_demo import catalog
@@ -18,7 +27,7 @@ from langchain_cerebras_demo._version import __version__
 from langchain_cerebras_demo.catalog import AliasTable
 from langchain_cerebras_demo.chat_models.profile import CatalogProfile
 from langchain_cerebras_demo.client.client import Client
-from langchain_cerebras_demo.keys import ChainKeyResolver, DroppedKey
+from langchain_cerebras_demo.keys import MARK, ChainKeyResolver, DroppedKey
 from langchain_cerebras_demo.keys.chain import to_cookie_source, to_key_chain, to_key_source
 from langchain_cerebras_demo.net.ending import refuse_at_the_end
 from langchain_cerebras_demo.net.endpoint import check_headers, to_base_url
@@ -261,8 +270,15 @@ class ChatFields(BaseChatModel):
     def _check_api_key(cls, value: Any) -> Any:
         if value is None:
             return None
+        if isinstance(value, str) and value == MARK:  # of `model_dump`
+            return DroppedKey("api_key")
         to_key_source(value)
         return SecretStr(value) if isinstance(value, str) else value
+
+    @field_serializer("api_key")
+    def _hide_api_key(self, value: Any) -> str | None:
+        """Return a mark: ``model_dump`` is what LangGraph writes into checkpoints. A model made of it is one without its key."""
+        return None if value is None else MARK
 
     @field_validator("cookies")
     @classmethod

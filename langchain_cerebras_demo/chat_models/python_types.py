@@ -46,12 +46,11 @@ def to_answer_type(schema: Any) -> AnswerType:
         return from_schema(_schema_of(_to_model(schema, ())), schema.__name__)
     if isinstance(schema, type) and get_origin(schema) is None:  # Python 3.10 takes list[int] for a type
         if issubclass(schema, BaseModel):
-            return _of_instances(schema, _schema_of(schema), schema.model_validate_json)
+            return _of_instances(schema, _schema_of(schema))
         if _is_pydantic_1(schema):
-            return _of_instances(schema, schema.schema(), schema.parse_raw)  # type: ignore[attr-defined]  # by name
+            return _of_instances(schema, schema.schema())  # type: ignore[attr-defined]  # by name
         if dataclasses.is_dataclass(schema) or issubclass(schema, enum.Enum):
-            adapter: TypeAdapter[Any] = TypeAdapter(schema)
-            return _of_instances(schema, _schema_of(adapter), adapter.validate_json)
+            return _of_instances(schema, _schema_of(TypeAdapter(schema)))
     if isinstance(schema, BaseTool) or inspect.isroutine(schema):
         return from_mapping(convert_to_openai_function(schema))
     raise TypeError(
@@ -60,12 +59,34 @@ def to_answer_type(schema: Any) -> AnswerType:
     )
 
 
-def _of_instances(cls: type, schema: Mapping[str, Any], from_text: Callable[[str], Any]) -> AnswerType:
-    def from_json(value: Any) -> Any:
-        # As JSON text: in pydantic's strict mode a class accepts dates and enums only from there.
-        return from_text(json.dumps(value))
+def _of_instances(cls: type, schema: Mapping[str, Any]) -> AnswerType:
+    return AnswerType(str(schema.get("title") or cls.__name__), schema, InstanceMaker(cls), makes_instances=True)
 
-    return AnswerType(str(schema.get("title") or cls.__name__), schema, from_json, makes_instances=True)
+
+class InstanceMaker:
+    """Makes instances of a class from decoded answers. It pickles as the class does: by its name.
+
+    Args:
+        cls: A pydantic class (2 or 1), a dataclass or an enum.
+    """
+
+    def __init__(self, cls: Any) -> None:
+        self._cls = cls
+        self._from_text: Callable[[str], Any]
+        if _is_pydantic_1(cls):
+            self._from_text = cls.parse_raw
+        elif issubclass(cls, BaseModel):
+            self._from_text = cls.model_validate_json
+        else:
+            self._from_text = TypeAdapter(cls).validate_json
+
+    def __call__(self, value: Any) -> Any:
+        """Return the instance; raise ``ValueError`` if the answer does not fit."""
+        # As JSON text: in pydantic's strict mode a class accepts dates and enums only from there.
+        return self._from_text(json.dumps(value))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (InstanceMaker, (self._cls,))
 
 
 class _WithoutTitles(GenerateJsonSchema):

@@ -8,7 +8,7 @@ import gzip
 import logging
 import random
 import warnings
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
@@ -386,7 +386,7 @@ class Call:
         late = wait is not None and self._deadline is not None and now() + wait >= self._deadline
         if wait is None or late:
             self._give_up(problem)
-            raise _with_hint(problem, self.model) if isinstance(problem, NotFoundError) else problem
+            raise _with_hint(problem, self.model, self._settings.keys.dropped)
         await asyncio.sleep(wait)
         self._backed_off += wait
         return http if http.fresh_connection else replace(http, fresh_connection=_was_stale(problem))
@@ -498,9 +498,14 @@ def _has_closing_tag_only(model: str, request: ChatRequest) -> bool:
     )
 
 
-def _with_hint(problem: NotFoundError, model: str) -> NotFoundError:
-    """Return the error of a model that is not served, with a sentence that names others."""
-    if problem.param == "model" or problem.code in {"model_not_found", "model_archived"}:
-        hint = catalog.unknown_model_hint(model, today())
-        problem.args = CerebrasError(f"{problem} {hint}".rstrip()).args  # bounded
+def _with_hint(problem: APIError, model: str, dropped: Sequence[str]) -> APIError:
+    """Return the error with a sentence on what to do: about a model that is not served, or a key that a pickle had to drop."""
+    hint = ""
+    if isinstance(problem, NotFoundError):
+        if problem.param == "model" or problem.code in {"model_not_found", "model_archived"}:
+            hint = catalog.unknown_model_hint(model, today())
+    elif isinstance(problem, AuthenticationError) and dropped:
+        names = " and ".join(dropped)
+        hint = f"({names} was dropped when the model was pickled or saved: keys and cookies never are. Set it again.)"
+    problem.args = CerebrasError(f"{problem} {hint}".rstrip()).args  # bounded
     return problem

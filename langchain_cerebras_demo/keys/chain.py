@@ -90,6 +90,19 @@ class ChainKeyResolver:
                 continue
         return stale
 
+    @property
+    def dropped(self) -> list[str]:
+        """The names of the sources that came before the one that answered, and whose secret was dropped from a pickle."""
+        names: list[str] = []
+        for source in self.sources:
+            if isinstance(source, ChainKeyResolver):
+                names += source.dropped
+            elif isinstance(source, DroppedKey):
+                names.append(source.name)
+            if source is self._answered:
+                break
+        return names
+
     async def aexplain(self) -> list[SourceReport]:
         """Return what each source has now, in order: the first key found is used, later sources are not asked.
 

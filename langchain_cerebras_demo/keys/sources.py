@@ -72,7 +72,7 @@ class StaticKey(SecretSource):
 
 
 class DroppedKey:
-    """The rest of a secret in a pickle: it says that there was one."""
+    """The place of a secret in a pickle or a checkpoint, which hold none: it says that there was one."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -83,7 +83,7 @@ class DroppedKey:
         Raises:
             MissingKeyError: always; it says that the key was dropped.
         """
-        why = "it was dropped when the object was pickled: keys and cookies never are. Set it again in this process"
+        why = "it was dropped when the object was pickled or saved: keys and cookies never are. Set it again in this process"
         raise MissingKeyError(f"{self.name}: {why}", tried=[(self.name, why)])
 
     def __repr__(self) -> str:

@@ -111,7 +111,7 @@ class Portal:
             if _loop_of_this_thread() is self._loop:
                 raise RuntimeError(
                     "a synchronous call was made on the thread that serves synchronous calls, and would wait for itself: "
-                    "in a callback, a key callable or a transport, use the async method (ainvoke, astream, …)"
+                    "in a callback, an async key function or a transport, use the async method (ainvoke, astream, …)"
                 )
             return self._loop
 

@@ -18,10 +18,12 @@ from langchain.chat_models import init_chat_model
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import MemorySaver
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode, tools_condition
 from langgraph.types import RetryPolicy
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
+from typing_extensions import TypedDict
 
 from langchain_cerebras_demo import (
     APIConnectionError,
@@ -251,6 +253,57 @@ def test_langgraphs_default_policy_tries_refused_keys_and_models_again_and_is_re
             graph.invoke(ASKED)
         assert len(attempts) == sends
     assert len(server.requests) == 4
+
+
+KEY_NEVER_SAVED = "csk-never-saved-0123456789"
+
+
+def in_state(model):
+    return {"a model": model, "a bound model": model.bind_tools([weather]), "more": [{"nested": (model,)}]}
+
+
+@pytest.mark.parametrize("pickle_fallback", [False, True])
+@pytest.mark.parametrize("key", [KEY_NEVER_SAVED, SecretStr(KEY_NEVER_SAVED), lambda: KEY_NEVER_SAVED])
+def test_a_checkpoint_holds_no_key_of_a_model_in_the_state(server, monkeypatch, pickle_fallback, key):
+    """By LangGraph's own serializer; the model that is loaded asks the environment again."""
+    serializer = JsonPlusSerializer(
+        pickle_fallback=pickle_fallback,
+        allowed_msgpack_modules=[(ChatCerebrasDemo.__module__, "ChatCerebrasDemo")],
+    )
+    model = model_for(server, api_key=key, cookies={"session": KEY_NEVER_SAVED}, temperature=0.5)
+    for saved in in_state(model).values():
+        _, data = serializer.dumps_typed(saved)
+        assert KEY_NEVER_SAVED.encode() not in data
+    loaded = serializer.loads_typed(serializer.dumps_typed(model))
+    assert loaded.temperature == 0.5
+    monkeypatch.setenv("CEREBRAS_API_KEY", server.key)
+    assert loaded.invoke("hi").content
+    assert server.requests[-1].bearer == server.key
+
+
+def test_a_checkpoint_that_is_pickled_holds_no_key(server):
+    """What msgpack cannot write, as a chain with structured output, goes through the pickle fallback."""
+    chain = model_for(server, api_key=KEY_NEVER_SAVED).with_structured_output(Report)
+    kind, data = JsonPlusSerializer(pickle_fallback=True).dumps_typed(chain)
+    assert (kind, KEY_NEVER_SAVED.encode() in data) == ("pickle", False)
+
+
+def test_a_graph_keeps_a_model_in_its_state_and_its_checkpoints_hold_no_key(server):
+    """Saver and all."""
+
+    class State(TypedDict, total=False):
+        model: object
+        answer: str
+
+    graph = StateGraph(State)
+    graph.add_node("ask", lambda state: {"answer": state["model"].invoke("hi").content})
+    graph.add_edge(START, "ask")
+    saver = MemorySaver(serde=JsonPlusSerializer(allowed_msgpack_modules=True))
+    compiled, config = graph.compile(checkpointer=saver), {"configurable": {"thread_id": "1"}}
+    server.key = KEY_NEVER_SAVED
+    assert compiled.invoke({"model": model_for(server)}, config)["answer"]
+    assert KEY_NEVER_SAVED not in repr(saver.storage) + repr(saver.blobs) + repr(saver.writes)
+    assert isinstance(compiled.get_state(config).values["model"], ChatCerebrasDemo)
 
 
 def test_init_chat_model_finds_us_when_asked_to(server):

@@ -25,7 +25,16 @@ from langchain_core.rate_limiters import BaseRateLimiter
 from langchain_core.runnables import ConfigurableField
 from pydantic import SecretStr, ValidationError
 
-from langchain_cerebras_demo import APIError, ChatCerebrasDemo, MissingKeyError, RateLimitError, StaticKey, Timeout
+from langchain_cerebras_demo import (
+    APIError,
+    AuthenticationError,
+    CallableKey,
+    ChatCerebrasDemo,
+    MissingKeyError,
+    RateLimitError,
+    StaticKey,
+    Timeout,
+)
 from langchain_cerebras_demo.chat_models.fields import CLIENT_FIELDS
 from langchain_cerebras_demo.client import call as client_call
 from langchain_cerebras_demo.errors import (
@@ -519,6 +528,56 @@ def test_a_pickle_holds_no_key_and_its_copy_says_so(server, monkeypatch):
     assert copied.temperature == 0.5
     monkeypatch.setenv("CEREBRAS_API_KEY", server.key)
     assert copied.invoke("hello").content
+
+
+@pytest.mark.parametrize("way", ["invoke", "astream"])
+@pytest.mark.parametrize(
+    "fields", [{"api_key": SENTINEL}, {"key_resolver": StaticKey(SENTINEL)}], ids=["key", "resolver"]
+)
+@pytest.mark.parametrize("wrong", [None, "csk-wrong-of-the-environment"])
+def test_a_401_says_that_an_explicit_key_was_dropped(server, monkeypatch, way, fields, wrong):
+    """On loopback too, where a call without a key is sent; with a wrong one of the environment as well."""
+    copied = pickle.loads(pickle.dumps(model_for(server, **{"api_key": None, **fields})))
+    if wrong:
+        monkeypatch.setenv("CEREBRAS_API_KEY", wrong)
+    server.script(*[Status(401)] * 2)
+    with pytest.raises(
+        AuthenticationError, match=r"api_key was dropped when the model was pickled or saved.*Set it again"
+    ):
+        in_four_ways(copied, "hello")[way]()
+    assert {request.bearer for request in server.requests} == {wrong}
+
+
+def test_a_401_says_nothing_of_a_dropped_key_that_was_not_missed(server):
+    """A source before it has the key that was refused; or nothing was dropped."""
+    copied = pickle.loads(pickle.dumps(model_for(server, key_resolver=CallableKey(wrong_key))))
+    for model in (copied, model_for(server, api_key="csk-wrong")):
+        server.script(*[Status(401)] * 2)
+        with pytest.raises(AuthenticationError) as caught:
+            model.invoke("hello")
+        assert "dropped" not in str(caught.value)
+
+
+async def wrong_key():
+    return "csk-wrong"
+
+
+@pytest.mark.parametrize("key", [SENTINEL, SecretStr(SENTINEL), wrong_key, lambda: SENTINEL])
+def test_model_dump_holds_no_key_and_a_model_made_of_it_says_so(key):
+    """LangGraph writes it into checkpoints. The profile is made anew."""
+    model = ChatCerebrasDemo(model="qwen-3.8", temperature=0.5, api_key=key)
+    assert SENTINEL not in repr(model.model_dump()) + model.model_dump_json()
+    for loaded in (
+        ChatCerebrasDemo(**model.model_dump()),
+        ChatCerebrasDemo.model_validate_json(model.model_dump_json()),
+        ChatCerebrasDemo(**ChatCerebrasDemo(**model.model_dump()).model_dump()),
+    ):
+        assert (loaded.temperature, loaded.profile) == (0.5, model.profile)
+        loaded.model = "gpt-oss-120b"
+        assert loaded.profile == ChatCerebrasDemo().profile
+        with pytest.raises(MissingKeyError, match="api_key: it was dropped when the object was pickled or saved"):
+            loaded.invoke("hello")
+    assert ChatCerebrasDemo().model_dump()["api_key"] is None
 
 
 def test_a_resolver_of_ones_own_is_asked_first(server):

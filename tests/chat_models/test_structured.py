@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import dataclasses
 import enum
 import json
+import pickle
 import re
 import warnings
 from typing import Annotated, Literal
@@ -885,6 +887,58 @@ def test_an_answer_type_may_be_given_itself():
     """What is made once need not be made again."""
     kind = to_answer_type(Person)
     assert to_answer_type(kind) is kind
+
+
+class Suit(enum.Enum):
+    """An answer that is not an object."""
+
+    HEARTS = "hearts"
+    SPADES = "spades"
+
+
+@dataclasses.dataclass
+class Card:
+    """A dataclass with an enum."""
+
+    suit: Suit
+
+
+class Entry(TypedDict):
+    """A TypedDict."""
+
+    name: str
+
+
+PICKLED = {
+    "pydantic": (Person, {"name": "Ada", "age": 36}, Person(name="Ada", age=36)),
+    "TypedDict": (Entry, {"name": "Ada"}, {"name": "Ada"}),
+    "dataclass": (Card, {"suit": "hearts"}, Card(Suit.HEARTS)),
+    "enum": (Suit, {"value": "spades"}, Suit.SPADES),
+    "JSON schema": ({"title": "Ages", "type": "array", "items": {"type": "integer"}}, {"value": [3]}, [3]),
+}
+
+
+@pytest.mark.parametrize("method", ["json_schema", "function_calling"])
+@pytest.mark.parametrize("kind", PICKLED)
+def test_a_runnable_pickles_without_its_key_and_answers_as_before(server, monkeypatch, kind, method):
+    """As workers of Ray and processes need it: the copy asks its own environment for the key."""
+    schema, answer, value = PICKLED[kind]
+    chain = ChatPromptTemplate.from_messages([("user", "{input}")]) | structured(
+        model_for(server), schema, method=method
+    )
+    state = pickle.dumps(chain)
+    assert server.key.encode() not in state
+    name = schema["title"] if isinstance(schema, dict) else schema.__name__
+    if method == "json_schema":
+        reply = Reply(text=json.dumps(answer))
+    else:
+        reply = Reply(tool_calls=[ScriptedCall(name, answer, id="c1")])
+    server.script(reply, reply, reply)
+    monkeypatch.setenv("CEREBRAS_API_KEY", server.key)
+    for made in (chain, pickle.loads(state), copy.deepcopy(chain)):
+        assert made.invoke({"input": "hi"}) == value
+    first, *others = [request.json for request in server.requests]
+    assert others == [first, first]
 
 
 # -- the embedded model

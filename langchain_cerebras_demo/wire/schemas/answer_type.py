@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -30,7 +31,8 @@ class AnswerType:
     Attributes:
         title: Its name, as its author wrote it.
         schema: Its JSON schema, as its author wrote it.
-        from_json: Makes the value of a decoded answer; raises ``ValueError`` if the answer does not fit.
+        from_json: Makes the value of a decoded answer; raises ``ValueError`` if the answer does not fit. No function in a
+            function: those cannot be pickled.
         makes_instances: Values are instances, which are valid or not; otherwise they are dicts, which are useful in part.
         strict: What the schema says of ``strict`` itself; ``None`` if it says nothing.
         key: If answers are not objects, the property of the object that wraps them; otherwise empty (see ``in_object``).
@@ -46,14 +48,14 @@ class AnswerType:
 
 def from_schema(schema: Mapping[str, Any], title: str, strict: bool | None = None) -> AnswerType:
     """Return the answer type of a JSON schema. Its values are what was decoded, checked against the schema."""
+    return AnswerType(title, schema, functools.partial(_checked, schema), strict=strict)
 
-    def from_json(value: Any) -> Any:
-        if found := find_violations(value, schema):
-            more = f"; and {len(found) - _SHOWN_VIOLATIONS} more" if len(found) > _SHOWN_VIOLATIONS else ""
-            raise ValueError("; ".join(found[:_SHOWN_VIOLATIONS]) + more)
-        return value
 
-    return AnswerType(title, schema, from_json, strict=strict)
+def _checked(schema: Mapping[str, Any], value: Any) -> Any:
+    if found := find_violations(value, schema):
+        more = f"; and {len(found) - _SHOWN_VIOLATIONS} more" if len(found) > _SHOWN_VIOLATIONS else ""
+        raise ValueError("; ".join(found[:_SHOWN_VIOLATIONS]) + more)
+    return value
 
 
 def from_mapping(given: Mapping[str, Any]) -> AnswerType:
@@ -99,11 +101,13 @@ def in_object(kind: AnswerType) -> AnswerType:
     moved = _moved(kind.schema, f"{ROOT}/properties/{key}")
     outer = {name: moved.pop(name) for name in _KEYS_OF_THE_ROOT if name in moved}
     outer |= {"type": "object", "properties": {key: moved}, "required": [key]}
+    return dataclasses.replace(
+        kind, schema=outer, from_json=functools.partial(_from_inside, kind.from_json, key), key=key
+    )
 
-    def from_json(value: Any) -> Any:
-        return kind.from_json(value[key] if isinstance(value, dict) and value.keys() == {key} else value)
 
-    return dataclasses.replace(kind, schema=outer, from_json=from_json, key=key)
+def _from_inside(from_json: Callable[[Any], Any], key: str, value: Any) -> Any:
+    return from_json(value[key] if isinstance(value, dict) and value.keys() == {key} else value)
 
 
 def to_schema_name(title: str) -> str:

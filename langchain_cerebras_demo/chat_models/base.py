@@ -15,7 +15,7 @@ from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.messages.utils import count_tokens_approximately
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult, Generation
 from langchain_core.prompt_values import PromptValue
-from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables import ConfigurableField, Runnable, RunnableConfig
 from langchain_core.runnables.config import get_config_list
 from langchain_core.runnables.utils import AnyConfigurableField
 from pydantic import model_validator
@@ -26,7 +26,15 @@ from langchain_cerebras_demo.catalog import AliasTable
 from langchain_cerebras_demo.chat_models import generations
 from langchain_cerebras_demo.chat_models.fields import ChatFields, Method, Tool, to_wire_tools
 from langchain_cerebras_demo.chat_models.messages import to_wire
-from langchain_cerebras_demo.chat_models.profile import CatalogProfile, ConfigurableModel, to_profile
+from langchain_cerebras_demo.chat_models.profile import (
+    CatalogProfile,
+    ConfigurableModel,
+    ModelAlternatives,
+    cautious_profile,
+    to_model_alternatives,
+    to_profile,
+)
+from langchain_cerebras_demo.client.call import today
 from langchain_cerebras_demo.client.client import Client
 from langchain_cerebras_demo.errors import APIError
 from langchain_cerebras_demo.keys import SourceReport
@@ -41,6 +49,9 @@ _LOG = logging.getLogger("langchain_cerebras_demo")
 
 # What LangChain itself may pass with a call and the API does not know.
 _LANGCHAIN_ARGUMENTS = frozenset({"stream", "stream_usage", "run_id"})
+
+_UNKNOWN_MODELS: set[str] = set()
+"""Models of which the log has said that the catalogue does not know them."""
 
 # What the profile depends on.
 _PROFILE_FIELDS = frozenset({"model", "aliases", "base_url", "tier"})
@@ -133,8 +144,24 @@ class ChatCerebrasDemo(ChatFields):
         return None if self._is_local else catalog.find_spec(AliasTable(self.aliases).resolve(self.model))
 
     def _resolve_model_profile(self) -> ModelProfile | None:
-        spec = self._spec()
-        return to_profile(spec, self.tier) if spec else None
+        if self._is_local:
+            return None
+        if spec := self._spec():
+            return to_profile(spec, self.tier)
+        model, day = AliasTable(self.aliases).resolve(self.model), today()
+        profile = cautious_profile(
+            model, (spec for spec in catalog.model_specs().values() if catalog.is_served(spec, day))
+        )
+        if model not in _UNKNOWN_MODELS:
+            _UNKNOWN_MODELS.add(model)
+            _LOG.warning(
+                "the catalogue does not know the model %r: its profile has the smallest limits of today's models "
+                "(input: %s tokens, output: %s). Pass profile=…, or call refresh_catalog()",
+                model,
+                profile.get("max_input_tokens"),
+                profile.get("max_output_tokens"),
+            )
+        return profile
 
     @model_validator(mode="after")
     def _check_profile_keys(self) -> Self:
@@ -166,6 +193,10 @@ class ChatCerebrasDemo(ChatFields):
         """Return a configurable model, as LangChain does; its profile follows the configuration."""
         made: Any = super().configurable_fields(**kwargs)
         return ConfigurableModel(default=self, fields=made.fields)
+
+    def configurable_alternatives(self, which: ConfigurableField, **kwargs: Any) -> ModelAlternatives:
+        """Return a choice between models, as LangChain does; its profile follows the configuration."""
+        return to_model_alternatives(super().configurable_alternatives(which, **kwargs))
 
     if not TYPE_CHECKING:  # for type checkers it is LangChain's own
 

@@ -27,6 +27,7 @@ from langchain_cerebras_demo._version import __version__
 from langchain_cerebras_demo.catalog import AliasTable
 from langchain_cerebras_demo.chat_models.profile import CatalogProfile
 from langchain_cerebras_demo.client.client import Client
+from langchain_cerebras_demo.client.slots import SharedSlots
 from langchain_cerebras_demo.keys import MARK, ChainKeyResolver, DroppedKey
 from langchain_cerebras_demo.keys.chain import to_cookie_source, to_key_chain, to_key_source
 from langchain_cerebras_demo.net.ending import refuse_at_the_end
@@ -187,7 +188,7 @@ class ChatFields(BaseChatModel):
     max_retries: int = Field(default=2, ge=0)
     """Retries after the first attempt, as long as no event has been returned."""
     max_concurrency: int | None = Field(default=None, ge=1)
-    """Concurrent requests of this model in one event loop; others wait."""
+    """Concurrent requests in one event loop of this model and its copies with the same key and address; others wait."""
     rate_limit: Any = "auto"
     """``"auto"``: requests wait so that the limits that the service announces are kept; ``None``: they never wait; or a ``RateLimit``
     (or a mapping of its fields) with numbers of your own, which are kept as well."""
@@ -215,6 +216,7 @@ class ChatFields(BaseChatModel):
     model_config = ConfigDict(protected_namespaces=(), hide_input_in_errors=True)
 
     _client_memo: ClientMemo = PrivateAttr(default_factory=ClientMemo)
+    _shared_slots: SharedSlots = PrivateAttr(default_factory=SharedSlots)
 
     if not TYPE_CHECKING:  # for type checkers the constructor is the one that the fields make
 
@@ -357,7 +359,9 @@ class ChatFields(BaseChatModel):
             headers=self.default_headers,
             user_agent=self.user_agent,
             proxy=self.proxy,
-            max_concurrency=self.max_concurrency,
+            max_concurrency=self._shared_slots.slots(
+                self.max_concurrency, self.base_url, self.api_key, self.key_resolver, self.cookies
+            ),
             rate_limit=RateLimit.from_value(self.rate_limit),
             max_wait=self.max_wait,
             compress=self.compress_requests,

@@ -2,34 +2,97 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Literal, cast
 
 from langchain_core.language_models import ModelProfile
-from langchain_core.runnables.configurable import RunnableConfigurableFields
+from langchain_core.runnables import ConfigurableField, RunnableConfig
+from langchain_core.runnables.configurable import (
+    DynamicRunnable,
+    RunnableConfigurableAlternatives,
+    RunnableConfigurableFields,
+)
 
 from langchain_cerebras_demo.catalog import ModelSpec
 
 
 class CatalogProfile(dict[str, Any]):
-    """A profile made from a catalogue row, not given by a user: it is made anew when the model changes."""
+    """A profile made from the catalogue, not given by a user: it is made anew when the model changes."""
+
+
+def _profile_of(configurable: DynamicRunnable[Any, Any]) -> ModelProfile | None:
+    return getattr(configurable.prepare()[0], "profile", None)
 
 
 class ConfigurableModel(RunnableConfigurableFields):  # type: ignore[type-arg]  # with arguments, pydantic would make another class of it
     """The result of ``configurable_fields``: its profile is that of the model that the configuration selects.
 
-    LangChain's own class reads every other attribute from the model as it was before its configuration.
+    LangChain's own class reads every other attribute from the model as it was before its configuration. The models that it makes
+    for calls share the slots of ``max_concurrency``.
     """
 
     @property
     def profile(self) -> ModelProfile | None:
         """The profile of the configured model."""
-        model: Any = self.prepare()[0]
-        return getattr(model, "profile", None)
+        return _profile_of(self)
+
+    def configurable_alternatives(self, which: ConfigurableField, **kwargs: Any) -> ModelAlternatives:
+        """Return a choice between models, as LangChain does; its profile follows the configuration."""
+        return to_model_alternatives(super().configurable_alternatives(which, **kwargs))
+
+    def _prepare(self, config: RunnableConfig | None = None) -> tuple[Any, RunnableConfig]:
+        model: Any
+        model, config = super()._prepare(config)
+        model._shared_slots = cast("Any", self.default)._shared_slots  # noqa: SLF001 - both are our own class
+        return model, config
 
     @classmethod
     def lc_id(cls) -> list[str]:
         """The id of LangChain's class, which ``loads`` knows."""
         return [*cls.get_lc_namespace(), RunnableConfigurableFields.__name__]
+
+
+class ModelAlternatives(RunnableConfigurableAlternatives):  # type: ignore[type-arg]  # as above
+    """The result of ``configurable_alternatives``: its profile is that of the model that the configuration selects."""
+
+    @property
+    def profile(self) -> ModelProfile | None:
+        """The profile of the chosen model."""
+        return _profile_of(self)
+
+    @classmethod
+    def lc_id(cls) -> list[str]:
+        """The id of LangChain's class, which ``loads`` knows."""
+        return [*cls.get_lc_namespace(), RunnableConfigurableAlternatives.__name__]
+
+
+def to_model_alternatives(made: Any) -> ModelAlternatives:
+    """Return what LangChain made as an instance of our class."""
+    return ModelAlternatives(**{name: getattr(made, name) for name in type(made).model_fields})
+
+
+def cautious_profile(model: str, served: Iterable[ModelSpec]) -> ModelProfile:
+    """Return the profile of a model that the catalogue does not know: the least that any model of today accepts.
+
+    Without one, LangChain's middleware would summarise at a length that no model of the service accepts.
+
+    Args:
+        model: Its id.
+        served: The models that the service serves today.
+    """
+    rows = tuple(served)
+    windows = [spec.context_window_tokens for spec in rows if spec.context_window_tokens]
+    answers = [spec.max_output_tokens for spec in rows if spec.max_output_tokens]
+    limits = {"max_input_tokens": min(windows, default=None), "max_output_tokens": min(answers, default=None)}
+    refused = ("image_inputs", "image_url_inputs", "pdf_inputs", "audio_inputs", "video_inputs", "image_tool_message")
+    facts = {
+        "name": model,
+        "text_inputs": True,
+        "text_outputs": True,
+        "structured_output": False,
+        **dict.fromkeys(refused, False),
+    }
+    return cast("ModelProfile", CatalogProfile({**facts, **{name: limit for name, limit in limits.items() if limit}}))
 
 
 def to_profile(spec: ModelSpec, tier: Literal["trial", "paid"] | None = None) -> ModelProfile:

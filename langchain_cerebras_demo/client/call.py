@@ -168,7 +168,7 @@ class Call:
         request = self._fitted(request, is_stream=is_stream)
         self.model = request.model
         self._asked_at = now()
-        async with self._settings.slots.take(self._settings.max_wait):
+        async with self._settings.slots.take(self._settings.max_wait, self._settings.timeout.idle) as slot:
             self._start_clock()
             with self._recorded():
                 server = await self._local_server()
@@ -183,7 +183,9 @@ class Call:
                             async for events in batches:
                                 if self._first_at is None:
                                     self._first_at = now()
+                                slot.pause()
                                 yield self._with_record(events, decoder, ticket) if decoder.ended else events  # type: ignore[misc]  # a list[Event] that nobody will add to
+                                slot.resume()
                     except APIError as error:
                         problem = error
                         self._refuse(ticket, error)

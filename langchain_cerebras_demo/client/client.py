@@ -48,7 +48,8 @@ class Client:
         user_agent: instead of our own.
         proxy: instead of the environment's.
         max_concurrency: requests of this client that may run at once in one loop; the others wait their turn, and their
-            time-outs start then. A stream holds its place until it is read to its end or closed.
+            time-outs start then. A stream holds its place until it is read to its end or closed, or not read for
+            ``timeout.idle`` seconds. Or the slots that it shares with other clients.
         rate_limit: what the account allows besides what the service announces; ``None`` sends at once, whatever it says.
         max_wait: seconds that a call may wait for a slot and for rate limits; ``None`` for as long as it takes.
         compress: whether large bodies are zipped; by default for cerebras.ai, which takes it.
@@ -70,7 +71,7 @@ class Client:
         headers: Mapping[str, str] | None = None,
         user_agent: str | None = None,
         proxy: str | None = None,
-        max_concurrency: int | None = None,
+        max_concurrency: int | Slots | None = None,
         rate_limit: RateLimit | None = _AUTO,
         max_wait: float | None = None,
         compress: bool | None = None,
@@ -88,7 +89,7 @@ class Client:
             retry=retry or RetryPolicy(),
             headers={"User-Agent": user_agent or USER_AGENT, **check_headers(headers or {})},
             proxy=proxy,
-            slots=Slots(max_concurrency),
+            slots=max_concurrency if isinstance(max_concurrency, Slots) else Slots(max_concurrency),
             rate_limit=rate_limit,
             max_wait=max_wait,
             compresses=takes_demo_key(self.base_url) if compress is None else compress,

@@ -1,14 +1,69 @@
-"""How many requests of one client may run at once in one loop."""
+"""How many requests may run at once in one event loop."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
+from weakref import WeakKeyDictionary
 
 from langchain_cerebras_demo.client.limiter import waited_too_long
 from langchain_cerebras_demo.net.loops import LoopLocal
 from langchain_cerebras_demo.net.transport import timeout
+
+
+class Slot:
+    """A place among the requests that run. A stream that nobody reads gives it back, and goes on without one when it is read again.
+
+    It would be unfair to let requests wait for a stream that was forgotten, and if it had to wait for a place before it went on,
+    two streams that are read in turn could never both be read.
+
+    Args:
+        release: Gives the place back; ``None`` if there is no bound.
+        idle: Seconds without a reader after which it is given back; ``None``: never.
+    """
+
+    def __init__(self, release: Callable[[], object] | None, idle: float | None = None) -> None:
+        self._release = release
+        self._idle = idle
+        self._unread_since = 0.0
+        self._is_unread = False
+        self._timer: asyncio.TimerHandle | None = None
+
+    def pause(self) -> None:
+        """Say that the reader has something, and has to come back for more."""
+        if self._release is None or self._idle is None:
+            return
+        loop = asyncio.get_running_loop()
+        self._unread_since, self._is_unread = loop.time(), True
+        if self._timer is None:  # one for many pauses: a timer for each would cost more than the pause
+            self._timer = loop.call_later(self._idle, self._check)
+
+    def resume(self) -> None:
+        """Say that the reader has come back."""
+        self._is_unread = False
+
+    def close(self) -> None:
+        """Give the place back, unless that has been done."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        release, self._release = self._release, None
+        if release is not None:
+            release()
+
+    def _check(self) -> None:
+        self._timer = None
+        if not self._is_unread or self._idle is None:
+            return  # the next pause sets it again
+        loop = asyncio.get_running_loop()
+        due = self._unread_since + self._idle
+        if loop.time() < due:
+            self._timer = loop.call_at(due, self._check)
+        else:
+            self.close()
 
 
 class Slots:
@@ -23,14 +78,18 @@ class Slots:
         self._semaphore = LoopLocal[asyncio.Semaphore]()
 
     @asynccontextmanager
-    async def take(self, max_wait: float | None = None) -> AsyncIterator[None]:
+    async def take(self, max_wait: float | None = None, idle: float | None = None) -> AsyncIterator[Slot]:
         """Hold a place among those that run, and wait for it.
+
+        Args:
+            max_wait: Seconds that it may take to get one; ``None`` for as long as it takes.
+            idle: Seconds without a reader after which a stream gives its place back; ``None``: never.
 
         Raises:
             RateLimitError: there was none within ``max_wait`` seconds.
         """
         if self._most is None:
-            yield
+            yield Slot(None)
             return
         semaphore = self._semaphore.get()
         if semaphore is None:
@@ -41,7 +100,44 @@ class Slots:
                 await semaphore.acquire()
         except asyncio.TimeoutError:
             raise waited_too_long(max_wait or 0.0, None, None) from None
+        slot = Slot(semaphore.release, idle)
         try:
-            yield
+            yield slot
         finally:
-            semaphore.release()
+            slot.close()
+
+
+_lock = threading.Lock()
+
+
+class SharedSlots:
+    """The slots of one model and of its copies: those with the same settings have the same.
+
+    They live as long as a client uses them. A copy of this object is the object itself; in a pickle it is a new one.
+    """
+
+    def __init__(self) -> None:
+        self._live: WeakKeyDictionary[Slots, tuple[Any, ...]] | None = None
+
+    def slots(self, most: int | None, *settings: Any) -> Slots:
+        """Return the slots for a bound and whatever else must be the same."""
+        if most is None:
+            return Slots(None)
+        with _lock:
+            if self._live is None:
+                self._live = WeakKeyDictionary()
+            for slots, its_settings in self._live.items():
+                if its_settings == (most, *settings):
+                    return slots
+            made = Slots(most)
+            self._live[made] = (most, *settings)
+            return made
+
+    def __copy__(self) -> SharedSlots:
+        return self
+
+    def __deepcopy__(self, memo: object) -> SharedSlots:
+        return self
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (SharedSlots, ())

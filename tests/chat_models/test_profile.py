@@ -10,8 +10,9 @@ import pytest
 from langchain_core.messages import HumanMessage, trim_messages
 from langchain_core.runnables import ConfigurableField
 
-from langchain_cerebras_demo import ChatCerebrasDemo
-from langchain_cerebras_demo.testing import LoopbackCerebras
+from langchain_cerebras_demo import ChatCerebrasDemo, StaticKey
+from langchain_cerebras_demo.chat_models.profile import cautious_profile
+from langchain_cerebras_demo.testing import Gate, LoopbackCerebras
 from langchain_cerebras_demo.testing.models import LoopbackModel
 
 
@@ -44,17 +45,41 @@ def test_the_public_list_refreshes_the_catalogue_and_the_profile(way):
     """The loopback's list gives 131,072 and 40,960 for a model that the rows know nothing of."""
     with LoopbackCerebras(models=[LoopbackModel("brand-new")]) as other:
         model = ChatCerebrasDemo(base_url=other.base_url, model="brand-new", tier="paid")
-        assert model.profile is None
+        assert (model.profile["max_input_tokens"], model.profile["max_output_tokens"]) == (65_536, 32_768)
         model.refresh_catalog() if way == "sync" else asyncio.run(model.arefresh_catalog())
         assert (model.profile["max_input_tokens"], model.profile["max_output_tokens"]) == (131_072, 40_960)
         assert [request.bearer for request in other.requests] == [None]
 
 
-def test_an_unknown_model_has_no_profile_and_ones_own_wins():
-    """Nothing is guessed of a dedicated endpoint; the embedded model is none of the catalogue's."""
-    assert not ChatCerebrasDemo(model="my-endpoint").profile
+def test_an_unknown_model_has_a_cautious_profile_and_the_log_says_so_once(caplog):
+    """The smallest limits of today's models and no images; what is not known of it is left out."""
+    for _ in range(2):
+        profile = ChatCerebrasDemo(model="a-new-endpoint", tier="paid").profile
+        assert (profile["name"], profile["max_input_tokens"], profile["max_output_tokens"]) == (
+            "a-new-endpoint",
+            65_536,
+            32_768,
+        )
+        assert (profile["text_inputs"], profile["image_inputs"], profile["image_tool_message"]) == (True, False, False)
+        assert not profile.keys() & {"tool_calling", "reasoning_output"}
+        assert not profile["structured_output"]
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert "does not know the model 'a-new-endpoint'" in record.getMessage()
+    assert "65536" in record.getMessage()
+
+
+def test_a_profile_of_ones_own_wins_and_the_embedded_model_has_none(caplog):
+    """Nothing is said of a model whose profile was given."""
+    mine = {"max_input_tokens": 5}
+    assert ChatCerebrasDemo(model="another-endpoint", profile=mine).profile == mine
     assert not ChatCerebrasDemo(base_url="local").profile
-    assert ChatCerebrasDemo(profile={"max_input_tokens": 5}).profile == {"max_input_tokens": 5}
+    assert caplog.records == []
+
+
+def test_without_models_of_today_a_cautious_profile_has_no_limits():
+    """Nothing is invented."""
+    assert not cautious_profile("x", []).keys() & {"max_input_tokens", "max_output_tokens"}
 
 
 def by_configuration(model, name):
@@ -100,11 +125,87 @@ def test_the_profile_follows_the_model(change, name):
 def test_the_profile_follows_aliases_and_address():
     """What else decides which model answers."""
     model = ChatCerebrasDemo(model="mine")
-    assert model.profile is None
+    assert model.profile["name"] == "mine"
     model.aliases = {"mine": "gemma-4-31b"}
     assert model.profile == ChatCerebrasDemo(model="gemma-4-31b").profile
     assert model.model_copy(update={"base_url": "local"}).profile is None
     assert model.model_copy(update={"model": "gpt-oss-120b", "profile": {"name": "x"}}).profile == {"name": "x"}
+
+
+def test_the_profile_follows_the_choice_between_models():
+    """configurable_alternatives, of a configurable model too; models and functions that make them."""
+    which = ConfigurableField("which")
+    others = {"qwen": ChatCerebrasDemo(model="qwen-3.8"), "gemma": lambda: ChatCerebrasDemo(model="gemma-4")}
+    model = ChatCerebrasDemo(api_key="x")
+    plain = model.configurable_alternatives(which, default_key="mine", **others)
+    configurable = model.configurable_fields(model=ConfigurableField("model"))
+    nested = configurable.configurable_alternatives(which, default_key="mine", **others)
+    for made in (plain, nested):
+        assert made.profile["name"] == "gpt-oss-120b"
+        assert made.with_config(configurable={"which": "qwen"}).profile["name"] == "qwen-3.8-27b"
+        assert made.with_config(configurable={"which": "gemma"}).profile["name"] == "gemma-4-31b"
+    assert nested.with_config(configurable={"model": "zai-glm-4.7"}).profile["name"] == "zai-glm-4.7"
+    assert plain.lc_id() == ["langchain", "schema", "runnable", "RunnableConfigurableAlternatives"]
+
+
+COPIES = {
+    "a copy": copy.copy,
+    "a deep copy": copy.deepcopy,
+    "model_copy": lambda model: model.model_copy(update={"temperature": 0.5, "timeout": 5}),
+    "a deep model_copy": lambda model: model.model_copy(update={"model": "qwen-3.8"}, deep=True),
+    "bound": lambda model: model.bind(model="qwen-3.8").bound,
+    "bound with tools": lambda model: model.bind_tools([len]).bound,
+    "configured": lambda model: by_preparing(model, "qwen-3.8"),
+    "configured twice": lambda model: by_preparing(model.model_copy(), "qwen-3.8"),
+    "chosen": lambda model: (
+        model.configurable_fields(temperature=ConfigurableField("warmth"))
+        .configurable_alternatives(ConfigurableField("which"), other=model)
+        .with_config(configurable={"warmth": 0.5})
+        .prepare()[0]
+    ),
+}
+
+
+def slots_of(model):
+    return model._client()._settings.slots
+
+
+@pytest.mark.parametrize("kind", COPIES)
+@pytest.mark.parametrize("fields", [{"api_key": "csk-0123456789"}, {"key_resolver": StaticKey("csk-0123456789")}, {}])
+def test_copies_with_the_same_key_and_address_share_max_concurrency(kind, fields):
+    """Whichever is asked first. Other bounds, keys and addresses have slots of their own, and so has a pickle."""
+    model = ChatCerebrasDemo(max_concurrency=1000, **fields)
+    copied = COPIES[kind](model)
+    assert slots_of(copied) is slots_of(model)
+    for change in (
+        {"max_concurrency": 3},
+        {"api_key": "csk-another-key"},
+        {"base_url": "https://elsewhere.invalid/v1"},
+    ):
+        assert slots_of(copied.model_copy(update=change)) is not slots_of(model)
+    assert slots_of(pickle.loads(pickle.dumps(copied))) is not slots_of(model)
+    assert slots_of(ChatCerebrasDemo(max_concurrency=1000, **fields)) is not slots_of(model)
+
+
+def test_copies_run_no_more_requests_at_once_than_the_model(server):
+    """Two of eight, over four copies; all are answered."""
+    gates = [Gate(), Gate()]
+    server.script(*gates)
+    model = ChatCerebrasDemo(base_url=server.base_url, api_key=server.key, max_concurrency=2)
+    copies = [model, model.model_copy(), by_configuration(model, "qwen-3.8-27b"), model.bind(temperature=0.5)]
+
+    async def ask():
+        tasks = [asyncio.create_task(copied.ainvoke("hi")) for copied in copies * 2]
+        for gate in gates:
+            assert await asyncio.to_thread(gate.wait_reached, 5)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert len(server.requests) == 2
+        for gate in gates:
+            gate.open()
+        return await asyncio.gather(*tasks)
+
+    assert len(asyncio.run(ask())) == 8
 
 
 def test_a_bound_model_shares_its_client(server):

@@ -1,0 +1,173 @@
+"""How many requests run at once, and what becomes of the place of a stream that nobody reads."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import gc
+import pickle
+from contextlib import aclosing
+
+import pytest
+
+from langchain_cerebras_demo.client.client import Client
+from langchain_cerebras_demo.client.limiter import Limiter, process_limiter, use_limiter
+from langchain_cerebras_demo.client.slots import SharedSlots, Slots
+from langchain_cerebras_demo.errors import RateLimitError
+from langchain_cerebras_demo.keys import StaticKey
+from langchain_cerebras_demo.policy import Timeout
+from langchain_cerebras_demo.testing import sse
+from langchain_cerebras_demo.wire.request import ChatRequest
+from tests.support.scripted import ScriptedResponse, ScriptedTransport
+from tests.support.virtual_time import in_virtual_time
+
+IDLE = 60.0
+LATER = 1000.0
+
+
+@pytest.fixture(autouse=True)
+def _own_limiter():
+    before = process_limiter()
+    yield
+    use_limiter(before)
+
+
+def answer(parts=3):
+    """A stream of so many reads, and its end."""
+    deltas = [{"choices": [{"index": 0, "delta": {"content": f"part {number} "}}]} for number in range(parts)]
+    end = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+    pieces = [*(sse(delta) for delta in deltas), sse(end) + b"data: [DONE]\n\n"]
+    return ScriptedResponse(headers={"content-type": "text/event-stream"}, pieces=pieces)
+
+
+def client_with(*answers, idle=IDLE, at_once=1):
+    loop = asyncio.get_running_loop()
+    use_limiter(Limiter(clock=loop.time, utc=loop.time))
+    transport = ScriptedTransport(*answers)
+    client = Client(
+        base_url="https://cerebras.invalid/v1",
+        keys=StaticKey("csk-0123456789"),
+        transport=transport,
+        timeout=Timeout(idle=idle),
+        max_concurrency=at_once,
+    )
+    return client, transport
+
+
+def stream(client):
+    return client.stream(ChatRequest("gpt-oss-120b", [{"role": "user", "content": "hi"}]))
+
+
+async def read(events):
+    async with aclosing(events):
+        return [event.text for batch in [batch async for batch in events] for event in batch if hasattr(event, "text")]
+
+
+async def begun(events):
+    """When the first events of a stream come."""
+    await anext(events)
+    return asyncio.get_running_loop().time()
+
+
+@in_virtual_time
+async def test_a_stream_that_nobody_reads_gives_its_place_back_after_the_idle_time():
+    """The next request begins then, and no sooner; the first one goes on when its reader comes back."""
+    client, transport = client_with(answer(), answer())
+    unread = stream(client)
+    await anext(unread)
+    other = stream(client)
+    assert await begun(other) == IDLE
+    assert len(transport.requests) == 2
+    assert await read(unread) == ["part 1 ", "part 2 "]
+    assert await read(other) == ["part 1 ", "part 2 "]
+
+
+@in_virtual_time
+async def test_a_reader_that_comes_back_needs_no_place():
+    """It goes on at once while others hold all places: two streams that are read in turn are both read."""
+    client, _ = client_with(answer(9), answer(9))
+    one, two = stream(client), stream(client)
+    await anext(one)
+    await anext(two)
+    began = asyncio.get_running_loop().time()
+    for _ in range(8):
+        await anext(one)
+        await anext(two)
+    assert asyncio.get_running_loop().time() == began
+    await one.aclose()
+    await two.aclose()
+
+
+@in_virtual_time
+async def test_a_stream_that_is_read_slowly_keeps_its_place():
+    """The idle time counts from the last time that the reader came back."""
+    client, _ = client_with(answer(9), answer())
+    slow = stream(client)
+    await anext(slow)
+    waiting = asyncio.create_task(begun(stream(client)))
+    for _ in range(8):
+        await asyncio.sleep(IDLE - 1)
+        await anext(slow)
+    assert not waiting.done()
+    assert await waiting == 8 * (IDLE - 1) + IDLE
+    await slow.aclose()
+
+
+@in_virtual_time
+async def test_a_place_is_given_back_once():
+    """Whoever ends a stream that had given it back does not make room for one more."""
+    client, _ = client_with(answer(), answer(), answer())
+    unread, second = stream(client), stream(client)
+    await anext(unread)
+    await anext(second)
+    await unread.aclose()
+    third = asyncio.create_task(begun(stream(client)))
+    await asyncio.sleep(IDLE - 1)
+    assert not third.done()
+    await second.aclose()
+    assert await third == 2 * IDLE - 1
+
+
+@in_virtual_time
+async def test_without_an_idle_time_a_place_is_kept():
+    """Until the stream is closed."""
+    client, _ = client_with(answer(), answer(), idle=None)
+    unread = stream(client)
+    await anext(unread)
+    waiting = asyncio.create_task(begun(stream(client)))
+    await asyncio.sleep(LATER)
+    assert not waiting.done()
+    await unread.aclose()
+    assert await waiting == LATER
+
+
+@in_virtual_time
+async def test_a_place_that_is_not_there_in_time_is_an_error():
+    """max_wait bounds the wait for it."""
+    slots = Slots(1)
+    async with slots.take():
+        with pytest.raises(RateLimitError, match="max_concurrency"):
+            async with slots.take(5.0):
+                pass
+        assert asyncio.get_running_loop().time() == 5.0
+
+
+def test_equal_settings_share_their_slots_as_long_as_these_are_used():
+    """Others have their own; no bound, no sharing."""
+    shared = SharedSlots()
+    slots = shared.slots(3, "https://a", None)
+    assert shared.slots(3, "https://a", None) is slots
+    for other in ((4, "https://a", None), (3, "https://b", None), (3, "https://a", "key")):
+        assert shared.slots(*other) is not slots
+    assert shared.slots(None) is not shared.slots(None)
+    del slots
+    gc.collect()
+    assert len(shared._live) == 0
+
+
+def test_a_copy_shares_and_a_pickle_does_not():
+    """Another process has its own requests."""
+    shared = SharedSlots()
+    slots = shared.slots(3)
+    assert copy.copy(shared).slots(3) is copy.deepcopy(shared).slots(3) is slots
+    assert pickle.loads(pickle.dumps(shared)).slots(3) is not slots

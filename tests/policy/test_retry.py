@@ -137,7 +137,11 @@ def test_a_refusal_is_waited_for_where_waiting_is_of_use(words, seconds, is_wait
 
 
 CLASSES = sorted(
-    (kind for name in errors.__all__ if issubclass(kind := getattr(errors, name), errors.APIError)),
+    (
+        kind
+        for name in errors.__all__
+        if isinstance(kind := getattr(errors, name), type) and issubclass(kind, errors.APIError)
+    ),
     key=lambda kind: kind.__name__,
 )
 

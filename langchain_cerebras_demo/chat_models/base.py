@@ -468,6 +468,10 @@ class ChatCerebrasDemo(ChatFields):
         request, origin = self._to_request(client, messages, stop, kwargs)
         return generations.to_result(portal.run(lambda: client.complete(request)), origin)
 
+    def _combine_llm_outputs(self, llm_outputs: list[dict[str, Any] | None]) -> dict[str, Any]:
+        """Return what tracers read of a whole run; streamed answers have no output of this kind."""
+        return generations.combine_outputs(llm_outputs)
+
     def _convert_cached_generations(self, cache_val: list[Generation]) -> list[ChatGeneration]:
         """Return answers from LangChain's cache without the figures of a call: nothing was sent for them."""
         return generations.without_calls(super()._convert_cached_generations(cache_val))

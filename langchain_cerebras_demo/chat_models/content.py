@@ -25,6 +25,9 @@ PROVIDERS = ("cerebras", "local")
 # into one block. Names cannot collide, and LangChain accepts those that begin with "lc_".
 _REASONING_INDEX, _TEXT_INDEX, _REFUSAL_INDEX, _TOOL_CALL_INDEX = "lc_rs_0", "lc_txt_0", "lc_rf_0", "lc_tc_{}"
 
+# The refusal of an answer that a content filter stopped: nobody said a word. LangChain's errors quote the category.
+_FILTERED = {"type": "refusal", "refusal": "", "extras": {"category": "content_filter"}}
+
 
 def to_blocks(message: AIMessage) -> list[ContentBlock]:
     """Return the blocks of a whole message."""
@@ -69,9 +72,16 @@ def _blocks(message: AIMessage, *, indexed: bool) -> list[ContentBlock]:
 
 
 def _spoken_blocks(message: AIMessage, *, indexed: bool) -> list[dict[str, Any]]:
-    """Return reasoning, text and a refusal. Content that is a list consists of blocks already and is not changed."""
+    """Return reasoning, text and a refusal. Content that is a list consists of blocks already; none of them is changed."""
+    is_filtered = message.response_metadata.get("finish_reason") == "content_filter"
+    index: dict[str, Any] = {"index": _REFUSAL_INDEX} if indexed else {}
     if isinstance(message.content, list):
-        return [{"type": "text", "text": block} if isinstance(block, str) else block for block in message.content]
+        given: list[Any] = [
+            {"type": "text", "text": block} if isinstance(block, str) else block for block in message.content
+        ]
+        if is_filtered and not any(block.get("type") == "refusal" for block in given):
+            given.append({**_FILTERED, **index})
+        return given
     blocks: list[dict[str, Any]] = []
     reasoning = message.additional_kwargs.get(REASONING_KEY)
     if reasoning:
@@ -80,7 +90,9 @@ def _spoken_blocks(message: AIMessage, *, indexed: bool) -> list[dict[str, Any]]
         blocks.append({"type": "text", "text": message.content, **({"index": _TEXT_INDEX} if indexed else {})})
     if refusal := message.additional_kwargs.get(REFUSAL_KEY):
         # langchain-core has a type for it from 1.7.5 on; before, it is a non-standard block.
-        blocks.append({"type": "refusal", "refusal": refusal, **({"index": _REFUSAL_INDEX} if indexed else {})})
+        blocks.append({"type": "refusal", "refusal": refusal, **index})
+    elif is_filtered:
+        blocks.append({**_FILTERED, **index})
     return blocks
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, reduce
 from operator import attrgetter
 from typing import Any
 
@@ -42,6 +42,18 @@ _STRAY_ENDS = ("", "]", "}", '"]', '"}', '\\"]', '\\"}')
 CALLS_KEY = "calls"
 
 _set = object.__setattr__
+
+# LangChain's words for how an answer ended, which it reads from ``normalized_finish_reason`` (langchain-core 1.8.4).
+_NORMALIZED = {
+    "stop": "stop",
+    "length": "length",
+    "tool_calls": "tool_call",
+    "function_call": "tool_call",
+    "content_filter": "refusal",
+}
+
+# What tracers look for in a generation's ``generation_info``.
+_INFO = ("finish_reason", "model_name", "id", "system_fingerprint", "service_tier")
 
 _FIGURES = ("request_id", "attempts", "ttft", "tokens_per_second", "time_info", "estimated_cost_usd")
 
@@ -149,7 +161,29 @@ def to_chunks(
 def to_result(events: Sequence[Event | CallRecord], origin: Origin) -> ChatResult:
     """Return the whole answer: one generation for each choice, with the content and metadata of a stream's merged chunks."""
     choices = sorted({event.choice for event in events if isinstance(event, Finish)}) or [0]
-    return ChatResult(generations=[_to_generation(events, choice, origin) for choice in choices])
+    generations = [_to_generation(events, choice, origin) for choice in choices]
+    metadata = generations[0].message.response_metadata
+    llm_output = {key: metadata[key] for key in ("token_usage", "model_provider", *_INFO[1:]) if key in metadata}
+    return ChatResult(generations=generations, llm_output=llm_output)
+
+
+def combine_outputs(outputs: Iterable[Mapping[str, Any] | None]) -> dict[str, Any]:
+    """Return the ``llm_output`` of several prompts: the sum of their tokens, and whatever else they agree on."""
+    first, *others = [output for output in outputs if output] or [{}]
+    combined = {key: value for key, value in first.items() if all(other.get(key) == value for other in others)}
+    if usage := first.get("token_usage"):
+        combined["token_usage"] = reduce(_add_counts, [other.get("token_usage") or {} for other in others], usage)
+    return combined
+
+
+def _add_counts(left: Mapping[str, Any], right: Mapping[str, Any]) -> dict[str, Any]:
+    total = dict(left)
+    for name, count in right.items():
+        if isinstance(count, Mapping):
+            total[name] = _add_counts(total.get(name, {}), count)
+        else:
+            total[name] = total.get(name, 0) + count
+    return total
 
 
 def without_calls(generations: Iterable[ChatGeneration]) -> list[ChatGeneration]:
@@ -225,25 +259,27 @@ def _stray_end(arguments: str) -> str:
 def _last_chunk(ending: Sequence[Event | CallRecord], origin: Origin) -> ChatGenerationChunk:
     """Return the chunk with finish reason, identity, usage and figures, each only once: LangChain's merge joins repetitions."""
     _warn_of_cut(ending, is_streamed=True)
+    metadata = _to_metadata(ending, 0, origin, has_calls=bool(origin.call_ids))
     message = AIMessageChunk(
         content="",
-        response_metadata=_to_metadata(ending, 0, origin),
+        response_metadata=metadata,
         usage_metadata=_to_usage_metadata(ending),
         chunk_position="last",
     )
-    return ChatGenerationChunk(message=message)
+    return ChatGenerationChunk(message=message, generation_info=_to_info(metadata))
 
 
 def _to_generation(events: Sequence[Event | CallRecord], choice: int, origin: Origin) -> ChatGeneration:
     mine = [event for event in events if getattr(event, "choice", choice) == choice]
     _warn_of_cut(mine, is_streamed=False)
-    metadata = _to_metadata(mine, choice, origin)
-    metadata.update(_to_logprobs([event for event in mine if isinstance(event, LogprobsDelta)]))
+    fragments = [event for event in mine if isinstance(event, ToolCallFragment)]
+    metadata = _to_metadata(mine, choice, origin, has_calls=bool(fragments))
+    logprobs = _to_logprobs([event for event in mine if isinstance(event, LogprobsDelta)])
+    metadata.update(logprobs)
     reasoning = "".join(event.text for event in mine if isinstance(event, ReasoningDelta))
     refusal = "".join(event.text for event in mine if isinstance(event, RefusalDelta))
     tool_calls: list[Any] = []
     invalid_tool_calls: list[Any] = []
-    fragments = [event for event in mine if isinstance(event, ToolCallFragment)]
     for event in coalesce(sorted(fragments, key=attrgetter("index"))):
         _add_tool_call(event, tool_calls, invalid_tool_calls)
     message = AIMessage(
@@ -257,7 +293,11 @@ def _to_generation(events: Sequence[Event | CallRecord], choice: int, origin: Or
         tool_calls=tool_calls,
         invalid_tool_calls=invalid_tool_calls,
     )
-    return ChatGeneration(message=message)
+    return ChatGeneration(message=message, generation_info={**_to_info(metadata), **logprobs})
+
+
+def _to_info(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: metadata[key] for key in _INFO if metadata.get(key) is not None}
 
 
 def _warn_of_cut(events: Iterable[Event | CallRecord], *, is_streamed: bool) -> None:
@@ -293,12 +333,17 @@ def _add_tool_call(call: ToolCallFragment, tool_calls: list[Any], invalid_tool_c
         tool_calls.append(tool_call(name=call.name or "", args=arguments, id=call.id))
 
 
-def _to_metadata(events: Iterable[Event | CallRecord], choice: int, origin: Origin) -> dict[str, Any]:
+def _to_metadata(
+    events: Iterable[Event | CallRecord], choice: int, origin: Origin, *, has_calls: bool
+) -> dict[str, Any]:
     said: dict[str, Any] = {}
     figures: dict[str, Any] = {}
+    usage: dict[str, Any] = {}
     for event in events:
         if isinstance(event, Finish) and event.choice == choice:
             said["finish_reason"] = event.reason
+            if normalized := _to_normalized(event, has_calls=has_calls):
+                said["normalized_finish_reason"] = normalized
         elif isinstance(event, Identity):
             named = {
                 "model_name": event.model,
@@ -309,10 +354,41 @@ def _to_metadata(events: Iterable[Event | CallRecord], choice: int, origin: Orig
             said.update({key: value for key, value in named.items() if value is not None})
         elif isinstance(event, CallRecord):
             figures = _to_figures(event, choice)
-    metadata = {"model_provider": origin.provider, **said}
+        elif isinstance(event, Usage) and choice == 0:  # it counts all choices together
+            usage = {"token_usage": _to_token_usage(event)}
+    metadata = {"model_provider": origin.provider, **said, **usage}
     if figures:
         metadata[CALLS_KEY] = [{**said, **figures}]
     return metadata
+
+
+def _to_normalized(finish: Finish, *, has_calls: bool) -> str | None:
+    """Return LangChain's word for how an answer ended, with the corrections that it makes itself; ``None`` if it has none."""
+    if finish.is_refusal:
+        return "refusal"
+    normalized = _NORMALIZED.get(finish.reason or "")
+    return "tool_call" if normalized == "stop" and has_calls else normalized
+
+
+def _to_token_usage(usage: Usage) -> dict[str, Any]:
+    """Return the counts under the API's names, which tracers look for beside LangChain's."""
+    details = {
+        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens, "image_tokens": usage.image_tokens},
+        "completion_tokens_details": {
+            "reasoning_tokens": usage.reasoning_tokens,
+            "accepted_prediction_tokens": usage.accepted_prediction_tokens,
+            "rejected_prediction_tokens": usage.rejected_prediction_tokens,
+        },
+    }
+    counts: dict[str, Any] = {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.total_tokens,
+    }
+    for name, group in details.items():
+        if reported := {key: count for key, count in group.items() if count is not None}:
+            counts[name] = reported
+    return counts
 
 
 def _to_figures(record: CallRecord, choice: int) -> dict[str, Any]:

@@ -270,12 +270,14 @@ class AnswerReader:
         """Return the value of the whole answer; ``None`` if the model called a tool instead, as it may.
 
         Raises:
-            ModelRefusalError: The model refused to answer; the message quotes it.
+            ModelRefusalError: The model refused to answer, and the message quotes it; or a content filter stopped it.
             OutputParserException: The answer has no value; the message says why and how the answer begins.
         """
         if refusal := "".join(self._refusal).strip():
             shown = refusal if len(refusal) <= _SHOWN_REFUSAL else refusal[:_SHOWN_REFUSAL] + "…"
             raise ModelRefusalError(f"the model refused to answer: {shown}", raw_message=self._message())
+        if self._finish_reason == "content_filter":
+            raise ModelRefusalError("a content filter stopped the answer", raw_message=self._message())
         if not self._calls or not self._expected.may_call_tools:
             return self._value()
         try:  # some models repeat an earlier call beside a good answer (vercel/ai#15349): then the answer counts

@@ -89,13 +89,15 @@ class Finish:
     """Why a choice ended: ``stop``, ``length``, ``tool_calls``, ``content_filter``, or ``None`` where none was said.
 
     ``broken_calls`` are the tool calls whose arguments are not a JSON object, as a cut by ``length`` leaves them, each as one
-    fragment; ``is_silent`` says that no text, refusal or tool call came, as when reasoning has used up all tokens.
+    fragment; ``is_silent`` says that no text, refusal or tool call came, as when reasoning has used up all tokens;
+    ``is_refusal`` that the model refused in words, whatever the reason says.
     """
 
     reason: str | None
     choice: int = 0
     broken_calls: list[ToolCallFragment] = field(default_factory=list)
     is_silent: bool = False
+    is_refusal: bool = False
 
 
 @dataclass(slots=True)
@@ -251,8 +253,9 @@ class CompletionDecoder:
     def _finish(self, choice: int, reason: str | None) -> Finish:
         splitter, tracker = self._splitters.get(choice), self._calls.get(choice)
         has_calls = tracker is not None and bool(tracker.calls)
-        is_silent = not has_calls and choice not in self._refused and not (splitter and splitter.is_plain)
-        return Finish(reason, choice, tracker.broken(choice) if tracker else [], is_silent)
+        has_refused = choice in self._refused
+        is_silent = not has_calls and not has_refused and not (splitter and splitter.is_plain)
+        return Finish(reason, choice, tracker.broken(choice) if tracker else [], is_silent, has_refused)
 
     def _say_unclosed(self, events: list[Event]) -> None:
         """The answer of a model that never closed its reasoning.

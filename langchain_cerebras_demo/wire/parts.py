@@ -77,7 +77,7 @@ def to_content(content: Any, place: str, *, role: str, check: bool) -> str | lis
     parts = [
         _to_part(block, f"{place}.content[{number}]", role, check=check)
         for number, block in enumerate(content)
-        if kind_of(block) not in left_out
+        if kind_of(block) not in left_out and not _is_silent_refusal(block)
     ]
     return parts or ""
 
@@ -139,6 +139,11 @@ def to_json_text(value: Any, place: str) -> str:
         return json.dumps(value, ensure_ascii=False)
     except (TypeError, ValueError) as error:  # ValueError: it holds itself
         raise InvalidRequestTypeError(f"{place} cannot be written as JSON: {error}") from None
+
+
+def _is_silent_refusal(block: Any) -> bool:
+    """Return whether a block says that the model refused without a word, as an answer stopped by a content filter does."""
+    return kind_of(block) == "refusal" and block.get("refusal") == ""
 
 
 def _to_part(block: Any, place: str, role: str, *, check: bool) -> Part:

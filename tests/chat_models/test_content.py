@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 
 import pytest
 from langchain_core import exceptions
+from langchain_core.outputs.chat_generation import merge_chat_generation_chunks
 
 from langchain_cerebras_demo import ChatCerebrasDemo
+from langchain_cerebras_demo.chat_models.generations import Origin, to_chunks
 from langchain_cerebras_demo.testing import RawAnswer, RawStream, Reply, sse
+from langchain_cerebras_demo.wire.completion import ReasoningDelta, TextDelta, ToolCallFragment
 
 CALLS = [
     {"tool_calls": [{"index": 0, "id": "c1", "type": "function", "function": {"name": "f", "arguments": ""}}]},
@@ -137,6 +141,7 @@ def test_a_refusal_is_read_from_the_message(server, way, output_version, coalesc
     message = WAYS[way](model)
     assert message.text == ""
     assert message.additional_kwargs["refusal"] == REFUSAL
+    assert message.response_metadata["normalized_finish_reason"] == "refusal"
     blocks = [{"type": "reasoning", "reasoning": "No."}, {"type": "refusal", "refusal": REFUSAL}]
     # LangChain's assembly of v3 events has no place for refusals, and drops the block.
     assert plain(message.content_blocks) == (blocks[:1] if "v3" in way else blocks)
@@ -166,3 +171,93 @@ def test_langchain_itself_finds_the_refusal(server):
     for chain in (model | JsonOutputParser(), create_agent(model, middleware=[ModelRefusalMiddleware()])):
         with pytest.raises(exceptions.ModelRefusalError, match=REFUSAL):
             chain.invoke({"messages": [("user", "hello")]} if "graph" in type(chain).__module__ else "hello")
+
+
+@pytest.mark.filterwarnings("ignore::langchain_core._api.beta_decorator.LangChainBetaWarning")
+@pytest.mark.parametrize("text", ["", "Once upon"])
+@pytest.mark.parametrize("output_version", [None, "v1"])
+@pytest.mark.parametrize("way", WAYS)
+def test_a_filtered_answer_is_a_refusal_without_words(server, way, output_version, text):
+    """Its block names the content filter; what had been said before is not lost."""
+    if "v3" in way and (text or output_version):
+        pytest.skip("LangChain's assembly of v3 events drops refusals; normalized_finish_reason says it")
+    server.script(Reply(text=text, finish_reason="content_filter"))
+    model = ChatCerebrasDemo(base_url=server.base_url, api_key=server.key, output_version=output_version)
+    message = WAYS[way](model)
+    assert message.text == text
+    said = [{"type": "text", "text": text}] if text else []
+    refusal = {"type": "refusal", "refusal": "", "extras": {"category": "content_filter"}}
+    assert plain(message.content_blocks) == [*said, refusal]
+
+
+@pytest.mark.skipif(not hasattr(exceptions, "ModelRefusalError"), reason="langchain-core knows refusals from 1.7.5 on")
+@pytest.mark.parametrize("way", ["invoke", "stream"])
+def test_langchain_itself_finds_that_an_answer_was_filtered(server, way):
+    """Parsers, middleware and our own structured output raise the same error, and name the filter."""
+    from langchain.agents import create_agent
+    from langchain.agents.middleware import ModelRefusalMiddleware
+    from langchain_core.output_parsers import JsonOutputParser
+
+    model = ChatCerebrasDemo(base_url=server.base_url, api_key=server.key, streaming=way == "stream")
+    chains = [
+        (model | JsonOutputParser(), "hello"),
+        (create_agent(model, middleware=[ModelRefusalMiddleware()]), {"messages": [("user", "hello")]}),
+        (model.with_structured_output({"title": "Box", "type": "object", "properties": {}}), "hello"),
+    ]
+    for chain, asked in chains:
+        server.script(Reply(text='{"a": 1', finish_reason="content_filter"))
+        with pytest.raises(exceptions.ModelRefusalError, match="content.filter"):
+            chain.invoke(asked) if way == "invoke" else list(chain.stream(asked))
+
+
+def test_a_filtered_answer_goes_back_as_what_the_user_read(server):
+    """Without a word for the refusal, which nobody said."""
+    model = ChatCerebrasDemo(base_url=server.base_url, api_key=server.key, output_version="v1")
+    server.script(Reply(text="Once upon", finish_reason="content_filter"), Reply(text="Fine."))
+    model.invoke([("user", "hello"), model.invoke("hello"), ("user", "go on")])
+    (told,) = [one for one in server.requests[-1].json["messages"] if one["role"] == "assistant"]
+    assert told["content"] in ("Once upon", [{"type": "text", "text": "Once upon"}])
+
+
+# -- cost
+
+
+def function_calls_of(read):
+    """How many functions reading calls: a measure of its work that does not depend on the machine."""
+    calls = 0
+
+    def count(_frame, event, _argument):
+        nonlocal calls
+        calls += event in {"call", "c_call"}
+
+    sys.setprofile(count)
+    try:
+        read()
+    finally:
+        sys.setprofile(None)
+    return calls
+
+
+@pytest.mark.parametrize(
+    "delta",
+    [
+        lambda _: TextDelta("word "),
+        lambda _: ReasoningDelta("word "),
+        lambda number: ToolCallFragment(0, "c1" if number == 0 else None, "f" if number == 0 else None, '"'),
+    ],
+    ids=["text", "reasoning", "arguments"],
+)
+def test_reading_the_blocks_costs_the_same_however_long_the_answer_is(delta):
+    """LangChain's parsers read them at each partial parse: reading must not grow with what has arrived."""
+    costs = []
+    for length in (100, 10_000):
+        chunks = to_chunks([delta(number) for number in range(length)], Origin("cerebras"), is_coalesced=length > 100)
+        message = merge_chat_generation_chunks(list(chunks)).message
+        message.content_blocks  # noqa: B018 - the first read imports
+        costs.append(function_calls_of(lambda: message.content_blocks))
+        (block,) = message.content_blocks
+        longest = max((value for value in block.values() if isinstance(value, str)), key=len)
+        held = (message.content, message.additional_kwargs.get("reasoning_content"))
+        held += tuple(piece["args"] for piece in message.tool_call_chunks)
+        assert any(longest is one for one in held)  # not a copy
+    assert costs[0] == costs[1]

@@ -760,3 +760,82 @@ async def end_of(model, text):
 
     events = [event async for event in chain(ask).astream_events(text, version="v2")]
     return events[-1]["data"]["output"]
+
+
+# -- what LangChain and tracers read of how an answer ended
+
+
+class Runs(BaseCallbackHandler):
+    """Keeps what a tracer is given when a model has answered."""
+
+    run_inline = True
+
+    def __init__(self):
+        self.results = []
+
+    def on_llm_end(self, response, **_):
+        self.results.append(response)
+
+
+ENDINGS = {
+    "stop": (Reply(text="Hi."), "stop"),
+    "length": (Reply(text="Hi", finish_reason="length"), "length"),
+    "a call": (Reply(tool_calls=[ScriptedCall("tide", {}, id="c1")]), "tool_call"),
+    "a call, and the reason is stop": (
+        Reply(tool_calls=[ScriptedCall("tide", {}, id="c1")], finish_reason="stop"),
+        "tool_call",
+    ),
+    "a filter": (Reply(text="Hi", finish_reason="content_filter"), "refusal"),
+    "a reason of another server": (Reply(text="Hi", finish_reason="eos"), None),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_the_finish_reason_is_also_given_in_langchains_words(server, model, way, ending):
+    """Under the name that LangChain reads; it is left out where LangChain has no word for the reason."""
+    reply, word = ENDINGS[ending]
+    server.script(reply)
+    assert WAYS[way](model).response_metadata.get("normalized_finish_reason") == word
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_the_last_protocol_event_tells_the_finish_reason(server, model, ending):
+    """In the event itself where langchain-core puts it there (1.8.4), else in the event's metadata."""
+    reply, word = ENDINGS[ending]
+    server.script(reply)
+    events = list(model.stream_events("hi", version="v3"))
+    (last,) = [event for event in events if event["event"] == "message-finish"]
+    assert last.get("normalized_finish_reason", last["metadata"].get("normalized_finish_reason")) == word
+
+
+@pytest.mark.parametrize("way", ["invoke", "stream"])
+def test_tracers_find_finish_reason_model_id_and_tokens(server, model, way):
+    """In generation_info, and in llm_output where LangChain hands one on: not of streams."""
+    server.script(Reply(text="Hi."))
+    runs = Runs()
+    message = model.invoke("hi", {"callbacks": [runs]}) if way == "invoke" else None
+    chunks = list(model.stream("hi", {"callbacks": [runs]})) if way == "stream" else []
+    metadata = message.response_metadata if message else reduce(add, chunks).response_metadata
+    (result,) = runs.results
+    ((generation,),) = result.generations
+    expected = {key: metadata[key] for key in ("finish_reason", "model_name", "id", "system_fingerprint")}
+    assert generation.generation_info.items() >= expected.items()
+    assert metadata["token_usage"]["total_tokens"] == generation.message.usage_metadata["total_tokens"]
+    if way == "invoke":
+        del expected["finish_reason"]
+        assert result.llm_output == {**expected, "model_provider": "cerebras", "token_usage": metadata["token_usage"]}
+
+
+def test_a_run_of_several_prompts_has_the_sum_of_their_tokens(server, model):
+    """And of the rest what all answers share: an id is that of one answer."""
+    one = model.generate([[HumanMessage("hi")]]).llm_output
+    two = model.generate([[HumanMessage("hi")], [HumanMessage("hi")]])
+    usages = [generations[0].message.usage_metadata for generations in two.generations]
+    assert one["id"]
+    assert "id" not in two.llm_output
+    assert two.llm_output["model_name"] == "gpt-oss-120b"
+    assert two.llm_output["token_usage"]["total_tokens"] == sum(usage["total_tokens"] for usage in usages)
+    cached = usages[0]["input_token_details"]["cache_read"] + usages[1]["input_token_details"]["cache_read"]
+    assert two.llm_output["token_usage"]["prompt_tokens_details"]["cached_tokens"] == cached
+    assert model.generate([]).llm_output == {}

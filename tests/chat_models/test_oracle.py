@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 import pytest
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import (
     AIMessage,
     AIMessageChunk,
@@ -22,7 +23,7 @@ from langchain_openai import ChatOpenAI
 
 from langchain_cerebras_demo import ChatCerebrasDemo
 from langchain_cerebras_demo.chat_models.messages import to_wire
-from langchain_cerebras_demo.testing import LoopbackCerebras, RawStream
+from langchain_cerebras_demo.testing import LoopbackCerebras, RawStream, Reply
 from tests.support.differences import KINDS, expected, oracles_wire, text, words_of
 
 URI = "data:image/png;base64,iVBORw0KGgo="
@@ -453,3 +454,47 @@ def test_the_same_bytes_give_the_same_message(loopback, name):
 def test_there_are_enough_streams():
     """At least 25, so that the oracle speaks of the whole wire."""
     assert len(STREAMS) >= 25
+
+
+# -- what tracers are given
+
+
+class Ends(BaseCallbackHandler):
+    run_inline = True
+
+    def __init__(self):
+        self.results = []
+
+    def on_llm_end(self, response, **_):
+        self.results.append(response)
+
+
+def traced(model, way):
+    ends = Ends()
+    if way == "invoke":
+        model.invoke("hello", {"callbacks": [ends]})
+    else:
+        list(model.stream("hello", {"callbacks": [ends]}))
+    return ends.results[0]
+
+
+@pytest.mark.upstream
+@pytest.mark.parametrize("way", ["invoke", "stream"])
+def test_generation_info_and_llm_output_are_filled_as_the_oracle_fills_them(loopback, way):
+    """The same keys with the same values; ours also have the answer's id."""
+    ours = ChatCerebrasDemo(base_url=loopback.base_url, api_key=loopback.key, max_retries=0)
+    theirs = ChatOpenAI(
+        base_url=loopback.base_url, api_key=loopback.key, model="gpt-oss-120b", max_retries=0, stream_usage=True
+    )
+    loopback.script(Reply(text="Hi."), Reply(text="Hi."))
+    mine, other = traced(ours, way), traced(theirs, way)
+    given, wanted = mine.generations[0][0].generation_info, other.generations[0][0].generation_info
+    for key in wanted.keys() - {"logprobs"}:  # null where they were not asked for
+        assert given[key] == wanted[key]
+    if way == "stream":
+        assert mine.llm_output == other.llm_output
+    else:
+        assert mine.llm_output.keys() >= other.llm_output.keys()
+    usage = (other.llm_output or {}).get("token_usage") or {}
+    for name in ("prompt_tokens", "completion_tokens", "total_tokens"):
+        assert (mine.llm_output or {}).get("token_usage", {}).get(name) == usage.get(name)

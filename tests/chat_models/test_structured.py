@@ -334,7 +334,6 @@ BAD_ANSWERS = {
     ),
     "empty": (Reply(text=""), "json_schema", "is empty instead of JSON"),
     "empty, no call": (Reply(text=""), "function_calling", "is empty instead of a call of 'Person'"),
-    "withheld": (Reply(finish_reason="content_filter"), "json_schema", "is empty .* The service withheld it"),
     "cut": (Reply(text=HALF, finish_reason="length"), "json_schema", "cut off at its limit .* raise max_tokens"),
     "eaten by the reasoning": (
         Reply(reasoning="Hm. Hm.", finish_reason="length"),

@@ -105,6 +105,8 @@ class ModelSpec:
         tool_calling: It accepts ``tools``.
         parallel_tool_calls: It may ask for several tools in one turn.
         structured_output: It accepts ``response_format`` of type ``json_schema`` with ``strict``.
+        response_format_with_tools: It accepts ``tools`` and ``response_format`` in one request. The service asks not to combine
+            them unless the model documents it, so ``None`` counts as no. It decides how agents get answers of a schema.
         reasoning: How it reasons; ``None`` for a model that does not.
         inputs: ``text``, ``image``.
         image_tokens: The most that one image counts.
@@ -129,6 +131,7 @@ class ModelSpec:
     tool_calling: bool | None
     parallel_tool_calls: bool | None
     structured_output: bool | None
+    response_format_with_tools: bool | None
     reasoning: ReasoningSpec | None
     inputs: tuple[str, ...]
     image_tokens: int | None
@@ -313,6 +316,7 @@ _UNKNOWN = ModelSpec(
     tool_calling=None,
     parallel_tool_calls=None,
     structured_output=None,
+    response_format_with_tools=None,
     reasoning=None,
     inputs=("text",),
     image_tokens=None,

@@ -130,6 +130,7 @@ class TestData:
         assert (spec.context_window_tokens, spec.context_window_max_tokens) == (65_536, 131_000)
         assert (spec.max_output_tokens, spec.max_output_max_tokens) == (32_768, 40_000)
         assert (spec.tool_calling, spec.parallel_tool_calls, spec.structured_output) == (True, None, True)
+        assert spec.response_format_with_tools is False
         assert spec.price_usd_per_million_tokens == Price(input=0.35, output=0.75)
         assert spec.reasoning == ReasoningSpec(
             efforts=("low", "medium", "high"),

@@ -102,8 +102,8 @@ def to_profile(spec: ModelSpec, tier: Literal["trial", "paid"] | None = None) ->
         spec: The row.
         tier: Whose limits it holds, where the row has both; ``None``: those of trials, which are always safe.
 
-    ``structured_output`` tells an agent that it may send a schema and tools in one request. That is confirmed for no model
-    (reports of 400s: litellm#31333), so it is left out and agents ask for a tool call instead, which works everywhere.
+    ``structured_output`` tells an agent that it may send a schema and tools in one request, so it is
+    ``ModelSpec.response_format_with_tools``. Where it is false, agents ask for a tool call instead.
     """
     window, answer = spec.context_window_tokens, spec.max_output_tokens
     if tier == "paid":
@@ -126,5 +126,6 @@ def to_profile(spec: ModelSpec, tier: Literal["trial", "paid"] | None = None) ->
         "reasoning_effort_default": spec.reasoning.default_effort if spec.reasoning else None,
         "tool_calling": spec.tool_calling,
         "tool_choice": spec.tool_calling,
+        "structured_output": spec.response_format_with_tools is True,
     }
     return cast("ModelProfile", CatalogProfile({name: fact for name, fact in facts.items() if fact is not None}))

@@ -41,6 +41,7 @@ from langchain_cerebras_demo.net.endpoint import is_loopback
 from langchain_cerebras_demo.net.transport import HttpRequest, Transport, timeout
 from langchain_cerebras_demo.policy import RateLimit, RetryPolicy, Timeout, abilities
 from langchain_cerebras_demo.records import CallRecord, RateLimitSnapshot
+from langchain_cerebras_demo.wire.answer_call import AnswerCall, to_call
 from langchain_cerebras_demo.wire.completion import CompletionDecoder, Event, Timing, Usage
 from langchain_cerebras_demo.wire.cost import DEFAULT_IMAGE_TOKENS, estimate_cost
 from langchain_cerebras_demo.wire.headers import to_request_id, to_snapshot
@@ -142,6 +143,7 @@ class Call:
         self._deadline: float | None = None
         self._key: Secret | None = None
         self._may_refresh = False
+        self._answer_tool = ""
         self._is_stream = False
         self._cost_tokens = 0.0
         self._limit: RateLimit | None = None
@@ -178,11 +180,14 @@ class Call:
                 while True:
                     ticket = await self._turn(place)
                     decoder = CompletionDecoder(hide=self._hide, salt=token_hex(8), closing_tag_only=asks_for_tag_only)
+                    answer = AnswerCall(self._answer_tool) if self._answer_tool else None
                     try:
                         async with aclosing(self._attempt(http, ticket).events(decoder)) as batches:
                             async for events in batches:
                                 if self._first_at is None:
                                     self._first_at = now()
+                                if answer:
+                                    events = answer.read(events)  # noqa: PLW2901 - the same events, read further
                                 slot.pause()
                                 yield self._with_record(events, decoder, ticket) if decoder.ended else events  # type: ignore[misc]  # a list[Event] that nobody will add to
                                 slot.resume()
@@ -247,6 +252,8 @@ class Call:
         model = self._settings.resolve_model(request.model)
         spec = None if local.is_local(self._settings.base_url) else catalog.find_spec(model)
         parameters = to_parameters(request.parameters, check=request.check)
+        if request.check and abilities.answers_by_call(parameters, spec):
+            parameters, self._answer_tool = to_call(parameters, model)
         parameters = abilities.fit(parameters, spec, check=request.check)
         several = request.extra.get("n", parameters.get("n", 1))
         if is_stream and several > 1:

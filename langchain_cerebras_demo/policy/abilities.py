@@ -7,6 +7,7 @@ is taken to support everything.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from langchain_cerebras_demo.catalog import ModelSpec
@@ -39,6 +40,13 @@ def fit(parameters: dict[str, Any], spec: ModelSpec | None, *, check: bool) -> d
         raise InvalidRequestError(f"{spec.id} does not support tools: choose another model. {ESCAPE}")
     _fit_reasoning(fitted, spec, check=check)
     return fitted
+
+
+def answers_by_call(parameters: Mapping[str, Any], spec: ModelSpec | None) -> bool:
+    """Return whether a request has tools and a response format, and its model is not known to accept both."""
+    kind = (parameters.get("response_format") or {}).get("type")
+    has_both = bool(parameters.get("tools")) and kind in {"json_object", "json_schema"}
+    return has_both and spec is not None and spec.response_format_with_tools is not True
 
 
 def _check_pairs(parameters: dict[str, Any]) -> None:

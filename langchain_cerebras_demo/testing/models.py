@@ -35,6 +35,7 @@ class LoopbackModel:
         raw_think_tags: Whether ``raw`` puts the reasoning between ``<think>`` tags, or simply in front (gpt-oss).
         takes_disable_reasoning: Whether ``disable_reasoning: true`` is accepted (zai-glm alone).
         parallel_tool_calls: Whether one answer may hold several calls.
+        response_format_with_tools: Whether a request may have both.
         sends_whole_calls: Whether a streamed call comes in one delta (zai-glm) or in fragments (gpt-oss).
         image_inputs: Whether user messages may hold images.
         predictions: Whether ``prediction`` is accepted.
@@ -54,6 +55,7 @@ class LoopbackModel:
     raw_think_tags: bool = True
     takes_disable_reasoning: bool = False
     parallel_tool_calls: bool = True
+    response_format_with_tools: bool = True
     sends_whole_calls: bool = False
     image_inputs: bool = False
     predictions: bool = False
@@ -67,6 +69,7 @@ class LoopbackModel:
 MODELS: tuple[LoopbackModel, ...] = (
     LoopbackModel(
         "gpt-oss-120b",
+        response_format_with_tools=False,
         reasoning_efforts=("low", "medium", "high"),
         raw_think_tags=False,
         parallel_tool_calls=False,
@@ -77,6 +80,7 @@ MODELS: tuple[LoopbackModel, ...] = (
     ),
     LoopbackModel(
         "qwen-3.8-27b",
+        response_format_with_tools=False,
         reasoning_formats=("none", "parsed", "text_parsed", "raw"),
         image_inputs=True,
         owned_by="Qwen",
@@ -84,6 +88,7 @@ MODELS: tuple[LoopbackModel, ...] = (
     ),
     LoopbackModel(
         "gemma-4-31b",
+        response_format_with_tools=False,
         reasons_by_default=False,
         reasoning_formats=("none", "parsed", "text_parsed"),
         image_inputs=True,
@@ -92,6 +97,7 @@ MODELS: tuple[LoopbackModel, ...] = (
     ),
     LoopbackModel(
         "zai-glm-4.7",
+        response_format_with_tools=False,
         takes_disable_reasoning=True,
         sends_whole_calls=True,
         owned_by="Z.ai",

@@ -47,7 +47,7 @@ def check_chat(body: Any, models: Mapping[str, LoopbackModel]) -> LoopbackModel:
     check_tools(body)
     check_reasoning(body, model)
     check_images(body["messages"], model)
-    check_response_format(body)
+    check_response_format(body, model)
     check_the_rest(body, model)
     check_window(body, model)
     return model
@@ -130,8 +130,11 @@ def check_images(messages: list[dict[str, Any]], model: LoopbackModel) -> None:
         raise RefusedError(413, flat(message, "invalid_request_error", "messages", "content_too_large"))
 
 
-def check_response_format(body: Mapping[str, Any]) -> None:
-    """Check the limits of a strict schema."""
+def check_response_format(body: Mapping[str, Any], model: LoopbackModel) -> None:
+    """Check the limits of a strict schema, and that no tools are sent with a format unless the model accepts both."""
+    kind = (body.get("response_format") or {}).get("type", "text")
+    if kind != "text" and body.get("tools") and not model.response_format_with_tools:
+        refuse(f"tools cannot be used with response_format '{kind}' on model {model.id}", "response_format")
     wanted = (body.get("response_format") or {}).get("json_schema") or {}
     if wanted.get("strict") and (problems := strict_problems(wanted.get("schema") or {})):
         refuse("\n".join(problems), "response_format")

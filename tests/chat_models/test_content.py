@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from functools import partial
 
 import pytest
 from langchain_core import exceptions
@@ -206,7 +207,7 @@ def test_langchain_itself_finds_that_an_answer_was_filtered(server, way):
     ]
     for chain, asked in chains:
         server.script(Reply(text='{"a": 1', finish_reason="content_filter"))
-        with pytest.raises(exceptions.ModelRefusalError, match="content.filter"):
+        with pytest.raises(exceptions.ModelRefusalError, match=r"content.filter"):
             chain.invoke(asked) if way == "invoke" else list(chain.stream(asked))
 
 
@@ -254,7 +255,7 @@ def test_reading_the_blocks_costs_the_same_however_long_the_answer_is(delta):
         chunks = to_chunks([delta(number) for number in range(length)], Origin("cerebras"), is_coalesced=length > 100)
         message = merge_chat_generation_chunks(list(chunks)).message
         message.content_blocks  # noqa: B018 - the first read imports
-        costs.append(function_calls_of(lambda: message.content_blocks))
+        costs.append(function_calls_of(partial(getattr, message, "content_blocks")))
         (block,) = message.content_blocks
         longest = max((value for value in block.values() if isinstance(value, str)), key=len)
         held = (message.content, message.additional_kwargs.get("reasoning_content"))

@@ -841,7 +841,32 @@ def test_a_model_with_tools_answers_or_calls_one(server, case, way):
     assert (result["parsed"], result["parsing_error"]) == (value, None)
     assert [call["name"] for call in result["raw"].tool_calls] == ["get_weather"] * (case != "an answer")
     body = server.requests[-1].json
-    assert body["tools"][0]["function"]["name"] == "get_weather"
+    assert [one["function"]["name"] for one in body["tools"]] == ["get_weather", "Person"]
+    assert body["tool_choice"] == "required"
+    assert "response_format" not in body
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_where_a_schema_cannot_go_out_with_tools_the_answer_is_a_call_that_nobody_sees(server, way):
+    """Streamed as it grows, like any other answer; text beside the call is no part of it."""
+    answer = Reply(text="Here it is:", tool_calls=[ScriptedCall("Person", {"name": "Ada", "age": 36})])
+    server.script(answer, answer)
+    assert WAYS[way](structured(model_for(server), Person, tools=[get_weather]), PROMPT) == Person(name="Ada", age=36)
+    result = WAYS[way](structured(model_for(server), Person, tools=[get_weather], include_raw=True), PROMPT)
+    message = result["raw"]
+    assert json.loads(message.content) == {"name": "Ada", "age": 36}
+    assert message.tool_calls == message.invalid_tool_calls == []
+    assert message.response_metadata["finish_reason"] == "stop"
+
+
+def test_a_model_that_is_not_in_the_catalogue_gets_tools_and_schema_together():
+    """Nothing is known against it."""
+    with LoopbackCerebras(models=["our-endpoint"]) as server:
+        server.script(Reply(text=ANSWER))
+        model = ChatCerebrasDemo(base_url=server.base_url, api_key=server.key, model="our-endpoint")
+        assert structured(model, Person, tools=[get_weather]).invoke(PROMPT) == Person(name="Ada", age=36)
+        body = server.requests[-1].json
+    assert [one["function"]["name"] for one in body["tools"]] == ["get_weather"]
     assert body["response_format"]["type"] == "json_schema"
 
 

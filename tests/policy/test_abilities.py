@@ -8,7 +8,7 @@ import pytest
 
 from langchain_cerebras_demo.catalog import find_spec
 from langchain_cerebras_demo.errors import InvalidRequestError
-from langchain_cerebras_demo.policy.abilities import fit, replay_of
+from langchain_cerebras_demo.policy.abilities import answers_by_call, fit, replay_of
 
 GPT_OSS, QWEN, GLM, LLAMA, KIMI, GEMMA = (
     find_spec(name)
@@ -76,3 +76,24 @@ def test_reasoning_goes_back_in_the_models_own_form():
         None,
         None,
     ]
+
+
+SCHEMA = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "object"}}}
+
+
+@pytest.mark.parametrize(
+    ("spec", "given", "by_call"),
+    [
+        (GPT_OSS, {"tools": [TOOL], "response_format": SCHEMA}, True),
+        (KIMI, {"tools": [TOOL], "response_format": SCHEMA}, True),
+        (QWEN, {"tools": [TOOL], "response_format": {"type": "json_object"}}, True),
+        (QWEN, {"tools": [TOOL], "response_format": {"type": "text"}}, False),
+        (QWEN, {"tools": [TOOL]}, False),
+        (QWEN, {"tools": [], "response_format": SCHEMA}, False),
+        (replace(QWEN, response_format_with_tools=True), {"tools": [TOOL], "response_format": SCHEMA}, False),
+        (None, {"tools": [TOOL], "response_format": SCHEMA}, False),
+    ],
+)
+def test_tools_and_a_schema_go_out_together_where_the_model_documents_it(spec, given, by_call):
+    """Or where nothing is known of the model."""
+    assert answers_by_call(given, spec) is by_call

@@ -6,7 +6,9 @@ import json
 
 import pytest
 
+from langchain_cerebras_demo.catalog import find_spec
 from langchain_cerebras_demo.testing import LoopbackCerebras, LoopbackModel
+from langchain_cerebras_demo.testing.models import MODELS as LOOPBACK_MODELS
 from tests.testing.wire_client import CONVERT, WEATHER, after_calls, ask, calls_of, chat, function
 
 SCHEMA = {
@@ -180,12 +182,27 @@ def test_json_mode_takes_its_keys_from_the_prompt(shared_server):
     assert json.loads(answer.message["content"]).keys() == {"setup", "punchline"}
 
 
-def test_a_tool_goes_before_the_json(shared_server):
-    """With tools and a schema in one request the model calls first and answers in JSON when it has the result."""
-    fields = {"tools": [WEATHER], "response_format": json_schema(SCHEMA)}
-    assert calls_of(ask(shared_server, chat("weather in Paris?", **fields)))
+def test_a_tool_goes_before_the_json():
+    """A model that accepts tools and a schema together calls first and answers in JSON when it has the result."""
+    fields = {"model": "our-endpoint", "tools": [WEATHER], "response_format": json_schema(SCHEMA)}
     messages = after_calls("weather in Paris?", "get_weather")
-    assert json.loads(ask(shared_server, chat(messages, **fields)).message["content"]).keys() == {"setup", "punchline"}
+    with LoopbackCerebras(models=["our-endpoint"]) as server:
+        assert calls_of(ask(server, chat("weather in Paris?", **fields)))
+        assert json.loads(ask(server, chat(messages, **fields)).message["content"]).keys() == {"setup", "punchline"}
+
+
+@pytest.mark.parametrize("form", [json_schema(SCHEMA), {"type": "json_object"}], ids=["schema", "json_object"])
+def test_the_models_of_the_shared_endpoints_do_not_accept_tools_and_a_schema_together(shared_server, form):
+    """The documentation asks for that; a response format of plain text is none."""
+    refused = ask(shared_server, chat("weather in Paris?", tools=[WEATHER], response_format=form))
+    assert (refused.status, refused.json["param"]) == (400, "response_format")
+    assert ask(shared_server, chat("hello", tools=[WEATHER], response_format={"type": "text"})).status == 200
+
+
+def test_what_a_model_accepts_together_follows_the_catalogue():
+    """The loopback has its own table, and the two must not differ here."""
+    loopback = {model.id: model.response_format_with_tools for model in LOOPBACK_MODELS}
+    assert loopback == {name: find_spec(name).response_format_with_tools is True for name in loopback}
 
 
 MODELS = ("gpt-oss-120b", "qwen-3.8-27b", "gemma-4-31b", "zai-glm-4.7")

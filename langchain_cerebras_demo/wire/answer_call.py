@@ -1,0 +1,109 @@
+"""An answer by a schema as the call of one more tool, for models that do not accept tools and a response format together.
+
+The request then has no response format: the schema is the parameters of a tool, and the model has to call some tool. What it
+passes to that one is the answer's text. Neither the caller nor LangChain sees the call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from langchain_cerebras_demo.errors import InvalidRequestError
+from langchain_cerebras_demo.wire.completion import Event, Finish, TextDelta, ToolCallFragment
+
+_DESCRIPTION = "Give the final answer."
+
+
+def to_call(parameters: Mapping[str, Any], model: str) -> tuple[dict[str, Any], str]:
+    """Return the parameters of a request with tools without its response format, and the name of the tool that replaces it.
+
+    No tool is added, and the name is empty, if ``tool_choice`` already decides: with ``"none"`` the tools are left out, and
+    if it demands a call, the answer is that call and has no format.
+
+    Args:
+        parameters: They have ``tools`` and a ``response_format``, checked.
+        model: The model's id, for errors.
+
+    Raises:
+        InvalidRequestError: The response format has no schema, so no tool can replace it.
+    """
+    fitted = dict(parameters)
+    choice = fitted.get("tool_choice", "auto")
+    if choice == "none":
+        for name in ("tools", "tool_choice", "parallel_tool_calls"):
+            fitted.pop(name, None)
+        return fitted, ""
+    response_format = fitted.pop("response_format")
+    if choice != "auto":
+        return fitted, ""
+    wanted = response_format.get("json_schema")
+    if not isinstance(wanted, Mapping):
+        raise InvalidRequestError(
+            f"{model} does not accept tools and response_format {response_format.get('type')!r} together: give a JSON "
+            "schema, or leave one of them out. If the catalogue is out of date: check_requests=False."
+        )
+    functions = [tool.get("function") or {} for tool in fitted["tools"]]
+    name = str(wanted.get("name") or "answer")
+    while any(function.get("name") == name for function in functions):
+        name += "_"
+    answer: dict[str, Any] = {
+        "name": name,
+        "description": wanted.get("description") or _DESCRIPTION,
+        "parameters": wanted.get("schema") or {"type": "object"},
+    }
+    if wanted.get("strict") and all(function.get("strict") for function in functions):
+        answer["strict"] = True  # all tools of a request are, or none
+    fitted["tools"] = [*fitted["tools"], {"type": "function", "function": answer}]
+    fitted["tool_choice"] = "required"
+    return fitted, name
+
+
+class AnswerCall:
+    """Turns the call of the answer's tool into the answer's text. Used for one answer.
+
+    Text beside the call is dropped: it is not part of the answer. Text is therefore held back until the answer ends.
+
+    Args:
+        name: The tool's name.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._answers: dict[int, int] = {}  # by choice, the index of the call that is the answer
+        self._repeated: set[tuple[int, int]] = set()
+        self._has_calls: set[int] = set()
+        self._held: dict[int, list[TextDelta]] = {}
+
+    def read(self, events: Iterable[Event]) -> list[Event]:
+        """Return the events without the call, and with the answer's text."""
+        told: list[Event] = []
+        for event in events:
+            if isinstance(event, ToolCallFragment):
+                told += self._read_call(event)
+            elif isinstance(event, TextDelta):
+                self._held.setdefault(event.choice, []).append(event)
+            elif isinstance(event, Finish):
+                held = self._held.pop(event.choice, [])
+                told += [self._finish(event)] if event.choice in self._answers else [*held, event]
+            else:
+                told.append(event)
+        return told
+
+    def _read_call(self, piece: ToolCallFragment) -> list[Event]:
+        if piece.name == self._name and self._answers.setdefault(piece.choice, piece.index) != piece.index:
+            self._repeated.add((piece.choice, piece.index))
+        if self._answers.get(piece.choice) == piece.index:
+            return [TextDelta(piece.arguments, piece.choice)] if piece.arguments else []
+        if (piece.choice, piece.index) in self._repeated:
+            return []
+        self._has_calls.add(piece.choice)
+        return [piece]
+
+    def _finish(self, finish: Finish) -> Finish:
+        reason = finish.reason
+        if reason == "tool_calls" and finish.choice not in self._has_calls:
+            reason = "stop"
+        broken = [call for call in finish.broken_calls if call.name != self._name]
+        return replace(finish, reason=reason, broken_calls=broken)

@@ -5,9 +5,10 @@
     nox -s dist installed       wheel and sdist built and checked, then all tests against the wheel; `-- short` for a few
     nox -s floors               the tests with the oldest dependencies that pyproject.toml allows
     nox -s newest               the tests with the newest ones; `-- pre` takes pre-releases of LangChain too
+    nox -s tracers              what OpenInference and OpenLLMetry, in their newest versions, write of a call
     nox -s constraints          writes constraints.txt anew: the newest versions that work together
 
-All but `floors` and `newest` install the versions of constraints.txt. `.ci/run` is what a change has to pass; it runs `dist` and `installed -- short` itself.
+All but `floors`, `newest` and `tracers` install the versions of constraints.txt. `.ci/run` is what a change has to pass; it runs `dist` and `installed -- short` itself.
 """
 
 from __future__ import annotations
@@ -95,6 +96,13 @@ def newest(session: nox.Session) -> None:
     if session.posargs == ["pre"]:
         session.install("--upgrade", "--pre", "langchain-core", "langchain")
     session.run("python", "-m", "pytest", "-m", "not long")
+
+
+@nox.session(python=PYTHONS, venv_params=SEEDED)
+def tracers(session: nox.Session) -> None:
+    """The tests of other people's tracers, which no other session installs."""
+    session.install("--upgrade", "--group", "test", "--group", "tracers", "-e", f".[{EXTRAS}]")
+    session.run("python", "-m", "pytest", "tests/test_tracers.py", "-m", "upstream or not upstream", *session.posargs)
 
 
 @nox.session(python=False)

@@ -311,8 +311,9 @@ class ChatCerebrasDemo(ChatFields):
                 tools it is not sent, and a warning is logged.
             strict: Whether the service holds the arguments to the schema, for all tools, whatever they say themselves.
             parallel_tool_calls: Whether one answer may have several calls.
-            response_format: A schema of any kind, or a response format in the API's own form, to be sent with the tools;
-                strict unless it says otherwise itself or ``strict=False`` is given.
+            response_format: A schema of any kind, or a response format in the API's own form; strict unless it says
+                otherwise itself or ``strict=False`` is given. It is sent with the tools, or as one more tool if the model does
+                not accept both; the answer is text in either case.
             **kwargs: Other arguments of a call.
 
         Raises:

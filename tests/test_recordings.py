@@ -95,6 +95,8 @@ def read_recording(exchange):
         "usage": read_usage(ending["usage"]),
         "metadata": {
             "finish_reason": ending["finish_reason"],
+            "normalized_finish_reason": "tool_call" if calls else ending["finish_reason"],
+            "token_usage": read_token_usage(ending["usage"]),
             "id": ending["id"],
             "model_name": ending["model"],
             "model_provider": "cerebras",
@@ -114,6 +116,26 @@ def read_error(exchange):
         "words": [said["code"], said["param"], said["type"]],
         "request_id": exchange["headers"]["cf-ray"],
     }
+
+
+def read_token_usage(usage):
+    """The counts under the service's own names, those that are null left out."""
+    read = {name: usage[name] for name in ("prompt_tokens", "completion_tokens", "total_tokens")}
+    of_input, of_output = usage.get("prompt_tokens_details") or {}, usage.get("completion_tokens_details") or {}
+    details = {
+        "prompt_tokens_details": {
+            "cached_tokens": of_input.get("cached_tokens"),
+            "image_tokens": of_input.get("image_tokens", usage.get("image_tokens")),
+        },
+        "completion_tokens_details": {
+            f"{kind}_tokens": of_output.get(f"{kind}_tokens")
+            for kind in ("reasoning", "accepted_prediction", "rejected_prediction")
+        },
+    }
+    for name, counts in details.items():
+        if kept := {key: count for key, count in counts.items() if count is not None}:
+            read[name] = kept
+    return read
 
 
 def read_usage(usage):

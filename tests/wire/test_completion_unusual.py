@@ -198,7 +198,7 @@ def test_a_refusal_is_read():
         read_whole(whole({"content": None, "refusal": "I won't."})),
     ):
         assert joined(events, RefusalDelta) == "I won't."
-        assert Finish("stop", is_silent=False) in events
+        assert Finish("stop", is_silent=False, is_refusal=True) in events
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,10 @@ from langchain_core.messages import HumanMessage
 from langchain_core.tools import tool
 from pydantic import BaseModel, Field
 
-from langchain_cerebras_demo import ChatCerebrasDemo, InvalidRequestError
+from langchain_cerebras_demo import ChatCerebrasDemo, InvalidRequestError, StreamInterruptedError
 from langchain_cerebras_demo.catalog import find_spec
-from langchain_cerebras_demo.testing import LoopbackCerebras, Reply, ScriptedCall
+from langchain_cerebras_demo.provider import Cerebras
+from langchain_cerebras_demo.testing import CutAfter, LoopbackCerebras, Reply, ScriptedCall
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::langchain_core._api.beta_decorator.LangChainBetaWarning"),
@@ -140,6 +141,29 @@ def test_an_answer_beside_another_call_waits_for_its_result(loopback, is_streame
     sent = loopback.requests[-1].json["messages"]
     assert [call["id"] for call in sent[1]["tool_calls"]] == ["c2"]
     assert [message["tool_call_id"] for message in sent if message["role"] == "tool"] == ["c2"]
+
+
+def test_an_answer_that_breaks_off_is_in_its_error(loopback):
+    """For every face: here the client's, whose partial answer is the text."""
+    loopback.script(CutAfter(4, reply=answer("provider", [get_weather], "gpt-oss-120b")))
+    generator = Cerebras.create_async_generator(
+        "gpt-oss-120b",
+        [{"role": "user", "content": "Report."}],
+        loopback.key,
+        api_base=loopback.base_url,
+        tools=[{"type": "function", "function": {"name": "f"}}],
+        response_format={"type": "json_schema", "json_schema": {"name": "Report", "schema": {"type": "object"}}},
+    )
+    texts = []
+
+    async def read():
+        async for text in generator:
+            texts.append(text)
+
+    with pytest.raises(StreamInterruptedError) as raised:
+        asyncio.run(read())
+    assert raised.value.partial == "".join(texts) != ""
+    assert Report(city="Paris", sunny=True).model_dump_json().startswith(raised.value.partial.replace(" ", ""))
 
 
 @pytest.mark.parametrize("way", ["invoke", "stream"])

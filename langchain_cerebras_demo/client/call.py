@@ -203,7 +203,7 @@ class Call:
                         ticket.close()
                         events = []  # what arrived is not for the variables of a traceback
                     if self._first_at is not None:
-                        raise self._interrupted(problem, decoder.text)
+                        raise self._interrupted(problem, answer.text if answer else decoder.text)
                     http, place = await self._again(http, problem), ticket.place
 
     async def body(self, path: str, *, is_keyless: bool = False) -> bytes:

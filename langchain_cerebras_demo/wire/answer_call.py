@@ -75,6 +75,12 @@ class AnswerCall:
         self._repeated: set[tuple[int, int]] = set()
         self._has_calls: set[int] = set()
         self._held: dict[int, list[TextDelta]] = {}
+        self._text: list[str] = []
+
+    @property
+    def text(self) -> str:
+        """The text of the first choice so far."""
+        return "".join(self._text)
 
     def read(self, events: Iterable[Event]) -> list[Event]:
         """Return the events without the call, and with the answer's text."""
@@ -89,6 +95,7 @@ class AnswerCall:
                 told += [self._finish(event)] if event.choice in self._answers else [*held, event]
             else:
                 told.append(event)
+        self._text += [event.text for event in told if isinstance(event, TextDelta) and event.choice == 0]
         return told
 
     def _read_call(self, piece: ToolCallFragment) -> list[Event]:

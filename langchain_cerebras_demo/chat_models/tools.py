@@ -14,6 +14,8 @@ from langchain_cerebras_demo.wire.schemas.answer_type import check_tool_name
 from langchain_cerebras_demo.wire.schemas.strict import to_strict_schema
 
 _CHOICES = frozenset({"none", "auto", "required"})
+_KEYS_IN_ORDER = ("name", "description", "parameters", "strict")
+_KEYS = frozenset(_KEYS_IN_ORDER)
 
 
 def to_tools(tools: Sequence[Tool], *, strict: bool | None = None) -> list[dict[str, Any]]:
@@ -35,13 +37,8 @@ def to_tools(tools: Sequence[Tool], *, strict: bool | None = None) -> list[dict[
     converted = [_to_tool(tool) for tool in tools]
     agreed = _agreed_strict(converted) if strict is None else strict
     for tool in converted:
-        function = tool["function"]
-        check_tool_name(function["name"])
-        if agreed is not None:
-            function["strict"] = agreed
-        if agreed and "parameters" in function:
-            function["parameters"] = _strict_parameters(function)
-    return converted
+        check_tool_name(tool["function"]["name"])
+    return converted if agreed is None else [_with_strict(tool["function"], agreed) for tool in converted]
 
 
 def to_tool_choice(choice: str | bool | Mapping[str, Any] | None, tools: Sequence[Mapping[str, Any]]) -> Any:
@@ -74,6 +71,11 @@ def to_tool_choice(choice: str | bool | Mapping[str, Any] | None, tools: Sequenc
 
 
 def _to_tool(tool: Tool) -> dict[str, Any]:
+    if type(tool) is dict and len(tool) == 2 and tool.get("type") == "function":
+        # In the API's form already, with known keys alone: the common case, which is not converted.
+        given = tool.get("function")
+        if type(given) is dict and given.keys() <= _KEYS and given.get("name") and None not in given.values():
+            return tool
     # `strict` is not passed to LangChain: it would close free mappings, and nothing could be passed in them.
     converted = convert_to_openai_tool(dict(to_nested(tool)) if isinstance(tool, Mapping) else tool)
     function = converted.get("function")
@@ -82,17 +84,15 @@ def _to_tool(tool: Tool) -> dict[str, Any]:
     if not isinstance(function, Mapping) or not function.get("name"):
         raise InvalidRequestError(f"the tool {tool!r:.200} has no name: give one under 'function'")
     # The API refuses unknown keys; tools of other vendors have some (cache_control, …).
-    kept = {
-        key: function[key] for key in ("name", "description", "parameters", "strict") if function.get(key) is not None
-    }
+    kept = {key: value for key in _KEYS_IN_ORDER if (value := function.get(key)) is not None}
     return {"type": "function", "function": kept}
 
 
 def _agreed_strict(tools: Sequence[Mapping[str, Any]]) -> bool | None:
     names: dict[bool, list[str]] = {}
     for tool in tools:
-        if "strict" in tool["function"]:
-            names.setdefault(bool(tool["function"]["strict"]), []).append(tool["function"]["name"])
+        if "strict" in (function := tool["function"]):
+            names.setdefault(bool(function["strict"]), []).append(function["name"])
     if len(names) > 1:
         raise InvalidRequestError(
             f"the tools disagree on strict: {', '.join(names[True])} want it, {', '.join(names[False])} do not, and the service "
@@ -101,8 +101,11 @@ def _agreed_strict(tools: Sequence[Mapping[str, Any]]) -> bool | None:
     return next(iter(names), None)
 
 
-def _strict_parameters(function: Mapping[str, Any]) -> dict[str, Any]:
-    try:
-        return to_strict_schema(function["parameters"])
-    except ValueError as error:
-        raise InvalidRequestError(f"the tool {function['name']!r} cannot be strict: {error}") from None
+def _with_strict(function: Mapping[str, Any], strict: bool) -> dict[str, Any]:
+    changed = {**function, "strict": strict}
+    if strict and "parameters" in changed:
+        try:
+            changed["parameters"] = to_strict_schema(changed["parameters"])
+        except ValueError as error:
+            raise InvalidRequestError(f"the tool {changed['name']!r} cannot be strict: {error}") from None
+    return {"type": "function", "function": changed}

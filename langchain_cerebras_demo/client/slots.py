@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
+
+from typing_extensions import Self
 
 from langchain_cerebras_demo.client.limiter import waited_too_long
 from langchain_cerebras_demo.net.loops import LoopLocal
@@ -15,26 +15,47 @@ from langchain_cerebras_demo.net.transport import timeout
 
 
 class Slot:
-    """A place among the requests that run. A stream that nobody reads gives it back, and goes on without one when it is read again.
+    """A place among the requests that run: ``async with`` waits for it and gives it back.
 
-    It would be unfair to let requests wait for a stream that was forgotten, and if it had to wait for a place before it went on,
-    two streams that are read in turn could never both be read.
+    A stream that nobody reads gives it back early, and continues without one when it is read again: no request should wait for a
+    stream that was forgotten, and if it had to wait for a place again, two streams that are read in turn could block each other.
 
     Args:
-        release: Gives the place back; ``None`` if there is no bound.
+        semaphore: Its places; ``None`` if there is no bound.
+        max_wait: Seconds that it may take to get one; ``None`` for as long as it takes.
         idle: Seconds without a reader after which it is given back; ``None``: never.
+
+    Raises:
+        RateLimitError: On entering; there was none within ``max_wait`` seconds.
     """
 
-    def __init__(self, release: Callable[[], object] | None, idle: float | None = None) -> None:
-        self._release = release
+    # No async generator: a loop that ends closes all of those at once, this one before the call that holds it.
+
+    def __init__(self, semaphore: asyncio.Semaphore | None, max_wait: float | None, idle: float | None) -> None:
+        self._semaphore = semaphore
+        self._max_wait = max_wait
         self._idle = idle
-        self._unread_since = 0.0
+        self._is_held = False
         self._is_unread = False
+        self._unread_since = 0.0
         self._timer: asyncio.TimerHandle | None = None
+
+    async def __aenter__(self) -> Self:
+        if self._semaphore is not None:
+            try:
+                async with timeout(self._max_wait):
+                    await self._semaphore.acquire()
+            except asyncio.TimeoutError:
+                raise waited_too_long(self._max_wait or 0.0, None, None) from None
+            self._is_held = True
+        return self
+
+    async def __aexit__(self, *_exception: object) -> None:
+        self._give_back()
 
     def pause(self) -> None:
         """Say that the reader has something, and has to come back for more."""
-        if self._release is None or self._idle is None:
+        if not self._is_held or self._idle is None:
             return
         loop = asyncio.get_running_loop()
         self._unread_since, self._is_unread = loop.time(), True
@@ -45,15 +66,6 @@ class Slot:
         """Say that the reader has come back."""
         self._is_unread = False
 
-    def close(self) -> None:
-        """Give the place back, unless that has been done."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        release, self._release = self._release, None
-        if release is not None:
-            release()
-
     def _check(self) -> None:
         self._timer = None
         if not self._is_unread or self._idle is None:
@@ -63,7 +75,15 @@ class Slot:
         if loop.time() < due:
             self._timer = loop.call_at(due, self._check)
         else:
-            self.close()
+            self._give_back()
+
+    def _give_back(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._is_held and self._semaphore is not None:
+            self._is_held = False
+            self._semaphore.release()
 
 
 class Slots:
@@ -77,34 +97,15 @@ class Slots:
         self._most = most
         self._semaphore = LoopLocal[asyncio.Semaphore]()
 
-    @asynccontextmanager
-    async def take(self, max_wait: float | None = None, idle: float | None = None) -> AsyncIterator[Slot]:
-        """Hold a place among those that run, and wait for it.
-
-        Args:
-            max_wait: Seconds that it may take to get one; ``None`` for as long as it takes.
-            idle: Seconds without a reader after which a stream gives its place back; ``None``: never.
-
-        Raises:
-            RateLimitError: there was none within ``max_wait`` seconds.
-        """
-        if self._most is None:
-            yield Slot(None)
-            return
-        semaphore = self._semaphore.get()
-        if semaphore is None:
-            semaphore = asyncio.Semaphore(self._most)
-            self._semaphore.set(semaphore)
-        try:
-            async with timeout(max_wait):
-                await semaphore.acquire()
-        except asyncio.TimeoutError:
-            raise waited_too_long(max_wait or 0.0, None, None) from None
-        slot = Slot(semaphore.release, idle)
-        try:
-            yield slot
-        finally:
-            slot.close()
+    def take(self, max_wait: float | None = None, idle: float | None = None) -> Slot:
+        """Return a place among those that run, to be entered; the arguments are those of ``Slot``."""
+        semaphore = None
+        if self._most is not None:
+            semaphore = self._semaphore.get()
+            if semaphore is None:
+                semaphore = asyncio.Semaphore(self._most)
+                self._semaphore.set(semaphore)
+        return Slot(semaphore, max_wait, idle)
 
 
 _lock = threading.Lock()

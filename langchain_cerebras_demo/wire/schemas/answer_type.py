@@ -115,6 +115,7 @@ def to_schema_name(title: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]", "_", title)[:64] or "answer"
 
 
+@functools.lru_cache(maxsize=4096)  # agents send the same tools at every step
 def check_tool_name(name: str) -> str:
     """Return ``name`` if the API accepts it as a tool's name.
 

@@ -10,10 +10,13 @@ instead, and ``violations.find_violations`` holds the answer against it afterwar
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
+
+import orjson
 
 from langchain_cerebras_demo.errors import InvalidRequestError
 from langchain_cerebras_demo.wire.schemas.plain import (
@@ -28,6 +31,9 @@ from langchain_cerebras_demo.wire.schemas.plain import (
     short_name,
     to_plain,
 )
+
+# Values that are not JSON are refused instead of converted.
+_JSON_ALONE = orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
 
 MAX_DEPTH = 10
 MAX_CHARACTERS = 5_000
@@ -51,7 +57,7 @@ _FREE = frozenset({"patternProperties", "propertyNames"})
 
 
 def to_strict_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The schema as Cerebras' strict mode takes it. ``schema`` is not changed.
+    """Return the schema as Cerebras' strict mode accepts it. ``schema`` is not changed, and the caller may change the result.
 
     Properties that are not required stay so, and may then be absent from the answer (version 2 of the API).
 
@@ -59,6 +65,22 @@ def to_strict_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
         InvalidRequestError: Strict mode does not support it: a free mapping, a place without a type, recursion,
             conditions, or too large. The message names the place as a JSON pointer, what is wrong and the remedy.
     """
+    try:
+        text = orjson.dumps(schema, option=_JSON_ALONE)
+    except TypeError:  # a mapping of another class, a number of more than 64 bits
+        return _to_strict(schema)
+    result: dict[str, Any] = orjson.loads(_to_strict_text(text))
+    return result
+
+
+@functools.lru_cache(
+    maxsize=1024
+)  # by text and not by identity, since a schema may be changed; agents send the same at every step
+def _to_strict_text(text: bytes) -> bytes:
+    return orjson.dumps(_to_strict(orjson.loads(text)))
+
+
+def _to_strict(schema: Mapping[str, Any]) -> dict[str, Any]:
     fitted = _fit_root(schema, strict=True)
     _refuse_rings(fitted)
     _check_sizes(fitted)

@@ -13,6 +13,7 @@ Action = Literal[
     "ainvoke",
     "abatch",
     "constructor",
+    "bind_tools",
     "import",
     "callback",
     "events",
@@ -68,6 +69,7 @@ class Case:
         quick_rounds: the same with ``--quick``; 0 leaves the case out.
         subjects: of whom; by default of all that can.
         over_tls: whether the server is asked by https.
+        tools: how many tools are bound.
     """
 
     title: str
@@ -79,6 +81,7 @@ class Case:
     quick_rounds: int = 0
     subjects: tuple[str, ...] = tuple(SUBJECTS)
     over_tls: bool = False
+    tools: int = 0
 
     @property
     def units(self) -> int:
@@ -93,6 +96,7 @@ class Case:
             "ainvoke": "µs a call",
             "abatch": "µs a call",
             "constructor": "µs a model",
+            "bind_tools": "µs a call",
             "import": "ms an import",
             "memory_model": "KiB a model",
             "memory_stream": "KiB a stream",
@@ -100,9 +104,11 @@ class Case:
         }.get(self.action, "µs a delta")
 
 
+TOOLS = (1, 50, 1_000)
 LENGTHS = (1_000, 2_000, 5_000, 10_000, 20_000)
 STREAMS = (1, 10, 100, 1_000)
 _WITH_SOCKETS = tuple(name for name in SUBJECTS if name != "floor")
+_WITH_TOOLS = ("ours-exact", *(name for name, facts in SUBJECTS.items() if facts.is_langchain))
 
 CASES: dict[str, Case] = {
     "astream": Case("astream, 1,000 deltas", "astream", calls=3, quick_rounds=5),
@@ -149,6 +155,18 @@ CASES: dict[str, Case] = {
             subjects=QUICK_SUBJECTS,
         )
         for deltas in LENGTHS
+    },
+    **{
+        f"bind_tools_{tools}": Case(
+            f"bind_tools of {tools:,}",
+            "bind_tools",
+            calls=max(1, 500 // tools),
+            rounds=7,
+            quick_rounds=3 if tools == 50 else 0,
+            subjects=_WITH_TOOLS,
+            tools=tools,
+        )
+        for tools in TOOLS
     },
     **{
         f"streams_{streams}": Case(

@@ -27,7 +27,7 @@ _STYLE = (
 )
 BARS = (
     "astream", "stream", "ainvoke", "abatch", "tool_calls", "reasoning", "callback", "events", "paced_1", "paced_20",
-    "constructor", "import", "memory_model", "memory_stream", "memory_left",
+    "constructor", "bind_tools_50", "import", "memory_model", "memory_stream", "memory_left",
 )  # fmt: skip
 
 

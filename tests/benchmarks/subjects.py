@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from tests.benchmarks.prepared import MODEL, Plan, events, expected
 
@@ -47,6 +47,13 @@ class Subject:
     def build(self) -> Any:
         """A new model or client."""
         raise NotThereError("nothing to construct")
+
+    def make_tools(self, count: int) -> list[Any]:
+        """Tools to be bound."""
+        raise NotThereError("no tools to bind")
+
+    def bind_tools(self, tools: list[Any]) -> Any:
+        raise NotThereError("no bind_tools")
 
     async def astream(self) -> Delivery:
         raise NotThereError("no async stream")
@@ -140,6 +147,18 @@ class LangChain(Subject):
 
     def config(self) -> dict[str, Any] | None:
         return None
+
+    def make_tools(self, count: int) -> list[Any]:
+        from langchain_core.tools import StructuredTool
+
+        def weather(city: str, unit: Literal["celsius", "fahrenheit"] = "celsius", days: int = 1) -> str:
+            """The weather in a city."""
+            return f"{city}: {days} days in {unit}"
+
+        return [StructuredTool.from_function(weather, name=f"weather_{number}") for number in range(count)]
+
+    def bind_tools(self, tools: list[Any]) -> Any:
+        return self.model.bind_tools(tools)
 
     def take(self, got: Delivery) -> Callable[[Any], None]:
         """What collects the chunks of this plan."""

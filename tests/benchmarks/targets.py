@@ -62,6 +62,11 @@ def _least_of_peers(case: str, subject: str) -> Callable[[Value], float]:
     return measure
 
 
+def _of_openai(case: str) -> Callable[[Value], float]:
+    """Our figure as a part of langchain-openai's."""
+    return lambda value: value(case, "ours-exact") / value(case, "langchain-openai")
+
+
 TARGETS: tuple[Target, ...] = (
     _times("astream, exact", "astream", "ours-exact", 12),
     _times("astream, coalesced, full speed", "astream", "ours-coalesced", 35),
@@ -96,6 +101,8 @@ TARGETS: tuple[Target, ...] = (
         is_floor=False,
     ),
     Target("import, of the least LangChain peer's", 1, _least_of_peers("import", "ours-exact"), is_floor=False),
+    Target("import, of langchain-openai's", 0.63, _of_openai("import"), is_floor=False),
+    Target("bind_tools of 50, of langchain-openai's", 1.5, _of_openai("bind_tools_50"), is_floor=False),
 )
 
 

@@ -75,6 +75,9 @@ class Client:
         )
         if action == "import":
             self.imported()
+        elif action == "bind_tools":
+            self.kept += self.subject.make_tools(self.case.tools)
+            self.subject.bind_tools(self.kept)
         elif action == "stream":
             self.subject.stream()
         elif action in {"constructor", "memory_model"}:
@@ -100,7 +103,8 @@ class Client:
             return self.left_behind()
         gc.collect()
         wall, cpu = time.perf_counter(), time.process_time()
-        deliveries = self.constructed() if action == "constructor" else self.asked()
+        made = {"constructor": self.constructed, "bind_tools": self.bound}.get(action, self.asked)
+        deliveries = made()
         cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
         return {"cpu": cpu, "wall": wall, "fault": self.first_fault(deliveries)}
 
@@ -124,6 +128,11 @@ class Client:
     def constructed(self) -> list[Delivery]:
         for _ in range(self.case.calls):
             self.subject.build()
+        return []
+
+    def bound(self) -> list[Delivery]:
+        for _ in range(self.case.calls):
+            self.subject.bind_tools(self.kept)
         return []
 
     def first_fault(self, deliveries: Sequence[Delivery]) -> str | None:

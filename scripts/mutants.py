@@ -186,6 +186,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="another seed draws others")
     parser.add_argument("--only", type=int, nargs="*", help="the numbers of those to run")
     parser.add_argument("--workers", type=int, default=2, help="processes of pytest-xdist")
+    parser.add_argument("--quick", action="store_true", help="leave the survivors of the quick tests as they are")
     parser.add_argument("--list", action="store_true", help="show them, and run nothing")
     chosen = parser.parse_args()
     survivors = []
@@ -196,9 +197,9 @@ def main() -> int:
         if not chosen.list:
             own = str(mutant.path.relative_to(PACKAGE).parent).split("/")[0]
             is_quick = is_caught(mutant, (*QUICK, f"tests/{own}"), 0) or is_caught(mutant, QUICK, chosen.workers)
-            verdict = "quick" if is_quick else ""
-            if not verdict:
-                verdict = "default" if is_caught(mutant, DEFAULT, chosen.workers) else "SURVIVED"
+            verdict = "quick" if is_quick else "SURVIVED"
+            if not (is_quick or chosen.quick) and is_caught(mutant, DEFAULT, chosen.workers):
+                verdict = "default"
             verdict += f", {time.monotonic() - began:.0f} s: "
             if verdict.startswith("SURVIVED"):
                 survivors.append(mutant)

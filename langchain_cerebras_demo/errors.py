@@ -77,6 +77,8 @@ LONGEST_WAIT = 120.0
 """Seconds. A limit of the day, or a ``retry-after``, that needs more is not waited for."""
 
 if TYPE_CHECKING:
+    from langchain_core.messages import AIMessageChunk
+
     _Refusal = langchain.ModelRefusalError
 else:  # langchain-core has the class from 1.7.5 on; its parsers raised OutputParserException before
     _Refusal = getattr(langchain, "ModelRefusalError", langchain.OutputParserException)
@@ -193,7 +195,7 @@ class APIError(CerebrasError):
     ``prompt_tokens``, ``completion_tokens`` and ``total_tokens``. Both are ``None`` where the service has not told them.
     """
 
-    partial: Any = None
+    partial: AIMessageChunk | str | None = None
     attempts: int = 1
     waited: float = 0.0
     request_id: str | None = None

@@ -5,26 +5,37 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, closing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import LangSmithParams, LanguageModelInput, ModelProfile
-from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.messages.utils import count_tokens_approximately
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult, Generation
 from langchain_core.prompt_values import PromptValue
 from langchain_core.runnables import ConfigurableField, Runnable, RunnableConfig
 from langchain_core.runnables.config import get_config_list
 from langchain_core.runnables.utils import AnyConfigurableField
+from langchain_core.tools import BaseTool
 from pydantic import model_validator
-from typing_extensions import Self
+from typing_extensions import Self, Unpack
 
 from langchain_cerebras_demo import catalog, local
 from langchain_cerebras_demo.catalog import AliasTable
 from langchain_cerebras_demo.chat_models import generations
-from langchain_cerebras_demo.chat_models.fields import ChatFields, Method, Tool, to_wire_tools
+from langchain_cerebras_demo.chat_models.arguments import (
+    Answer,
+    BoundArguments,
+    CallArguments,
+    Method,
+    RawAndParsed,
+    SchemaArguments,
+    Tool,
+    ToolArguments,
+)
+from langchain_cerebras_demo.chat_models.fields import ChatFields, to_wire_tools
 from langchain_cerebras_demo.chat_models.messages import to_wire
 from langchain_cerebras_demo.chat_models.profile import (
     CatalogProfile,
@@ -198,7 +209,52 @@ class ChatCerebrasDemo(ChatFields):
         """Return a choice between models, as LangChain does; its profile follows the configuration."""
         return to_model_alternatives(super().configurable_alternatives(which, **kwargs))
 
-    if not TYPE_CHECKING:  # for type checkers it is LangChain's own
+    if TYPE_CHECKING:  # LangChain's own methods; their signatures name the arguments that a call may have
+
+        def bind(self, **kwargs: Unpack[BoundArguments]) -> Runnable[LanguageModelInput, AIMessage]:  # type: ignore[override]
+            """Return a binding, as LangChain does; with ``model=`` the profile follows it."""
+
+        def invoke(  # type: ignore[override]
+            self,
+            input: LanguageModelInput,  # noqa: A002 - core's name
+            config: RunnableConfig | None = None,
+            *,
+            stop: list[str] | None = None,
+            **kwargs: Unpack[CallArguments],
+        ) -> AIMessage:
+            """Return the answer."""
+
+        async def ainvoke(  # type: ignore[override]
+            self,
+            input: LanguageModelInput,  # noqa: A002 - core's name
+            config: RunnableConfig | None = None,
+            *,
+            stop: list[str] | None = None,
+            **kwargs: Unpack[CallArguments],
+        ) -> AIMessage:
+            """Return the answer."""
+
+        def stream(  # type: ignore[override]
+            self,
+            input: LanguageModelInput,  # noqa: A002 - core's name
+            config: RunnableConfig | None = None,
+            *,
+            stop: list[str] | None = None,
+            **kwargs: Unpack[CallArguments],
+        ) -> Iterator[AIMessageChunk]:
+            """Yield the answer while it arrives."""
+
+        def astream(  # type: ignore[override]
+            self,
+            input: LanguageModelInput,  # noqa: A002 - core's name
+            config: RunnableConfig | None = None,
+            *,
+            stop: list[str] | None = None,
+            **kwargs: Unpack[CallArguments],
+        ) -> AsyncIterator[AIMessageChunk]:
+            """Yield the answer while it arrives."""
+
+    else:
 
         def bind(self, **kwargs: Any) -> Any:
             """Return a binding, as LangChain does; with ``model=`` the profile follows it."""
@@ -292,15 +348,15 @@ class ChatCerebrasDemo(ChatFields):
 
     # -- tools
 
-    def bind_tools(
+    def bind_tools(  # type: ignore[override]  # the arguments that a call may have, where LangChain's allows any
         self,
         tools: Sequence[Tool],
         *,
         tool_choice: str | bool | dict[str, Any] | None = None,
         strict: bool | None = None,
         parallel_tool_calls: bool | None = None,
-        response_format: Any = None,
-        **kwargs: Any,
+        response_format: type | Mapping[str, Any] | None = None,
+        **kwargs: Unpack[ToolArguments],
     ) -> Runnable[LanguageModelInput, AIMessage]:
         """Return the model bound to these tools.
 
@@ -343,6 +399,80 @@ class ChatCerebrasDemo(ChatFields):
             bound["response_format"] = to_response_format(wanted, default=strict is not False)
         return self.bind(**{name: value for name, value in bound.items() if value is not None}, **kwargs)
 
+    # A class gives its instances, any other schema what it describes; with tools there may be no value.
+
+    @overload  # type: ignore[override]  # LangChain's returns pydantic's classes and dicts alone
+    def with_structured_output(
+        self,
+        schema: type[Answer],
+        *,
+        method: Method | None = None,
+        include_raw: Literal[False] = False,
+        strict: bool | None = None,
+        tools: None = None,
+        **kwargs: Unpack[SchemaArguments],
+    ) -> Runnable[LanguageModelInput, Answer]: ...
+
+    @overload
+    def with_structured_output(
+        self,
+        schema: type[Answer],
+        *,
+        method: Method | None = None,
+        include_raw: Literal[False] = False,
+        strict: bool | None = None,
+        tools: Sequence[Tool],
+        **kwargs: Unpack[SchemaArguments],
+    ) -> Runnable[LanguageModelInput, Answer | None]: ...
+
+    @overload
+    def with_structured_output(
+        self,
+        schema: type[Answer],
+        *,
+        method: Method | None = None,
+        include_raw: Literal[True],
+        strict: bool | None = None,
+        tools: Sequence[Tool] | None = None,
+        **kwargs: Unpack[SchemaArguments],
+    ) -> Runnable[LanguageModelInput, RawAndParsed[Answer]]: ...
+
+    @overload
+    def with_structured_output(
+        self,
+        schema: Mapping[str, Any] | Callable[..., Any] | BaseTool | None = None,
+        *,
+        method: Method | None = None,
+        include_raw: Literal[False] = False,
+        strict: bool | None = None,
+        tools: Sequence[Tool] | None = None,
+        **kwargs: Unpack[SchemaArguments],
+    ) -> Runnable[LanguageModelInput, Any]: ...
+
+    @overload
+    def with_structured_output(
+        self,
+        schema: Mapping[str, Any] | Callable[..., Any] | BaseTool | None = None,
+        *,
+        method: Method | None = None,
+        include_raw: Literal[True],
+        strict: bool | None = None,
+        tools: Sequence[Tool] | None = None,
+        **kwargs: Unpack[SchemaArguments],
+    ) -> Runnable[LanguageModelInput, RawAndParsed[Any]]: ...
+
+    @overload
+    def with_structured_output(
+        self,
+        schema: type | Mapping[str, Any] | Callable[..., Any] | BaseTool | None = None,
+        *,
+        method: Method | None = None,
+        include_raw: bool,
+        strict: bool | None = None,
+        tools: Sequence[Tool] | None = None,
+        **kwargs: Unpack[SchemaArguments],
+    ) -> Runnable[LanguageModelInput, Any]: ...
+
     def with_structured_output(
         self,
         schema: Any = None,
@@ -351,7 +481,7 @@ class ChatCerebrasDemo(ChatFields):
         include_raw: bool = False,
         strict: bool | None = None,
         tools: Sequence[Tool] | None = None,
-        **kwargs: Any,
+        **kwargs: Unpack[SchemaArguments],
     ) -> Runnable[LanguageModelInput, Any]:
         """Return a runnable whose answers follow a schema.
 

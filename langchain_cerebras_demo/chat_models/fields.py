@@ -5,14 +5,14 @@ from __future__ import annotations
 import operator
 import threading
 import traceback
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from langchain_core.language_models.chat_models import BaseChatModel
-from langchain_core.tools import BaseTool
 from pydantic import (
     ConfigDict,
     Field,
+    GetCoreSchemaHandler,
     PrivateAttr,
     SecretStr,
     ValidationInfo,
@@ -20,27 +20,34 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core import PydanticOmit
 from typing_extensions import Self
 
 from langchain_cerebras_demo import catalog
 from langchain_cerebras_demo._version import __version__
 from langchain_cerebras_demo.catalog import AliasTable
+from langchain_cerebras_demo.chat_models.arguments import (
+    ApiKey,
+    Cookies,
+    ReasoningEffort,
+    ReasoningFormat,
+    ServiceTier,
+    Tool,
+    ToolChoice,
+)
 from langchain_cerebras_demo.chat_models.profile import CatalogProfile
 from langchain_cerebras_demo.client.client import Client
 from langchain_cerebras_demo.client.slots import SharedSlots
-from langchain_cerebras_demo.keys import MARK, ChainKeyResolver, DroppedKey
+from langchain_cerebras_demo.keys import MARK, ChainKeyResolver, DroppedKey, KeyResolver
 from langchain_cerebras_demo.keys.chain import to_cookie_source, to_key_chain, to_key_source
 from langchain_cerebras_demo.net.ending import refuse_at_the_end
 from langchain_cerebras_demo.net.endpoint import check_headers, to_base_url
 from langchain_cerebras_demo.net.proxies import ARGUMENT, to_proxy
+from langchain_cerebras_demo.net.transport import Transport
 from langchain_cerebras_demo.policy import RateLimit, RetryPolicy, Timeout
+from langchain_cerebras_demo.records import CallRecord
 from langchain_cerebras_demo.wire.request import PARAMETERS, check_parameter, nearest, to_plain_value
-
-Tool = Mapping[str, Any] | type | Callable[..., Any] | BaseTool
-"""What users may pass as a tool."""
-
-Method = Literal["json_schema", "function_calling", "json_mode"]
-"""How an answer is made to follow a schema."""
 
 CLIENT_FIELDS = (
     "base_url",
@@ -103,115 +110,260 @@ class ClientMemo:
         return (ClientMemo, ())
 
 
+class _CheckedAs:
+    """Has pydantic check a field as another type than its annotation, which is for readers and type checkers.
+
+    A validator of ours does the rest: its messages name the value and the remedy.
+    """
+
+    def __init__(self, kind: Any) -> None:
+        self._kind = kind
+
+    def __get_pydantic_core_schema__(self, _annotation: Any, handler: GetCoreSchemaHandler) -> Any:
+        return handler(self._kind)
+
+    def __repr__(self) -> str:  # in the class's signature
+        return "checked by a validator"
+
+
+class _FieldsSchema(GenerateJsonSchema):
+    """Leaves out what has no JSON schema: LangChain's own fields for callbacks, caches and other objects."""
+
+    def handle_invalid_for_json_schema(self, schema: Any, error_info: str) -> Any:  # noqa: ARG002 - pydantic's own
+        raise PydanticOmit
+
+
 class ChatFields(BaseChatModel):
     """The fields of ``ChatCerebrasDemo``, their checks, and the client that they make. It cannot answer by itself."""
 
-    check_requests: bool = True
-    """Whether to refuse what the API or the model does not support, here and at every call; ``False`` sends it as it is."""
-    model: str = catalog.DEFAULT_MODEL
-    """Model id or alias; an id that the catalogue does not know is sent as it is."""
-    api_key: Any = Field(default=None, repr=False)
-    """A key (``str`` or ``SecretStr``), or a callable (sync or async) that returns one and is called before every request."""
-    key_resolver: Any = Field(default=None, exclude=True, repr=False)
-    """Any object with ``async def resolve(self) -> str``; asked before ``api_key``."""
-    transport: Any = Field(default=None, exclude=True, repr=False)
-    """Sends the requests: any ``Transport``; by default one that all models of the process share."""
-    cookies: Any = Field(default=None, exclude=True, repr=False)
-    """A signed-in session that buys a demo key (experimental): ``{"name": "value"}``, a cookie file's path, or ``"browser"``."""
-    aliases: Mapping[str, str] | None = None
-    """Names for models, merged over the built-in ones."""
-    tier: Literal["trial", "paid"] | None = None
-    """The account's tier, which ``profile`` then holds the limits of; ``None``: the smallest, which are those of trials."""
-    base_url: str | None = Field(default=None, validate_default=True)
-    """Ends in ``/v1``; ``None``: ``CEREBRAS_BASE_URL`` as it is now, else Cerebras; ``"local"``: the embedded model."""
+    check_requests: bool = Field(
+        default=True,
+        description=(
+            "Whether to refuse what the API or the model does not support, here and at every call; ``False`` sends it "
+            "as it is."
+        ),
+    )
+    model: str = Field(
+        default=catalog.DEFAULT_MODEL,
+        description="Model id or alias; an id that the catalogue does not know is sent as it is.",
+    )
+    api_key: Annotated[ApiKey | None, _CheckedAs(Any)] = Field(
+        default=None,
+        repr=False,
+        description=(
+            "A key (``str`` or ``SecretStr``), or a callable (sync or async) that returns one and is called before "
+            "every request."
+        ),
+    )
+    key_resolver: Annotated[KeyResolver | None, _CheckedAs(Any)] = Field(
+        default=None,
+        exclude=True,
+        repr=False,
+        description="Any object with ``async def resolve(self) -> str``; asked before ``api_key``.",
+    )
+    transport: Annotated[Transport | None, _CheckedAs(Any)] = Field(
+        default=None,
+        exclude=True,
+        repr=False,
+        description="Sends the requests: any ``Transport``; by default one that all models of the process share.",
+    )
+    cookies: Annotated[Cookies | None, _CheckedAs(Any)] = Field(
+        default=None,
+        exclude=True,
+        repr=False,
+        description=(
+            'A signed-in session that buys a demo key (experimental): ``{"name": "value"}``, a cookie file\'s path, or '
+            '``"browser"``.'
+        ),
+    )
+    aliases: Mapping[str, str] | None = Field(
+        default=None,
+        description="Names for models, merged over the built-in ones.",
+    )
+    tier: Literal["trial", "paid"] | None = Field(
+        default=None,
+        description=(
+            "The account's tier, which ``profile`` then holds the limits of; ``None``: the smallest, which are those "
+            "of trials."
+        ),
+    )
+    base_url: str | None = Field(
+        default=None,
+        validate_default=True,
+        description=(
+            'Ends in ``/v1``; ``None``: ``CEREBRAS_BASE_URL`` as it is now, else Cerebras; ``"local"``: the embedded '
+            "model."
+        ),
+    )
 
-    temperature: float | None = None
-    """0 to 2."""
-    top_p: float | None = None
-    """0 to 1."""
-    max_tokens: int | None = None
-    """Most tokens of the answer, reasoning included; sent as ``max_completion_tokens``."""
-    min_tokens: int | None = None
-    """Least tokens of the answer; -1 for as many as fit."""
-    stop: str | list[str] | None = None
-    """Up to four texts that end the answer and are not part of it."""
-    seed: int | None = None
-    """Makes sampling repeatable as far as the service can."""
-    n: int | None = None
-    """Answers a request; more than one cannot be streamed."""
-    frequency_penalty: float | None = None
-    """-2 to 2."""
-    presence_penalty: float | None = None
-    """-2 to 2."""
-    logit_bias: dict[str, float] | None = None
-    """Token id to a bias from -100 to 100."""
-    logprobs: bool | None = None
-    """Whether to return log probabilities of the tokens, in ``response_metadata["logprobs"]``."""
-    top_logprobs: int | None = None
-    """How many of the most likely tokens to return at each position, 0 to 20; needs ``logprobs``."""
-    reasoning_effort: str | None = None
-    """``none``, ``low``, ``medium`` or ``high``, as the model supports them; other words for models unknown to the catalogue."""
-    reasoning_format: str | None = None
-    """``none``, ``parsed``, ``text_parsed``, ``raw`` or ``hidden``."""
-    disable_reasoning: bool | None = None
-    """Deprecated by the service in favour of ``reasoning_effort="none"``."""
-    clear_thinking: bool | None = None
-    """Whether the service drops the reasoning of earlier turns; the default is the model's: GLM drops it, Qwen keeps it."""
-    replay_reasoning: bool | Literal["reasoning", "think_tags"] = True
-    """Whether the reasoning of earlier turns goes back to the model, in the form that the catalogue knows for it; or the form:
-    ``"reasoning"`` or ``"think_tags"``, for dedicated endpoints and other models that the catalogue does not know."""
-    response_format: dict[str, Any] | None = None
-    """``{"type": "json_object"}``, or ``json_schema`` with its schema."""
-    tools: list[dict[str, Any]] | None = None
-    """Tools as for ``bind_tools``, sent with every call."""
-    tool_choice: str | dict[str, Any] | None = None
-    """``none``, ``auto``, ``required`` or a named function."""
-    parallel_tool_calls: bool | None = None
-    """Whether one answer may have several calls."""
-    prediction: dict[str, Any] | None = None
-    """What most of the answer is expected to be, to speed it up."""
-    prompt_cache_key: str | None = None
-    """Groups requests that share a prefix; up to 1024 characters."""
-    service_tier: str | None = None
-    """``auto``, ``default``, ``flex`` or ``priority``."""
-    queue_threshold: int | None = None
-    """Milliseconds in the service's queue above which it refuses, 50 to 20,000; a header."""
-    stream_options: dict[str, Any] | None = None
-    """``{"include_usage": bool}``; Cerebras sends usage without being asked."""
-    model_parameters: dict[str, Any] | None = None
-    """Parameters that the model itself defines."""
-    user: str | None = None
-    """An end user's id, for the service's abuse monitoring."""
+    temperature: float | None = Field(default=None, description="0 to 2.")
+    top_p: float | None = Field(default=None, description="0 to 1.")
+    max_tokens: int | None = Field(
+        default=None,
+        description="Most tokens of the answer, reasoning included; sent as ``max_completion_tokens``.",
+    )
+    min_tokens: int | None = Field(default=None, description="Least tokens of the answer; -1 for as many as fit.")
+    stop: str | list[str] | None = Field(
+        default=None,
+        description="Up to four texts that end the answer and are not part of it.",
+    )
+    seed: int | None = Field(default=None, description="Makes sampling repeatable as far as the service can.")
+    n: int | None = Field(default=None, description="Answers a request; more than one cannot be streamed.")
+    frequency_penalty: float | None = Field(default=None, description="-2 to 2.")
+    presence_penalty: float | None = Field(default=None, description="-2 to 2.")
+    logit_bias: dict[str, float] | None = Field(default=None, description="Token id to a bias from -100 to 100.")
+    logprobs: bool | None = Field(
+        default=None,
+        description='Whether to return log probabilities of the tokens, in ``response_metadata["logprobs"]``.',
+    )
+    top_logprobs: int | None = Field(
+        default=None,
+        description="How many of the most likely tokens to return at each position, 0 to 20; needs ``logprobs``.",
+    )
+    reasoning_effort: Annotated[ReasoningEffort | None, _CheckedAs(str | None)] = Field(
+        default=None,
+        description=(
+            "``none``, ``low``, ``medium`` or ``high``, as the model supports them; other words for models unknown to "
+            "the catalogue."
+        ),
+    )
+    reasoning_format: Annotated[ReasoningFormat | None, _CheckedAs(str | None)] = Field(
+        default=None,
+        description="``none``, ``parsed``, ``text_parsed``, ``raw`` or ``hidden``.",
+    )
+    disable_reasoning: bool | None = Field(
+        default=None,
+        description='Deprecated by the service in favour of ``reasoning_effort="none"``.',
+    )
+    clear_thinking: bool | None = Field(
+        default=None,
+        description=(
+            "Whether the service drops the reasoning of earlier turns; the default is the model's: GLM drops it, Qwen "
+            "keeps it."
+        ),
+    )
+    replay_reasoning: bool | Literal["reasoning", "think_tags"] = Field(
+        default=True,
+        description=(
+            "Whether the reasoning of earlier turns goes back to the model, in the form that the catalogue knows for "
+            'it; or the form: ``"reasoning"`` or ``"think_tags"``, for dedicated endpoints and other models that the '
+            "catalogue does not know."
+        ),
+    )
+    response_format: dict[str, Any] | None = Field(
+        default=None,
+        description='``{"type": "json_object"}``, or ``json_schema`` with its schema.',
+    )
+    tools: Annotated[Sequence[Tool] | None, _CheckedAs(list[dict[str, Any]] | None)] = Field(
+        default=None,
+        description="Tools as for ``bind_tools``, sent with every call.",
+    )
+    tool_choice: Annotated[ToolChoice | dict[str, Any] | None, _CheckedAs(str | dict[str, Any] | None)] = Field(
+        default=None,
+        description="``none``, ``auto``, ``required`` or a named function.",
+    )
+    parallel_tool_calls: bool | None = Field(default=None, description="Whether one answer may have several calls.")
+    prediction: dict[str, Any] | None = Field(
+        default=None,
+        description="What most of the answer is expected to be, to speed it up.",
+    )
+    prompt_cache_key: str | None = Field(
+        default=None,
+        description="Groups requests that share a prefix; up to 1024 characters.",
+    )
+    service_tier: Annotated[ServiceTier | None, _CheckedAs(str | None)] = Field(
+        default=None,
+        description="``auto``, ``default``, ``flex`` or ``priority``.",
+    )
+    queue_threshold: int | None = Field(
+        default=None,
+        description="Milliseconds in the service's queue above which it refuses, 50 to 20,000; a header.",
+    )
+    stream_options: Annotated[dict[str, bool] | None, _CheckedAs(dict[str, Any] | None)] = Field(
+        default=None,
+        description='``{"include_usage": bool}``; Cerebras sends usage without being asked.',
+    )
+    model_parameters: dict[str, Any] | None = Field(
+        default=None,
+        description="Parameters that the model itself defines.",
+    )
+    user: str | None = Field(default=None, description="An end user's id, for the service's abuse monitoring.")
 
-    timeout: Any = 60.0
-    """Seconds to connect, until the first event and between two events; or a ``Timeout``; ``None`` for no bound."""
-    max_retries: int = Field(default=2, ge=0)
-    """Retries after the first attempt, as long as no event has been returned."""
-    max_concurrency: int | None = Field(default=None, ge=1)
-    """Concurrent requests in one event loop of this model and its copies with the same key and address; others wait."""
-    rate_limit: Any = "auto"
-    """``"auto"``: requests wait so that the limits that the service announces are kept; ``None``: they never wait; or a ``RateLimit``
-    (or a mapping of its fields) with numbers of your own, which are kept as well."""
-    max_wait: float | None = Field(default=None, ge=0)
-    """Seconds that a call may wait for a slot (``max_concurrency``) and for rate limits before it raises ``RateLimitError``; ``None``:
-    as long as the limits of the second, minute and hour need."""
-    coalesce: bool = True
-    """Whether tokens that arrive together are delivered as one chunk, and one call of ``on_llm_new_token``. Nothing is delayed
-    to wait for more, and the sum of the chunks is the same."""
-    compress_requests: bool | None = None
-    """Whether to compress large request bodies; ``None``: for cerebras.ai only, which supports it."""
-    on_call: Any = Field(default=None, exclude=True, repr=False)
-    """Called with a ``CallRecord`` when a call ends: for metrics. It must be quick and may be called on any thread."""
-    default_headers: dict[str, str] | None = Field(default=None, exclude=True, repr=False)
-    """Sent with every request. Not in ``repr`` or ``dumps``, but in pickles: pass secrets as ``api_key``."""
-    user_agent: str | None = None
-    """Instead of ``langchain-cerebras-demo/<version>``."""
-    proxy: Any = Field(default=None, exclude=True, repr=False)
-    """Address of a proxy, instead of the environment's. It may contain a password; pickles contain it."""
-    streaming: bool = False
-    """Whether ``invoke`` streams internally, for callbacks that want every token."""
-    model_kwargs: dict[str, Any] = Field(default_factory=dict)
-    """Keys that go into the body unchecked and override everything else."""
+    timeout: Annotated[Timeout | float | None, _CheckedAs(Any)] = Field(
+        default=60.0,
+        description=(
+            "Seconds to connect, until the first event and between two events; or a ``Timeout``; ``None`` for no bound."
+        ),
+    )
+    max_retries: int = Field(
+        default=2,
+        ge=0,
+        description="Retries after the first attempt, as long as no event has been returned.",
+    )
+    max_concurrency: int | None = Field(
+        default=None,
+        ge=1,
+        description=(
+            "Concurrent requests in one event loop of this model and its copies with the same key and address; others "
+            "wait."
+        ),
+    )
+    rate_limit: Annotated[RateLimit | Literal["auto"] | Mapping[str, float | None] | None, _CheckedAs(Any)] = Field(
+        default="auto",
+        description=(
+            '``"auto"``: requests wait so that the limits that the service announces are kept; ``None``: they never '
+            "wait; or a ``RateLimit`` (or a mapping of its fields) with numbers of your own, which are kept as well."
+        ),
+    )
+    max_wait: float | None = Field(
+        default=None,
+        ge=0,
+        description=(
+            "Seconds that a call may wait for a slot (``max_concurrency``) and for rate limits before it raises "
+            "``RateLimitError``; ``None``: as long as the limits of the second, minute and hour need."
+        ),
+    )
+    coalesce: bool = Field(
+        default=True,
+        description=(
+            "Whether tokens that arrive together are delivered as one chunk, and one call of ``on_llm_new_token``. "
+            "Nothing is delayed to wait for more, and the sum of the chunks is the same."
+        ),
+    )
+    compress_requests: bool | None = Field(
+        default=None,
+        description="Whether to compress large request bodies; ``None``: for cerebras.ai only, which supports it.",
+    )
+    on_call: Annotated[Callable[[CallRecord], None] | None, _CheckedAs(Any)] = Field(
+        default=None,
+        exclude=True,
+        repr=False,
+        description=(
+            "Called with a ``CallRecord`` when a call ends: for metrics. It must be quick and may be called on any "
+            "thread."
+        ),
+    )
+    default_headers: dict[str, str] | None = Field(
+        default=None,
+        exclude=True,
+        repr=False,
+        description="Sent with every request. Not in ``repr`` or ``dumps``, but in pickles: pass secrets as ``api_key``.",
+    )
+    user_agent: str | None = Field(default=None, description="Instead of ``langchain-cerebras-demo/<version>``.")
+    proxy: Annotated[str | None, _CheckedAs(Any)] = Field(
+        default=None,
+        exclude=True,
+        repr=False,
+        description="Address of a proxy, instead of the environment's. It may contain a password; pickles contain it.",
+    )
+    streaming: bool = Field(
+        default=False,
+        description="Whether ``invoke`` streams internally, for callbacks that want every token.",
+    )
+    model_kwargs: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Keys that go into the body unchecked and override everything else.",
+    )
 
     model_config = ConfigDict(protected_namespaces=(), hide_input_in_errors=True)
 
@@ -221,7 +373,7 @@ class ChatFields(BaseChatModel):
     if not TYPE_CHECKING:  # for type checkers the constructor is the one that the fields make
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
-            """Clear the variables of the frames below if an argument is invalid: they hold all of them, the key too."""
+            # Where an argument is invalid, the frames below hold all of them, the key too.
             problem: Exception | None = None
             try:
                 super().__init__(*args, **kwargs)
@@ -231,6 +383,13 @@ class ChatFields(BaseChatModel):
             if problem is not None:
                 del args, kwargs
                 raise problem
+
+    @classmethod
+    def model_json_schema(cls, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Return the JSON schema of the arguments, as pydantic does, without those that JSON cannot express."""
+        if not args[2:]:
+            kwargs.setdefault("schema_generator", _FieldsSchema)
+        return super().model_json_schema(*args, **kwargs)
 
     @model_validator(mode="before")
     @classmethod
@@ -382,6 +541,24 @@ class ChatFields(BaseChatModel):
         copied = super().__copy__()
         copied._client_memo = ClientMemo()  # noqa: SLF001 - our own class
         return copied
+
+    def __repr_args__(self) -> Iterator[tuple[str, Any]]:
+        """Yield what identifies the model: never a key, and nothing that has to be kept from a log."""
+        for name in ("model", "base_url", "reasoning_effort"):
+            if (value := getattr(self, name, None)) is not None:
+                yield name, value
+
+
+def _arguments_of(cls: type[BaseChatModel]) -> str:
+    """Return the section of a docstring that describes the arguments of a model."""
+    described = ((name, field.description) for name, field in cls.model_fields.items())
+    return "\n".join(["Args:", *(f"    {name}: {text}" for name, text in described if text)])
+
+
+if not TYPE_CHECKING:
+    ChatFields.__init__.__doc__ = (
+        f"Make a model. A problem with an argument is an error here.\n\n{_arguments_of(ChatFields)}"
+    )
 
 
 def to_wire_tools(tools: Any) -> Any:

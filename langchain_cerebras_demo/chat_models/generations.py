@@ -202,8 +202,8 @@ def without_calls(generations: Iterable[ChatGeneration]) -> list[ChatGeneration]
 def set_partial(error: APIError, sent: Sequence[ChatGenerationChunk]) -> None:
     """Set ``error.partial`` to the merged message of the chunks that were sent before it."""
     merged = merge_chat_generation_chunks(list(sent))
-    error.partial = merged.message if merged else None
-    if isinstance(error.partial, AIMessageChunk) and error.partial.tool_call_chunks:
+    error.partial = merged.message if merged and isinstance(merged.message, AIMessageChunk) else None
+    if error.partial is not None and error.partial.tool_call_chunks:
         # No more chunks are added to this message, so it can say which calls are complete: LangChain has closed the others.
         calls: list[Any] = []
         invalid_calls: list[Any] = []

@@ -19,8 +19,9 @@ from langchain_core.utils.function_calling import convert_to_json_schema
 from langchain_core.utils.json import parse_json_markdown
 
 from langchain_cerebras_demo import catalog
+from langchain_cerebras_demo.chat_models.arguments import Method
 from langchain_cerebras_demo.chat_models.content import REASONING_KEY
-from langchain_cerebras_demo.chat_models.fields import ChatFields, Method
+from langchain_cerebras_demo.chat_models.fields import ChatFields
 from langchain_cerebras_demo.chat_models.python_types import to_answer_type
 from langchain_cerebras_demo.errors import ModelRefusalError
 from langchain_cerebras_demo.wire.schemas.answer_type import AnswerType, in_object, to_response_format, to_tool

@@ -7,7 +7,7 @@ from typing import Any
 
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
-from langchain_cerebras_demo.chat_models.fields import Tool
+from langchain_cerebras_demo.chat_models.arguments import Tool
 from langchain_cerebras_demo.errors import InvalidRequestError
 from langchain_cerebras_demo.wire.request import to_nested
 from langchain_cerebras_demo.wire.schemas.answer_type import check_tool_name

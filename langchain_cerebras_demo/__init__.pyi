@@ -6,6 +6,7 @@ from langchain_cerebras_demo.bulk import (
     BulkInputError as BulkInputError,
     BulkOutputError as BulkOutputError,
     BulkStoppedError as BulkStoppedError,
+    run_bulk as run_bulk,
 )
 from langchain_cerebras_demo.catalog import (
     AliasTable as AliasTable,
@@ -15,7 +16,6 @@ from langchain_cerebras_demo.catalog import (
 from langchain_cerebras_demo.chat_models import (
     ChatCerebrasDemo as ChatCerebrasDemo,
     TruncatedAnswerWarning as TruncatedAnswerWarning,
-    register_with_init_chat_model as register_with_init_chat_model,
 )
 from langchain_cerebras_demo.errors import (
     APIConnectionError as APIConnectionError,
@@ -61,6 +61,7 @@ from langchain_cerebras_demo.net.transport import (
     HttpResponse as HttpResponse,
     Transport as Transport,
 )
+from langchain_cerebras_demo.plugins.langchain import register_with_init_chat_model as register_with_init_chat_model
 from langchain_cerebras_demo.policy import RateLimit as RateLimit, Timeout as Timeout
 from langchain_cerebras_demo.provider import Cerebras as Cerebras
 from langchain_cerebras_demo.records import RateLimitSnapshot as RateLimitSnapshot

@@ -1,9 +1,9 @@
 """Bulk runs: many prompts, sent within the account's limits, written as they are answered, and resumable.
 
-    from langchain_cerebras_demo.bulk import bulk
+    from langchain_cerebras_demo import run_bulk
 
-    bulk(llm, "in.jsonl", output="out.jsonl", resume=True).run()
-    async for record in bulk(llm, rows): ...
+    run_bulk(llm, "in.jsonl", output="out.jsonl", resume=True).run()
+    async for record in run_bulk(llm, rows): ...
 
 ``sources`` reads rows from files and iterables, ``rows`` turns a row into a prompt, ``workers`` sends the prompts and makes
 ``records`` of the answers, ``output`` and ``journal`` keep those, and ``run`` ties everything together.
@@ -19,6 +19,9 @@ from langchain_cerebras_demo.bulk.rows import Item
 from langchain_cerebras_demo.bulk.run import BulkRun, bulk
 from langchain_cerebras_demo.bulk.workers import Runnable, ask
 
+run_bulk = bulk
+"""``bulk`` under the name that it has at the top of the package, where ``bulk`` is this module."""
+
 __all__ = [
     "Budget",
     "BulkError",
@@ -32,4 +35,5 @@ __all__ = [
     "Runnable",
     "ask",
     "bulk",
+    "run_bulk",
 ]

@@ -120,6 +120,7 @@ def to_profile(spec: ModelSpec, tier: Literal["trial", "paid"] | None = None) ->
         "audio_inputs": False,
         "video_inputs": False,
         "image_tool_message": False,
+        "pdf_tool_message": False,
         "text_outputs": True,
         "reasoning_output": spec.reasoning is not None,
         "reasoning_effort_levels": list(spec.reasoning.efforts) if spec.reasoning and spec.reasoning.efforts else None,

@@ -14,7 +14,6 @@ from langchain.agents.middleware import (
     SummarizationMiddleware,
     wrap_model_call,
 )
-from langchain.chat_models import init_chat_model
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import MemorySaver
@@ -32,7 +31,6 @@ from langchain_cerebras_demo import (
     ChatCerebrasDemo,
     InvalidRequestError,
     is_retryable,
-    register_with_init_chat_model,
 )
 from langchain_cerebras_demo.testing import LoopbackCerebras, RawAnswer, RawStream, Reply, ScriptedCall, Status, sse
 
@@ -304,21 +302,6 @@ def test_a_graph_keeps_a_model_in_its_state_and_its_checkpoints_hold_no_key(serv
     assert compiled.invoke({"model": model_for(server)}, config)["answer"]
     assert KEY_NEVER_SAVED not in repr(saver.storage) + repr(saver.blobs) + repr(saver.writes)
     assert isinstance(compiled.get_state(config).values["model"], ChatCerebrasDemo)
-
-
-def test_init_chat_model_finds_us_when_asked_to(server):
-    """Never on import: before, the name is unknown."""
-    import langchain.chat_models.base as table
-
-    assert "cerebras" not in table._BUILTIN_PROVIDERS
-    try:
-        register_with_init_chat_model()
-        register_with_init_chat_model()
-        model = init_chat_model("cerebras:gpt-oss-120b", base_url=server.base_url, api_key=server.key)
-        assert isinstance(model, ChatCerebrasDemo)
-        assert model.invoke("hello").content
-    finally:
-        table._BUILTIN_PROVIDERS.pop("cerebras", None)
 
 
 # -- unexpected tool calls

@@ -4,11 +4,13 @@
     nox                         the tests on each Python of 3.10 to 3.14 that this machine has
     nox -s dist installed       wheel and sdist built and checked, then all tests against the wheel; `-- short` for a few
     nox -s floors               the tests with the oldest dependencies that pyproject.toml allows
+    nox -s cores                the tests of the LangChain interface with the oldest, with an older and with the newest langchain-core
+    nox -s deepagents           the tests with the real deepagents
     nox -s newest               the tests with the newest ones; `-- pre` takes pre-releases of LangChain too
     nox -s tracers              what OpenInference and OpenLLMetry, in their newest versions, write of a call
     nox -s constraints          writes constraints.txt anew: the newest versions that work together
 
-All but `floors`, `newest` and `tracers` install the versions of constraints.txt. `.ci/run` is what a change has to pass; it runs `dist` and `installed -- short` itself.
+`floors`, `newest`, `tracers`, `cores` and `deepagents` choose their versions; the others install the versions of constraints.txt. `.ci/run` is what a change has to pass; it runs `dist` and `installed -- short` itself.
 """
 
 from __future__ import annotations
@@ -37,6 +39,15 @@ DIRECT = [
     *(one for extra in EXTRAS.split(",") for one in PROJECT["project"]["optional-dependencies"][extra]),
 ]
 PACKAGE = "langchain_cerebras_demo"
+
+# langchain-core: the oldest that is allowed, the last one for Python 3.10, and the newest that can be installed.
+CORES = [
+    nox.param(
+        next(one for one in DIRECT if one.startswith("langchain-core")).replace(">=", "==").split(",")[0], id="floor"
+    ),
+    nox.param("langchain-core==1.7.7", id="1.7.7"),
+    nox.param("langchain-core", id="newest"),
+]
 
 CONSTRAINTS = ("--constraint", str(Path("constraints.txt").resolve()))  # what this commit was tested with
 
@@ -103,6 +114,29 @@ def tracers(session: nox.Session) -> None:
     """The tests of other people's tracers, which no other session installs."""
     session.install("--upgrade", "--group", "test", "--group", "tracers", "-e", f".[{EXTRAS}]")
     session.run("python", "-m", "pytest", "tests/test_tracers.py", "-m", "upstream or not upstream", *session.posargs)
+
+
+@nox.session(python=[one for one in PYTHONS if one != "3.14"], venv_params=SEEDED)
+@nox.parametrize("core", CORES)
+def cores(session: nox.Session, core: str) -> None:
+    """The tests of the LangChain interface with one version of langchain-core; arguments go to pytest."""
+    if BACKEND == "venv":
+        session.install("--upgrade", "pip")  # the one of Python 3.10 knows no groups
+    session.install("--group", "test-without-oracle", "-e", ".[cli]", core)
+    session.run(
+        "python", "-c", "from importlib.metadata import version; print('langchain-core', version('langchain-core'))"
+    )
+    chosen = session.posargs or ["tests/chat_models", "tests/plugins", "tests/test_package.py"]
+    session.run("python", "-m", "pytest", *BESIDE_THE_FLOORS, *chosen)
+
+
+@nox.session(python=[one for one in PYTHONS if one not in {"3.10", "3.14"}], venv_params=SEEDED)
+def deepagents(session: nox.Session) -> None:
+    """The tests with the real deepagents; arguments go to pytest."""
+    if BACKEND == "venv":
+        session.install("--upgrade", "pip")
+    session.install("--group", "test-without-oracle", "--group", "deepagents", "-e", ".")
+    session.run("python", "-m", "pytest", *(session.posargs or ["tests/plugins"]))
 
 
 @nox.session(python=False)

@@ -191,27 +191,29 @@ class ChatFields(BaseChatModel):
         default=None,
         validate_default=True,
         description=(
-            'Ends in ``/v1``; ``None``: ``CEREBRAS_BASE_URL`` as it is now, else Cerebras; ``"local"``: the embedded '
+            'Address of the service, ending in ``/v1``; ``None``: ``CEREBRAS_BASE_URL`` as it is now, else Cerebras; ``"local"``: the embedded '
             "model."
         ),
     )
 
-    temperature: float | None = Field(default=None, description="0 to 2.")
-    top_p: float | None = Field(default=None, description="0 to 1.")
+    temperature: float | None = Field(default=None, description="Randomness of the answer, 0 to 2.")
+    top_p: float | None = Field(default=None, description="Share of the likeliest tokens to sample from, 0 to 1.")
     max_tokens: int | None = Field(
         default=None,
         description="Most tokens of the answer, reasoning included; sent as ``max_completion_tokens``.",
     )
-    min_tokens: int | None = Field(default=None, description="Least tokens of the answer; -1 for as many as fit.")
+    min_tokens: int | None = Field(default=None, description="Fewest tokens of the answer; -1 for as many as fit.")
     stop: str | list[str] | None = Field(
         default=None,
         description="Up to four texts that end the answer and are not part of it.",
     )
     seed: int | None = Field(default=None, description="Makes sampling repeatable as far as the service can.")
-    n: int | None = Field(default=None, description="Answers a request; more than one cannot be streamed.")
-    frequency_penalty: float | None = Field(default=None, description="-2 to 2.")
-    presence_penalty: float | None = Field(default=None, description="-2 to 2.")
-    logit_bias: dict[str, float] | None = Field(default=None, description="Token id to a bias from -100 to 100.")
+    n: int | None = Field(default=None, description="Answers per request; more than one cannot be streamed.")
+    frequency_penalty: float | None = Field(
+        default=None, description="Penalty for tokens by how often they have occurred, -2 to 2."
+    )
+    presence_penalty: float | None = Field(default=None, description="Penalty for tokens that have occurred, -2 to 2.")
+    logit_bias: dict[str, float] | None = Field(default=None, description="A bias from -100 to 100 for each token id.")
     logprobs: bool | None = Field(
         default=None,
         description='Whether to return log probabilities of the tokens, in ``response_metadata["logprobs"]``.',
@@ -229,7 +231,7 @@ class ChatFields(BaseChatModel):
     )
     reasoning_format: Annotated[ReasoningFormat | None, _CheckedAs(str | None)] = Field(
         default=None,
-        description="``none``, ``parsed``, ``text_parsed``, ``raw`` or ``hidden``.",
+        description="How reasoning is returned: ``none``, ``parsed``, ``text_parsed``, ``raw`` or ``hidden``.",
     )
     disable_reasoning: bool | None = Field(
         default=None,
@@ -260,7 +262,7 @@ class ChatFields(BaseChatModel):
     )
     tool_choice: Annotated[ToolChoice | dict[str, Any] | None, _CheckedAs(str | dict[str, Any] | None)] = Field(
         default=None,
-        description="``none``, ``auto``, ``required`` or a named function.",
+        description="Whether a tool is called: ``none``, ``auto``, ``required`` or a named function.",
     )
     parallel_tool_calls: bool | None = Field(default=None, description="Whether one answer may have several calls.")
     prediction: dict[str, Any] | None = Field(
@@ -273,7 +275,7 @@ class ChatFields(BaseChatModel):
     )
     service_tier: Annotated[ServiceTier | None, _CheckedAs(str | None)] = Field(
         default=None,
-        description="``auto``, ``default``, ``flex`` or ``priority``.",
+        description="Priority of the requests: ``auto``, ``default``, ``flex`` or ``priority``.",
     )
     queue_threshold: int | None = Field(
         default=None,
@@ -349,7 +351,9 @@ class ChatFields(BaseChatModel):
         repr=False,
         description="Sent with every request. Not in ``repr`` or ``dumps``, but in pickles: pass secrets as ``api_key``.",
     )
-    user_agent: str | None = Field(default=None, description="Instead of ``langchain-cerebras-demo/<version>``.")
+    user_agent: str | None = Field(
+        default=None, description="User-Agent of the requests, instead of ``langchain-cerebras-demo/<version>``."
+    )
     proxy: Annotated[str | None, _CheckedAs(Any)] = Field(
         default=None,
         exclude=True,

@@ -9,6 +9,8 @@ import pytest
 from langchain_core.language_models.chat_models import BaseChatModel
 
 from langchain_cerebras_demo import ChatCerebrasDemo, Timeout
+from langchain_cerebras_demo.chat_models import arguments
+from langchain_cerebras_demo.wire.request import PARAMETERS
 
 SECRET = "csk-sentinel-4711"
 OWN = sorted(set(ChatCerebrasDemo.model_fields) - set(BaseChatModel.model_fields))
@@ -54,3 +56,10 @@ def test_the_repr_says_which_model_where_and_how():
     assert repr(other) == "ChatCerebrasDemo(model='gpt-oss-120b', base_url='https://api.cerebras.ai/v1')"
     assert SECRET not in str(other)
     assert SECRET not in repr(model.bind(user="ann")) + repr(other.with_retry())
+
+
+def test_every_parameter_has_a_type_where_it_may_be_passed_with_a_call():
+    """In the constructor and in a call alike: type checkers would refuse what works otherwise."""
+    assert set(PARAMETERS) <= set(OWN)
+    assert set(PARAMETERS) <= set(arguments.BoundArguments.__annotations__)
+    assert set(PARAMETERS) - {"stop"} <= set(arguments.CallArguments.__annotations__)

@@ -122,7 +122,7 @@ def cores(session: nox.Session, core: str) -> None:
     """The tests of the LangChain interface with one version of langchain-core; arguments go to pytest."""
     if BACKEND == "venv":
         session.install("--upgrade", "pip")  # the one of Python 3.10 knows no groups
-    session.install("--group", "test-without-oracle", "-e", ".[cli]", core)
+    session.install("--group", "test-without-oracle", "-e", f".[{EXTRAS}]", core)
     session.run(
         "python", "-c", "from importlib.metadata import version; print('langchain-core', version('langchain-core'))"
     )

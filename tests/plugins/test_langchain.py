@@ -10,8 +10,9 @@ from langchain_cerebras_demo import ChatCerebrasDemo, register_with_init_chat_mo
 
 
 def test_init_chat_model_finds_us_when_asked_to(server, monkeypatch):
-    """Never on import: before, the name is unknown."""
-    monkeypatch.setattr(table, "_BUILTIN_PROVIDERS", dict(table._BUILTIN_PROVIDERS))
+    """Before, the name is unknown (unless deepagents has asked)."""
+    rows = {name: row for name, row in table._BUILTIN_PROVIDERS.items() if name != "cerebras"}
+    monkeypatch.setattr(table, "_BUILTIN_PROVIDERS", rows)
     with pytest.raises(ValueError, match="cerebras:gpt-oss-120b"):
         init_chat_model("cerebras:gpt-oss-120b")
     register_with_init_chat_model()

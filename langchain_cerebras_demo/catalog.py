@@ -17,7 +17,7 @@ from datetime import date, datetime, timezone
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
-from langchain_cerebras_demo.folders import cache_folder
+from langchain_cerebras_demo.cache_folder import cache_folder
 
 __all__ = [
     "BUILT_IN_ALIASES",

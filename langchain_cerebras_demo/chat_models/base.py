@@ -49,8 +49,8 @@ from langchain_cerebras_demo.client.call import today
 from langchain_cerebras_demo.client.client import Client
 from langchain_cerebras_demo.errors import APIError
 from langchain_cerebras_demo.keys import SourceReport
-from langchain_cerebras_demo.net.ending import is_ending, refuse_at_the_end
 from langchain_cerebras_demo.net.portal import portal
+from langchain_cerebras_demo.net.shutdown import is_ending, refuse_at_the_end
 from langchain_cerebras_demo.policy import abilities
 from langchain_cerebras_demo.records import RateLimitSnapshot
 from langchain_cerebras_demo.wire.cost import DEFAULT_IMAGE_TOKENS, estimate_tokens

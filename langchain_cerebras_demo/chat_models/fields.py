@@ -41,9 +41,9 @@ from langchain_cerebras_demo.client.client import Client
 from langchain_cerebras_demo.client.slots import SharedSlots
 from langchain_cerebras_demo.keys import MARK, ChainKeyResolver, DroppedKey, KeyResolver
 from langchain_cerebras_demo.keys.chain import to_cookie_source, to_key_chain, to_key_source
-from langchain_cerebras_demo.net.ending import refuse_at_the_end
 from langchain_cerebras_demo.net.endpoint import check_headers, to_base_url
 from langchain_cerebras_demo.net.proxies import ARGUMENT, to_proxy
+from langchain_cerebras_demo.net.shutdown import refuse_at_the_end
 from langchain_cerebras_demo.net.transport import Transport
 from langchain_cerebras_demo.policy import RateLimit, RetryPolicy, Timeout
 from langchain_cerebras_demo.records import CallRecord

@@ -15,7 +15,7 @@ from langchain_cerebras_demo.cli.ask import ask
 from langchain_cerebras_demo.cli.bulk import bulk
 from langchain_cerebras_demo.cli.chat import chat
 from langchain_cerebras_demo.cli.doctor import doctor
-from langchain_cerebras_demo.cli.guard import GuardedGroup
+from langchain_cerebras_demo.cli.failures import GuardedGroup
 from langchain_cerebras_demo.cli.keys import keys
 from langchain_cerebras_demo.cli.models import models
 

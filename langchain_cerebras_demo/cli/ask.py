@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from langchain_cerebras_demo import catalog
-from langchain_cerebras_demo.cli.guard import EXIT_FAILED, to_error
+from langchain_cerebras_demo.cli.failures import EXIT_FAILED, to_error
 from langchain_cerebras_demo.cli.inputs import STDIN, InputError, read_schema, to_content, to_parameters
 from langchain_cerebras_demo.cli.options import (
     JsonOption,

@@ -20,7 +20,7 @@ from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
 from langchain_cerebras_demo.bulk import BulkRecord, BulkRun, Progress
-from langchain_cerebras_demo.cli.guard import EXIT_FAILED, EXIT_INTERRUPTED, hide_secrets
+from langchain_cerebras_demo.cli.failures import EXIT_FAILED, EXIT_INTERRUPTED, hide_secrets
 from langchain_cerebras_demo.cli.terminal import count, is_terminal, note
 
 termios: Any = None

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from langchain_cerebras_demo import catalog
-from langchain_cerebras_demo.cli.guard import EXIT_FAILED, is_debug
+from langchain_cerebras_demo.cli.failures import EXIT_FAILED, is_debug
 from langchain_cerebras_demo.cli.inputs import to_parameters
 from langchain_cerebras_demo.cli.options import (
     LocalOption,

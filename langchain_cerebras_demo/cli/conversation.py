@@ -17,7 +17,7 @@ from typing import Any
 from typing_extensions import Self
 
 from langchain_cerebras_demo.cli.answer import CUT_OFF, Answer
-from langchain_cerebras_demo.cli.guard import note_error
+from langchain_cerebras_demo.cli.failures import note_error
 from langchain_cerebras_demo.cli.options import model_names
 from langchain_cerebras_demo.cli.terminal import is_terminal, note, wrap, write_error, write_out
 from langchain_cerebras_demo.client.client import Client

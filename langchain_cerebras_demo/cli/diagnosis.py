@@ -22,7 +22,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from langchain_cerebras_demo._version import __version__
-from langchain_cerebras_demo.cli.guard import HOW_TO_CONTINUE
+from langchain_cerebras_demo.cli.failures import HOW_TO_CONTINUE
 from langchain_cerebras_demo.cli.terminal import columns
 from langchain_cerebras_demo.client.client import Client
 from langchain_cerebras_demo.errors import (

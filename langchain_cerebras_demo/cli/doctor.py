@@ -9,7 +9,7 @@ from typing import Any
 import typer
 
 from langchain_cerebras_demo import catalog
-from langchain_cerebras_demo.cli.guard import EXIT_FAILED, hide_secrets
+from langchain_cerebras_demo.cli.failures import EXIT_FAILED, hide_secrets
 from langchain_cerebras_demo.cli.options import JsonOption, ModelOption
 from langchain_cerebras_demo.cli.terminal import wrap, write_json, write_out
 

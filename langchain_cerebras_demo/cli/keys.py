@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from langchain_cerebras_demo.cli.guard import EXIT_FAILED, HOW_TO_CONTINUE
+from langchain_cerebras_demo.cli.failures import EXIT_FAILED, HOW_TO_CONTINUE
 from langchain_cerebras_demo.cli.inputs import InputError
 from langchain_cerebras_demo.cli.options import JsonOption
 from langchain_cerebras_demo.cli.terminal import wrap, write_json

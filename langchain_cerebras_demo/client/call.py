@@ -34,10 +34,10 @@ from langchain_cerebras_demo.errors import (
     StreamInterruptedError,
 )
 from langchain_cerebras_demo.keys import ChainKeyResolver, Secret, refresh_secret, resolve_secret
-from langchain_cerebras_demo.keys.hiding import redact
 from langchain_cerebras_demo.keys.hosts import check_key_host
-from langchain_cerebras_demo.net.ending import in_thread
+from langchain_cerebras_demo.keys.redaction import redact
 from langchain_cerebras_demo.net.endpoint import is_loopback
+from langchain_cerebras_demo.net.shutdown import in_thread
 from langchain_cerebras_demo.net.transport import HttpRequest, Transport, timeout
 from langchain_cerebras_demo.policy import RateLimit, RetryPolicy, Timeout, abilities
 from langchain_cerebras_demo.records import CallRecord, RateLimitSnapshot

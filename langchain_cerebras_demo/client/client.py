@@ -17,9 +17,9 @@ from langchain_cerebras_demo.client.limiter import process_limiter
 from langchain_cerebras_demo.client.slots import Slots
 from langchain_cerebras_demo.errors import APIError, APIResponseValidationError
 from langchain_cerebras_demo.keys import ChainKeyResolver, EnvKey, KeyResolver
-from langchain_cerebras_demo.net.ending import in_thread
 from langchain_cerebras_demo.net.endpoint import check_headers, takes_demo_key, to_base_url
 from langchain_cerebras_demo.net.proxies import ARGUMENT, to_proxy
+from langchain_cerebras_demo.net.shutdown import in_thread
 from langchain_cerebras_demo.net.transport import Transport, default_transport
 from langchain_cerebras_demo.policy import RateLimit, RetryPolicy, Timeout
 from langchain_cerebras_demo.records import CallRecord, RateLimitSnapshot

@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 from typing_extensions import Self
 
 from langchain_cerebras_demo.client.limiter import waited_too_long
-from langchain_cerebras_demo.net.loops import LoopLocal
+from langchain_cerebras_demo.net.loop_local import LoopLocal
 from langchain_cerebras_demo.net.transport import timeout
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextvars import copy_context
 from typing import Any, Generic, TypeVar
 
-from langchain_cerebras_demo.net.green import RealThread, is_patched
+from langchain_cerebras_demo.net.gevent_support import RealThread, is_patched
 
 T = TypeVar("T")
 

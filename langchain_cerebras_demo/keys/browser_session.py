@@ -14,7 +14,7 @@ from langchain_cerebras_demo.errors import KeyFormatError, MissingKeyError
 from langchain_cerebras_demo.keys.blocking import start_in_thread
 from langchain_cerebras_demo.keys.secret import DemoKey
 from langchain_cerebras_demo.keys.session import SESSION_URL, DemoKeySource, SessionCookieKey
-from langchain_cerebras_demo.net.ending import is_ending
+from langchain_cerebras_demo.net.shutdown import is_ending
 from langchain_cerebras_demo.net.transport import Transport, timeout
 
 BROWSER_VARIABLE = "CEREBRAS_DEMO_BROWSER"

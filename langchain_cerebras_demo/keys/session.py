@@ -25,9 +25,9 @@ from langchain_cerebras_demo.keys.cookies import NAME, VALUE, is_session_cookie,
 from langchain_cerebras_demo.keys.secret import DemoKey, Secret, to_key
 from langchain_cerebras_demo.keys.single_flight import SingleFlight
 from langchain_cerebras_demo.keys.sources import SecretSource
-from langchain_cerebras_demo.net.ending import in_thread
+from langchain_cerebras_demo.net.shutdown import in_thread
 from langchain_cerebras_demo.net.transport import HttpRequest, HttpResponse, Transport, default_transport, timeout
-from langchain_cerebras_demo.wire import failure, lenient
+from langchain_cerebras_demo.wire import failure, repair
 
 SESSION_URL = "https://inference.cerebras.ai/api/auth/session"
 """The only URL that cookies are sent to."""
@@ -219,7 +219,7 @@ def _find_key(status: int, headers: Mapping[str, str], body: bytes) -> DemoKey |
         error.response = None
         return error
     try:
-        answer = lenient.loads(body)
+        answer = repair.loads(body)
     except ValueError:
         return _missing("the answer was a page instead of JSON: a login page, or a bot check")
     if not answer:  # NextAuth says {} and Auth.js null, both with status 200

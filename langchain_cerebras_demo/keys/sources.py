@@ -15,8 +15,8 @@ from langchain_cerebras_demo.errors import MissingKeyError
 from langchain_cerebras_demo.keys.blocking import start_in_thread
 from langchain_cerebras_demo.keys.secret import MARK, Secret, to_key
 from langchain_cerebras_demo.keys.single_flight import SingleFlight
-from langchain_cerebras_demo.net.ending import is_ending
-from langchain_cerebras_demo.net.loops import LoopLocal
+from langchain_cerebras_demo.net.loop_local import LoopLocal
+from langchain_cerebras_demo.net.shutdown import is_ending
 
 API_KEY_VARIABLE = "CEREBRAS_API_KEY"
 

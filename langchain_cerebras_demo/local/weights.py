@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from langchain_cerebras_demo import folders
+from langchain_cerebras_demo import cache_folder as common
+from langchain_cerebras_demo.cache_folder import CACHE_VARIABLE
 from langchain_cerebras_demo.errors import LocalServerError
-from langchain_cerebras_demo.folders import CACHE_VARIABLE
 
 __all__ = ["CACHE_VARIABLE", "SMOLLM2", "PackagedFile", "find_weights"]
 
@@ -105,7 +105,7 @@ def cache_folder() -> Path:
         LocalServerError: The user has no home folder.
     """
     try:
-        return folders.cache_folder()
+        return common.cache_folder()
     except RuntimeError as error:
         raise LocalServerError(f"no home folder to keep the weights in: set {CACHE_VARIABLE} to a folder") from error
 

@@ -13,7 +13,7 @@ from typing import Any, cast
 import aiohttp
 from aiohttp.abc import ResolveResult
 
-from langchain_cerebras_demo.net.ending import is_ending
+from langchain_cerebras_demo.net.shutdown import is_ending
 
 
 class ConnectionTrace:

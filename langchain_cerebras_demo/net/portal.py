@@ -19,8 +19,8 @@ from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from langchain_cerebras_demo.errors import CerebrasError
-from langchain_cerebras_demo.net.ending import ENDED, is_ending, refuse_at_the_end
-from langchain_cerebras_demo.net.green import GreenQueue, RealThread, is_patched
+from langchain_cerebras_demo.net.gevent_support import GreenQueue, RealThread, is_patched
+from langchain_cerebras_demo.net.shutdown import ENDED, is_ending, refuse_at_the_end
 
 T = TypeVar("T")
 

@@ -39,7 +39,7 @@ from langchain_cerebras_demo.net.connections import (
     open_socket,
 )
 from langchain_cerebras_demo.net.encodings import BrokenBodyError, Decoder, UnreadableEncodingError, find_decoder
-from langchain_cerebras_demo.net.loops import LoopLocal
+from langchain_cerebras_demo.net.loop_local import LoopLocal
 from langchain_cerebras_demo.net.proxies import ARGUMENT, LOOPBACK_HOSTS, Proxy, find_proxy, surroundings, to_proxy
 from langchain_cerebras_demo.wire.headers import to_printable
 

@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 import orjson
 
 from langchain_cerebras_demo.errors import APIResponseValidationError
-from langchain_cerebras_demo.wire import failure, lenient
-from langchain_cerebras_demo.wire.facts import FactReader, Usage, to_count
+from langchain_cerebras_demo.wire import failure, repair
+from langchain_cerebras_demo.wire.metadata import FactReader, Usage, to_count
 from langchain_cerebras_demo.wire.thinking import Piece, ThinkSplitter
 from langchain_cerebras_demo.wire.tool_calls import ToolCallFragment, ToolCallTracker, join_fragments
 
@@ -151,7 +151,7 @@ class CompletionDecoder:
     _refused: set[int] = field(default_factory=set)
     _said_in_messages: set[tuple[int, str]] = field(default_factory=set)
     _facts: FactReader = field(default_factory=FactReader)
-    _halves: lenient.Halves = field(default_factory=lenient.Halves)
+    _halves: repair.Halves = field(default_factory=repair.Halves)
     _has_halves: bool = False  # whether a chunk has come that may hold half of a character
     _flows: bool = False
 
@@ -278,7 +278,7 @@ class CompletionDecoder:
         try:
             if self._has_halves:
                 self._join_halves(chunk)
-                chunk = lenient.mend_all(chunk, but="arguments")  # which come in pieces too: the tracker joins them
+                chunk = repair.mend_all(chunk, but="arguments")  # which come in pieces too: the tracker joins them
             self._note(chunk)
             for position, choice in enumerate(chunk.get("choices") or ()):  # typed nullable
                 index = _to_index(choice, position)
@@ -324,7 +324,7 @@ class CompletionDecoder:
     def _to_lenient(self, data: bytes, what: str, error: ValueError) -> Any:
         """The value of what orjson does not take. From here on texts are looked through for halves of characters."""
         try:
-            decoded = lenient.loads_with_halves(data)
+            decoded = repair.loads_with_halves(data)
         except (ValueError, RecursionError):
             raise _not_json(self.hide(data), what, error) from None
         self._has_halves, self._flows = True, False

@@ -21,7 +21,7 @@ from typing import Any
 
 from langchain_cerebras_demo import errors
 from langchain_cerebras_demo.records import Limit
-from langchain_cerebras_demo.wire import lenient
+from langchain_cerebras_demo.wire import repair
 from langchain_cerebras_demo.wire.headers import to_request_id, to_retry_after, to_snapshot
 
 _CLASSES: dict[int, type[errors.APIStatusError]] = {
@@ -94,7 +94,7 @@ def from_answer(
     """
     decoded = to_json_or_text(body)
     shown = hidden(decoded, hide)
-    text = body.removeprefix(lenient.BYTE_ORDER_MARK).decode("utf-8", "replace")
+    text = body.removeprefix(repair.BYTE_ORDER_MARK).decode("utf-8", "replace")
     if shown != decoded or hidden(text, hide) != text:
         text = shown if decoded == text else json.dumps(shown, ensure_ascii=False)
     words = _words(shown)
@@ -169,13 +169,13 @@ def is_failure(decoded: Mapping[str, Any]) -> bool:
 def to_json_or_text(body: bytes) -> Any:
     """``body`` as JSON; where it is none, or nested too deep to be looked through, as text."""
     try:
-        decoded = lenient.loads(body)
+        decoded = repair.loads(body)
     except ValueError:
         decoded = None
     else:
         if not _is_deep(decoded):
             return decoded
-    return body.removeprefix(lenient.BYTE_ORDER_MARK).decode("utf-8", "replace")
+    return body.removeprefix(repair.BYTE_ORDER_MARK).decode("utf-8", "replace")
 
 
 def from_event(decoded: Any, hide: Hide = bytes) -> errors.APIStatusError:

@@ -9,7 +9,7 @@ browsers that reconnect, which a paid completion must never do, so they are pass
 from __future__ import annotations
 
 from langchain_cerebras_demo.errors import APIResponseValidationError
-from langchain_cerebras_demo.wire.lenient import BYTE_ORDER_MARK
+from langchain_cerebras_demo.wire.repair import BYTE_ORDER_MARK
 
 MAX_EVENT_BYTES = 16 * 1024 * 1024
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from langchain_cerebras_demo.wire.lenient import Halves
+from langchain_cerebras_demo.wire.repair import Halves
 
 
 @dataclass(slots=True)

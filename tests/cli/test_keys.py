@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from langchain_cerebras_demo.cli import app
-from langchain_cerebras_demo.cli.guard import HOW_TO_CONTINUE
+from langchain_cerebras_demo.cli.failures import HOW_TO_CONTINUE
 from langchain_cerebras_demo.net import transport as transport_module
 from langchain_cerebras_demo.net.transport import AiohttpTransport
 from langchain_cerebras_demo.testing import LoopbackCerebras

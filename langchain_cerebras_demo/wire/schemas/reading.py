@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any
 
-from langchain_cerebras_demo.wire.lenient import mend_all
+from langchain_cerebras_demo.wire.repair import mend_all
 from langchain_cerebras_demo.wire.schemas.answer_type import AnswerType
 
 DECODER = json.JSONDecoder(strict=False)

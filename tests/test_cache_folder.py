@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from langchain_cerebras_demo.folders import cache_folder
+from langchain_cerebras_demo.cache_folder import cache_folder
 
 
 def test_the_cache_folder_is_the_variable_s_or_the_platform_s(tmp_path, monkeypatch):

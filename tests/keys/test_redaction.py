@@ -15,7 +15,7 @@ from langchain_cerebras_demo import (
     StreamInterruptedError,
 )
 from langchain_cerebras_demo.errors import APIError, OriginalError
-from langchain_cerebras_demo.keys.hiding import redact
+from langchain_cerebras_demo.keys.redaction import redact
 from langchain_cerebras_demo.keys.secret import Secret
 from langchain_cerebras_demo.testing import CutAfter, Disconnect, RawStream, sse
 from langchain_cerebras_demo.wire.tool_calls import ToolCallTracker

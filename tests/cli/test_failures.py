@@ -10,7 +10,7 @@ import pytest
 import typer
 
 from langchain_cerebras_demo import keys
-from langchain_cerebras_demo.cli import guard
+from langchain_cerebras_demo.cli import failures
 from langchain_cerebras_demo.cli.inputs import InputError
 from langchain_cerebras_demo.errors import MissingKeyError
 from langchain_cerebras_demo.testing import Silence
@@ -24,7 +24,7 @@ HEAVY = {"aiohttp", "langchain_core", "langsmith", "orjson", "pydantic", "readli
 def fail(error, *, is_debug):
     """The exit code after an error inside the guard, with a secret in a local variable."""
     secret = KEY  # noqa: F841 - a traceback with locals would show it
-    with pytest.raises(typer.Exit) as ended, guard.guard(is_debug=is_debug):
+    with pytest.raises(typer.Exit) as ended, failures.guard(is_debug=is_debug):
         raise error
     return ended.value.exit_code
 
@@ -55,7 +55,7 @@ def test_debug_shows_where_without_locals_and_without_keys(capsys, monkeypatch):
     assert fail(RuntimeError(words), is_debug=True) == 1
     said = capsys.readouterr().err
     assert "Traceback" in said
-    assert "test_guard.py" in said
+    assert "test_failures.py" in said
     assert "http://**********@proxy:3128/" in said
     assert not any(secret in said for secret in (KEY, "no known kind", "abc.def", "password"))
 
@@ -63,19 +63,19 @@ def test_debug_shows_where_without_locals_and_without_keys(capsys, monkeypatch):
 def test_for_a_program_an_error_is_a_json_object_too(capsys, monkeypatch):
     """On stdout, with keys hidden."""
     monkeypatch.setenv("CEREBRAS_API_KEY", "a key of no known kind")
-    with pytest.raises(typer.Exit), guard.guard(is_debug=False, is_json=lambda: True):
+    with pytest.raises(typer.Exit), failures.guard(is_debug=False, is_json=lambda: True):
         raise OSError("a key of no known kind")
     said = capsys.readouterr()
-    assert json.loads(said.out) == {"error": {"type": "OSError", "message": guard.HIDDEN}}
-    assert said.err == f"cerebras-demo: OSError: {guard.HIDDEN}\n"
+    assert json.loads(said.out) == {"error": {"type": "OSError", "message": failures.HIDDEN}}
+    assert said.err == f"cerebras-demo: OSError: {failures.HIDDEN}\n"
 
 
 def test_a_key_of_a_few_letters_hides_no_words(monkeypatch):
     """It is none, and its letters stand in every other word."""
     monkeypatch.setenv("CEREBRAS_API_KEY", "x")
-    assert guard.hide_secrets("extras") == "extras"
+    assert failures.hide_secrets("extras") == "extras"
     monkeypatch.setenv("CEREBRAS_API_KEY", "12345678")
-    assert guard.hide_secrets("=12345678") == f"={guard.HIDDEN}"
+    assert failures.hide_secrets("=12345678") == f"={failures.HIDDEN}"
 
 
 def test_a_missing_key_is_said_once_and_for_the_command_line(capsys):
@@ -90,16 +90,16 @@ def test_a_missing_key_is_said_once_and_for_the_command_line(capsys):
 
 def test_what_typer_raises_goes_through():
     """Usage errors are typer's to word."""
-    with pytest.raises(typer.BadParameter), guard.guard(is_debug=False):
+    with pytest.raises(typer.BadParameter), failures.guard(is_debug=False):
         raise typer.BadParameter("no")
-    with pytest.raises(typer.Exit) as ended, guard.guard(is_debug=False):
+    with pytest.raises(typer.Exit) as ended, failures.guard(is_debug=False):
         raise typer.Exit(7)
     assert ended.value.exit_code == 7
 
 
 def test_the_guard_knows_the_names_that_keys_uses():
     """They are repeated there, so that an error shows even where `keys` cannot be imported."""
-    assert (guard.HIDDEN, guard.KEY_VARIABLE) == (keys.MARK, keys.API_KEY_VARIABLE)
+    assert (failures.HIDDEN, failures.KEY_VARIABLE) == (keys.MARK, keys.API_KEY_VARIABLE)
 
 
 def test_debug_is_an_option_of_all_commands(server, run):

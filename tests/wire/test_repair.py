@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from langchain_cerebras_demo.wire.lenient import Halves, loads, mend
+from langchain_cerebras_demo.wire.repair import Halves, loads, mend
 
 EMOJI = "\U0001f600"
 HIGH, LOW = "\ud83d", "\ude00"

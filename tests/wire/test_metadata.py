@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from langchain_cerebras_demo.wire.facts import FactReader, Usage, to_count, to_figure
+from langchain_cerebras_demo.wire.metadata import FactReader, Usage, to_count, to_figure
 
 COUNTS = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import closing
 
-from langchain_cerebras_demo.client.watch import Watch
+from langchain_cerebras_demo.client.time_limits import Watch
 from langchain_cerebras_demo.errors import (
     APIConnectionError,
     APIError,

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from langchain_cerebras_demo.client.watch import Watch
+from langchain_cerebras_demo.client.time_limits import Watch
 from langchain_cerebras_demo.errors import APITimeoutError
 from langchain_cerebras_demo.policy import Timeout
 

@@ -120,9 +120,7 @@ def tracers(session: nox.Session) -> None:
 @nox.parametrize("core", CORES)
 def cores(session: nox.Session, core: str) -> None:
     """The tests of the LangChain interface with one version of langchain-core; arguments go to pytest."""
-    if BACKEND == "venv":
-        session.install("--upgrade", "pip")  # the one of Python 3.10 knows no groups
-    session.install("--group", "test-without-oracle", "-e", f".[{EXTRAS}]", core)
+    install(session, "--group", "test-without-oracle", "-e", f".[{EXTRAS}]", core)
     session.run(
         "python", "-c", "from importlib.metadata import version; print('langchain-core', version('langchain-core'))"
     )
@@ -133,9 +131,7 @@ def cores(session: nox.Session, core: str) -> None:
 @nox.session(python=[one for one in PYTHONS if one not in {"3.10", "3.14"}], venv_params=SEEDED)
 def deepagents(session: nox.Session) -> None:
     """The tests with the real deepagents; arguments go to pytest."""
-    if BACKEND == "venv":
-        session.install("--upgrade", "pip")
-    session.install("--group", "test-without-oracle", "--group", "deepagents", "-e", ".")
+    install(session, "--group", "test-without-oracle", "--group", "deepagents", "-e", ".")
     session.run("python", "-m", "pytest", *(session.posargs or ["tests/plugins"]))
 
 

@@ -84,7 +84,8 @@ def cautious_profile(model: str, served: Iterable[ModelSpec]) -> ModelProfile:
     windows = [spec.context_window_tokens for spec in rows if spec.context_window_tokens]
     answers = [spec.max_output_tokens for spec in rows if spec.max_output_tokens]
     limits = {"max_input_tokens": min(windows, default=None), "max_output_tokens": min(answers, default=None)}
-    refused = ("image_inputs", "image_url_inputs", "pdf_inputs", "audio_inputs", "video_inputs", "image_tool_message")
+    inputs = ("image_inputs", "image_url_inputs", "pdf_inputs", "audio_inputs", "video_inputs")
+    refused = (*inputs, "image_tool_message", "pdf_tool_message")
     facts = {
         "name": model,
         "text_inputs": True,

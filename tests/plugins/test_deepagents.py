@@ -143,8 +143,8 @@ def test_a_long_conversation_is_summarised_within_the_models_window(way):
     assert len(text_of(answer)) < len(text_of(summary)) / 4
 
 
-def test_a_window_that_nobody_knows_is_found_by_the_servers_refusal():
-    """A dedicated endpoint's: the refusal is LangChain's own ContextOverflowError, and deepagents summarises then."""
+def test_a_window_smaller_than_the_profile_says_is_found_by_the_servers_refusal():
+    """That of a dedicated endpoint, say: the refusal is LangChain's own ContextOverflowError, and deepagents summarises then."""
     with LoopbackCerebras(models=[LoopbackModel("our-endpoint", context_window=32_000)]) as server:
         agent = agent_for(server, model="our-endpoint", rate_limit=None)
         result = agent.invoke({"messages": [*long_conversation(24), HumanMessage("And now?")]})
@@ -172,7 +172,7 @@ def test_an_image_in_a_tools_result_becomes_a_note(server, model):
     assert image["base64"] not in text_of(server.requests[0])
 
 
-@pytest.mark.parametrize("model", ["gpt-oss-120b", "qwen-3.8-27b"])
+@pytest.mark.parametrize("model", ["gpt-oss-120b", "qwen-3.8-27b", "our-endpoint"])
 def test_the_profile_denies_what_the_api_has_not(model):
     """Explicitly: deepagents takes what is left out for possible."""
     profile = ChatCerebrasDemo(model=model).profile

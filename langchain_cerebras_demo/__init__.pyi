@@ -55,8 +55,8 @@ from langchain_cerebras_demo.keys import (
 )
 from langchain_cerebras_demo.keys.hosts import PlainHttpWarning as PlainHttpWarning
 from langchain_cerebras_demo.local import LocalServer as LocalServer
+from langchain_cerebras_demo.net.aiohttp_transport import AiohttpTransport as AiohttpTransport
 from langchain_cerebras_demo.net.transport import (
-    AiohttpTransport as AiohttpTransport,
     HttpRequest as HttpRequest,
     HttpResponse as HttpResponse,
     Transport as Transport,

@@ -1,66 +1,28 @@
 """Bytes out, bytes in: the one seam between the package and the network.
 
-``Transport`` is a single method, so that a test double is short. ``AiohttpTransport`` keeps one aiohttp session per running
-event loop, shared by every model of the process. Nothing here knows about chat.
+``Transport`` is a single method, so that a test double is short. Nothing here knows about chat.
 """
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import contextlib
-import io
 import os
-import ssl
 import sys
 import weakref
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-import aiohttp
-from aiohttp.abc import AbstractResolver
-
-from langchain_cerebras_demo.errors import (
-    APIConnectionError,
-    APIError,
-    APIResponseValidationError,
-    APIStatusError,
-    APITimeoutError,
-    OriginalError,
-)
-from langchain_cerebras_demo.net.connections import (
-    ConnectionTrace,
-    Connector,
-    QuietResponse,
-    Resolver,
-    note_reuse,
-    open_socket,
-)
-from langchain_cerebras_demo.net.encodings import BrokenBodyError, Decoder, UnreadableEncodingError, find_decoder
-from langchain_cerebras_demo.net.loop_local import LoopLocal
-from langchain_cerebras_demo.net.proxies import ARGUMENT, LOOPBACK_HOSTS, Proxy, find_proxy, surroundings, to_proxy
-from langchain_cerebras_demo.wire.headers import to_printable
+if TYPE_CHECKING:
+    from langchain_cerebras_demo.net.aiohttp_transport import AiohttpTransport
 
 if sys.version_info >= (3, 11):
     from asyncio import timeout
 else:
     from async_timeout import timeout  # aiohttp brings it there
 
-__all__ = [
-    "LOOPBACK_HOSTS",
-    "AiohttpResponse",
-    "AiohttpTransport",
-    "HttpRequest",
-    "HttpResponse",
-    "Transport",
-    "default_transport",
-    "timeout",
-    "translate",
-]
-
-_MOST_BYTES_AT_ONCE = 2**20
+__all__ = ["HttpRequest", "HttpResponse", "Transport", "default_transport", "timeout"]
 
 
 @dataclass(frozen=True)
@@ -126,397 +88,23 @@ class Transport(Protocol):
         """
 
 
-class AiohttpTransport:
-    """The real transport.
-
-    Args:
-        resolver: how names become addresses; by default the system's.
-        ssl_context: which certificates are believed; by default the system's. For a company's own authority.
-
-    A session is opened by the first request of a loop and closed when the loop shuts down its generators, as
-    ``asyncio.run`` does. It is forgotten, its sockets left to the garbage collector, where a loop was closed without that,
-    in a forked child, and when the interpreter ends.
-    """
-
-    def __init__(self, *, resolver: AbstractResolver | None = None, ssl_context: ssl.SSLContext | None = None) -> None:
-        self._resolver = resolver
-        self._ssl_context = ssl_context
-        self._session_of_loop = LoopLocal[_LoopSession]()
-        self._sessions: weakref.WeakSet[_LoopSession] = weakref.WeakSet()
-        _transports.add(self)
-
-    async def send(self, request: HttpRequest) -> AiohttpResponse:
-        """Sends and waits for status and headers; see ``Transport.send``.
-
-        Every request is sent once. An error of one that went out on a pooled connection, which the server may have closed
-        meanwhile, says so in ``on_reused_connection``.
-        """
-        session = await self._session()
-        proxy = session.proxy_for(request)
-        connection = ConnectionTrace()
-        try:
-            response = await session.http_for(request).request(
-                request.method,
-                request.url,
-                headers={**request.headers, **(request.secret_headers() if request.secret_headers else {})},
-                data=_to_data(request.body),
-                allow_redirects=False,
-                proxy=proxy.url if proxy else None,
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=request.connect_timeout),
-                trace_request_ctx=connection,
-            )
-        except _KNOWN as error:
-            failure: BaseException = translate(error, request.url, proxy, self._ssl_context)
-            if isinstance(failure, APIConnectionError):
-                broke = isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError)
-                failure.on_reused_connection = broke and connection.is_reused
-        except BaseException as error:  # noqa: BLE001 - cancellations, too; raised again below
-            failure = error.with_traceback(None)
-            failure.__cause__ = None if error.__cause__ is None else OriginalError.of(error.__cause__)
-        else:
-            if proxy is None or response.status != 407:
-                return session.opened(AiohttpResponse(response, proxy))
-            response.close()
-            failure = APIStatusError(f"407: the proxy {proxy} refused: {_wish(proxy)}", status_code=407)
-        # Raised here and not in the handler: aiohttp's exceptions and frames hold the request's headers, key included.
-        try:
-            raise failure
-        finally:
-            failure.__context__ = None  # asyncio's tasks in Python may be in a handler of their own
-            del failure  # its traceback holds this frame
-
-    async def _session(self) -> _LoopSession:
-        session = self._session_of_loop.get()
-        if session is None or session.http.closed:
-            self._forget_closed_loops()
-            session = _LoopSession(self._resolver, self._ssl_context)
-            self._session_of_loop.set(session)
-            self._sessions.add(session)
-        if session.guard is None:
-            session.guard = _live(session.opened_http)
-            await session.guard.__anext__()
-        return session
-
-    async def aclose(self) -> None:
-        """Closes the running loop's session. The next request opens a new one."""
-        session = self._session_of_loop.pop()
-        if session is not None and session.guard is not None:
-            session.break_off()
-            await session.guard.aclose()
-
-    def forget(self) -> None:
-        """Lets go of all sessions without closing a socket: after a fork, and when the interpreter ends."""
-        sessions, self._sessions = list(self._sessions), weakref.WeakSet()
-        self._session_of_loop = LoopLocal()
-        for session in sessions:
-            session.forget()
-
-    def _forget_closed_loops(self) -> None:
-        for session in list(self._sessions):
-            if session.loop.is_closed():
-                self._sessions.discard(session)
-                session.forget()
-
-    def __copy__(self) -> AiohttpTransport:
-        return self  # a copy of a model shares its sockets
-
-    def __deepcopy__(self, memo: object) -> AiohttpTransport:
-        return self
-
-    def __reduce__(self) -> tuple[object, ...]:
-        if self._resolver is None and self._ssl_context is None:
-            return (default_transport if self is _default else AiohttpTransport, ())
-        raise TypeError("an AiohttpTransport with a resolver or an ssl_context of its own cannot be pickled")
-
-
-class _LoopSession:
-    """One loop's aiohttp session, and the generator that closes it with the loop."""
-
-    def __init__(self, resolver: AbstractResolver | None, ssl_context: ssl.SSLContext | None) -> None:
-        self.loop = asyncio.get_running_loop()
-        self._resolver = resolver
-        self._ssl_context = ssl_context
-        self.http = self._open()
-        self.opened_http = [self.http]
-        self._fresh: aiohttp.ClientSession | None = None
-        self.guard: AsyncGenerator[None, None] | None = None
-        self._responses: weakref.WeakSet[AiohttpResponse] = weakref.WeakSet()
-        self._proxies: dict[tuple[str | None, ...], Proxy | None] = {}
-
-    def _open(self, *, force_close: bool = False) -> aiohttp.ClientSession:
-        resolver = self._resolver
-        if resolver is None and aiohttp.DefaultResolver is aiohttp.ThreadedResolver:
-            resolver = Resolver()
-        connector = Connector(
-            limit=0,  # who may send when is decided above; a queue down here would eat the caller's time-outs
-            resolver=resolver,
-            ssl=self._ssl_context or True,
-            ttl_dns_cache=300,
-            socket_factory=open_socket,
-            force_close=force_close,
-        )
-        connector.owner = os.getpid()
-        trace = aiohttp.TraceConfig()
-        trace.on_connection_reuseconn.append(note_reuse)
-        http = aiohttp.ClientSession(
-            connector=connector,
-            cookie_jar=aiohttp.DummyCookieJar(),  # an answer's cookies are dropped, none is ever sent by itself
-            timeout=aiohttp.ClientTimeout(total=None),  # the client times each stage itself
-            auto_decompress=False,  # see encodings.py
-            trust_env=False,  # it would also send what ~/.netrc knows; proxies are looked up below
-            read_bufsize=2**18,
-            trace_configs=[trace],
-            response_class=QuietResponse,
-        )
-        # aiohttp sends a GET again by itself when the connection breaks. Its own test client has no other way to stop that.
-        http._retry_connection = False  # noqa: SLF001
-        return http
-
-    def http_for(self, request: HttpRequest) -> aiohttp.ClientSession:
-        """Aiohttp's session for the request: that of the pool, or one that opens a connection for each."""
-        if not request.fresh_connection:
-            return self.http
-        if self._fresh is None:
-            self._fresh = self._open(force_close=True)
-            self.opened_http.append(self._fresh)
-        return self._fresh
-
-    def __del__(self) -> None:
-        """Where a loop is dropped without being closed, aiohttp would complain of a session that nobody has closed."""
-        if hasattr(self, "opened_http") and not self.loop.is_running():
-            self.forget()
-
-    def opened(self, response: AiohttpResponse) -> AiohttpResponse:
-        """``response``, remembered while it is read."""
-        self._responses.add(response)
-        return response
-
-    def break_off(self) -> None:
-        """Wakes whoever reads: aiohttp closes the sockets and tells nobody."""
-        for response in list(self._responses):
-            response.break_off()
-
-    def forget(self) -> None:
-        """Lets go without closing anything, and without a complaint."""
-        for http in self.opened_http:
-            if isinstance(http.connector, Connector):
-                http.connector.owner = 0
-            http.detach()
-        if self.guard is not None:
-            with contextlib.suppress(StopIteration, RuntimeError):
-                self.guard.aclose().send(None)  # it has nothing left to close, so it ends here and needs no loop for it
-
-    def proxy_for(self, request: HttpRequest) -> Proxy | None:
-        """The request's own proxy, else the environment's, which is looked up again where a variable has changed.
-
-        Raises:
-            APIConnectionError: it cannot be used.
-        """
-        scheme = urlsplit(request.url).scheme
-        try:
-            proxy = to_proxy(request.proxy or "", ARGUMENT)
-            if proxy is None and request.environment_proxy:
-                proxy = self._proxy_of_environment(request.url)
-            if proxy is not None:
-                self._check_tls_in_tls(proxy, scheme)
-        except ValueError as error:
-            failure = APIConnectionError(str(error))
-            failure.is_retryable = False  # nothing gets better by itself
-        else:
-            return proxy
-        raise failure
-
-    def _proxy_of_environment(self, url: str) -> Proxy | None:
-        parts = urlsplit(url)
-        seen = (parts.scheme, parts.netloc, *surroundings(parts.scheme))
-        if seen not in self._proxies:
-            self._proxies[seen] = find_proxy(url)
-        return self._proxies[seen]
-
-    def _check_tls_in_tls(self, proxy: Proxy, scheme: str) -> None:
-        is_asyncio = isinstance(asyncio.get_running_loop(), asyncio.BaseEventLoop)  # uvloop can do it
-        if sys.version_info < (3, 11) and is_asyncio and scheme == "https" and proxy.url.startswith("https:"):
-            raise ValueError(
-                f"{proxy.source} names an https proxy, which needs Python 3.11 or newer: give its http address"
-            )
-
-
-def _to_data(body: bytes | None) -> bytes | io.BytesIO | None:
-    """``body`` as aiohttp wants it: it warns of more than a MiB of bytes, since one write of them holds up the loop."""
-    return io.BytesIO(body) if body is not None and len(body) > _MOST_BYTES_AT_ONCE else body
-
-
-async def _live(opened: list[aiohttp.ClientSession]) -> AsyncGenerator[None, None]:
-    """Closes the sessions when it is closed itself: ``loop.shutdown_asyncgens`` does that, and the garbage collector."""
-    try:
-        yield
-    finally:
-        for http in opened:
-            await http.close()
-
-
-class AiohttpResponse:
-    """aiohttp's answer behind the protocol above."""
-
-    def __init__(self, response: aiohttp.ClientResponse, proxy: Proxy | None = None) -> None:
-        self._response = response
-        self._proxy = proxy
-        self.status = response.status
-        self.headers = {name.lower(): to_printable(value) for name, value in response.headers.items()}
-        self._decoder: Decoder | None = None
-        self._has_begun = False
-
-    async def read(self) -> bytes:
-        """What has arrived; see ``HttpResponse.read``."""
-        failure: APIError
-        try:
-            return await self._read()
-        except UnreadableEncodingError as error:
-            failure = APIResponseValidationError(str(error), status_code=self.status)
-        except BrokenBodyError:
-            host, encoding = self._response.url.authority, self.headers["content-encoding"]
-            failure = APIConnectionError(f"the answer of {host} broke off (it is not valid {encoding})")
-        except _KNOWN as error:
-            failure = translate(error, str(self._response.url), self._proxy)
-        raise failure
-
-    async def _read(self) -> bytes:
-        if self._decoder is not None and (more := self._decoder.feed(b"")):
-            return more
-        while received := await self._response.content.readany():
-            if not self._has_begun:
-                self._has_begun = True
-                self._decoder = find_decoder(self.headers.get("content-encoding", ""))
-            if self._decoder is None:
-                return received
-            if piece := self._decoder.feed(received):
-                return piece
-        return b""
-
-    def close(self) -> None:
-        """See ``HttpResponse.close``."""
-        connection = self._response.connection
-        if connection is not None and connection.transport is not None:
-            connection.transport.abort()  # a farewell by TLS could outlive the loop
-        self._response.close()  # a body read to its end has already given its connection back
-
-    def break_off(self) -> None:
-        """Makes a reader that waits fail now: the connection is about to be closed."""
-        if not self._response.content.is_eof():
-            self._response.content.set_exception(aiohttp.ClientConnectionError("the transport was closed"))
-
-    def __repr__(self) -> str:
-        return f"<AiohttpResponse {self.status}>"
-
-
-_KNOWN = (aiohttp.ClientError, OSError, ValueError, asyncio.TimeoutError)
-
-# The first match counts, so a class stands before its bases. tests/test_transport_failures.py holds this table complete.
-# {host} is the service and {way} the service with the proxy on the way there; {peer} is whichever of the two sent a certificate.
-_FAILURES: tuple[tuple[type[BaseException], type[APIConnectionError | APIResponseValidationError], str], ...] = (
-    (aiohttp.ConnectionTimeoutError, APITimeoutError, "could not connect to {way} in time"),
-    (asyncio.TimeoutError, APITimeoutError, "{way} did not answer in time"),
-    (TimeoutError, APITimeoutError, "{way} did not answer in time"),  # the system's; up to Python 3.10 a class apart
-    (aiohttp.ClientConnectorDNSError, APIConnectionError, "the name {name} could not be resolved"),
-    (aiohttp.ClientConnectorCertificateError, APIConnectionError, "the certificate of {peer} is not trusted"),
-    (aiohttp.ClientConnectorSSLError, APIConnectionError, "no secure connection to {peer}"),
-    (aiohttp.ServerFingerprintMismatch, APIConnectionError, "the certificate of {peer} is not the expected one"),
-    (aiohttp.ClientProxyConnectionError, APIConnectionError, "could not connect to {proxy}"),
-    (aiohttp.ClientHttpProxyError, APIConnectionError, "{proxy} refused to connect to {host}"),
-    (aiohttp.ClientConnectorError, APIConnectionError, "could not connect to {way}"),
-    (aiohttp.ServerDisconnectedError, APIConnectionError, "{way} hung up without an answer"),
-    (aiohttp.ClientPayloadError, APIConnectionError, "the answer of {way} broke off"),
-    (aiohttp.InvalidURL, APIConnectionError, "the address is not valid"),
-    (aiohttp.ClientResponseError, APIResponseValidationError, "{way} did not answer in proper HTTP"),
-    (aiohttp.ClientError, APIConnectionError, "the connection to {way} failed"),
-    (OSError, APIConnectionError, "the connection to {way} failed"),
-    (ValueError, APIConnectionError, "the request to {host} could not be sent"),
-)
-
-_UNKNOWN_AUTHORITY = frozenset({2, 18, 19, 20, 21})  # X509_V_ERR_*: no issuer that is believed
-_WRONG_TIME = frozenset({9, 10})
-
-
-def translate(
-    error: BaseException, url: str, proxy: Proxy | None = None, ssl_context: ssl.SSLContext | None = None
-) -> APIConnectionError | APIResponseValidationError:
-    """Our exception for one of aiohttp's: the host and the operating system's words, nothing of the request.
-
-    Args:
-        error: what was raised.
-        url: where the request was to go.
-        proxy: the proxy it went through.
-        ssl_context: the transport's own; ``None`` where the system's certificates are believed.
-    """
-    kind, sentence = next((kind, sentence) for foreign, kind, sentence in _FAILURES if isinstance(error, foreign))
-    host = urlsplit(url).netloc.rpartition("@")[2]
-    words = {"host": host, "way": host, "peer": host, "name": host, "proxy": host}
-    if proxy is not None:
-        words.update(way=f"{host} through the proxy {proxy}", proxy=f"the proxy {proxy}", name=f"of the proxy {proxy}")
-        is_of_proxy = isinstance(error, aiohttp.ClientConnectorError) and error.host == proxy.host
-        words["peer"] = words["proxy" if is_of_proxy else "way"]
-    failure = kind(f"{sentence.format(**words)} ({_reason(error)}){_hint(error, proxy, ssl_context)}")
-    failure.__cause__ = OriginalError.of(error)
-    if isinstance(error, aiohttp.ClientHttpProxyError) and error.status == 407:
-        failure.is_retryable = False  # nobody gives it a password meanwhile
-    return failure
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return str(getattr(error.certificate_error, "verify_message", None) or type(error).__name__)
-    if isinstance(error, aiohttp.ClientHttpProxyError):
-        return str(error.status)
-    return error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
-
-
-def _hint(error: BaseException, proxy: Proxy | None, ssl_context: ssl.SSLContext | None) -> str:
-    """What to do about it, where that is known."""
-    if isinstance(error, aiohttp.ClientHttpProxyError) and error.status == 407 and proxy:
-        return f": {_wish(proxy)}"
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        code = getattr(error.certificate_error, "verify_code", 0)
-        if code in _WRONG_TIME:
-            return ": look at this machine's clock"
-        if code in _UNKNOWN_AUTHORITY:
-            return f": {_authorities(ssl_context)}"
-    if isinstance(error, aiohttp.ClientConnectorSSLError) and "WRONG_VERSION_NUMBER" in _reason(error):
-        return ": what answers there speaks no TLS; is https right?"
-    return ""
-
-
-def _authorities(ssl_context: ssl.SSLContext | None) -> str:
-    """Whom the connection believed, and where to name another."""
-    if ssl_context is not None:
-        return "the transport's ssl_context does not know who signed it"
-    for name, exists in (("SSL_CERT_FILE", os.path.isfile), ("SSL_CERT_DIR", os.path.isdir)):
-        path = os.environ.get(name)
-        if path:
-            what = "does not know who signed it" if exists(path) else "names nothing that exists"
-            return f"{name}={path!r} {what}"
-    return "name a company's own authority by SSL_CERT_FILE"
-
-
-def _wish(proxy: Proxy) -> str:
-    if "@" in proxy.url:
-        return "it does not accept the user or the password"
-    return "it wants a user and a password (http://user:password@host:port)"
-
-
-_transports: weakref.WeakSet[AiohttpTransport] = weakref.WeakSet()
-_default = AiohttpTransport()
-
-
 def default_transport() -> AiohttpTransport:
-    """The transport that every model of this process shares unless it is given one."""
-    return _default
+    """Return the transport that every model of this process shares unless it is given one."""
+    from langchain_cerebras_demo.net import aiohttp_transport  # noqa: PLC0415 - see there
+
+    return aiohttp_transport.shared
+
+
+holding_sockets: weakref.WeakSet[Any] = weakref.WeakSet()
+"""The transports that hold sockets, which they forget in a forked child and when the interpreter ends."""
 
 
 def _forget_all() -> None:
-    for transport in list(_transports):
+    for transport in list(holding_sockets):
         transport.forget()
 
 
+# Registered here, before a portal is: what is registered last is called first, and the portal's calls need their sockets.
 atexit.register(_forget_all)
 with contextlib.suppress(AttributeError):  # Windows has no fork
     os.register_at_fork(after_in_child=_forget_all)

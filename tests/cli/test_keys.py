@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 
 from langchain_cerebras_demo.cli import app
 from langchain_cerebras_demo.cli.failures import HOW_TO_CONTINUE
-from langchain_cerebras_demo.net import transport as transport_module
-from langchain_cerebras_demo.net.transport import AiohttpTransport
+from langchain_cerebras_demo.net import aiohttp_transport
+from langchain_cerebras_demo.net.aiohttp_transport import AiohttpTransport
 from langchain_cerebras_demo.testing import LoopbackCerebras
 from tests.support.processes import run_command
 from tests.support.tls import LoopbackTLS
@@ -45,7 +45,7 @@ def site(monkeypatch):
     tls = LoopbackTLS()
     with LoopbackCerebras(ssl_context=tls.server_context(), demo_key=DEMO_KEY, session_cookies=SESSION) as server:
         mine = AiohttpTransport(resolver=tls.resolver(server.port), ssl_context=tls.client_context())
-        monkeypatch.setattr(transport_module, "_default", mine)
+        monkeypatch.setattr(aiohttp_transport, "shared", mine)
         yield server
 
 

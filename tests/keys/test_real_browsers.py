@@ -16,8 +16,8 @@ import pytest
 
 from langchain_cerebras_demo.keys import BrowserSessionKey, DemoKey
 from langchain_cerebras_demo.keys.browser import find_sessions
-from langchain_cerebras_demo.net import transport as transport_module
-from langchain_cerebras_demo.net.transport import AiohttpTransport
+from langchain_cerebras_demo.net import aiohttp_transport
+from langchain_cerebras_demo.net.aiohttp_transport import AiohttpTransport
 from langchain_cerebras_demo.testing import LoopbackCerebras, RawAnswer, Reply
 from tests.support.browsers import Chromium, Firefox, not_installed, until_written
 from tests.support.keyring import Keyring
@@ -325,7 +325,7 @@ def test_the_providers_example_streams_with_a_key_that_it_finds_itself(
     caplog.set_level("INFO", "langchain_cerebras_demo")
     live_in(closed)
     mine = AiohttpTransport(resolver=tls.resolver(site.port), ssl_context=tls.client_context())
-    monkeypatch.setattr(transport_module, "_default", mine)  # the one that everybody shares, led to the loopback
+    monkeypatch.setattr(aiohttp_transport, "shared", mine)  # the one that everybody shares, led to the loopback
     site.script(Reply(text="Hello there"))
     before = len(site.requests)
     exec(compile(EXAMPLE, "example", "exec"), {})

@@ -20,7 +20,7 @@ from langchain_cerebras_demo.errors import (
     RateLimitError,
 )
 from langchain_cerebras_demo.keys import MARK, SESSION_URL, DemoKey, SessionCookieKey
-from langchain_cerebras_demo.net.transport import AiohttpTransport
+from langchain_cerebras_demo.net.aiohttp_transport import AiohttpTransport
 from langchain_cerebras_demo.testing import (
     Disconnect,
     Endless,

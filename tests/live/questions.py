@@ -16,7 +16,8 @@ from typing import Any
 
 import orjson
 
-from langchain_cerebras_demo.net.transport import AiohttpTransport, HttpRequest
+from langchain_cerebras_demo.net.aiohttp_transport import AiohttpTransport
+from langchain_cerebras_demo.net.transport import HttpRequest
 
 GPT_OSS, QWEN = "gpt-oss-120b", "qwen-3.8-27b"
 HI = [{"role": "user", "content": "Say hi."}]

@@ -14,12 +14,8 @@ import warnings
 import pytest
 
 from langchain_cerebras_demo.errors import APIConnectionError
-from langchain_cerebras_demo.net.transport import (
-    AiohttpTransport,
-    HttpRequest,
-    Transport,
-    default_transport,
-)
+from langchain_cerebras_demo.net.aiohttp_transport import AiohttpTransport
+from langchain_cerebras_demo.net.transport import HttpRequest, Transport, default_transport
 from langchain_cerebras_demo.testing import (
     Endless,
     Gate,

@@ -19,8 +19,9 @@ from langchain_cerebras_demo.errors import (
     APITimeoutError,
     OriginalError,
 )
+from langchain_cerebras_demo.net.aiohttp_transport import AiohttpTransport, translate
 from langchain_cerebras_demo.net.proxies import Proxy
-from langchain_cerebras_demo.net.transport import AiohttpTransport, HttpRequest, translate
+from langchain_cerebras_demo.net.transport import HttpRequest
 from langchain_cerebras_demo.testing import Disconnect, LoopbackCerebras, RawAnswer, RawBytes
 from tests.support.leaks import all_that_shows
 from tests.support.tls import LoopbackTLS
@@ -127,7 +128,7 @@ def test_the_table_knows_every_exception_of_aiohttp():
     theirs, known = set(all_client_errors()), set(TABLE)
     assert theirs == known, (
         f"aiohttp has gained {sorted(theirs - known)} and lost {sorted(known - theirs)}: add a row to TABLE in this file, and to "
-        "langchain_cerebras_demo/net/transport.py what the new one means to a user"
+        "langchain_cerebras_demo/net/aiohttp_transport.py what the new one means to a user"
     )
 
 

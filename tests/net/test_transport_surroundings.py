@@ -10,7 +10,8 @@ import pytest
 
 from langchain_cerebras_demo.errors import APIConnectionError, APIStatusError
 from langchain_cerebras_demo.keys.secret import HiddenKey
-from langchain_cerebras_demo.net.transport import AiohttpTransport, HttpRequest
+from langchain_cerebras_demo.net.aiohttp_transport import AiohttpTransport
+from langchain_cerebras_demo.net.transport import HttpRequest
 from langchain_cerebras_demo.testing import LoopbackCerebras
 from tests.support.leaks import all_that_shows
 from tests.support.processes import STRICT, run_python
@@ -241,7 +242,8 @@ PRELUDE = f"""
 import asyncio, gc, logging, os, sys, threading
 from langchain_cerebras_demo.keys.secret import HiddenKey
 from langchain_cerebras_demo.testing import LoopbackCerebras
-from langchain_cerebras_demo.net.transport import AiohttpTransport, HttpRequest, default_transport
+from langchain_cerebras_demo.net.aiohttp_transport import AiohttpTransport
+from langchain_cerebras_demo.net.transport import HttpRequest, default_transport
 import warnings
 from langchain_cerebras_demo.net.portal import portal
 

@@ -140,7 +140,7 @@ def constraints(session: nox.Session) -> None:
     """Writes constraints.txt: one file for Python 3.10 to 3.13, with the newest versions that go together."""
     session.run(
         "uv", "pip", "compile", "--quiet", "--upgrade", "--universal", "--python-version", "3.10",
-        "--all-extras", "--group", "dev", "--group", "docs", "--group", "typing", "--group", "typing", "--no-annotate", "--no-emit-package", PROJECT["project"]["name"],
+        "--all-extras", "--group", "dev", "--group", "docs", "--group", "typing", "--no-annotate", "--no-emit-package", PROJECT["project"]["name"],
         "--custom-compile-command", "nox -s constraints", "--output-file", "constraints.txt", "pyproject.toml",
     )  # fmt: skip
 

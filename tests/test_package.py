@@ -143,6 +143,13 @@ def test_reading_a_json_schema_loads_of_langchain_its_exceptions_alone():
     assert {module for module in ours if module.partition(".")[0] != NAME} - bare == set()
 
 
+def test_a_model_loads_no_aiohttp_before_its_first_call():
+    """It is a tenth of the import; a transport of one's own needs none of it."""
+    loaded = loaded_by(f"from {NAME} import ChatCerebrasDemo, HttpRequest, Transport; ChatCerebrasDemo(api_key='x')")
+    assert "aiohttp" not in loaded
+    assert "aiohttp" in loaded_by(f"from {NAME} import AiohttpTransport")
+
+
 def test_the_pure_half_loads_no_transport():
     """A decoder can be used where no event loop is."""
     loaded = loaded_by(f"import {NAME}.wire.completion, {NAME}.wire.request, {NAME}.wire.sse, {NAME}.policy")

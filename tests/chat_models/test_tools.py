@@ -376,3 +376,28 @@ def sum_chunks(chunks):
     for chunk in chunks:
         whole = chunk if whole is None else whole + chunk
     return whole
+
+
+# -- what agents bind at every step
+
+
+def test_a_tool_in_the_apis_form_is_not_converted():
+    """It goes out as it is; one with other keys, or with None for a value, is copied without them."""
+    plain = {"type": "function", "function": {"name": "now", "description": "d", "parameters": {"type": "object"}}}
+    assert to_tools([plain])[0] is plain
+    for more in ({"cache_control": {"type": "ephemeral"}}, {"strict": None}):
+        assert to_tools([{"type": "function", "function": {**plain["function"], **more}}]) == [plain]
+
+
+def test_a_strict_tool_is_fitted_by_what_its_schema_says_now():
+    """Not by its identity: a tool may be changed between two steps. The tool itself and earlier results stay as they are."""
+    given = {"type": "function", "function": {"name": "now", "parameters": {"type": "object", "properties": {}}}}
+    before = to_tools([given], strict=True)
+    before[0]["function"]["parameters"]["properties"]["added"] = {"type": "string"}
+    assert to_tools([given], strict=True)[0]["function"]["parameters"]["properties"] == {}
+    given["function"]["parameters"]["properties"]["zone"] = {"type": "string"}
+    given["function"]["description"] = "the time"
+    again = to_tools([given], strict=True)[0]["function"]
+    assert again["parameters"]["properties"] == {"zone": {"type": "string"}}
+    assert again["description"] == "the time"
+    assert "strict" not in given["function"]

@@ -80,7 +80,7 @@ def test_a_broken_connection_names_what_the_system_said(server, way):
     assert isinstance(error.__cause__, OriginalError)
     assert str(error.__cause__).startswith("aiohttp.client_exceptions.ClientConnectorError: Cannot connect to host")
     assert "ConnectionRefusedError" in str(error.__cause__.__cause__)
-    assert "net/transport.py" in lines(error)
+    assert "net/aiohttp_transport.py" in lines(error)
     server.script(*[CutAfter(events=2)] * 2)
     cut = failure(lambda: WAYS[way](ChatCerebrasDemo(base_url=server.base_url, api_key=server.key, max_retries=1)))
     assert isinstance(cut.__cause__, OriginalError) is ("aiohttp" in lines(cut))

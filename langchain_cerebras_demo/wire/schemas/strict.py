@@ -67,7 +67,7 @@ def to_strict_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
     """
     try:
         text = orjson.dumps(schema, option=_JSON_ALONE)
-    except TypeError:  # a mapping of another class, a number of more than 64 bits
+    except TypeError:  # a mapping of another class, a date
         return _to_strict(schema)
     result: dict[str, Any] = orjson.loads(_to_strict_text(text))
     return result

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import datetime as dt
 import json
 import re
+from types import MappingProxyType
 
 import jsonschema
 import pytest
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 
 from langchain_cerebras_demo.testing.invention import Facts, invent
 from langchain_cerebras_demo.testing.rules import strict_problems
+from langchain_cerebras_demo.wire.schemas import strict
 from langchain_cerebras_demo.wire.schemas.checking import find_violations
 from langchain_cerebras_demo.wire.schemas.strict import to_lenient_schema, to_strict_schema
 
@@ -413,3 +416,25 @@ def test_what_the_service_writes_and_the_check_lets_through_fits_the_schema(sche
     assume(not find_violations(answer, schema))
     any_branch_may_fit = json.loads(json.dumps(schema).replace('"oneOf"', '"anyOf"'))
     jsonschema.Draft202012Validator(any_branch_may_fit).validate(answer)
+
+
+def test_a_schema_is_fitted_once(monkeypatch):
+    """Agents send the same tools at every step. A refused one is refused each time."""
+    fits = []
+    fit = strict._fit_root
+    monkeypatch.setattr(strict, "_fit_root", lambda schema, **given: fits.append(1) or fit(schema, **given))
+    schema = an_object(of_this_test_alone=WORD)
+    assert to_strict_schema(schema) == to_strict_schema(copy.deepcopy(schema))
+    assert len(fits) == 1
+    to_strict_schema(an_object(of_this_test_alone=WORD, and_more=WORD))
+    assert len(fits) == 2
+    for _ in range(2):
+        with pytest.raises(ValueError, match="strict mode"):
+            to_strict_schema({"type": "object", "additionalProperties": WORD})
+
+
+@pytest.mark.parametrize("value", ["text", dt.date(2026, 1, 1)])
+def test_a_schema_that_is_not_json_alone_is_fitted_without_being_kept(value):
+    """A mapping of another class, a date."""
+    schema = MappingProxyType(an_object(a={"type": "integer", "description": "d", "default": value}))
+    assert to_strict_schema(schema)["properties"].keys() == {"a"}

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, FunctionMessage, HumanMessage, SystemMessage, ToolMessage
 
 from langchain_cerebras_demo.chat_models.messages import to_wire
-from langchain_cerebras_demo.errors import InvalidRequestError
+from langchain_cerebras_demo.errors import InvalidRequestError, InvalidRequestTypeError
 from langchain_cerebras_demo.testing import MODELS
 from langchain_cerebras_demo.testing.refusals import RefusedError
 from langchain_cerebras_demo.testing.rules import check_chat
@@ -297,10 +297,10 @@ REASONS = [
     (InvalidRequestError, r"messages\[\d+\] calls '[\w-]+' \(.*\), and no result follows directly"),
     (InvalidRequestError, r"messages\[\d+\] (answers the tool call '\w*'|is a tool result without a call's id), which"),
     (InvalidRequestError, r"^messages\[\d+\] cannot be written as JSON: str is not valid UTF-8"),
-    (TypeError, r"content\[\d+\] has (text|refusal) of type \w+: give a str"),
-    (TypeError, r"messages\[\d+\] has a name of type int"),
-    (TypeError, r"messages\[\d+\] has a tool call with (id|name) of type \w+"),
-    (TypeError, r"messages\[\d+\] has a raw tool call without a function"),
+    (InvalidRequestTypeError, r"content\[\d+\] has (text|refusal) of type \w+: give a str"),
+    (InvalidRequestTypeError, r"messages\[\d+\] has a name of type int"),
+    (InvalidRequestTypeError, r"messages\[\d+\] has a tool call with (id|name) of type \w+"),
+    (InvalidRequestTypeError, r"messages\[\d+\] has a raw tool call without a function"),
 ]
 
 

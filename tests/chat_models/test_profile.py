@@ -61,6 +61,7 @@ def test_an_unknown_model_has_a_cautious_profile_and_the_log_says_so_once(caplog
             32_768,
         )
         assert (profile["text_inputs"], profile["image_inputs"], profile["image_tool_message"]) == (True, False, False)
+        assert profile["text_outputs"]
         assert not profile.keys() & {"tool_calling", "reasoning_output"}
         assert not profile["structured_output"]
     (record,) = caplog.records

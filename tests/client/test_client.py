@@ -573,3 +573,18 @@ async def test_a_date_to_wait_for_counts_from_our_own_clock_where_the_server_nam
     with pytest.raises(RateLimitError) as caught:
         await text_of(client_for(server), stream=stream)
     assert 15 < caught.value.retry_after <= 30
+
+
+async def test_closing_a_client_closes_its_transport_where_that_can_be_closed():
+    """A transport of a user's own needs no more than `send`."""
+
+    class Closable:
+        is_closed = False
+
+        async def aclose(self):
+            self.is_closed = True
+
+    transport = Closable()
+    await Client(base_url="http://127.0.0.1:1/v1", transport=transport).aclose()
+    assert transport.is_closed
+    await Client(base_url="http://127.0.0.1:1/v1", transport=object()).aclose()

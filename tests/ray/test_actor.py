@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import time
 from contextlib import asynccontextmanager
 
@@ -28,6 +29,12 @@ def key_file(tmp_path, server):
     path.write_text(server.key)
     path.chmod(0o600)
     return KeyFile(path)
+
+
+@pytest.fixture
+def no_backoff(monkeypatch):
+    """Chance makes every wait the shortest one: ten refusals would wait for half a minute."""
+    monkeypatch.setattr(random, "random", lambda: 0.0)
 
 
 @pytest.fixture
@@ -57,6 +64,7 @@ def ask(actor):
     return ask
 
 
+@pytest.mark.usefixtures("no_backoff")
 async def test_what_goes_wrong_with_a_row_stays_in_its_row(server, ask):
     """400, 500 and 429 rows have an error and no answer; the others have their answer; a row for a row, in order."""
     server.script(
@@ -72,6 +80,7 @@ async def test_what_goes_wrong_with_a_row_stays_in_its_row(server, ask):
     assert json.loads(rows[3]["record"])["usage"]["total_tokens"] > 0
 
 
+@pytest.mark.usefixtures("no_backoff")
 async def test_a_limit_that_passes_is_no_failure(server, ask):
     """A row is asked again after more refusals than the model retries by itself."""
     server.script(*[Status(429, {"message": "slow down"}, headers={"retry-after": "0.001"})] * 9)

@@ -36,8 +36,6 @@ def run(arguments):
 
 def problems_of_mypy(tmp_path):
     """Files and lines with an error, in strict mode."""
-    if importlib.util.find_spec("mypy") is None:
-        pytest.skip("mypy is not installed: it is in the dependency group `dev`")
     options = ["--strict", "--config-file=", "--follow-imports=silent", f"--cache-dir={tmp_path}", "--no-error-summary"]
     done = run(["mypy", *options, RIGHT.name, WRONG.name])
     assert done.returncode in {0, 1}, done.stdout + done.stderr
@@ -46,8 +44,6 @@ def problems_of_mypy(tmp_path):
 
 def problems_of_pyright(tmp_path):
     """The same of pyright, in strict mode; basedpyright is the build of it whose wheel needs no download."""
-    if importlib.util.find_spec("basedpyright") is None:
-        pytest.skip("pyright is not installed: pip install --group typing")
     settings = tmp_path / "pyrightconfig.json"
     included = [str(RIGHT), str(WRONG)]
     settings.write_text(
@@ -63,6 +59,10 @@ def problems_of_pyright(tmp_path):
     ]
 
 
+@pytest.mark.skipif(
+    importlib.util.find_spec("basedpyright") is None,
+    reason="the two type checkers are not installed: pip install --group typing (`.ci/run` does)",
+)
 @pytest.mark.parametrize("problems_of", [problems_of_mypy, problems_of_pyright])
 def test_right_code_passes_and_wrong_code_is_refused_on_its_line(problems_of, tmp_path):
     """Constructor, calls, structured output and errors; the published signatures are what the checkers read."""

@@ -158,7 +158,9 @@ def is_caught(mutant: Mutant, selection: Sequence[str], workers: int) -> bool:
     """Run the selected tests on a copy with the mutant in it, and tell whether one failed."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "copy"
-        shutil.copytree(ROOT, root, ignore=shutil.ignore_patterns(".venv*", ".git", "build", "dist", "*cache*"))
+        shutil.copytree(
+            ROOT, root, ignore=shutil.ignore_patterns(".venv*", ".git", "build", "dist", "__pycache__", ".*_cache")
+        )
         mutant.apply(root)
         # The programs that tests start are to find the copy too, and not the package that is installed.
         environment = {**os.environ, "PYTHONPATH": str(root)}

@@ -10,6 +10,7 @@ from langchain_core.language_models.chat_models import BaseChatModel
 
 from langchain_cerebras_demo import ChatCerebrasDemo, Timeout
 from langchain_cerebras_demo.chat_models import arguments
+from langchain_cerebras_demo.keys import EnvKey
 from langchain_cerebras_demo.wire.request import PARAMETERS
 
 SECRET = "csk-sentinel-4711"
@@ -63,3 +64,25 @@ def test_every_parameter_has_a_type_where_it_may_be_passed_with_a_call():
     assert set(PARAMETERS) <= set(OWN)
     assert set(PARAMETERS) <= set(arguments.BoundArguments.__annotations__)
     assert set(PARAMETERS) - {"stop"} <= set(arguments.CallArguments.__annotations__)
+
+
+KEPT = {
+    "proxy": "http://127.0.0.1:9",
+    "base_url": "http://127.0.0.1:9/v1",
+    "timeout": Timeout(total=5),
+    "default_headers": {"x-mine": "1"},
+    "aliases": {"mine": "gpt-oss-120b"},
+    "max_retries": 7,
+    "max_concurrency": 3,
+    "max_wait": 2.5,
+    "user_agent": "mine/1",
+    "key_resolver": EnvKey("MINE"),
+    "stop": ["x"],
+    "tier": "paid",
+}
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_a_value_that_was_checked_is_kept(name):
+    """Whatever a validator looks at, it gives back."""
+    assert getattr(ChatCerebrasDemo(**{name: KEPT[name]}), name) == KEPT[name]

@@ -440,3 +440,11 @@ def test_a_clock_that_jumps_back_stands_still():
     pacer = heard(announce(tokens_minute=(60_000, 0, 30.0)))
     pacer.wait(10_000, -1e6)
     assert pacer.wait(10_000, -1e6 + 10.0).seconds == pytest.approx(20.0)
+
+
+def test_what_a_request_has_reserved_and_not_used_may_be_used_by_others():
+    """Of a given number as much comes back as was left over, and no more."""
+    pacer = heard(NOTHING, RateLimit(tokens_per_hour=1_000))
+    pacer.settle(pacer.take(600, 1.0), 100, 2.0)
+    assert pacer.wait(900, 3.0).seconds == 0
+    assert pacer.wait(901, 3.0).seconds > 0

@@ -194,6 +194,13 @@ def test_what_means_nothing_is_ignored(schema):
     assert find_violations({"a": 1}, schema) == []
 
 
+@pytest.mark.parametrize("keyword", ["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"])
+@pytest.mark.parametrize("limit", ["5", None, [], False])
+def test_a_limit_of_numbers_that_is_not_a_number_is_ignored(keyword, limit):
+    """Nor is it compared, which would be a TypeError."""
+    assert find_violations(3, {keyword: limit}) == []
+
+
 def test_a_recursive_schema_is_followed_as_deep_as_the_answer():
     """By any local reference."""
     tree = an_object(name=WORD, children={"type": "array", "items": {"$ref": "#"}})

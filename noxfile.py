@@ -112,7 +112,7 @@ def newest(session: nox.Session) -> None:
 @nox.session(python=PYTHONS, venv_params=SEEDED)
 def tracers(session: nox.Session) -> None:
     """The tests of other people's tracers, which no other session installs."""
-    session.install("--upgrade", "--group", "test", "--group", "tracers", "-e", f".[{EXTRAS}]")
+    install(session, "--upgrade", "--group", "test", "--group", "tracers", "-e", f".[{EXTRAS}]")
     session.run("python", "-m", "pytest", "tests/test_tracers.py", "-m", "upstream or not upstream", *session.posargs)
 
 

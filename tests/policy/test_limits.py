@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from langchain_cerebras_demo.policy.limits import AnnouncedWindow, Gate, GivenWindow, NamedRate, RateLimit
+from langchain_cerebras_demo.policy.limits import (
+    AnnouncedWindow,
+    Gate,
+    GivenWindow,
+    NamedRate,
+    RateLimit,
+    Reservation,
+)
 from langchain_cerebras_demo.records import Limit
 
 # -- what users give
@@ -182,3 +189,15 @@ def test_a_longer_pause_is_not_cut_by_a_shorter_one():
     gate.close(Limit.UNKNOWN, 10.0, None, 0.0, 1)
     gate.close(Limit.QUEUE, 1.0, None, 0.0, 2)
     assert (gate.wait(0.0), gate.name) == (10.0, Limit.UNKNOWN)
+
+
+@pytest.mark.parametrize(
+    ("name", "is_proof"),
+    [(Limit.REQUESTS_PER_MINUTE, True), (Limit.TOKENS_PER_MINUTE, False)],
+)
+def test_requests_that_come_back_within_a_period_prove_a_refill_and_tokens_do_not(name, is_proof):
+    """Tokens come back in other ways, too: what a request has reserved and not used."""
+    window = AnnouncedWindow(name, 600, clock=0.0, ends=60.0)
+    window.correct(300, 0, Reservation(1, 5.0, 1, sent=1, spent=1), 5.1)
+    window.correct(400, 0, Reservation(2, 20.0, 1, sent=2, spent=2), 20.1)
+    assert window.is_refilling is is_proof

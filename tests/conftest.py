@@ -54,11 +54,25 @@ QUICK = (
     "test_records.py",
 )
 NOT_QUICK = (
+    "client/test_pacing_service.py",
     "chat_models/test_agents.py",
     "chat_models/test_standard.py",
     "policy/test_pacing_simulation.py",
     "wire/test_fuzz.py",
+    # Threads, slots and retries that take a second each.
+    "test_copies_run_no_more_requests_at_once_than_the_model",
+    "test_eight_threads_with_eight_loops_share_one_queue",
+    "test_failures_before_the_first_event_are_tried_again",
+    "test_a_waiter_notices_that_the_loop_before_it_has_stopped",
     # Many combinations, or many examples of hypothesis.
+    "test_any_answer_is_a_status_error_with_words",
+    "test_any_stream_gives_the_events_of_the_standard_however_it_is_cut",
+    "test_any_wish_gives_seconds_that_can_be_waited_or_none",
+    "test_every_decision_keeps_the_rules",
+    "test_every_schema_is_made_fit_or_refused_for_a_reason",
+    "test_merging_is_the_same_as_one_mapping",
+    "test_streamed_and_whole_answers_agree_on_what_is_broken",
+    "test_what_the_service_writes_and_the_check_lets_through_fits_the_schema",
     "test_a_schema_of_something_else_than_an_object_is_the_property_of_one",
     "test_a_long_stream_leaves_no_more_behind_than_its_text",
     "test_an_answer_fits_exactly_where_jsonschema_says_so",

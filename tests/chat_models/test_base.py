@@ -18,7 +18,7 @@ from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
 from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.load import dumps, load
-from langchain_core.messages import AIMessageChunk, HumanMessage, SystemMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, SystemMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.rate_limiters import BaseRateLimiter
@@ -906,3 +906,13 @@ def test_two_answers_are_two_generations(server, way):
     assert first.text
     assert second.text
     assert second.message.response_metadata["finish_reason"] == "stop"
+
+
+@pytest.mark.parametrize(("given", "sent"), [(None, False), (True, True), (False, False)])
+def test_reasoning_in_think_tags_is_kept_by_the_service_unless_a_user_says_otherwise(server, given, sent):
+    """GLM drops the reasoning of earlier turns by default, which is then sent back for nothing."""
+    before = AIMessage("Hello.", additional_kwargs={"reasoning_content": "A greeting."})
+    model = model_for(server, model="our-endpoint", replay_reasoning="think_tags", clear_thinking=given)
+    with contextlib.suppress(APIError):  # what is sent is what counts
+        model.invoke([HumanMessage("hi"), before, HumanMessage("and now?")])
+    assert server.requests[-1].json["clear_thinking"] is sent

@@ -257,7 +257,7 @@ class APIStatusError(APIError):
     """The service answered with an error, by HTTP status or as an event inside a stream.
 
     ``status_code`` is the HTTP status, or the one the error event speaks of. ``code``, ``type`` and ``param`` are the
-    service's own words. ``retry_after`` is its wish in seconds, ``limits`` what it said of the rate limits, ``body`` the
+    service's own words. ``retry_after`` is the wait it asks for in seconds, ``limits`` what it said of the rate limits, ``body`` the
     decoded JSON (the text where it was none), and ``response`` a small detached copy for tracers.
     """
 

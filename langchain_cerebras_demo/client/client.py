@@ -56,7 +56,7 @@ class Client:
         on_call: given a record of every call when it ends. It must be quick; what it raises is logged and forgotten.
 
     Raises:
-        ValueError: a ``base_url`` without scheme or host, a header that is none, or a proxy that cannot be used.
+        ValueError: a ``base_url`` without scheme or host, an invalid header, or a proxy that cannot be used.
     """
 
     def __init__(
@@ -133,13 +133,13 @@ class Client:
 
         Raises:
             APIError, MissingKeyError: as ``complete``.
-            APIResponseValidationError: the answer is no list of models.
+            APIResponseValidationError: the answer is not a list of models.
         """
         path = "/public/v1/models" if public else "/models"
         rows = failure.to_json_or_text(await Call(self._settings).body(path, is_keyless=public))
         rows = rows.get("data") if isinstance(rows, dict) else None
         if not isinstance(rows, list):
-            raise APIResponseValidationError("the answer is no list of models", status_code=200)
+            raise APIResponseValidationError("the answer is not a list of models", status_code=200)
         return rows
 
     async def refresh_catalog(self, *, save: bool = False) -> None:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from langchain_cerebras_demo import cache_folder as common
+from langchain_cerebras_demo import cache_folder as package_cache
 from langchain_cerebras_demo.cache_folder import CACHE_VARIABLE
 from langchain_cerebras_demo.errors import LocalServerError
 
@@ -105,7 +105,7 @@ def cache_folder() -> Path:
         LocalServerError: The user has no home folder.
     """
     try:
-        return common.cache_folder()
+        return package_cache.cache_folder()
     except RuntimeError as error:
         raise LocalServerError(f"no home folder to keep the weights in: set {CACHE_VARIABLE} to a folder") from error
 

@@ -89,7 +89,7 @@ def test_refresh_updates_the_catalogue_and_keeps_it(run, tmp_path):
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        (b"[1]", "no list of models"),
+        (b"[1]", "not a list of models"),
         (b'{"data": [1]}', "a row without an id"),
         (b'{"data": [{"id": 7}]}', "a row without an id"),
     ],

@@ -1,17 +1,20 @@
-"""Draws a real answer of the embedded model in a terminal: ``python scripts/draw_stream.py`` writes ``docs/images/stream.svg``.
+"""Draw a real answer of the embedded model in a terminal: ``python scripts/draw_stream.py`` writes ``docs/images/stream.svg``.
 
-It runs the command in a pseudo-terminal, so what is drawn is what a person sees, figures and all. Needs the extras ``cli``
-and ``local``, and a system with pseudo-terminals.
+The command runs in a pseudo-terminal, and each word appears in the picture when it appeared there. Needs the extras ``cli`` and
+``local``, and a system with pseudo-terminals.
 """
 # ruff: noqa: INP001 - a script, no package
 
 from __future__ import annotations
 
+import html
 import io
 import os
 import pty
+import re
 import shlex
 import sys
+import time
 from pathlib import Path
 
 from rich.console import Console
@@ -22,7 +25,16 @@ TARGET = Path(__file__).parents[1] / "docs" / "images" / "stream.svg"
 COMMAND = 'cerebras-demo ask --local "What is photosynthesis?" --stats'
 COLUMNS = 88
 
-# rich's own frame asks a foreign server for its font. A system's monospaced one does: rich gives each text its length.
+COMMAND_SECONDS = 0.6  # the command is shown alone first
+END_SECONDS = 6.0  # then the whole answer stays before the picture starts again
+
+CHARACTER = 12.2  # the width of a character in rich's pictures
+
+_TEXT = re.compile(
+    r'<text (?P<attributes>class="[^"]*") x="(?P<x>[\d.]+)" y="(?P<y>[\d.]+)"[^>]*>(?P<content>[^<]*)</text>', re.DOTALL
+)
+
+# rich's own frame asks a foreign server for its font. A monospaced font of the system will do: rich gives each text its length.
 FRAME = """\
 <svg xmlns="http://www.w3.org/2000/svg" class="rich-terminal" viewBox="0 0 {width} {height}">
     <style>
@@ -55,41 +67,71 @@ FRAME = """\
 """
 
 
-def run(command: str) -> str:
-    """What the command writes to a terminal of ``COLUMNS`` columns.
+def run(command: str) -> list[tuple[float, str]]:
+    """Return what the command writes to a terminal of ``COLUMNS`` columns, each piece with its time in seconds.
 
     Raises:
-        SystemExit: it failed.
+        SystemExit: The command failed.
     """
     program, *arguments = shlex.split(command)
     path = Path(sys.executable).with_name(program)
+    began = time.monotonic()
     pid, terminal = pty.fork()
     if pid == 0:
         os.environ.update(COLUMNS=str(COLUMNS), TERM="xterm-256color")
         os.environ.pop("NO_COLOR", None)
         os.execv(path, [program, *arguments])  # noqa: S606 - our own program, beside this interpreter
-    written = bytearray()
+    written: list[tuple[float, str]] = []
     while True:
         try:
             piece = os.read(terminal, 4096)
-        except OSError:  # Linux's word for a terminal that nobody writes to any more
+        except OSError:  # Linux reports the end of a terminal as an error
             break
         if not piece:
             break
-        written += piece
+        written.append((time.monotonic() - began, piece.decode(errors="replace").replace("\r\n", "\n")))
     os.close(terminal)
     if code := os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]):
-        raise SystemExit(f"{command} ended with {code}: {written.decode(errors='replace')}")
-    return written.decode().replace("\r\n", "\n").strip("\n")
+        raise SystemExit(f"{command} ended with {code}: {written}")
+    return written
 
 
-def draw(command: str, output: str) -> str:
-    """The prompt, the command and its output as a picture."""
+def draw(command: str, written: list[tuple[float, str]]) -> str:
+    """Return the prompt, the command and its output as a moving picture. Programs that do not animate SVG show its end."""
     console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True)
     console.print(Text.assemble(("$ ", "bold green"), (command, "bold")))
-    console.print(Text.from_ansi(output))
-    picture = console.export_svg(title="", code_format=FRAME, unique_id="stream")
-    return "\n".join(line.rstrip() for line in picture.splitlines()) + "\n"
+    console.print(Text.from_ansi("".join(text for _, text in written).strip("\n")))
+    picture = animate(console.export_svg(title="", code_format=FRAME, unique_id="stream"), written)
+    return "\n".join(line.rstrip() for line in picture.splitlines() if line.strip()) + "\n"
+
+
+def animate(picture: str, written: list[tuple[float, str]]) -> str:
+    """Let each word behind the command appear at its time, over and over again."""
+    times = [at for at, text in written for character in Text.from_ansi(text).plain if not character.isspace()]
+    first = times[0]
+    place = 0
+
+    def words(match: re.Match[str]) -> str:
+        nonlocal place
+        attributes, x, y, content = match["attributes"], float(match["x"]), match["y"], html.unescape(match["content"])
+        if not content.strip():
+            return ""
+        if y == "20":  # the command
+            return match[0]
+        pieces = []
+        for word in re.finditer(r"\S+", content.replace("\N{NO-BREAK SPACE}", " ")):
+            hidden = COMMAND_SECONDS + times[min(place, len(times) - 1)] - first
+            place += len(word[0])
+            left, length = x + word.start() * CHARACTER, len(word[0]) * CHARACTER
+            pieces.append(
+                f'<text {attributes} x="{left:g}" y="{y}" textLength="{length:g}">{html.escape(word[0])}'
+                f'<set attributeName="visibility" to="hidden" begin="loop.begin" dur="{hidden:.2f}s"/></text>\n'
+            )
+        return "".join(pieces)
+
+    seconds = COMMAND_SECONDS + times[-1] - first + END_SECONDS
+    loop = f'<animate id="loop" attributeName="opacity" from="1" to="1" begin="0s;loop.end" dur="{seconds:.2f}s"/>\n</svg>'
+    return _TEXT.sub(words, picture).replace("</svg>", loop)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,12 @@ from langchain_cerebras_demo.chat_models import (
     ChatCerebrasDemo as ChatCerebrasDemo,
     TruncatedAnswerWarning as TruncatedAnswerWarning,
 )
+from langchain_cerebras_demo.client.observers import (
+    CallStart as CallStart,
+    Observer as Observer,
+    add_observer as add_observer,
+    remove_observer as remove_observer,
+)
 from langchain_cerebras_demo.errors import (
     APIConnectionError as APIConnectionError,
     APIError as APIError,
@@ -38,6 +44,7 @@ from langchain_cerebras_demo.errors import (
     NotFoundError as NotFoundError,
     PaymentRequiredError as PaymentRequiredError,
     PermissionDeniedError as PermissionDeniedError,
+    QueueFullError as QueueFullError,
     RateLimitError as RateLimitError,
     StreamInterruptedError as StreamInterruptedError,
     UnprocessableEntityError as UnprocessableEntityError,
@@ -64,4 +71,7 @@ from langchain_cerebras_demo.net.transport import (
 from langchain_cerebras_demo.plugins.langchain import register_with_init_chat_model as register_with_init_chat_model
 from langchain_cerebras_demo.policy import RateLimit as RateLimit, Timeout as Timeout
 from langchain_cerebras_demo.provider import Cerebras as Cerebras
-from langchain_cerebras_demo.records import RateLimitSnapshot as RateLimitSnapshot
+from langchain_cerebras_demo.records import (
+    CallRecord as CallRecord,
+    RateLimitSnapshot as RateLimitSnapshot,
+)

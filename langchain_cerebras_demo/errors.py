@@ -22,6 +22,7 @@
           ├─ NotFoundError (404)            · ModelNotFoundError
           ├─ UnprocessableEntityError (422) · ModelInvalidRequestError
           ├─ RateLimitError (429)           · ModelRateLimitError
+          │  └─ QueueFullError                too many calls of this client wait already; nothing was sent
           └─ InternalServerError (5xx)      · ModelAPIError
 
     OriginalError                                     never raised: the ``__cause__`` in place of another library's exception
@@ -67,6 +68,7 @@ __all__ = [
     "OriginalError",
     "PaymentRequiredError",
     "PermissionDeniedError",
+    "QueueFullError",
     "RateLimitError",
     "StreamInterruptedError",
     "UnprocessableEntityError",
@@ -347,6 +349,13 @@ class RateLimitError(APIStatusError, langchain.ModelRateLimitError):
         if self.retry_after is not None:
             return self.retry_after <= LONGEST_WAIT
         return self.limit is None or self.limit.period != "day"
+
+
+class QueueFullError(RateLimitError):
+    """As many calls of this client wait as ``max_queue`` allows. Nothing was sent; ``attempts`` is 0.
+
+    A web server answers its own client with 503. ``limit`` is what the calls in the queue wait for, ``None`` for a slot.
+    """
 
 
 class InternalServerError(APIStatusError, langchain.ModelAPIError):

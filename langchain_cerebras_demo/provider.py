@@ -114,7 +114,6 @@ class Cerebras(metaclass=_Facts):
                 "impersonate is not supported: this provider names itself in its User-Agent and imitates no browser. "
                 "Leave it out."
             )
-        wires = to_messages(messages, check=check_requests)
         base_url = to_base_url(api_base)
         client = Client(
             base_url=base_url,
@@ -126,6 +125,11 @@ class Cerebras(metaclass=_Facts):
         )
         del api_key, cookies  # a traceback that shows locals must not show them
         kwargs.pop("stream", None)  # the original's switch; a generator streams
+        try:
+            wires = to_messages(messages, check=check_requests)
+        except Exception as problem:
+            client.refuse(problem, model or cls.default_model, is_stream=True)
+            raise
         request = ChatRequest(model or cls.default_model, wires, kwargs, check=check_requests)
         async with aclosing(client.stream(request)) as batches:
             async for events in batches:

@@ -123,26 +123,78 @@ class RateLimitSnapshot:
         return self[Limit.TOKENS_PER_MINUTE].reset
 
 
+class Load(NamedTuple):
+    """How many calls a client has under way at this moment.
+
+    Attributes:
+        in_flight: calls that are not waiting for a slot or for a limit; the wait between two attempts counts as in flight.
+        queued: calls that wait for a slot (``max_concurrency``) or for a rate limit.
+    """
+
+    in_flight: int
+    queued: int
+
+
+@dataclass(frozen=True, slots=True)
+class FailedAttempt:
+    """Why an attempt failed that was made again.
+
+    Attributes:
+        error: the exception's class.
+        status_code: the status that the service answered with, ``None`` where it did not answer.
+        limit: the limit that a 429 names.
+        waited: seconds from the failure until the next attempt was sent, or until the call ended.
+        request_id: the service's name for the request.
+    """
+
+    error: str
+    status_code: int | None = None
+    limit: Limit | None = None
+    waited: float = 0.0
+    request_id: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class CallRecord:
-    """One call, from its beginning to its end. All times are seconds.
+    """One call, from the moment that the user made it to its end. All times are seconds.
 
     Args:
-        model: the model id that was asked.
+        model: the model id that was asked, also where the request was refused before sending; for a list of models it is empty.
         outcome: ``answered``, ``failed``, or ``cancelled`` (left early, or interrupted).
         error: the exception's class where it failed.
-        attempts: requests that were sent; 0 if there was no key to send one with.
-        seconds: from the call's beginning to its end, waits included.
+        attempts: requests that were sent; 0 if the call ended before anything was sent.
+        seconds: from the call's beginning to its end, all waits included.
         paced: of these, waiting for a rate limit before sending.
         backed_off: of these, waiting between attempts.
         ttft: from the last attempt's sending to the first event, ``None`` where none came or nothing was streamed.
         tokens_per_second: completion tokens over the time from the first event to the end; ``None`` where unknown.
         prompt_tokens: as the service counts them.
         completion_tokens: reasoning included.
-        time_info: the server's own times as it tells them; ``None`` where it does not.
+        time_info: the service's own times: ``queue_time``, ``prompt_time``, ``completion_time``, ``total_time``; ``None`` where
+            it does not announce them.
         estimated_cost_usd: US dollars at the catalogue's list price; ``None`` where no price or no usage is known.
         request_id: the service's name for the request.
         limits: what the service last said of the account's limits.
+        operation: ``chat``, or ``list_models``.
+        is_stream: whether a stream was asked for.
+        address: where the request goes: scheme, host and port; ``local`` for ``base_url="local"``.
+        started_at: when the call began: Unix seconds.
+        run_id: LangChain's id of the run that made the call; ``None`` outside LangChain, and for ``stream`` and ``astream``, where
+            LangChain does not pass it on.
+        queued: of ``seconds``, waiting for a slot (``max_concurrency``).
+        streamed: from the first event of a stream to its end; ``None`` where ``ttft`` is.
+        chunks: network reads that brought a part of a streamed answer; 0 for one that was not streamed.
+        status_code: the status of the last answer: the HTTP status, or what an error event in a stream names; ``None`` where
+            nothing was answered.
+        limit: the limit that a ``RateLimitError`` names, also one that was raised before sending.
+        retry_after: the seconds after which it says to come back.
+        cached_tokens: of ``prompt_tokens``, those that the service had in its cache.
+        reasoning_tokens: of ``completion_tokens``, those of the reasoning.
+        finish_reasons: why the answer ended, one for each choice; empty where it did not end.
+        response_model: the model that answered, as it names itself.
+        response_id: the service's id of the answer.
+        failures: why each attempt failed that was made again, in order.
+        answer: the text of the first choice, for an observer with ``wants_messages`` alone; otherwise ``None``.
     """
 
     model: str
@@ -160,6 +212,24 @@ class CallRecord:
     estimated_cost_usd: float | None = None
     request_id: str | None = None
     limits: RateLimitSnapshot | None = None
+    operation: Literal["chat", "list_models"] = "chat"
+    is_stream: bool = False
+    address: str = ""
+    started_at: float = 0.0
+    run_id: str | None = None
+    queued: float = 0.0
+    streamed: float | None = None
+    chunks: int = 0
+    status_code: int | None = None
+    limit: Limit | None = None
+    retry_after: float | None = None
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    finish_reasons: tuple[str, ...] = ()
+    response_model: str | None = None
+    response_id: str | None = None
+    failures: tuple[FailedAttempt, ...] = ()
+    answer: str | None = field(default=None, repr=False)
 
     def __str__(self) -> str:
         """One line for a log."""
@@ -169,8 +239,9 @@ class CallRecord:
             f"first event after {self.ttft:.3f} s" if self.ttft is not None else "",
             f"{self.prompt_tokens}+{self.completion_tokens} tokens" if self.prompt_tokens is not None else "",
             f"{self.tokens_per_second:.0f} tokens/s" if self.tokens_per_second is not None else "",
+            f"waited {self.queued:.1f} s for a slot" if self.queued >= 0.1 else "",
             f"paced {self.paced:.1f} s" if self.paced >= 0.1 else "",
             f"backed off {self.backed_off:.1f} s" if self.backed_off else "",
             self.request_id or "",
         ]
-        return f"{self.model}: {', '.join(filter(None, facts))}"
+        return f"{self.model or self.operation}: {', '.join(filter(None, facts))}"

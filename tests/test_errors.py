@@ -150,6 +150,7 @@ RETRYABLE = {
     "APITimeoutError",
     "StreamInterruptedError",
     "RateLimitError",
+    "QueueFullError",
     "InternalServerError",
 }
 

@@ -52,7 +52,7 @@ from langchain_cerebras_demo.keys import SourceReport
 from langchain_cerebras_demo.net.portal import portal
 from langchain_cerebras_demo.net.shutdown import is_ending, refuse_at_the_end
 from langchain_cerebras_demo.policy import abilities
-from langchain_cerebras_demo.records import RateLimitSnapshot
+from langchain_cerebras_demo.records import Load, RateLimitSnapshot
 from langchain_cerebras_demo.wire.cost import DEFAULT_IMAGE_TOKENS, estimate_tokens
 from langchain_cerebras_demo.wire.request import PARAMETERS, ChatRequest, to_our_names
 
@@ -332,6 +332,14 @@ class ChatCerebrasDemo(ChatFields):
         """The account's rate limits as the service last reported them; ``None`` before the first answer."""
         return self._client().limits
 
+    @property
+    def load(self) -> Load:
+        """How many calls of this model and its copies are in flight and how many wait; from any thread.
+
+        For a server that sheds load: ``llm.load.queued``.
+        """
+        return self._client().load
+
     async def awarm(self) -> None:
         """Open the connection before the first call of this loop. No key is sent. Errors are ignored; the first call raises them."""
         await self._client().warm()
@@ -541,10 +549,11 @@ class ChatCerebrasDemo(ChatFields):
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
         client = self._client()
-        request, origin = self._to_request(client, messages, stop, kwargs)
+        run_id = run_manager and run_manager.run_id
+        request, origin = self._to_request(client, messages, stop, kwargs, run_id, is_stream=True)
         sent: list[ChatGenerationChunk] = []
         try:
-            async with aclosing(client.stream(request)) as batches:
+            async with aclosing(client.stream(request, run_id=run_id)) as batches:
                 async for events in batches:
                     for chunk in generations.to_chunks(events, origin, is_coalesced=self.coalesce):
                         sent.append(chunk)
@@ -563,10 +572,11 @@ class ChatCerebrasDemo(ChatFields):
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
         client = self._client()
-        request, origin = self._to_request(client, messages, stop, kwargs)
+        run_id = run_manager and run_manager.run_id
+        request, origin = self._to_request(client, messages, stop, kwargs, run_id, is_stream=True)
         sent: list[ChatGenerationChunk] = []
         try:
-            with closing(portal.iterate(lambda: client.stream(request))) as batches:
+            with closing(portal.iterate(lambda: client.stream(request, run_id=run_id))) as batches:
                 for events in batches:
                     for chunk in generations.to_chunks(events, origin, is_coalesced=self.coalesce):
                         sent.append(chunk)
@@ -581,23 +591,25 @@ class ChatCerebrasDemo(ChatFields):
         self,
         messages: list[BaseMessage],
         stop: list[str] | None = None,
-        run_manager: AsyncCallbackManagerForLLMRun | None = None,  # noqa: ARG002 - core looks for it by name
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
         client = self._client()
-        request, origin = self._to_request(client, messages, stop, kwargs)
-        return generations.to_result(await client.complete(request), origin)
+        run_id = run_manager and run_manager.run_id
+        request, origin = self._to_request(client, messages, stop, kwargs, run_id)
+        return generations.to_result(await client.complete(request, run_id=run_id), origin)
 
     def _generate(
         self,
         messages: list[BaseMessage],
         stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,  # noqa: ARG002 - core looks for it by name
+        run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
         client = self._client()
-        request, origin = self._to_request(client, messages, stop, kwargs)
-        return generations.to_result(portal.run(lambda: client.complete(request)), origin)
+        run_id = run_manager and run_manager.run_id
+        request, origin = self._to_request(client, messages, stop, kwargs, run_id)
+        return generations.to_result(portal.run(lambda: client.complete(request, run_id=run_id)), origin)
 
     def _combine_llm_outputs(self, llm_outputs: list[dict[str, Any] | None]) -> dict[str, Any]:
         """Return what tracers read of a whole run; streamed answers have no output of this kind."""
@@ -613,8 +625,25 @@ class ChatCerebrasDemo(ChatFields):
         messages: Sequence[BaseMessage],
         stop: list[str] | None,
         kwargs: Mapping[str, Any],
+        run_id: object = None,
+        *,
+        is_stream: bool = False,
     ) -> tuple[ChatRequest, generations.Origin]:
-        """Return the request of one call, whose arguments override the model's fields, and the origin of its answer."""
+        """Return the request of one call and the origin of its answer. A request that cannot be made is a failed call."""
+        try:
+            return self._new_request(client, messages, stop, kwargs), generations.Origin(self._provider)
+        except Exception as problem:
+            client.refuse(problem, kwargs.get("model") or self.model, is_stream=is_stream, run_id=run_id)
+            raise
+
+    def _new_request(
+        self,
+        client: Client,
+        messages: Sequence[BaseMessage],
+        stop: list[str] | None,
+        kwargs: Mapping[str, Any],
+    ) -> ChatRequest:
+        """Return the request of one call, whose arguments override the model's fields."""
         called_with = {name: value for name, value in kwargs.items() if name not in _LANGCHAIN_ARGUMENTS}
         model = called_with.pop("model", None) or self.model
         extra = {**self.model_kwargs, **(called_with.pop("model_kwargs", None) or {})}
@@ -629,5 +658,4 @@ class ChatCerebrasDemo(ChatFields):
         if replay == "think_tags" and has_answers and parameters.get("clear_thinking") is None:
             # Otherwise the service drops the reasoning that was sent back.
             parameters["clear_thinking"] = False
-        request = ChatRequest(model, wire, parameters, extra, check=self.check_requests)
-        return request, generations.Origin(self._provider)
+        return ChatRequest(model, wire, parameters, extra, check=self.check_requests)

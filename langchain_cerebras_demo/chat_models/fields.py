@@ -38,6 +38,7 @@ from langchain_cerebras_demo.chat_models.arguments import (
 )
 from langchain_cerebras_demo.chat_models.profile import CatalogProfile
 from langchain_cerebras_demo.client.client import Client
+from langchain_cerebras_demo.client.observers import CallStart
 from langchain_cerebras_demo.client.slots import SharedSlots
 from langchain_cerebras_demo.keys import MARK, ChainKeyResolver, DroppedKey, KeyResolver
 from langchain_cerebras_demo.keys.chain import to_cookie_source, to_key_chain, to_key_source
@@ -60,7 +61,9 @@ CLIENT_FIELDS = (
     "max_concurrency",
     "rate_limit",
     "max_wait",
+    "max_queue",
     "compress_requests",
+    "on_start",
     "on_call",
     "default_headers",
     "user_agent",
@@ -325,6 +328,14 @@ class ChatFields(BaseChatModel):
             "``RateLimitError``; ``None``: as long as the limits of the second, minute and hour need."
         ),
     )
+    max_queue: int | None = Field(
+        default=None,
+        ge=0,
+        description=(
+            "Calls of this model and its copies that may wait for a slot or for rate limits, in all event loops together; one more raises "
+            "``QueueFullError`` at once; ``None``: any number. Rows of bulk runs are not counted against it."
+        ),
+    )
     coalesce: bool = Field(
         default=True,
         description=(
@@ -336,13 +347,22 @@ class ChatFields(BaseChatModel):
         default=None,
         description="Whether to compress large request bodies; ``None``: for cerebras.ai only, which supports it.",
     )
+    on_start: Annotated[Callable[[CallStart], None] | None, _CheckedAs(Any)] = Field(
+        default=None,
+        exclude=True,
+        repr=False,
+        description=(
+            "Called with a ``CallStart`` when a call begins. It must be quick and may be called on any thread; what it raises is logged "
+            "and ignored."
+        ),
+    )
     on_call: Annotated[Callable[[CallRecord], None] | None, _CheckedAs(Any)] = Field(
         default=None,
         exclude=True,
         repr=False,
         description=(
-            "Called with a ``CallRecord`` when a call ends: for metrics. It must be quick and may be called on any "
-            "thread."
+            "Called with a ``CallRecord`` when a call ends, exactly once for every call: for metrics. It must be quick and may be called "
+            "on any thread; what it raises is logged and ignored."
         ),
     )
     default_headers: dict[str, str] | None = Field(
@@ -472,11 +492,12 @@ class ChatFields(BaseChatModel):
     def _complete_base_url(cls, value: str | None) -> str:
         return to_base_url(value)  # fixed here, so that it is the same in another process
 
-    @field_validator("on_call")
+    @field_validator("on_start", "on_call")
     @classmethod
-    def _check_on_call(cls, value: Any) -> Any:
+    def _check_hook(cls, value: Any, info: ValidationInfo) -> Any:
         if value is not None and not callable(value):
-            raise TypeError(f"on_call is a {type(value).__name__}: give a callable that takes a CallRecord")
+            takes = "CallStart" if info.field_name == "on_start" else "CallRecord"
+            raise TypeError(f"{info.field_name} is a {type(value).__name__}: give a callable that takes a {takes}")
         return value
 
     @field_validator("aliases", "timeout", "default_headers", "rate_limit")
@@ -523,11 +544,12 @@ class ChatFields(BaseChatModel):
             user_agent=self.user_agent,
             proxy=self.proxy,
             max_concurrency=self._shared_slots.slots(
-                self.max_concurrency, self.base_url, self.api_key, self.key_resolver, self.cookies
+                self.max_concurrency, self.max_queue, self.base_url, self.api_key, self.key_resolver, self.cookies
             ),
             rate_limit=RateLimit.from_value(self.rate_limit),
             max_wait=self.max_wait,
             compress=self.compress_requests,
+            on_start=self.on_start,
             on_call=self.on_call,
         )
 

@@ -1,4 +1,4 @@
-"""One call, from its key to its record. It owns its attempts: what is sent, when, and whether it is sent again."""
+"""One call, from its key to its end. It owns its attempts: what is sent, when, and whether it is sent again."""
 
 from __future__ import annotations
 
@@ -8,21 +8,24 @@ import gzip
 import logging
 import random
 import warnings
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from secrets import token_hex
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from langchain_cerebras_demo import catalog, local
 from langchain_cerebras_demo.client.attempt import Attempt, now
 from langchain_cerebras_demo.client.limiter import Ticket, process_limiter
-from langchain_cerebras_demo.client.slots import Slots
+from langchain_cerebras_demo.client.observers import Listener
+from langchain_cerebras_demo.client.report import Operation, Report
+from langchain_cerebras_demo.client.slots import Slot, Slots
 from langchain_cerebras_demo.errors import (
     APIConnectionError,
     APIError,
+    APIResponseValidationError,
     APIStatusError,
     APITimeoutError,
     AuthenticationError,
@@ -40,9 +43,10 @@ from langchain_cerebras_demo.net.endpoint import is_loopback
 from langchain_cerebras_demo.net.shutdown import in_thread
 from langchain_cerebras_demo.net.transport import HttpRequest, Transport, timeout
 from langchain_cerebras_demo.policy import RateLimit, RetryPolicy, Timeout, abilities
-from langchain_cerebras_demo.records import CallRecord, RateLimitSnapshot
+from langchain_cerebras_demo.records import CallRecord
+from langchain_cerebras_demo.wire import failure
 from langchain_cerebras_demo.wire.answer_call import AnswerCall, to_call
-from langchain_cerebras_demo.wire.completion import CompletionDecoder, Event, Timing, Usage
+from langchain_cerebras_demo.wire.completion import CompletionDecoder, Event
 from langchain_cerebras_demo.wire.cost import DEFAULT_IMAGE_TOKENS, estimate_cost
 from langchain_cerebras_demo.wire.headers import to_request_id, to_snapshot
 from langchain_cerebras_demo.wire.request import ChatRequest, to_json, to_parameters
@@ -58,7 +62,6 @@ _log = logging.getLogger("langchain_cerebras_demo")
 _warned: set[str] = set()
 
 T = TypeVar("T")
-Outcome = Literal["answered", "failed", "cancelled"]
 
 
 @dataclass
@@ -109,7 +112,8 @@ class Settings:
     rate_limit: RateLimit | None
     max_wait: float | None
     compresses: bool
-    on_call: Callable[[CallRecord], None] | None
+    listeners: tuple[Listener, ...]
+    address: str
 
     def resolve_model(self, name: str) -> str:
         """The id that ``name`` stands for. A retired one goes through with one warning that names its replacement."""
@@ -120,6 +124,15 @@ class Settings:
             warnings.warn(message, catalog.RetiredModelWarning, stacklevel=2)
         return model
 
+    def name_of(self, model: Any) -> str:
+        """What observers are told of the model that a call asks, also where the call is about to be refused."""
+        if local.is_local(self.base_url):
+            return local.LOCAL_MODEL
+        try:
+            return self.aliases.resolve(model)
+        except (TypeError, ValueError):
+            return str(model)
+
     def request(self, method: str, url: str, **fields: Any) -> HttpRequest:
         """A request with what every request of the client has."""
         headers = {**fields.pop("headers", {}), **self.headers}
@@ -129,17 +142,19 @@ class Settings:
 
 
 class Call:
-    """One call. ``events`` or ``body`` is used once.
+    """One call. ``events`` or ``models`` is used once.
 
     Args:
         settings: those of its client.
+        operation: what it is for.
+        run_id: LangChain's id of the run that makes it.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, operation: Operation = "chat", run_id: object = None) -> None:
         self.model = ""
         self.account = ""
         self._settings = settings
-        self._asked_at = self._began = 0.0
+        self._report = Report(operation, settings.address, settings.listeners, run_id)
         self._deadline: float | None = None
         self._key: Secret | None = None
         self._may_refresh = False
@@ -148,14 +163,7 @@ class Call:
         self._cost_tokens = 0.0
         self._limit: RateLimit | None = None
         self._row_sends = _row_sends.get()
-        self._sends = 0
         self._free_sends = 0  # those that do not count against max_retries
-        self._paced = self._backed_off = self._sent_at = 0.0
-        self._first_at: float | None = None
-        self._usage: Usage | None = None
-        self._time_info: dict[str, float] | None = None
-        self._request_id: str | None = None
-        self._limits: RateLimitSnapshot | None = None
 
     # -- the two kinds of call
 
@@ -167,29 +175,34 @@ class Call:
             MissingKeyError, KeyFormatError, KeyHostError, LocalServerError: before anything was sent.
             InvalidRequestError: the API or the model does not support the request; nothing was sent.
         """
-        request = self._fitted(request, is_stream=is_stream)
-        self.model = request.model
-        self._asked_at = now()
-        async with self._settings.slots.take(self._settings.max_wait, self._settings.timeout.idle) as slot:
-            self._start_clock()
-            with self._recorded():
+        report = self._report
+        with report.begin(self._settings.name_of(request.model), request, is_stream=is_stream):
+            request = self._fitted(request, is_stream=is_stream)
+            self.model = request.model
+            async with self._slot(self._settings.timeout.idle) as slot:
+                self._start_clock()
                 server = await self._local_server()
                 http = await self._prepare(request, server, is_stream=is_stream)
                 asks_for_tag_only = _has_closing_tag_only(self.model, request)
                 place: int | None = None
                 while True:
-                    ticket = await self._turn(place)
+                    ticket = await self._turn(slot, place)
                     decoder = CompletionDecoder(hide=self._hide, salt=token_hex(8), closing_tag_only=asks_for_tag_only)
                     answer = AnswerCall(self._answer_tool) if self._answer_tool else None
+                    report.reading = answer or decoder
                     try:
                         async with aclosing(self._attempt(http, ticket).events(decoder)) as batches:
                             async for events in batches:
-                                if self._first_at is None:
-                                    self._first_at = now()
+                                if report.first_at is None:
+                                    report.first_at = now()
                                 if answer:
                                     events = answer.read(events)  # noqa: PLW2901 - the same events, read further
                                 slot.pause()
-                                yield self._with_record(events, decoder, ticket) if decoder.ended else events  # type: ignore[misc]  # a list[Event] that nobody will add to
+                                if decoder.ended:
+                                    yield self._with_record(events, decoder, ticket)
+                                else:
+                                    report.chunks += 1
+                                    yield events  # type: ignore[misc]  # a list[Event] that nobody will add to
                                 slot.resume()
                     except APIError as error:
                         problem = error
@@ -202,48 +215,52 @@ class Call:
                     finally:
                         ticket.close()
                         events = []  # what arrived is not for the variables of a traceback
-                    if self._first_at is not None:
+                    if report.first_at is not None:
                         raise self._interrupted(problem, answer.text if answer else decoder.text)
                     http, place = await self._again(http, problem), ticket.place
 
-    async def body(self, path: str, *, is_keyless: bool = False) -> bytes:
-        """Get what is not a completion; return the body.
-
-        Args:
-            path: behind ``base_url``.
-            is_keyless: whether the request goes out without a key.
+    async def models(self, *, is_public: bool) -> list[dict[str, Any]]:
+        """Return the rows of the model list: of the key's own, or of the public catalogue, which needs no key.
 
         Raises:
             APIError, MissingKeyError: as ``events``.
+            APIResponseValidationError: the answer is not a list of models.
         """
-        self._asked_at = now()
-        async with self._settings.slots.take(self._settings.max_wait):
-            self._start_clock()
-            server = await self._local_server()
-            base_url = server.base_url if server else self._settings.base_url
-            url = f"{base_url.removesuffix('/v1')}{path}" if is_keyless else f"{base_url}{path}"
-            http = self._settings.request("GET", url)
-            if not is_keyless:
-                http = await self._with_key(http, server)
-            while True:
-                ticket = await self._turn(None)
-                try:
-                    return await self._attempt(http, ticket).body()
-                except APIError as error:
-                    problem = error
-                    self._refuse(ticket, error)
-                except Exception as error:
-                    redact(error, self._key)  # as in `events`
-                    raise
-                finally:
-                    ticket.close()
-                http = await self._again(http, problem)
+        with self._report.begin(""):
+            async with self._slot() as slot:
+                self._start_clock()
+                server = await self._local_server()
+                base_url = server.base_url if server else self._settings.base_url
+                url = f"{base_url.removesuffix('/v1')}/public/v1/models" if is_public else f"{base_url}/models"
+                http = self._settings.request("GET", url)
+                if not is_public:
+                    http = await self._with_key(http, server)
+                while True:
+                    ticket = await self._turn(slot, None)
+                    try:
+                        body = await self._attempt(http, ticket).body()
+                    except APIError as error:
+                        problem = error
+                        self._refuse(ticket, error)
+                    except Exception as error:
+                        redact(error, self._key)  # as in `events`
+                        raise
+                    else:
+                        return _to_rows(body)
+                    finally:
+                        ticket.close()
+                    http = await self._again(http, problem)
+
+    def _slot(self, idle: float | None = None) -> Slot:
+        """Return the slot to wait for; rows of batch work, which has the time, may wait in any number."""
+        settings, is_bounded = self._settings, self._row_sends is None
+        slot = self._report.slot = settings.slots.take(settings.max_wait, idle, is_bounded=is_bounded)
+        return slot
 
     def _start_clock(self) -> None:
         """The time-outs of a call begin when it has its slot."""
-        self._began = now()
         total = self._settings.timeout.total
-        self._deadline = None if total is None else self._began + total
+        self._deadline = None if total is None else now() + total
 
     # -- the request and its key
 
@@ -280,6 +297,7 @@ class Call:
         }
         if server:
             body, self.model = local.to_local(body), local.LOCAL_MODEL
+            self._report.model = self.model
             headers.update(local.LOCAL_HEADERS)
         else:
             self._limit = settings.rate_limit
@@ -337,32 +355,39 @@ class Call:
 
     # -- its turn and its attempts
 
-    async def _turn(self, place: int | None) -> Ticket:
+    async def _turn(self, slot: Slot, place: int | None) -> Ticket:
         """Wait until the account's limits allow the next send, or for what ``max_wait`` leaves after the wait for a slot."""
-        began = now()
-        max_wait = self._settings.max_wait
-        if max_wait is not None:
-            max_wait -= self._began - self._asked_at + self._paced + self._backed_off
+        report, began = self._report, now()
+        ticket: Ticket | None = None
         try:
             ticket = await process_limiter().acquire(
-                self.account, self.model, self._cost_tokens, self._limit, self._deadline, place=place, max_wait=max_wait
+                self.account,
+                self.model,
+                self._cost_tokens,
+                self._limit,
+                self._deadline,
+                place=place,
+                max_wait=self._left_of_max_wait(),
+                queueing=slot.queueing,
             )
         except APIError as problem:
-            self._paced += now() - began
             raise self._give_up(problem) from None
-        self._paced += ticket.waited
-        self._sent_at = now()
-        self._sends += 1
+        finally:
+            report.paced += now() - began if ticket is None else ticket.waited
+        slot.was_admitted = True
+        report.sent()
         if self._row_sends is not None:
             self._row_sends.total += 1
         return ticket
 
+    def _left_of_max_wait(self) -> float | None:
+        max_wait = self._settings.max_wait
+        return None if max_wait is None else max_wait - self._report.waited
+
     def _attempt(self, http: HttpRequest, ticket: Ticket) -> Attempt:
         def on_headers(headers: Mapping[str, str]) -> None:
-            limits = to_snapshot(headers)
-            name = to_request_id(headers)
-            self._limits = limits or self._limits
-            self._request_id = self._hide(name.encode()).decode() if name else None
+            limits, name = to_snapshot(headers), to_request_id(headers)
+            self._report.answered_with(200, limits, self._hide(name.encode()).decode() if name else None)
             ticket.observe(limits)
 
         return Attempt(
@@ -377,28 +402,40 @@ class Call:
 
     async def _again(self, http: HttpRequest, problem: APIError) -> HttpRequest:
         """The request to send next, once it is time for it; raises ``problem`` where nothing is sent again."""
-        redact(problem, self._key)
+        report = self._report
+        report.failed(redact(problem, self._key))
         if isinstance(problem, AuthenticationError) and self._may_refresh and self._key:
             fresh = await self._in_time(refresh_secret(self._settings.keys, self._key))
             if not fresh.matches(self._key):
                 check_key_host(fresh, http.url)
                 self._key, self._may_refresh = fresh, False
                 self._free_sends += 1
+                report.repeats(problem, 0.0)
                 return replace(http, secret_headers=fresh.bearer)
         refusals = None
         if self._row_sends is not None and isinstance(problem, RateLimitError):
             self._free_sends += 1
             self._row_sends.refused += 1
             refusals = self._row_sends.refused
-        sends = self._sends - self._free_sends
+        sends = report.sends - self._free_sends
         wait = self._settings.retry.wait(problem, sends, random.random(), refusals=refusals)  # noqa: S311 - jitter, not a secret
-        late = wait is not None and self._deadline is not None and now() + wait >= self._deadline
-        if wait is None or late:
+        if wait is None or self._is_too_long(wait, problem):
             self._give_up(problem)
             raise _with_hint(problem, self.model, self._settings.keys.dropped)
-        await asyncio.sleep(wait)
-        self._backed_off += wait
+        report.repeats(problem, wait)
+        began = now()
+        try:
+            await asyncio.sleep(wait)
+        finally:
+            report.backed_off += now() - began
         return http if http.fresh_connection else replace(http, fresh_connection=_was_stale(problem))
+
+    def _is_too_long(self, wait: float, problem: APIError) -> bool:
+        """Whether the time is up before the next attempt could be made: that of the call, or that of its waits for a limit."""
+        if self._deadline is not None and now() + wait >= self._deadline:
+            return True
+        left = self._left_of_max_wait() if isinstance(problem, RateLimitError) else None
+        return left is not None and wait > left
 
     def _refuse(self, ticket: Ticket, problem: APIError) -> None:
         """Tell the limiter of an answer whose status was an error: it took nothing of the account's limits."""
@@ -407,7 +444,7 @@ class Call:
 
     def _give_up(self, problem: APIError) -> APIError:
         """``problem`` with what was done about it: attempts, the time waited, the limit that was hit."""
-        problem.attempts, problem.waited = self._sends, self._paced + self._backed_off
+        problem.attempts, problem.waited = self._report.sends, self._report.paced + self._report.backed_off
         facts = [f"{problem.attempts} attempts, {problem.waited:.1f} s waited"] if problem.attempts > 1 else []
         if isinstance(problem, RateLimitError):
             if problem.limit is not None:
@@ -420,7 +457,7 @@ class Call:
 
     def _interrupted(self, problem: APIError, text: str) -> APIError:
         """The failure of an answer that had begun, with what had come."""
-        redact(problem, self._key)
+        self._report.failed(redact(problem, self._key))
         if type(problem) is APIConnectionError:
             cause, problem = problem, StreamInterruptedError(f"the stream broke off: {problem}")
             problem.request_id, problem.usage = cause.request_id, cause.usage
@@ -428,67 +465,25 @@ class Call:
         problem.partial = text
         return self._give_up(problem)
 
-    # -- its record
-
     def _with_record(self, events: list[Event], decoder: CompletionDecoder, ticket: Ticket) -> list[Event | CallRecord]:
         """The last events of an answer, with the record of the call behind them."""
-        self._usage = decoder.usage
-        self._time_info = next((event.time_info for event in events if isinstance(event, Timing)), None)
-        if decoder.usage is not None:
-            ticket.settle(decoder.usage.total_tokens, decoder.usage.cached_tokens or 0)
-        return [*events, self._record("answered", None)]
-
-    def _record(self, outcome: Outcome, error: str | None) -> CallRecord:
-        at, usage, spec = now(), self._usage, catalog.find_spec(self.model)
-        first = self._first_at if self._is_stream else None
-        tokens = usage.completion_tokens if usage else None
-        return CallRecord(
-            model=self.model,
-            outcome=outcome,
-            error=error,
-            attempts=self._sends,
-            seconds=at - self._began,
-            paced=self._paced,
-            backed_off=self._backed_off,
-            ttft=None if first is None else first - self._sent_at,
-            tokens_per_second=tokens / (at - first) if tokens and first is not None and at > first else None,
-            prompt_tokens=usage.prompt_tokens if usage else None,
-            completion_tokens=tokens,
-            time_info=self._time_info,
-            estimated_cost_usd=spec.cost_usd(usage.prompt_tokens, usage.completion_tokens) if spec and usage else None,
-            request_id=self._request_id,
-            limits=self._limits,
-        )
-
-    @contextlib.contextmanager
-    def _recorded(self) -> Iterator[None]:
-        """Say how the call ended: a line of the debug log, and ``on_call``'s record."""
-        outcome: Outcome = "answered"
-        error: str | None = None
-        try:
-            yield
-        except Exception as problem:
-            outcome, error = "failed", type(problem).__name__
-            raise
-        except BaseException:  # a generator that is closed, a task that is cancelled, Ctrl-C
-            outcome = "cancelled"
-            raise
-        finally:
-            if self._settings.on_call is not None or _log.isEnabledFor(logging.DEBUG):
-                self._tell(self._record(outcome, error))
-
-    def _tell(self, record: CallRecord) -> None:
-        _log.debug("%s", record)
-        if self._settings.on_call is not None:
-            try:
-                self._settings.on_call(record)
-            except Exception as problem:  # noqa: BLE001 - a broken metric must not cost an answer
-                _log.warning("on_call raised %s and is ignored", type(problem).__name__)
+        usage = decoder.usage
+        if usage is not None:
+            ticket.settle(usage.total_tokens, usage.cached_tokens or 0)
+        return [*events, self._report.completed(events, usage)]
 
 
 def today() -> Any:
     """The date by which a model is retired or not."""
     return datetime.now(tz=timezone.utc).date()
+
+
+def _to_rows(body: bytes) -> list[dict[str, Any]]:
+    listed = failure.to_json_or_text(body)
+    rows = listed.get("data") if isinstance(listed, dict) else None
+    if not isinstance(rows, list):
+        raise APIResponseValidationError("the answer is not a list of models", status_code=200)
+    return rows
 
 
 def _was_stale(problem: APIError) -> bool:

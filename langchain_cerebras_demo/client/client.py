@@ -14,16 +14,17 @@ from langchain_cerebras_demo.catalog import AliasTable
 from langchain_cerebras_demo.client.attempt import Attempt, now
 from langchain_cerebras_demo.client.call import Call, Settings, today
 from langchain_cerebras_demo.client.limiter import process_limiter
+from langchain_cerebras_demo.client.observers import CallStart, to_listeners
+from langchain_cerebras_demo.client.report import Report
 from langchain_cerebras_demo.client.slots import Slots
-from langchain_cerebras_demo.errors import APIError, APIResponseValidationError
+from langchain_cerebras_demo.errors import APIError
 from langchain_cerebras_demo.keys import ChainKeyResolver, EnvKey, KeyResolver
-from langchain_cerebras_demo.net.endpoint import check_headers, takes_demo_key, to_base_url
+from langchain_cerebras_demo.net.endpoint import check_headers, takes_demo_key, to_address, to_base_url
 from langchain_cerebras_demo.net.proxies import ARGUMENT, to_proxy
 from langchain_cerebras_demo.net.shutdown import in_thread
 from langchain_cerebras_demo.net.transport import Transport, default_transport
 from langchain_cerebras_demo.policy import RateLimit, RetryPolicy, Timeout
-from langchain_cerebras_demo.records import CallRecord, RateLimitSnapshot
-from langchain_cerebras_demo.wire import failure
+from langchain_cerebras_demo.records import CallRecord, Load, RateLimitSnapshot
 from langchain_cerebras_demo.wire.completion import Event, with_whole_calls
 from langchain_cerebras_demo.wire.request import ChatRequest
 
@@ -52,8 +53,11 @@ class Client:
             ``timeout.idle`` seconds. Or the slots that it shares with other clients.
         rate_limit: what the account allows besides what the service announces; ``None`` sends at once, whatever it says.
         max_wait: seconds that a call may wait for a slot and for rate limits; ``None`` for as long as it takes.
+        max_queue: calls that may wait for a slot or for a rate limit; one more raises ``QueueFullError``. ``None`` for no bound.
+            With ``Slots`` as ``max_concurrency`` it is theirs.
         compress: whether large bodies are zipped; by default for cerebras.ai, which takes it.
-        on_call: given a record of every call when it ends. It must be quick; what it raises is logged and forgotten.
+        on_start: told when a call begins (see ``CallStart``).
+        on_call: given a record of every call when it ends. Both must be quick; what they raise is logged and ignored.
 
     Raises:
         ValueError: a ``base_url`` without scheme or host, an invalid header, or a proxy that cannot be used.
@@ -74,7 +78,9 @@ class Client:
         max_concurrency: int | Slots | None = None,
         rate_limit: RateLimit | None = _AUTO,
         max_wait: float | None = None,
+        max_queue: int | None = None,
         compress: bool | None = None,
+        on_start: Callable[[CallStart], None] | None = None,
         on_call: Callable[[CallRecord], None] | None = None,
     ) -> None:
         self.base_url = to_base_url(base_url)
@@ -89,11 +95,12 @@ class Client:
             retry=retry or RetryPolicy(),
             headers={"User-Agent": user_agent or USER_AGENT, **check_headers(headers or {})},
             proxy=proxy,
-            slots=max_concurrency if isinstance(max_concurrency, Slots) else Slots(max_concurrency),
+            slots=max_concurrency if isinstance(max_concurrency, Slots) else Slots(max_concurrency, max_queue),
             rate_limit=rate_limit,
             max_wait=max_wait,
             compresses=takes_demo_key(self.base_url) if compress is None else compress,
-            on_call=on_call,
+            listeners=to_listeners(on_start, on_call),
+            address=to_address(self.base_url),
         )
         del proxy  # a traceback that shows locals must not show a password
         to_proxy(self._settings.proxy or "", ARGUMENT)
@@ -104,26 +111,30 @@ class Client:
         """Whether the embedded model answers, and not Cerebras."""
         return local.is_local(self.base_url)
 
-    def stream(self, request: ChatRequest) -> AsyncGenerator[list[Event | CallRecord], None]:
+    def stream(self, request: ChatRequest, *, run_id: object = None) -> AsyncGenerator[list[Event | CallRecord], None]:
         """The answer as it comes: a list of events a network read, the last list being how it ended.
 
         An attempt that fails before its first event is made again as the retry policy says. Enter it with ``aclosing``:
         leaving early closes the connection.
 
+        Args:
+            request: what is asked.
+            run_id: LangChain's id of the run that asks, for the call's record.
+
         Raises:
             APIError: after the first event it carries ``partial``, the text that had come.
             MissingKeyError, KeyFormatError, KeyHostError, LocalServerError: before anything was sent.
         """
-        return self._call().events(request, is_stream=True)
+        return self._call(run_id).events(request, is_stream=True)
 
-    async def complete(self, request: ChatRequest) -> list[Event | CallRecord]:
+    async def complete(self, request: ChatRequest, *, run_id: object = None) -> list[Event | CallRecord]:
         """The whole answer's events, asked for without streaming: the body counts as one event.
 
-        Raises:
+        Args, Raises:
             As ``stream``.
         """
         arrived: list[Event | CallRecord] = []
-        async with aclosing(self._call().events(request, is_stream=False)) as batches:
+        async with aclosing(self._call(run_id).events(request, is_stream=False)) as batches:
             async for events in batches:  # a loop: a comprehension is a frame of its own up to Python 3.11
                 arrived += events
         return with_whole_calls(arrived)  # some servers stream although the request did not ask for it
@@ -135,12 +146,7 @@ class Client:
             APIError, MissingKeyError: as ``complete``.
             APIResponseValidationError: the answer is not a list of models.
         """
-        path = "/public/v1/models" if public else "/models"
-        rows = failure.to_json_or_text(await Call(self._settings).body(path, is_keyless=public))
-        rows = rows.get("data") if isinstance(rows, dict) else None
-        if not isinstance(rows, list):
-            raise APIResponseValidationError("the answer is not a list of models", status_code=200)
-        return rows
+        return await Call(self._settings, "list_models").models(is_public=public)
 
     async def refresh_catalog(self, *, save: bool = False) -> None:
         """Lay the service's public list over the catalogue: limits, abilities, prices, and which models are served.
@@ -186,6 +192,24 @@ class Client:
         last = self._last_call
         return process_limiter().snapshot(last.account, last.model) if last else None
 
-    def _call(self) -> Call:
-        self._last_call = Call(self._settings)
+    @property
+    def load(self) -> Load:
+        """How many calls of this client are in flight and how many wait; from any thread. For those who shed load."""
+        return self._settings.slots.load
+
+    def refuse(self, problem: Exception, model: str, *, is_stream: bool, run_id: object = None) -> None:
+        """Make the record of a call whose request could not be made: it was refused before the client saw it.
+
+        Args:
+            problem: why.
+            model: the model that was to be asked.
+            is_stream: whether a stream was asked for.
+            run_id: as for ``stream``.
+        """
+        settings = self._settings
+        report = Report("chat", settings.address, settings.listeners, run_id)
+        report.begin(settings.name_of(model), is_stream=is_stream).end(problem)
+
+    def _call(self, run_id: object) -> Call:
+        self._last_call = Call(self._settings, "chat", run_id)
         return self._last_call

@@ -20,12 +20,12 @@ from collections.abc import Callable, Iterator
 from operator import attrgetter
 from typing import TypeAlias
 
-from langchain_cerebras_demo.errors import APIStatusError, APITimeoutError, RateLimitError
+from langchain_cerebras_demo.errors import APIStatusError, APITimeoutError, QueueFullError, RateLimitError
 from langchain_cerebras_demo.policy.limits import RateLimit, Reservation
 from langchain_cerebras_demo.policy.pacing import Pacer, Wait
 from langchain_cerebras_demo.records import Limit, RateLimitSnapshot
 
-__all__ = ["Limiter", "Ticket", "process_limiter"]
+__all__ = ["Limiter", "Queueing", "Ticket", "process_limiter", "unbounded"]
 
 _LOG = logging.getLogger("langchain_cerebras_demo")
 
@@ -132,6 +132,13 @@ class _Lane:
 
 _Key: TypeAlias = "tuple[str, str, RateLimit | None]"
 
+Queueing: TypeAlias = "Callable[[Limit | None], contextlib.AbstractContextManager[None]]"
+
+
+def unbounded(_limit: Limit | None) -> contextlib.AbstractContextManager[None]:
+    """Return a context that any number may wait in."""
+    return contextlib.nullcontext()
+
 
 class Limiter:
     """Lets requests go when the limits of their account and model allow it.
@@ -164,6 +171,7 @@ class Limiter:
         *,
         place: int | None = None,
         max_wait: float | None = None,
+        queueing: Queueing = unbounded,
     ) -> Ticket:
         """Wait for this request's turn. The ticket has to be closed.
 
@@ -177,8 +185,10 @@ class Limiter:
             deadline: the time of the running loop by which the call has to be done.
             place: of the ticket that was refused before, so that the request does not queue up anew.
             max_wait: seconds that it may wait.
+            queueing: makes the context that it waits in, if it has to: it counts those who wait, and may refuse one more.
 
         Raises:
+            QueueFullError: ``queueing`` refuses.
             RateLimitError: a limit of the day is used up, a ``retry-after`` is over in more than two minutes, or ``max_wait`` is
                 over; ``retry_after`` says when to come back. Nothing was sent.
             APITimeoutError: the deadline has come.
@@ -190,9 +200,14 @@ class Limiter:
                 wait = lane.pacer.wait(cost_tokens, self._clock()) if lane.is_paced else Wait(0.0)
                 if wait.seconds <= 0:
                     return self._ticket(lane, cost_tokens, own_place, 0.0)
-            waiter = _Waiter(own_place, cost_tokens)
-            lane.add(waiter)
-        return await self._queue(lane, waiter, model, deadline, max_wait)
+                lane.limit = wait.limit or lane.limit
+                if wait.is_final:
+                    raise _used_up(wait, model)
+        with queueing(lane.limit):
+            with self._lock:
+                waiter = _Waiter(own_place, cost_tokens)
+                lane.add(waiter)
+            return await self._queue(lane, waiter, model, deadline, max_wait)
 
     def snapshot(self, account: str, model: str) -> RateLimitSnapshot | None:
         """What the service last said of this account's limits for this model; ``None`` before it has said anything."""
@@ -360,6 +375,24 @@ def waited_too_long(waited: float, limit: Limit | None, seconds: float | None) -
     """
     what = f"for the rate limit ({limit})" if limit else "for a slot (max_concurrency)"
     return _unsent(f"429: not sent within max_wait: waited {waited:.1f} s {what}", limit, seconds)
+
+
+def queue_is_full(most: int, limit: Limit | None) -> QueueFullError:
+    """Return the error of a call that would be one more than may wait.
+
+    Args:
+        most: as many as wait.
+        limit: what the call would wait for; ``None`` for a slot.
+    """
+    what = f"the rate limit ({limit})" if limit else "a slot (max_concurrency)"
+    error = QueueFullError(
+        f"429: not sent: it would have to wait for {what}, and the queue of this client is full (max_queue={most}): "
+        "try again later, or give max_queue a larger number",
+        code="queue_full",
+        type="too_many_requests_error",
+    )
+    error.attempts, error.limit = 0, limit
+    return error
 
 
 def _used_up(wait: Wait, model: str) -> RateLimitError:

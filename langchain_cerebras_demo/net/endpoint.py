@@ -54,6 +54,14 @@ def to_base_url(given: str | None) -> str:
     return f"{url}/v1" if _is_cerebras(parts.hostname) and not parts.path.strip("/") else url
 
 
+def to_address(base_url: str) -> str:
+    """Return scheme, host and port of a ``base_url``; ``local`` for the embedded model's."""
+    if base_url == "local":
+        return base_url
+    parts = urlsplit(base_url)
+    return f"{parts.scheme}://{parts.netloc}"  # `to_base_url` refuses a user
+
+
 def check_headers(headers: Mapping[Any, Any]) -> Mapping[str, str]:
     """``headers``, if a request can carry them.
 

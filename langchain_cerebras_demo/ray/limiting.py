@@ -10,13 +10,13 @@ import asyncio
 import contextlib
 import itertools
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ray
 from ray.exceptions import RayActorError
 
-from langchain_cerebras_demo.client.limiter import Limiter, Ticket, use_limiter
+from langchain_cerebras_demo.client.limiter import Limiter, Queueing, Ticket, unbounded, use_limiter
 from langchain_cerebras_demo.errors import APIError, APIStatusError
 from langchain_cerebras_demo.policy import RateLimit
 from langchain_cerebras_demo.records import RateLimitSnapshot
@@ -183,6 +183,7 @@ class SharedLimiter(Limiter):
         *,
         place: int | None = None,
         max_wait: float | None = None,
+        queueing: Queueing = unbounded,
     ) -> Ticket:
         """As ``Limiter.acquire``.
 
@@ -190,7 +191,15 @@ class SharedLimiter(Limiter):
             RayActorError: the actor died again and again, and no other one could be started.
         """
         if limit is None or limit == RateLimit():
-            return await super().acquire(account, model, cost_tokens, limit, deadline, place=place, max_wait=max_wait)
+            return await super().acquire(
+                account, model, cost_tokens, limit, deadline, place=place, max_wait=max_wait, queueing=queueing
+            )
+        request = Acquire(model, cost_tokens, limit, None, place, max_wait)
+        with queueing(None):  # whether it waits there or not: only the actor knows
+            return await self._ask(request, deadline)
+
+    async def _ask(self, request: Acquire, deadline: float | None) -> Ticket:
+        """Return the ticket that the actor gives."""
         loop = asyncio.get_running_loop()
         losses = 0
         while True:
@@ -198,8 +207,7 @@ class SharedLimiter(Limiter):
             try:
                 seconds = None if deadline is None else deadline - loop.time()
                 endings, self._endings = self._endings, []
-                request = Acquire(model, cost_tokens, limit, seconds, place, max_wait)
-                answer = await actor.acquire.remote(request, endings)
+                answer = await actor.acquire.remote(replace(request, seconds=seconds), endings)
                 break
             except RayActorError:
                 losses += 1

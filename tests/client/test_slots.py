@@ -153,14 +153,15 @@ async def test_a_place_that_is_not_there_in_time_is_an_error():
 
 
 def test_equal_settings_share_their_slots_as_long_as_these_are_used():
-    """Others have their own; no bound, no sharing."""
+    """Others have their own; without a bound they are shared to be counted."""
     shared = SharedSlots()
-    slots = shared.slots(3, "https://a", None)
-    assert shared.slots(3, "https://a", None) is slots
-    for other in ((4, "https://a", None), (3, "https://b", None), (3, "https://a", "key")):
+    slots = shared.slots(3, None, "https://a", None)
+    assert shared.slots(3, None, "https://a", None) is slots
+    for other in ((4, None, "https://a", None), (3, 9, "https://a", None), (3, None, "https://a", "key")):
         assert shared.slots(*other) is not slots
-    assert shared.slots(None) is not shared.slots(None)
-    del slots
+    unbounded = shared.slots(None, None, "https://a")
+    assert shared.slots(None, None, "https://a") is unbounded
+    del slots, unbounded
     gc.collect()
     assert len(shared._live) == 0
 
@@ -168,6 +169,6 @@ def test_equal_settings_share_their_slots_as_long_as_these_are_used():
 def test_a_copy_shares_and_a_pickle_does_not():
     """Another process has its own requests."""
     shared = SharedSlots()
-    slots = shared.slots(3)
-    assert copy.copy(shared).slots(3) is copy.deepcopy(shared).slots(3) is slots
-    assert pickle.loads(pickle.dumps(shared)).slots(3) is not slots
+    slots = shared.slots(3, None)
+    assert copy.copy(shared).slots(3, None) is copy.deepcopy(shared).slots(3, None) is slots
+    assert pickle.loads(pickle.dumps(shared)).slots(3, None) is not slots

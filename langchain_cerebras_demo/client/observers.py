@@ -1,0 +1,169 @@
+"""Those who are told of calls: the one thing that the client knows of metrics, traces and logs of others."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import copy_context
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, Protocol, TypeAlias
+
+from langchain_cerebras_demo.records import CallRecord
+
+__all__ = ["CallStart", "Observer", "add_observer", "remove_observer"]
+
+_LOG = logging.getLogger("langchain_cerebras_demo")
+
+
+@dataclass(frozen=True, slots=True)
+class CallStart:
+    """A call that begins.
+
+    Args:
+        model: the model id that is asked; empty for a list of models.
+        operation: ``chat``, or ``list_models``.
+        is_stream: whether a stream is asked for.
+        address: where the request goes: scheme, host and port; ``local`` for ``base_url="local"``.
+        started_at: Unix seconds.
+        run_id: as in ``CallRecord``.
+        parameters: those that shape the sampling (``temperature``, ``max_tokens``, ``stop``, …) as the request has them. Neither
+            messages nor tools are among them.
+        messages: the messages in the API's own form, for an observer with ``wants_messages`` alone; otherwise ``None``.
+    """
+
+    model: str
+    operation: Literal["chat", "list_models"]
+    is_stream: bool
+    address: str
+    started_at: float
+    run_id: str | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    messages: Sequence[Mapping[str, Any]] | None = field(default=None, repr=False, hash=False)
+
+
+End: TypeAlias = Callable[[CallRecord], None]
+
+
+class Observer(Protocol):
+    """Anything that is told of each call's beginning and end.
+
+    Both are told in one copy of the context (``contextvars``) in which the user made the call, on the thread of the event loop
+    that runs it: they must be quick. What they raise is logged once and ignored.
+
+    An observer that has an attribute ``wants_messages`` that is true also gets the messages and the text of the answer.
+    """
+
+    def started(self, call: CallStart) -> End | None:
+        """Note the beginning of a call; return what is to be called with its record at its end, exactly once."""
+
+
+class Listener:
+    """An observer whose exceptions are logged once and ignored.
+
+    Args:
+        started: as ``Observer.started``.
+        name: what the log calls it.
+        wants_messages: whether it gets messages and answers.
+    """
+
+    __slots__ = ("_is_reported", "_name", "_started", "observer", "wants_messages")
+
+    def __init__(
+        self,
+        started: Callable[[CallStart], End | None],
+        name: str,
+        *,
+        wants_messages: bool = False,
+        observer: object = None,
+    ) -> None:
+        self._started = started
+        self._name = name
+        self._is_reported = False
+        self.wants_messages = wants_messages
+        self.observer = observer
+
+    def started(self, call: CallStart) -> End | None:
+        """See ``Observer.started``."""
+        try:
+            return self._started(call if self.wants_messages else replace(call, messages=None))
+        except Exception as problem:  # noqa: BLE001 - a broken metric must not cost an answer
+            self._report(problem)
+        return None
+
+    def ended(self, end: End, record: CallRecord) -> None:
+        """Pass on the record."""
+        try:
+            end(record if self.wants_messages or record.answer is None else replace(record, answer=None))
+        except Exception as problem:  # noqa: BLE001 - as above
+            self._report(problem)
+
+    def _report(self, problem: Exception) -> None:
+        level = logging.DEBUG if self._is_reported else logging.WARNING
+        self._is_reported = True
+        _LOG.log(level, "%s raised %s and is ignored", self._name, type(problem).__name__)
+
+
+def to_listeners(
+    on_start: Callable[[CallStart], None] | None, on_call: Callable[[CallRecord], None] | None
+) -> tuple[Listener, ...]:
+    """Return a client's own two functions as listeners."""
+
+    def started(call: CallStart) -> None:  # whatever `on_start` returns
+        if on_start is not None:
+            on_start(call)
+
+    listeners = []
+    if on_start is not None:
+        listeners.append(Listener(started, "on_start"))
+    if on_call is not None:
+        listeners.append(Listener(lambda _: on_call, "on_call"))
+    return tuple(listeners)
+
+
+class Observation:
+    """One call and those who are told of it.
+
+    Args:
+        listeners: they.
+        call: its beginning, messages included.
+    """
+
+    __slots__ = ("_context", "_ends", "wants_answer")
+
+    def __init__(self, listeners: Sequence[Listener], call: CallStart) -> None:
+        self._context = copy_context()
+        self._ends = [(listener, self._context.run(listener.started, call)) for listener in listeners]
+        self.wants_answer = any(listener.wants_messages for listener in listeners)
+
+    def end(self, record: CallRecord) -> None:
+        """Tell all of the call's end."""
+        for listener, end in self._ends:
+            if end is not None:
+                self._context.run(listener.ended, end, record)
+
+
+_of_process: tuple[Listener, ...] = ()
+_lock = threading.Lock()
+
+
+def add_observer(observer: Observer) -> None:
+    """Tell ``observer`` of every call that begins in this process from now on. Added twice, it is told once."""
+    global _of_process  # noqa: PLW0603 - the process's observers
+    wants_messages = bool(getattr(observer, "wants_messages", False))
+    listener = Listener(observer.started, type(observer).__name__, wants_messages=wants_messages, observer=observer)
+    with _lock:
+        if all(other.observer is not observer for other in _of_process):
+            _of_process = (*_of_process, listener)
+
+
+def remove_observer(observer: Observer) -> None:
+    """Tell ``observer`` of no further call; it is still told how those end that have begun."""
+    global _of_process  # noqa: PLW0603 - as above
+    with _lock:
+        _of_process = tuple(listener for listener in _of_process if listener.observer is not observer)
+
+
+def process_listeners() -> tuple[Listener, ...]:
+    """Return those who are told of all calls of this process."""
+    return _of_process

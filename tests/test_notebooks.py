@@ -157,6 +157,84 @@ def test_a_cleaned_notebook_does_not_tell_when_and_where_it_ran():
     assert notebook.cells[0].outputs[0].data["text/plain"] == "1"
 
 
+# -- show() in a real kernel
+
+SHOW = """
+import os, signal, threading, time
+from langchain_cerebras_demo import ChatCerebrasDemo
+from langchain_cerebras_demo.notebook import show
+from langchain_cerebras_demo.testing import Gate, LoopbackCerebras, Reply, Slow
+
+server = LoopbackCerebras().start()
+llm = ChatCerebrasDemo(base_url=server.base_url, api_key=server.key)
+vars(get_ipython().display_pub).pop("publish", None)
+publish, published = get_ipython().display_pub.publish, []
+
+def note(data, *args, **kwargs):
+    published.append(time.monotonic())
+    publish(data, *args, **kwargs)
+
+get_ipython().display_pub.publish = note
+
+def stop_in_the_middle():
+    gate = Gate(after=3, reply=Reply("The harbour was quiet, and the boats lay still."))
+    server.script(gate)
+
+    def stop():
+        gate.wait_reached()
+        while not published:  # what had come is drawn
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)  # as the stop button does
+
+    published.clear()
+    threading.Thread(target=stop).start()
+"""
+
+
+def run_cells(kernel, folder, *sources):
+    """Their outputs: for each cell a list of the text or the types of what it shows."""
+    notebook = new_notebook(cells=[new_code_cell(source) for source in (SHOW, *sources)])
+    kernel.execute(notebook, folder)
+    return [cell.outputs for cell in notebook.cells[1:]]
+
+
+@starts_a_kernel
+def test_an_answer_is_drawn_in_a_kernel_at_most_twenty_times_a_second(kernel, tmp_path):
+    """Reasoning folded, Markdown, facts; each part is updated in place, and the value of the last line is not repeated."""
+    drawn, (count,), asked, kept = run_cells(
+        kernel,
+        tmp_path,
+        "server.script(Slow(0.005, Reply('*So* <b>it</b> is. ' * 40, reasoning='<i>Hm.</i>')))\n"
+        "began = time.monotonic()\nawait show(llm.astream('Hi'))",
+        "len(published) <= 20 * (time.monotonic() - began) + 3, len(published) > 4",
+        "%load_ext langchain_cerebras_demo.notebook",
+        "get_ipython().run_cell_magic('ask', 'llm --into answer', 'Hi')\nanswer.content[:14]",
+    )
+    reasoning, text, facts = (output.data for output in drawn)
+    assert "&lt;i&gt;Hm.&lt;/i&gt;" in reasoning["text/html"]
+    assert reasoning["text/plain"] == "Reasoning (1 word)"
+    assert text["text/plain"] == "*So* <b>it</b> is. " * 40
+    assert "<b>" not in text["text/markdown"]
+    assert "tokens/s" in facts["text/plain"]
+    assert count.data["text/plain"] == "(True, True)"
+    assert asked == []
+    assert kept[-1].data["text/plain"] == "'You said: \"Hi\"'"
+
+
+@starts_a_kernel
+def test_the_stop_button_ends_a_stream_in_a_kernel_with_one_line(kernel, tmp_path):
+    """Awaited or not, also where other code of the cell is awaited: the cell goes on with what had come."""
+    for outputs in run_cells(
+        kernel,
+        tmp_path,
+        "stop_in_the_middle()\nanswer = await show(llm.astream('Hi'))\nanswer.text",
+        "stop_in_the_middle()\nanswer = show(llm.stream('Hi'))\nanswer.text",
+        "import asyncio\nawait asyncio.sleep(0)\nstop_in_the_middle()\nanswer = show(llm.stream('Hi'))\nanswer.text",
+    ):
+        shown = [output.data["text/plain"] for output in outputs]
+        assert shown == ["The harbour was quiet, and the boats", "Stopped.", "'The harbour was quiet, and the boats '"]
+
+
 @starts_a_kernel
 def test_a_notebook_that_fails_is_left_as_it_was(kernel, tmp_path):
     """What is saved is the last good run; what went wrong is told."""

@@ -203,13 +203,19 @@ def set_partial(error: APIError, sent: Sequence[ChatGenerationChunk]) -> None:
     """Set ``error.partial`` to the merged message of the chunks that were sent before it."""
     merged = merge_chat_generation_chunks(list(sent))
     error.partial = merged.message if merged and isinstance(merged.message, AIMessageChunk) else None
-    if error.partial is not None and error.partial.tool_call_chunks:
-        # No more chunks are added to this message, so it can say which calls are complete: LangChain has closed the others.
-        calls: list[Any] = []
-        invalid_calls: list[Any] = []
-        for half in error.partial.tool_call_chunks:
-            _add_tool_call(ToolCallFragment(0, half["id"], half["name"], half["args"]), calls, invalid_calls)
-        error.partial.tool_calls, error.partial.invalid_tool_calls = calls, invalid_calls
+    if error.partial is not None:
+        check_calls(error.partial)
+
+
+def check_calls(message: AIMessageChunk) -> None:
+    """Set which tool calls of an incomplete answer are complete: when LangChain merges chunks, it closes the others' brackets."""
+    if not message.tool_call_chunks:
+        return
+    calls: list[Any] = []
+    invalid_calls: list[Any] = []
+    for half in message.tool_call_chunks:
+        _add_tool_call(ToolCallFragment(0, half["id"], half["name"], half["args"]), calls, invalid_calls)
+    message.tool_calls, message.invalid_tool_calls = calls, invalid_calls
 
 
 def _to_tool_call_fields(event: ToolCallFragment, call_ids: dict[int, str]) -> dict[str, Any]:

@@ -1,10 +1,10 @@
-"""All figures, tables and plots by one command, from nothing: it needs Python and pip alone.
+"""All figures, tables and plots with one command, which needs only Python and pip.
 
-    python -m tests.benchmarks            everything, into docs/benchmarks/
-    python -m tests.benchmarks --quick    less than two minutes, into the cache folder; what CI runs with --guard
+    python -m tests.benchmarks            all cases and the newest peers; writes docs/benchmarks/ and the README's table
+    python -m tests.benchmarks --quick    less than two minutes, into the cache folder; CI runs it with --guard
 
-Not pyperf: it times one function in one interpreter, and here is CPU time of whole processes in five environments, in
-turn, with a check of every delivery.
+This is not pyperf, which times one function in one interpreter: here, whole processes in six environments take turns, their CPU
+time is measured, and every answer is checked.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from tests.benchmarks.cases import CASES, QUICK_SUBJECTS, SUBJECTS, Case
 
 REPOSITORY = environments.REPOSITORY
 PUBLISHED = REPOSITORY / "docs" / "benchmarks"
-LONGEST_REPETITION = 300  # seconds of silence after which a client counts as hanging
+LONGEST_REPETITION = 300  # seconds without an answer after which a client is killed
 
 
 class Process:
-    """A server or a client: lines in, lines of JSON out; it ends when its input does."""
+    """A server or a client: it reads lines, writes lines of JSON, and ends when its input ends."""
 
     def __init__(self, python: Path, module: str, *arguments: str, **environment: str) -> None:
         command = [str(python), "-m", f"tests.benchmarks.{module}", *arguments]
@@ -44,7 +44,7 @@ class Process:
         )
 
     def read(self) -> dict[str, Any]:
-        """The next answer."""
+        """Return the next answer."""
         assert self._process.stdout is not None
         watch = threading.Timer(LONGEST_REPETITION, self._process.kill)
         watch.start()
@@ -56,7 +56,7 @@ class Process:
         return found
 
     def repeat(self) -> dict[str, Any]:
-        """One more repetition's answer."""
+        """Have one more repetition made; return its answer."""
         assert self._process.stdin is not None
         try:
             self._process.stdin.write("again\n")
@@ -66,7 +66,7 @@ class Process:
         return self.read()
 
     def close(self) -> None:
-        """Lets it end; kills it where it does not."""
+        """Let the process end; kill it if it does not."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         with contextlib.suppress(BrokenPipeError):
@@ -81,7 +81,7 @@ class Process:
 
 @contextlib.contextmanager
 def serving(python: Path) -> Iterator[dict[str, Any]]:
-    """The replay server's addresses, while it runs."""
+    """Run the replay server; yield its addresses."""
     with tempfile.TemporaryDirectory() as folder:
         server = Process(python, "server", folder)
         try:
@@ -91,7 +91,7 @@ def serving(python: Path) -> Iterator[dict[str, Any]]:
 
 
 def measure(name: str, case: Case, rounds: int, subjects: Sequence[str], server: dict[str, Any]) -> dict[str, Any]:
-    """A case's samples of each subject. The subjects take turns, so that a noisy minute hits all of them."""
+    """Return the samples of a case for each subject. The subjects take turns, so that a noisy minute affects all of them."""
     pythons = environments.ensure(tuple({SUBJECTS[subject].environment for subject in subjects}))
     address = server["https" if case.over_tls else "http"]
     clients = {
@@ -106,7 +106,7 @@ def measure(name: str, case: Case, rounds: int, subjects: Sequence[str], server:
         for subject in subjects
     }
     try:
-        # All start together: that is not measured.
+        # All start together; starting is not measured.
         results = {subject: {**client.read(), "samples": []} for subject, client in clients.items()}
         for _ in range(rounds):
             for subject, client in clients.items():
@@ -119,11 +119,12 @@ def measure(name: str, case: Case, rounds: int, subjects: Sequence[str], server:
     return results
 
 
-def measure_all(chosen: dict[str, Case], *, quick: bool) -> dict[str, Any]:
-    """The samples of all cases, with what they were made on."""
+def measure_all(chosen: dict[str, Case], *, quick: bool, is_whole: bool) -> dict[str, Any]:
+    """Return the samples of all cases, and the machine and versions they were made with."""
     begin = time.time()
     wanted = QUICK_SUBJECTS if quick else tuple(SUBJECTS)
-    pythons = environments.ensure(tuple({SUBJECTS[subject].environment for subject in (*wanted, "raw")}))
+    names = tuple({SUBJECTS[subject].environment for subject in (*wanted, "raw")})
+    pythons = environments.ensure(names, newest=is_whole)
     found: dict[str, Any] = {}
     with serving(pythons["ours"]) as server:
         for name, case in chosen.items():
@@ -141,24 +142,25 @@ def measure_all(chosen: dict[str, Case], *, quick: bool) -> dict[str, Any]:
 
 
 def main() -> int:
-    """The exit status: 1 where ``--guard`` found a ratio worse than half of the published one."""
+    """Return the exit status: 1 if ``--guard`` found a ratio that is more than twice as bad as the published one."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--quick", action="store_true", help="fewer cases, repetitions and peers")
-    parser.add_argument("--only", action="append", metavar="CASE", choices=CASES, help=f"of {', '.join(CASES)}")
-    parser.add_argument("--out", type=Path, help="where figures, table and plots go")
+    parser.add_argument("--only", action="append", metavar="CASE", choices=CASES, help=f"one of {', '.join(CASES)}")
+    parser.add_argument("--out", type=Path, help="the folder for figures, tables and plots")
     parser.add_argument(
-        "--guard", action="store_true", help="fail where a ratio is worse than half of the published one"
+        "--guard", action="store_true", help="fail if a ratio is more than twice as bad as the published one"
     )
     given = parser.parse_args()
     if given.guard and not (PUBLISHED / "results.json").is_file():
-        parser.error("nothing is published yet that a guard could hold figures against: make a full run first")
+        parser.error("there are no published figures to compare with: make a full run first")
     chosen = {
         name: case
         for name, case in CASES.items()
         if (name in given.only if given.only else case.quick_rounds or not given.quick)
     }
-    out = given.out or (environments.cache_folder() / "quick" if given.quick or given.only else PUBLISHED)
-    results = measure_all(chosen, quick=given.quick)
+    is_whole = not given.quick and not given.only
+    out = given.out or (PUBLISHED if is_whole else environments.cache_folder() / "quick")
+    results = measure_all(chosen, quick=given.quick, is_whole=is_whole)
     summary = report.summarize(results)
     report.write(summary, out)
     if out == PUBLISHED:
@@ -169,7 +171,7 @@ def main() -> int:
         return 0
     published = json.loads((PUBLISHED / "results.json").read_text(encoding="utf-8"))
     complaints = report.guard(summary, published)
-    print("\n".join(complaints) or "the guard has nothing to say against it")
+    print("\n".join(complaints) or "no ratio is more than twice as bad as the published one")
     return 1 if complaints else 0
 
 

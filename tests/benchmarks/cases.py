@@ -1,4 +1,4 @@
-"""What is measured, and of whom."""
+"""The cases that are measured, and the subjects they are measured on."""
 
 from __future__ import annotations
 
@@ -10,11 +10,16 @@ from tests.benchmarks.prepared import Plan
 Action = Literal[
     "astream",
     "stream",
+    "invoke",
     "ainvoke",
     "abatch",
+    "structured",
+    "adding",
     "constructor",
     "bind_tools",
     "import",
+    "first_call",
+    "memory_rest",
     "callback",
     "events",
     "memory_model",
@@ -26,7 +31,7 @@ Action = Literal[
 
 @dataclass(frozen=True)
 class SubjectFacts:
-    """One who is measured: the name in tables, the environment it runs in, the packages whose versions are told."""
+    """A library or model that is measured: its title, its environment, and the packages whose versions are reported."""
 
     title: str
     environment: str
@@ -50,6 +55,7 @@ SUBJECTS: dict[str, SubjectFacts] = {
         "langchain-openai", "langchain-openai", ("langchain-openai", "langchain-core", "openai"), is_langchain=True
     ),
     "pydantic-ai": SubjectFacts("pydantic-ai CerebrasModel", "pydantic-ai", ("pydantic-ai-slim", "openai")),
+    "lm15": SubjectFacts("lm15 OpenAIChatLM", "lm15", ("lm15",)),
 }
 YARDSTICK = "langchain-cerebras"
 QUICK_SUBJECTS = ("raw", "floor", "ours-exact", "ours-coalesced", YARDSTICK)
@@ -60,16 +66,17 @@ class Case:
     """One thing that is measured.
 
     Args:
-        title: for tables.
-        action: what a client does.
-        plan: what it is answered.
-        calls: how often it does it in one measured repetition, one after the other.
-        streams: how many at once.
-        rounds: how many repetitions, all subjects in turn.
-        quick_rounds: the same with ``--quick``; 0 leaves the case out.
-        subjects: of whom; by default of all that can.
-        over_tls: whether the server is asked by https.
-        tools: how many tools are bound.
+        title: For tables.
+        action: What a client does.
+        plan: The answer that it gets.
+        calls: How often it does it in one measured repetition, one after the other.
+        streams: How many run at once.
+        rounds: The number of repetitions; the subjects take turns.
+        quick_rounds: The same with ``--quick``; 0 leaves the case out.
+        subjects: Who is measured; by default all that can do it.
+        over_tls: Whether the server is reached over https.
+        tools: How many tools are bound.
+        strict_dicts: Whether these are dicts, bound with ``strict=True``; otherwise LangChain tools.
     """
 
     title: str
@@ -82,22 +89,28 @@ class Case:
     subjects: tuple[str, ...] = tuple(SUBJECTS)
     over_tls: bool = False
     tools: int = 0
+    strict_dicts: bool = False
 
     @property
     def units(self) -> int:
-        """How many of what a figure is told for were done in one repetition."""
+        """The number of units in one repetition; a figure is given for one unit."""
         per_call = self.plan.deltas if self.unit == "µs a delta" else 1
         return self.calls * self.streams * per_call
 
     @property
     def unit(self) -> str:
-        """What a figure of this case counts."""
+        """The unit of this case's figures."""
         return {
+            "invoke": "µs a call",
             "ainvoke": "µs a call",
             "abatch": "µs a call",
             "constructor": "µs a model",
             "bind_tools": "µs a call",
             "import": "ms an import",
+            "first_call": "ms a process",
+            "memory_rest": "MiB a process",
+            "structured": "ms an answer",
+            "adding": "ms for all",
             "memory_model": "KiB a model",
             "memory_stream": "KiB a stream",
             "memory_left": "KiB a stream",
@@ -115,8 +128,15 @@ CASES: dict[str, Case] = {
     "stream": Case("stream, 1,000 deltas", "stream", calls=3, quick_rounds=5),
     "ainvoke": Case("ainvoke, 4 KB", "ainvoke", Plan(deltas=200), calls=20, quick_rounds=5),
     "abatch": Case("abatch(64), 4 KB each", "abatch", Plan(deltas=200), streams=64, quick_rounds=4),
+    "invoke": Case("invoke, 4 KB", "invoke", Plan(deltas=200), calls=20, quick_rounds=5),
+    "structured": Case(
+        "structured output, streamed, 10,000 characters", "structured", Plan("json", 560), rounds=5, quick_rounds=2
+    ),
+    "adding": Case("adding 10,000 chunks, one by one", "adding", Plan(deltas=10_000), rounds=3, quick_rounds=1),
     "constructor": Case("constructor", "constructor", calls=20, rounds=5, quick_rounds=3),
     "import": Case("import, cold process", "import", rounds=5, quick_rounds=3),
+    "first_call": Case("import and first answer, cold process", "first_call", Plan(deltas=200), rounds=5),
+    "memory_rest": Case("memory of a process at rest, after one answer", "memory_rest", Plan(deltas=200), rounds=1),
     "tool_calls_short": Case("tool call, 1,000 fragments", "astream", Plan("tools"), rounds=5),
     "tool_calls": Case("tool call, 5,000 fragments", "astream", Plan("tools", 5_000), rounds=3, quick_rounds=1),
     "reasoning": Case("reasoning, 1,000 deltas", "astream", Plan("reasoning"), calls=3),
@@ -168,6 +188,15 @@ CASES: dict[str, Case] = {
         )
         for tools in TOOLS
     },
+    "bind_tools_strict": Case(
+        "bind_tools of 50 dicts, strict",
+        "bind_tools",
+        calls=10,
+        rounds=7,
+        subjects=_WITH_TOOLS,
+        tools=50,
+        strict_dicts=True,
+    ),
     **{
         f"streams_{streams}": Case(
             f"streams at once: {streams:,}, of 50 deltas",

@@ -1,7 +1,7 @@
-"""A virtual environment a peer, outside the repository: they change each other's versions.
+"""One virtual environment for each peer, outside the repository, because they need different versions of the same packages.
 
-What goes into each is the dependency group ``benchmark-<environment>`` of ``pyproject.toml``. Ours gets the versions that
-langchain-cerebras has got, so that both stand on one langchain-core, and runs from the checkout.
+The dependency group ``benchmark-<environment>`` of ``pyproject.toml`` says what is installed. Our own environment gets the
+versions of langchain-cerebras's, so that both use the same langchain-core, and runs the package from the checkout.
 """
 
 from __future__ import annotations
@@ -15,43 +15,57 @@ import venv
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-ENVIRONMENTS = ("langchain-cerebras", "ours", "langchain-openai", "cerebras-cloud-sdk", "pydantic-ai")
-_COMES_FIRST = "langchain-cerebras"  # the versions of ours follow from it
+ENVIRONMENTS = ("langchain-cerebras", "ours", "langchain-openai", "cerebras-cloud-sdk", "pydantic-ai", "lm15")
+_COMES_FIRST = "langchain-cerebras"  # our own versions follow from it
 
 
 def cache_folder() -> Path:
-    """Where the environments and the figures of quick runs are kept."""
+    """Return the folder of the environments and of the results of quick runs."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "langchain-cerebras-demo" / "benchmarks"
 
 
 def requirements(name: str) -> list[str]:
-    """What the environment is made of, from ``pyproject.toml``; ours: what the package itself asks for, besides."""
-    import tomllib  # Python 3.11 on: where the benchmark runs, and not where its tests do
+    """Return the requirements of an environment, from ``pyproject.toml``; our own has the package's dependencies too."""
+    import tomllib  # Python 3.11 or newer, which the benchmarks need and their tests do not
 
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
     group = project["dependency-groups"][f"benchmark-{name}"]
     return [*(project["project"]["dependencies"] if name == "ours" else []), *group]
 
 
-def ensure(names: tuple[str, ...] = ENVIRONMENTS) -> dict[str, Path]:
-    """The Python of each environment; made where it is missing or where its requirements have changed."""
+def ensure(names: tuple[str, ...] = ENVIRONMENTS, *, newest: bool = False) -> dict[str, Path]:
+    """Return the Python of each environment, which is made if it is missing or its requirements have changed.
+
+    Args:
+        names: Of the environments.
+        newest: Whether to make all of them anew, so that they have the newest versions.
+    """
+    if newest:
+        for name in names:
+            _mark(name).unlink(missing_ok=True)
     return {name: _ensure(name) for name in sorted(names, key=lambda name: name != _COMES_FIRST)}
 
 
 def clean_environment(**more: str) -> dict[str, str]:
-    """The process environment of a server or a client: no proxy, no key, no tracing, no foreign module path."""
+    """Return the process environment of a server or a client: no proxy, no key, no tracing, no other module path."""
     kept = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT")
     fixed = {"LANGSMITH_TRACING": "false", "PYTHONHASHSEED": "0", "PYTHONPATH": str(REPOSITORY)}
     return {**{name: os.environ[name] for name in kept if name in os.environ}, **fixed, **more}
 
 
+def _mark(name: str) -> Path:
+    """Return the file that says what an environment was made of."""
+    return cache_folder() / f"{name}-py{sys.version_info.major}{sys.version_info.minor}" / "made-of"
+
+
 def _ensure(name: str) -> Path:
-    folder = cache_folder() / f"{name}-py{sys.version_info.major}{sys.version_info.minor}"
+    mark = _mark(name)
+    folder = mark.parent
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     wanted = requirements(name)
     constraints = _versions_of(_COMES_FIRST) if name == "ours" else []
-    mark, fingerprint = folder / "made-of", hashlib.sha256("\n".join([*wanted, *constraints]).encode()).hexdigest()
+    fingerprint = hashlib.sha256("\n".join([*wanted, *constraints]).encode()).hexdigest()
     if mark.is_file() and mark.read_text() == fingerprint:
         return python
     print(f"making the environment {name}: {', '.join(wanted)}", flush=True)

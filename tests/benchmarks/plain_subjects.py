@@ -1,4 +1,4 @@
-"""The peers that are no LangChain models, and the table of all subjects."""
+"""The peers without LangChain, and the table of all subjects."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.benchmarks.subjects import (
 
 
 class CerebrasSDK(Subject):
-    """Cerebras' own client; its asynchronous half unless ``stream`` is asked."""
+    """Cerebras' own client: the asynchronous one, or the synchronous one for ``stream`` and ``invoke``."""
 
     import_statement = "from cerebras.cloud.sdk import AsyncCerebras"
 
@@ -56,14 +56,21 @@ class CerebrasSDK(Subject):
             self.take(got, chunk)
         return got
 
-    def stream(self) -> Delivery:
+    def sync_client(self) -> Any:
         from cerebras.cloud.sdk import Cerebras
 
         self.sync_model = self.sync_model or Cerebras(base_url=self.address, api_key=KEY)
+        return self.sync_model
+
+    def stream(self) -> Delivery:
         got = Delivery()
-        for chunk in self.ask(self.sync_model, stream=True):
+        for chunk in self.ask(self.sync_client(), stream=True):
             self.take(got, chunk)
         return got
+
+    def invoke(self) -> Delivery:
+        answer = self.ask(self.sync_client(), stream=False)
+        return Delivery([answer.choices[0].message.content], tokens=answer.usage.completion_tokens)
 
     async def ainvoke(self) -> Delivery:
         answer = await self.ask(self.model, stream=False)
@@ -78,7 +85,7 @@ class CerebrasSDK(Subject):
 
 
 class PydanticAI(Subject):
-    """pydantic-ai's ``CerebrasModel``, by its direct interface: no agent around it."""
+    """pydantic-ai's ``CerebrasModel``, called directly, without an agent."""
 
     import_statement = "from pydantic_ai.models.cerebras import CerebrasModel"
 
@@ -151,6 +158,41 @@ class PydanticAI(Subject):
         return "".join(got.text), (context, events, iterator)
 
 
+class LM15(Subject):
+    """lm15's model for OpenAI-compatible servers, which has no dependencies."""
+
+    import_statement = "from lm15 import AsyncOpenAIChatLM"
+
+    def build(self) -> Any:
+        from lm15 import AsyncOpenAIChatLM
+
+        return AsyncOpenAIChatLM(api_key=KEY, base_url=f"{self.address}/v1")
+
+    def request(self) -> Any:
+        from lm15 import Message, Request
+
+        return Request(model=MODEL, messages=(Message.user(PROMPT),))
+
+    async def astream(self) -> Delivery:
+        got = Delivery()
+        async for event in self.model.stream(self.request()):
+            if event.type == "end":
+                got.tokens = event.usage.output_tokens
+            elif event.type == "delta":
+                kind = event.delta.type
+                if kind == "text":
+                    got.text.append(event.delta.text)
+                elif kind == "thinking":
+                    got.reasoning.append(event.delta.text)
+                elif kind == "tool_call":
+                    got.arguments.append(event.delta.input)
+        return got
+
+    async def ainvoke(self) -> Delivery:
+        answer = await self.model.complete(self.request())
+        return Delivery([answer.text], tokens=answer.usage.output_tokens)
+
+
 SUBJECT_CLASSES: dict[str, type[Subject]] = {
     "raw": Raw,
     "floor": Floor,
@@ -160,4 +202,5 @@ SUBJECT_CLASSES: dict[str, type[Subject]] = {
     "langchain-cerebras": LangChainCerebras,
     "langchain-openai": LangChainOpenAI,
     "pydantic-ai": PydanticAI,
+    "lm15": LM15,
 }

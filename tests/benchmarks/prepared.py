@@ -1,6 +1,6 @@
-"""What the server sends and what a client must have received: one plan, known to both sides.
+"""What the server sends and what a client must receive. Both sides derive it from one ``Plan``.
 
-The chunks have the fields, and leave out those, that recordings of the real service do (2026-04 to 2026-08).
+The chunks have the fields that recordings of the real service have (2026-04 to 2026-08).
 """
 
 from __future__ import annotations
@@ -27,20 +27,21 @@ class Plan:
     """One answer.
 
     Args:
-        kind: what its deltas hold: text; text after reasoning (nine tenths of the deltas); the arguments of one tool call.
-        deltas: how many there are.
-        pace: deltas a second; 0 is full speed.
-        hold: the number of deltas after which the stream rests for ever; 0 sends all.
+        kind: What the deltas contain: text, text that is one JSON object, text after reasoning (nine tenths of the deltas), or
+            the arguments of one tool call.
+        deltas: How many there are.
+        pace: Deltas a second; 0 is full speed.
+        hold: The number of deltas after which the stream stops without ending; 0 sends all.
     """
 
-    kind: Literal["text", "reasoning", "tools"] = "text"
+    kind: Literal["text", "json", "reasoning", "tools"] = "text"
     deltas: int = 1_000
     pace: int = 0
     hold: int = 0
 
     @property
     def path(self) -> str:
-        """The beginning of the address, in which a client's request names its plan."""
+        """The beginning of the URL path, which tells the server the plan."""
         return f"/{self.kind}/{self.deltas}/{self.pace}/{self.hold}"
 
     @classmethod
@@ -52,7 +53,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Expected:
-    """What has to arrive, in the pieces in which it is sent."""
+    """The pieces of an answer, as they are sent."""
 
     text: tuple[str, ...] = ()
     reasoning: tuple[str, ...] = ()
@@ -61,10 +62,12 @@ class Expected:
 
 @lru_cache(maxsize=16)
 def expected(plan: Plan) -> Expected:
-    """The pieces of a plan's deltas. No two are alike, so that none can be lost, doubled or moved unseen."""
+    """Return the pieces of a plan's deltas. They all differ, so a lost, repeated or moved piece is detected."""
     pieces = tuple(f"piece {number:05d} of it " for number in range(plan.deltas))
     if plan.kind == "tools":
         return Expected(arguments=('{"text": "', *pieces[2:], '"}'))
+    if plan.kind == "json":
+        return Expected(text=('{"text": "', *pieces[2:], '"}'))
     if plan.kind == "reasoning":
         thoughts = plan.deltas * 9 // 10
         return Expected(reasoning=pieces[:thoughts], text=pieces[thoughts:])
@@ -72,7 +75,7 @@ def expected(plan: Plan) -> Expected:
 
 
 def usage(plan: Plan) -> dict[str, Any]:
-    """A token a delta."""
+    """Return the usage: one token a delta."""
     return {
         "prompt_tokens": PROMPT_TOKENS,
         "completion_tokens": plan.deltas,
@@ -84,7 +87,7 @@ def usage(plan: Plan) -> dict[str, Any]:
 
 @lru_cache(maxsize=16)
 def events(plan: Plan) -> list[bytes]:
-    """The server-sent events of a stream: the role, the deltas, how it ended, ``[DONE]``."""
+    """Return the server-sent events of a stream: the role, the deltas, the finish reason, ``[DONE]``."""
     wanted = expected(plan)
     deltas: list[dict[str, Any]] = [{"role": "assistant"}]
     deltas += [{"reasoning": piece} for piece in wanted.reasoning]
@@ -101,7 +104,7 @@ def events(plan: Plan) -> list[bytes]:
 
 
 def whole(plan: Plan) -> bytes:
-    """The same answer unstreamed; text alone is asked for that way."""
+    """Return the same answer as one body; only text answers are requested that way."""
     message = {"role": "assistant", "content": "".join(expected(plan).text)}
     choice = {"finish_reason": "stop", "index": 0, "message": message}
     return _json(_frame("chat.completion", choice, usage=usage(plan), time_info=_TIME_INFO))

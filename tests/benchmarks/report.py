@@ -1,4 +1,4 @@
-"""From samples to figures: minimum and median, ratios, targets, the Markdown table, the guard. No clock and no process."""
+"""From samples to figures: minimum and median, ratios, targets, tables, the guard. Pure: it starts and measures nothing."""
 
 from __future__ import annotations
 
@@ -18,16 +18,29 @@ from tests.benchmarks.targets import TARGETS, reached
 
 Summary = dict[str, Any]
 
-README_CASES = ("astream", "stream", "paced_1", "callback", "tool_calls", "ainvoke", "abatch", "constructor")
+README_CASES = (
+    "astream",
+    "stream",
+    "paced_1",
+    "callback",
+    "tool_calls",
+    "structured",
+    "ainvoke",
+    "abatch",
+    "invoke",
+    "constructor",
+    "first_call",
+    "memory_rest",
+)
 README_SUBJECTS = ("ours-coalesced", "ours-exact", "langchain-cerebras", "langchain-openai", "pydantic-ai")
 README_BEGIN, README_END = "<!-- figures: begin -->", "<!-- figures: end -->"
 
 
 def surroundings(python: Path) -> dict[str, Any]:
-    """Where and when the figures were made."""
+    """Return where and when the figures were made."""
     of_python = subprocess.run([str(python), "-V"], check=True, capture_output=True, text=True).stdout.split()[-1]
     now = dt.datetime.now(tz=dt.timezone.utc)
-    release = platform.release().partition("-")[0]  # what comes behind names somebody's own build
+    release = platform.release().partition("-")[0]  # the rest names a private build
     return {
         "date": now.strftime("%Y-%m-%d %H:%M UTC"),
         "machine": f"{_processor()}, {os.cpu_count()} cores, {platform.system()} {release}",
@@ -44,9 +57,9 @@ def _processor() -> str:
 
 
 def figure(case: Case, result: Mapping[str, Any]) -> dict[str, Any]:
-    """What one subject needed for one unit of a case, or why there is no figure.
+    """Return what one subject needed for one unit of a case, or why there is no figure.
 
-    A single repetition that did not deliver every byte takes the figure away.
+    There is none if a single repetition did not deliver every byte.
     """
     if not result["ready"]:
         return {"fault" if result.get("fault") else "missing": result["why"]}
@@ -57,13 +70,14 @@ def figure(case: Case, result: Mapping[str, Any]) -> dict[str, Any]:
         return {"missing": "not measured"}
     if "bytes" in result["samples"][0]:
         # The process takes memory from the system in lumps: a sample can be too small, so the median counts.
-        values = [sample["bytes"] / case.units / 1024 for sample in result["samples"]]
+        scale = 2**20 if case.unit.startswith("MiB") else 2**10
+        values = [sample["bytes"] / case.units / scale for sample in result["samples"]]
         return {"value": median(values), "min": min(values), "median": median(values)}
     scale = (1e3 if case.unit.startswith("ms") else 1e6) / case.units
     cpu = [sample["cpu"] * scale for sample in result["samples"]]
     wall = [sample["wall"] * scale for sample in result["samples"]]
     return {
-        "value": min(cpu),  # what disturbs only adds, so the least is nearest to the truth
+        "value": min(cpu),  # other work on the machine can only add time
         "min": min(cpu),
         "median": median(cpu),
         "wall_min": min(wall),
@@ -72,7 +86,7 @@ def figure(case: Case, result: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def ratios(figures: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
-    """How many times each subject's figure goes into the yardstick's; none where either has no figure."""
+    """Return the yardstick's figure divided by each subject's; none where either is missing."""
     against = figures.get(YARDSTICK, {}).get("value")
     if against is None:
         return {}
@@ -80,7 +94,7 @@ def ratios(figures: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
 
 
 def summarize(results: Mapping[str, Any]) -> Summary:
-    """The figures, ratios and targets of a run's samples."""
+    """Return the figures, ratios and targets of a run's samples."""
     cases: dict[str, Any] = {}
     versions: dict[str, dict[str, str]] = {}
     for name, found in results["cases"].items():
@@ -98,7 +112,10 @@ def summarize(results: Mapping[str, Any]) -> Summary:
 
 
 def guard(summary: Summary, published: Summary) -> list[str]:
-    """What has become more than twice as bad as published, by the ratios of each run alone; and every short delivery."""
+    """Return what has become more than twice as bad as published, and every incomplete delivery.
+
+    Only ratios are compared, each made within one run, because machines differ.
+    """
     before = {target["name"]: target["badness"] for target in published["targets"]}
     worse = [
         f"{target['name']}: {target['reached']} now, more than twice as bad as published"
@@ -116,20 +133,20 @@ def guard(summary: Summary, published: Summary) -> list[str]:
 
 
 def to_markdown(summary: Summary) -> str:
-    """Targets, the table of all cases, and what the figures were made with."""
+    """Return the targets, the tables of all cases, and the versions."""
     subjects = [name for name in SUBJECTS if any(name in case["figures"] for case in summary["cases"].values())]
     lines = ["# Benchmarks", "", *_targets(summary), "## CPU time and memory", ""]
     lines += [
-        "CPU time (user and system, all threads) of the client process for one delta, call, model or import: the least of",
-        f"the repetitions, in brackets their median. `x` is how many times it goes into {YARDSTICK}'s in the same run. There",
-        "is no figure where a text, its usage or its number of chunks did not arrive as sent. A paced stream's process is",
-        "idle between two deltas, so each of them pays for being woken.",
+        "CPU time (user and system, all threads) of the client process for one delta, call, model or import: the minimum of",
+        f"the repetitions, in brackets their median. `x`: how many times as much {YARDSTICK} needs in the same run. There is no",
+        "figure where a text, its usage or its number of chunks did not arrive as sent. The process of a paced stream sleeps",
+        "between two deltas, so waking it is part of each delta's cost.",
         "",
         *_table(summary["cases"], subjects, _cell),
         "",
         "## Wall time",
         "",
-        "The same repetitions: the least, in brackets the median.",
+        "The same repetitions: the minimum, in brackets the median.",
         "",
         *_table({name: case for name, case in summary["cases"].items() if _has_wall(case)}, subjects, _wall_cell),
     ]
@@ -137,7 +154,7 @@ def to_markdown(summary: Summary) -> str:
 
 
 def to_readme(summary: Summary) -> str:
-    """What the README shows of it: its cases, a row each, and one plot."""
+    """Return the README's table: one row for each of its cases, and one plot."""
     subjects = [name for name in README_SUBJECTS if name in summary["versions"]]
     rows = [
         f"| {case['title']} ({case['unit']}) | "
@@ -149,7 +166,7 @@ def to_readme(summary: Summary) -> str:
     packages = {package: version for name in subjects for package, version in summary["versions"].get(name, {}).items()}
     return "\n".join(
         [
-            "| CPU time | " + " | ".join(SUBJECTS[name].title for name in subjects) + " |",
+            "| CPU time, memory | " + " | ".join(SUBJECTS[name].title for name in subjects) + " |",
             "|---|" + "---|" * len(subjects),
             *rows,
             "",
@@ -222,7 +239,7 @@ def _foot(summary: Summary, subjects: Sequence[str]) -> list[str]:
 
 
 def publish(summary: Summary, readme: Path) -> None:
-    """Puts the short table between the two marks of the README."""
+    """Put the short table between the two marks of the README."""
     before, begin, rest = readme.read_text(encoding="utf-8").partition(README_BEGIN)
     _, end, after = rest.partition(README_END)
     if not begin or not end:
@@ -231,7 +248,7 @@ def publish(summary: Summary, readme: Path) -> None:
 
 
 def write(summary: Summary, folder: Path) -> None:
-    """``results.json``, ``index.md`` and the plots."""
+    """Write ``results.json``, ``index.md`` and the plots."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "results.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     drawn = plots.draw(summary)

@@ -1,15 +1,16 @@
-"""Each who is measured, behind the same face: how to build it, and the ways to ask it.
+"""The subjects of the benchmarks: one class for each library, all with the same methods.
 
-A peer is imported by its subject's constructor, so an environment needs only its own. ``NotThereError`` says that a subject
-has no such thing. What is inside a loop here is what every user of the peer has to write, and no more.
+A library is imported by the methods of its subject, so an environment needs only its own. ``NotThereError`` says that a
+library cannot do something. The loops contain what every user of the library has to write, and no more.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from tests.benchmarks.prepared import MODEL, Plan, events, expected
 
@@ -18,12 +19,12 @@ KEY = "csk-made-up"
 
 
 class NotThereError(Exception):
-    """The subject cannot do this; the message says what is missing."""
+    """The library cannot do this; the message says what is missing."""
 
 
 @dataclass
 class Delivery:
-    """What one call has delivered: the pieces as they came, and the reported completion tokens."""
+    """What one call returned: the pieces as they came, and the reported completion tokens."""
 
     text: list[str] = field(default_factory=list)
     reasoning: list[str] = field(default_factory=list)
@@ -33,7 +34,12 @@ class Delivery:
 
 
 class Subject:
-    """One who is measured. Args: the address up to and without ``/v1``, and what will be asked."""
+    """A library that is measured.
+
+    Args:
+        address: The server's base URL without ``/v1``.
+        plan: The answer that will be requested.
+    """
 
     import_statement = ""
     needs_model = True
@@ -45,15 +51,30 @@ class Subject:
         self.model: Any = None
 
     def build(self) -> Any:
-        """A new model or client."""
+        """Return a new model or client."""
         raise NotThereError("nothing to construct")
 
     def make_tools(self, count: int) -> list[Any]:
-        """Tools to be bound."""
+        """Return tools to be bound."""
         raise NotThereError("no tools to bind")
 
-    def bind_tools(self, tools: list[Any]) -> Any:
+    def bind_tools(self, tools: list[Any], *, strict: bool | None = None) -> Any:
         raise NotThereError("no bind_tools")
+
+    def invoke(self) -> Delivery:
+        raise NotThereError("no synchronous call")
+
+    async def structured(self) -> Delivery:
+        """Stream the values of a structured output; deliver the last one, as JSON."""
+        raise NotThereError("no structured output")
+
+    async def chunks_to_add(self) -> list[Any]:
+        """Return the chunks of one streamed answer."""
+        raise NotThereError("no chunks that can be added")
+
+    def add(self, chunks: list[Any]) -> Delivery:
+        """Add the chunks up as they would come, one by one."""
+        raise NotThereError("no chunks that can be added")
 
     async def astream(self) -> Delivery:
         raise NotThereError("no async stream")
@@ -65,7 +86,7 @@ class Subject:
         raise NotThereError("no plain call")
 
     async def abatch(self, size: int) -> list[Delivery]:
-        """Several calls at once, by the library's own means where it has any."""
+        """Make several calls at once, with the library's own method if it has one."""
         return await asyncio.gather(*(self.ainvoke() for _ in range(size)))
 
     async def callback(self) -> Delivery:
@@ -75,16 +96,16 @@ class Subject:
         raise NotThereError("no astream_events")
 
     async def decode(self) -> Delivery:
-        """The stream's bytes to text, without a socket and without LangChain."""
+        """Turn the stream's bytes into text, without a socket and without LangChain."""
         raise NotThereError("no decoder of its own")
 
     async def open(self) -> tuple[str, Any]:
-        """A stream whose first piece has been read: the piece, and what holds the stream."""
+        """Return the first piece of a stream, and the object that keeps the stream open."""
         raise NotThereError("no stream to open")
 
 
 class Raw(Subject):
-    """Floor 1: the least that reading such a stream can cost in Python."""
+    """Floor 1: the least that such a request costs with aiohttp and orjson."""
 
     import_statement = "import aiohttp, orjson"
     needs_model = False
@@ -101,7 +122,7 @@ class Raw(Subject):
         return await self.model.post(url, data=orjson.dumps(body), headers=headers)
 
     async def chunks(self) -> AsyncIterator[list[dict[str, Any]]]:
-        """The chunks of each network read."""
+        """Yield the chunks of each network read."""
         from orjson import loads
 
         response = await self.post(stream=True)
@@ -133,6 +154,9 @@ class Raw(Subject):
         answer = orjson.loads(await response.read())
         return Delivery([answer["choices"][0]["message"]["content"]], tokens=answer["usage"]["completion_tokens"])
 
+    def invoke(self) -> Delivery:
+        return asyncio.get_event_loop().run_until_complete(self.ainvoke())  # the caller's own loop: no thread between
+
     async def open(self) -> tuple[str, Any]:
         chunks = self.chunks()
         async for read in chunks:
@@ -144,6 +168,15 @@ class Raw(Subject):
 
 class LangChain(Subject):
     """What all LangChain models have in common."""
+
+    answer_type: ClassVar[dict[str, Any]] = {
+        "title": "Story",
+        "description": "A story.",
+        "type": "object",
+        "properties": {"text": {"type": "string"}},
+        "required": ["text"],
+        "additionalProperties": False,
+    }
 
     def config(self) -> dict[str, Any] | None:
         return None
@@ -157,11 +190,11 @@ class LangChain(Subject):
 
         return [StructuredTool.from_function(weather, name=f"weather_{number}") for number in range(count)]
 
-    def bind_tools(self, tools: list[Any]) -> Any:
-        return self.model.bind_tools(tools)
+    def bind_tools(self, tools: list[Any], *, strict: bool | None = None) -> Any:
+        return self.model.bind_tools(tools, **({} if strict is None else {"strict": strict}))
 
     def take(self, got: Delivery) -> Callable[[Any], None]:
-        """What collects the chunks of this plan."""
+        """Return the function that collects a chunk of this plan."""
         say, think, call = got.text.append, got.reasoning.append, got.arguments.append
 
         def text(chunk: Any) -> None:
@@ -179,7 +212,7 @@ class LangChain(Subject):
                 call(fragment["args"] or "")
             text(chunk)
 
-        return {"text": text, "reasoning": reasoning, "tools": arguments}[self.plan.kind]
+        return {"text": text, "json": text, "reasoning": reasoning, "tools": arguments}[self.plan.kind]
 
     async def astream(self, config: Any = None) -> Delivery:
         got = Delivery()
@@ -195,8 +228,25 @@ class LangChain(Subject):
             take(chunk)
         return got
 
+    def invoke(self) -> Delivery:
+        return self.to_delivery(self.model.invoke(PROMPT))
+
     async def ainvoke(self) -> Delivery:
         return self.to_delivery(await self.model.ainvoke(PROMPT))
+
+    async def structured(self) -> Delivery:
+        asked = self.model.with_structured_output(self.answer_type)
+        values = [value async for value in asked.astream(PROMPT)]
+        return Delivery([json.dumps(values[-1])])
+
+    async def chunks_to_add(self) -> list[Any]:
+        return [chunk async for chunk in self.model.astream(PROMPT)]
+
+    def add(self, chunks: list[Any]) -> Delivery:
+        total = chunks[0]
+        for chunk in chunks[1:]:
+            total = total + chunk  # what LangChain's documentation shows
+        return self.to_delivery(total)
 
     async def abatch(self, size: int) -> list[Delivery]:
         return [self.to_delivery(message) for message in await self.model.abatch([PROMPT] * size)]
@@ -249,7 +299,7 @@ class LangChain(Subject):
 
 
 class Floor(LangChain):
-    """Floor 2: a chat model that makes chunks and nothing else, so what LangChain itself costs."""
+    """Floor 2: a chat model that only makes messages and chunks, so what LangChain itself costs."""
 
     import_statement = "from langchain_core.language_models.chat_models import BaseChatModel"
     reports_usage = False
@@ -258,6 +308,9 @@ class Floor(LangChain):
         from tests.benchmarks.floor import make_model
 
         return make_model(expected(self.plan))
+
+    async def structured(self) -> Delivery:
+        raise NotThereError("no structured output")
 
     async def open(self) -> tuple[str, Any]:
         raise NotThereError("no connection")
@@ -301,7 +354,7 @@ class Ours(LangChain):
 
 
 class OursCoalesced(Ours):
-    """The same with its default: the deltas of one network read become one chunk."""
+    """The same with its default, ``coalesce=True``: the deltas of one network read become one chunk."""
 
     coalesce = True
     merges_deltas = True
@@ -319,7 +372,7 @@ class LangChainCerebras(LangChain):
 
 
 class LangChainOpenAI(LangChain):
-    """What many use with a compatible endpoint."""
+    """LangChain's model for OpenAI, which many use with compatible endpoints."""
 
     import_statement = "from langchain_openai import ChatOpenAI"
 

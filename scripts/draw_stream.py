@@ -130,7 +130,9 @@ def animate(picture: str, written: list[tuple[float, str]]) -> str:
         return "".join(pieces)
 
     seconds = COMMAND_SECONDS + times[-1] - first + END_SECONDS
-    loop = f'<animate id="loop" attributeName="opacity" from="1" to="1" begin="0s;loop.end" dur="{seconds:.2f}s"/>\n</svg>'
+    loop = (
+        f'<animate id="loop" attributeName="opacity" from="1" to="1" begin="0s;loop.end" dur="{seconds:.2f}s"/>\n</svg>'
+    )
     return _TEXT.sub(words, picture).replace("</svg>", loop)
 
 

@@ -119,7 +119,8 @@ class ChatCerebrasDemo(ChatFields):
 
     @property
     def _default_parameters(self) -> dict[str, Any]:
-        return {name: value for name in PARAMETERS if (value := getattr(self, name)) is not None}
+        fields = self.__dict__
+        return {name: value for name in PARAMETERS if (value := fields[name]) is not None}
 
     @property
     def _identifying_params(self) -> dict[str, Any]:

@@ -98,13 +98,16 @@ class ClientMemo:
 
     def client(self, settings: tuple[Any, ...], make: Callable[[], Client]) -> Client:
         """Return the client for these settings."""
+        if client := self._find(settings):
+            return client
         with self._lock:
-            kept = self._kept
-            if kept is not None and all(map(operator.is_, kept[0], settings)):
-                return kept[1]
-            client = make()
+            client = self._find(settings) or make()
             self._kept = (settings, client)
             return client
+
+    def _find(self, settings: tuple[Any, ...]) -> Client | None:
+        kept = self._kept
+        return kept[1] if kept is not None and all(map(operator.is_, kept[0], settings)) else None
 
     def __deepcopy__(self, memo: object) -> ClientMemo:
         return ClientMemo()
@@ -522,7 +525,11 @@ class ChatFields(BaseChatModel):
 
     def _client(self) -> Client:
         """Return the client for the current values of the fields: they may be changed, and copies may differ."""
-        return self._client_memo.client(_client_settings(self.__dict__), self._make_client)
+        private: Any = (
+            self.__pydantic_private__
+        )  # `self._client_memo` takes pydantic seven times as long as all else here
+        memo: ClientMemo = private["_client_memo"]
+        return memo.client(_client_settings(self.__dict__), self._make_client)
 
     def _make_client(self) -> Client:
         refuse_at_the_end()  # some parts of a client are imported when it is made

@@ -16,7 +16,7 @@ import threading
 import time
 from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from operator import attrgetter
 from typing import TypeAlias
 
@@ -272,12 +272,10 @@ class Limiter:
         lane.limit = wait.limit or lane.limit
         return wait
 
-    @contextlib.contextmanager
-    def _changing(self, lane: _Lane) -> Iterator[float]:
-        """Hold the lock and yield the time; then whose turn is next looks again."""
-        with self._lock:
-            now = self._clock()
-            yield now
+    @staticmethod
+    def _wake(lane: _Lane, now: float) -> None:
+        """Have the next in the queue look again, after something was heard of its limits."""
+        if lane.waiters:
             lane.wake_head()
             lane.wake_hopeless(now)
 
@@ -300,21 +298,26 @@ class Ticket:
         self._was_let_in = False
 
     def observe(self, snapshot: RateLimitSnapshot) -> None:
-        """The headers of a 200 have come, also such as announce nothing."""
-        with self._limiter._changing(self._lane) as now:  # noqa: SLF001 - its own
+        """Count the headers of a 200, also those that announce nothing."""
+        limiter, lane = self._limiter, self._lane
+        with limiter._lock:  # noqa: SLF001 - its own
+            now = limiter._clock()  # noqa: SLF001
             self._was_let_in = True
-            self._lane.heard = now
-            self._lane.pacer.observe(self._reservation, snapshot, now)
+            lane.heard = now
+            lane.pacer.observe(self._reservation, snapshot, now)
+            limiter._wake(lane, now)  # noqa: SLF001
 
     def refused(self, error: APIStatusError) -> None:
-        """The service has answered with an error and taken nothing; a 429 says which limit. The ticket is closed."""
+        """Count an error as the answer: the service has taken nothing, and a 429 says which limit. The ticket is closed."""
+        limiter, lane = self._limiter, self._lane
         limits = error.limits or RateLimitSnapshot()
-        with self._limiter._changing(self._lane) as now:  # noqa: SLF001 - its own
+        with limiter._lock:  # noqa: SLF001 - its own
             if not self._is_open:
                 return
-            self._lane.heard = now
+            now = limiter._clock()  # noqa: SLF001
+            lane.heard = now
             if isinstance(error, RateLimitError):
-                self._lane.pacer.refused(
+                lane.pacer.refused(
                     self._reservation,
                     error.limit or Limit.UNKNOWN,
                     error.retry_after,
@@ -323,21 +326,26 @@ class Ticket:
                     is_uncached="uncached" in str(error).lower(),
                 )
             else:
-                self._lane.pacer.observe(self._reservation, limits, now)
-                self._lane.pacer.settle(self._reservation, 0.0, now)
+                lane.pacer.observe(self._reservation, limits, now)
+                lane.pacer.settle(self._reservation, 0.0, now)
             self._close()
+            limiter._wake(lane, now)  # noqa: SLF001
 
     def settle(self, total_tokens: float, cached_tokens: float = 0.0) -> None:
-        """The answer is over. The ticket is closed.
+        """Count what the answer has used, now that it is over. The ticket is closed.
 
         Args:
             total_tokens: of its usage, the prompt's included.
             cached_tokens: of these, what the service had in its cache.
         """
-        with self._limiter._changing(self._lane) as now:  # noqa: SLF001 - its own
-            if self._is_open:
-                self._lane.pacer.settle(self._reservation, total_tokens, now, cached_tokens)
-                self._close()
+        limiter, lane = self._limiter, self._lane
+        with limiter._lock:  # noqa: SLF001 - its own
+            if not self._is_open:
+                return
+            now = limiter._clock()  # noqa: SLF001
+            lane.pacer.settle(self._reservation, total_tokens, now, cached_tokens)
+            self._close()
+            limiter._wake(lane, now)  # noqa: SLF001
 
     def close(self) -> None:
         """The request is over, whatever came of it; may be called again.

@@ -11,6 +11,7 @@ from langchain_cerebras_demo.keys.chain import (
     ChainKeyResolver,
     KeyResolver,
     SourceReport,
+    peek_secret,
     refresh_secret,
     resolve_secret,
 )
@@ -36,6 +37,7 @@ __all__ = [
     "SessionCookieKey",
     "SourceReport",
     "StaticKey",
+    "peek_secret",
     "refresh_secret",
     "refuse_automatic",
     "refuse_unasked",

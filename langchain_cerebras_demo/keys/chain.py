@@ -80,6 +80,16 @@ class ChainKeyResolver:
                 remedies.append(error.remedy)
         raise _nothing_found(tried, remedies)
 
+    def peek(self) -> Secret | None:
+        """Return the key of the first source that has one; ``None`` if there is none, or a source before it may have to wait."""
+        for source in self.sources:
+            if type(source) is not StaticKey and type(source) is not EnvKey:
+                return None
+            if (found := source.peek()) is not None:
+                self._answered = source
+                return found
+        return None
+
     async def refresh(self, stale: str) -> str:
         """Return a key to replace ``stale``, which the service refused, from the same source; ``stale`` if it has no other."""
         # Once a source has answered, no other silently replaces it.
@@ -138,6 +148,18 @@ async def resolve_secret(resolver: KeyResolver) -> Secret:
     """
     with _asking(resolver):
         return _wrap(await resolver.resolve(), name_of(resolver))
+
+
+def peek_secret(resolver: KeyResolver) -> Secret | None:
+    """Return the key if it is at hand: given, or in the environment. ``None``: ask ``resolve_secret``, which may wait.
+
+    Raises:
+        KeyFormatError: the first source that has a key has an invalid one.
+    """
+    # Exactly these types: a subclass may have a `resolve` of its own.
+    if type(resolver) is StaticKey or type(resolver) is EnvKey or type(resolver) is ChainKeyResolver:
+        return resolver.peek()
+    return None
 
 
 async def refresh_secret(resolver: KeyResolver, stale: Secret) -> Secret:

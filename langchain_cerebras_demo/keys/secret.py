@@ -76,10 +76,12 @@ class Secret:
         source: where it came from, for messages.
     """
 
-    __slots__ = ("_value", "demo", "source")
+    __slots__ = ("_fingerprint", "_forms", "_value", "demo", "source")
 
     def __init__(self, value: str, source: str) -> None:
         self._value = value if isinstance(value, HiddenKey) else HiddenKey(value)
+        self._fingerprint = ""
+        self._forms: frozenset[bytes] | None = None
         self.source = source
         self.demo = isinstance(value, DemoKey)
 
@@ -103,15 +105,19 @@ class Secret:
         """
         if len(self._value) < SHORTEST_KEY:
             return text
-        mark = MARK.encode()
-        # Unchanged, as JSON may escape it, and as a URL quotes it.
-        for form in {self._value, self._value.replace("/", "\\/"), quote(self._value, safe="")}:
-            text = _without(text, form.encode(), mark)
+        if self._forms is None:
+            # Unchanged, as JSON may escape it, and as a URL quotes it.
+            forms = (self._value, self._value.replace("/", "\\/"), quote(self._value, safe=""))
+            self._forms = frozenset(form.encode() for form in forms)
+        for form in self._forms:
+            text = _without(text, form, MARK.encode())
         return text
 
     def fingerprint(self) -> str:
         """Return a name for the value that is the same everywhere in this process and meaningless outside of it."""
-        return hashlib.blake2b(self._value.encode(), key=_SALT, digest_size=16).hexdigest()
+        if not self._fingerprint:
+            self._fingerprint = hashlib.blake2b(self._value.encode(), key=_SALT, digest_size=16).hexdigest()
+        return self._fingerprint
 
     def __repr__(self) -> str:
         return MARK

@@ -62,6 +62,10 @@ class StaticKey(SecretSource):
         finally:
             del key  # tracebacks that show locals must not show it
 
+    def peek(self) -> Secret:
+        """Return the key."""
+        return self._secret
+
     async def resolve(self) -> str:
         """Return the key."""
         return self._secret.reveal()
@@ -223,6 +227,22 @@ class EnvKey:
 
     def __init__(self, variable: str = API_KEY_VARIABLE) -> None:
         self.name = variable
+        self._checked: Secret | None = None  # the last value that was found to be a key
+
+    def peek(self) -> Secret | None:
+        """Return the variable's value of now as a key; ``None`` if it is not set, or empty.
+
+        Raises:
+            KeyFormatError: it cannot be a header value.
+        """
+        if not os.environ.get(self.name, "").strip():  # not in a variable: see `resolve`
+            return None
+        if self._checked is None or self._checked.reveal() != os.environ[self.name].strip():
+            self._checked = to_key(os.environ[self.name].strip(), self.name)
+        return self._checked
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_checked": None}
 
     async def resolve(self) -> str:
         """The variable's value.

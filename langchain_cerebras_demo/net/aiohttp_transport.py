@@ -31,7 +31,7 @@ from langchain_cerebras_demo.net.connections import (
     Connector,
     QuietResponse,
     Resolver,
-    note_reuse,
+    current_trace,
     open_socket,
 )
 from langchain_cerebras_demo.net.encodings import BrokenBodyError, Decoder, UnreadableEncodingError, find_decoder
@@ -73,6 +73,7 @@ class AiohttpTransport:
         session = await self._session()
         proxy = session.proxy_for(request)
         connection = ConnectionTrace()
+        current_trace.set(connection)  # and not reset: a generator may be closed in another context
         try:
             response = await session.http_for(request).request(
                 request.method,
@@ -82,7 +83,6 @@ class AiohttpTransport:
                 allow_redirects=False,
                 proxy=proxy.url if proxy else None,
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=request.connect_timeout),
-                trace_request_ctx=connection,
             )
         except _KNOWN as error:
             failure: BaseException = translate(error, request.url, proxy, self._ssl_context)
@@ -175,8 +175,6 @@ class _LoopSession:
             force_close=force_close,
         )
         connector.owner = os.getpid()
-        trace = aiohttp.TraceConfig()
-        trace.on_connection_reuseconn.append(note_reuse)
         http = aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),  # an answer's cookies are dropped, none is ever sent by itself
@@ -184,7 +182,6 @@ class _LoopSession:
             auto_decompress=False,  # see encodings.py
             trust_env=False,  # it would also send what ~/.netrc knows; proxies are looked up below
             read_bufsize=2**18,
-            trace_configs=[trace],
             response_class=QuietResponse,
         )
         # aiohttp sends a GET again by itself when the connection breaks. Its own test client has no other way to stop that.
@@ -231,13 +228,12 @@ class _LoopSession:
         Raises:
             APIConnectionError: it cannot be used.
         """
-        scheme = urlsplit(request.url).scheme
         try:
-            proxy = to_proxy(request.proxy or "", ARGUMENT)
+            proxy = to_proxy(request.proxy, ARGUMENT) if request.proxy else None
             if proxy is None and request.environment_proxy:
                 proxy = self._proxy_of_environment(request.url)
             if proxy is not None:
-                self._check_tls_in_tls(proxy, scheme)
+                self._check_tls_in_tls(proxy, urlsplit(request.url).scheme)
         except ValueError as error:
             failure = APIConnectionError(str(error))
             failure.is_retryable = False  # nothing gets better by itself

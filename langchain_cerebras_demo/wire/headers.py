@@ -21,27 +21,26 @@ _MAX_FIGURE = 1e15
 _MAX_WAIT_SECONDS = 366 * 86_400.0
 
 
-_WINDOWS = tuple(
-    (
-        limit,
-        f"x-ratelimit-limit-{limit.unit}-{limit.period}",
-        f"x-ratelimit-remaining-{limit.unit}-{limit.period}",
-        f"x-ratelimit-reset-{limit.unit}-{limit.period}",
-    )
-    for limit in Limit
-    if limit.unit
-)
+_WINDOWS = tuple(limit for limit in Limit if limit.unit)
+
+# The place of each header's figure: of which window it is, and which of the three figures.
+_PLACES = {
+    f"x-ratelimit-{figure}-{limit.unit}-{limit.period}": (window, place)
+    for window, limit in enumerate(_WINDOWS)
+    for place, figure in enumerate(("limit", "remaining", "reset"))
+}
 
 
 def to_snapshot(headers: Mapping[str, str]) -> RateLimitSnapshot:
     """Return the rate limits that ``headers`` (names in lower case) announce; a figure that is not a sane number is ``None``."""
-    windows = []
-    for name, of_limit, of_remaining, of_reset in _WINDOWS:
-        limit, remaining = _count(headers.get(of_limit)), _count(headers.get(of_remaining))
-        reset = _figure(headers.get(of_reset))
-        if limit is not None or remaining is not None or reset is not None:
-            windows.append(AnnouncedLimit(name, limit, remaining, reset))
-    return RateLimitSnapshot(tuple(windows), _unix_date(headers.get("date")) if windows else None)
+    found: dict[int, list[float | None]] = {}
+    for name, text in headers.items():
+        if (place := _PLACES.get(name)) and (figure := _figure(text)) is not None:
+            found.setdefault(place[0], [None, None, None])[place[1]] = figure
+    if not found:
+        return RateLimitSnapshot()
+    windows = (AnnouncedLimit(_WINDOWS[window], *_to_counts(*found[window])) for window in sorted(found))
+    return RateLimitSnapshot(tuple(windows), _unix_date(headers.get("date")))
 
 
 def to_retry_after(headers: Mapping[str, str], now: float | None = None) -> float | None:
@@ -100,9 +99,10 @@ def _unix_date(text: str | None) -> float | None:
     return date.timestamp() if date is not None else None
 
 
-def _count(text: str | None) -> int | None:
-    figure = _figure(text)
-    return None if figure is None else int(figure)
+def _to_counts(
+    limit: float | None, remaining: float | None, reset: float | None
+) -> tuple[int | None, int | None, float | None]:
+    return None if limit is None else int(limit), None if remaining is None else int(remaining), reset
 
 
 def _figure(text: str | None) -> float | None:

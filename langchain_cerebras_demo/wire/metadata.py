@@ -99,14 +99,19 @@ class FactReader:
         return {}
 
     def _count(self, of: Mapping[str, Any], key: str) -> int | None:
-        count = to_count(of.get(key))
-        if count is None and of.get(key) is not None:
+        value = of.get(key)
+        if value is None:
+            return None
+        count = to_count(value)
+        if count is None:
             self.leave_out(f"usage.{key}")
         return count
 
 
 def to_figure(value: Any) -> float | None:
-    """A number, which may stand in a text; ``None`` for anything else, for one below zero and for an absurd one."""
+    """Return a number, which may be given as text; ``None`` for anything else, for one below zero and for an absurd one."""
+    if type(value) is float and 0 <= value <= _LARGEST_FIGURE:  # the usual case
+        return value
     if isinstance(value, str):
         try:
             value = float(value)
@@ -118,6 +123,8 @@ def to_figure(value: Any) -> float | None:
 
 
 def to_count(value: Any) -> int | None:
-    """A whole number, which may be written as a float or stand in a text; else ``None`` as ``to_figure``."""
+    """Return a whole number, which may be given as a float or as text; otherwise ``None``, as ``to_figure``."""
+    if type(value) is int and 0 <= value <= _LARGEST_FIGURE:  # the usual case
+        return value
     figure = to_figure(value)
     return int(figure) if figure is not None and figure == int(figure) else None

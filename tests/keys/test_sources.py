@@ -17,11 +17,14 @@ from langchain_cerebras_demo.errors import KeyFormatError, MissingKeyError
 from langchain_cerebras_demo.keys import (
     API_KEY_VARIABLE,
     MARK,
+    AbsentKey,
     CallableKey,
+    ChainKeyResolver,
     DroppedKey,
     EnvKey,
     SessionCookieKey,
     StaticKey,
+    peek_secret,
     refresh_secret,
     resolve_secret,
     sources,
@@ -360,3 +363,42 @@ async def test_a_pickled_environment_source_reads_the_environment_of_where_it_wa
         await pickle.loads(pickled).resolve()
     monkeypatch.setenv("MY_KEY", "of-the-worker")
     assert await pickle.loads(pickled).resolve() == "of-the-worker"
+
+
+def test_a_key_that_is_at_hand_is_found_without_waiting(monkeypatch):
+    """A given key and the environment answer at once, in the order of the chain; the environment's is read anew each time."""
+    monkeypatch.setenv("CEREBRAS_API_KEY", "csk-first-of-all")
+    chain = ChainKeyResolver([EnvKey(), StaticKey("csk-given-one")])
+    found = peek_secret(chain)
+    assert found.reveal() == "csk-first-of-all"
+    assert peek_secret(chain) is found
+    monkeypatch.setenv("CEREBRAS_API_KEY", "csk-the-second")
+    assert peek_secret(chain).reveal() == "csk-the-second"
+    monkeypatch.setenv("CEREBRAS_API_KEY", " ")
+    assert peek_secret(chain).reveal() == "csk-given-one"
+
+
+def test_a_source_that_may_wait_is_not_passed_over():
+    """Neither a source of the user's own nor a subclass of ours is answered for; with no key at all the chain has to say why."""
+
+    class Own(StaticKey):
+        async def resolve(self) -> str:
+            return "csk-of-the-subclass"
+
+    static = StaticKey("csk-given-one")
+    for first in (Own("csk-made-up"), CallableKey(lambda: "csk-made-up"), AbsentKey("session", "skipped")):
+        assert peek_secret(first) is None
+        assert peek_secret(ChainKeyResolver([first, static])) is None
+    assert peek_secret(ChainKeyResolver([EnvKey("NO_SUCH_VARIABLE")])) is None
+
+
+def test_an_environment_source_that_has_answered_can_be_pickled_without_its_key(monkeypatch):
+    """The value that was checked stays in the process."""
+    monkeypatch.setenv("CEREBRAS_API_KEY", "csk-first-of-all")
+    source = EnvKey()
+    assert peek_secret(source).reveal() == "csk-first-of-all"
+    written = pickle.dumps(source)
+    assert b"csk-first" not in written
+    monkeypatch.setenv("CEREBRAS_API_KEY", "csk-the-second")
+    assert peek_secret(pickle.loads(written)).reveal() == "csk-the-second"
+    assert peek_secret(copy.copy(source)).reveal() == "csk-the-second"

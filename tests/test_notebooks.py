@@ -232,7 +232,7 @@ def test_the_stop_button_ends_a_stream_in_a_kernel_with_one_line(kernel, tmp_pat
         "import asyncio\nawait asyncio.sleep(0)\nstop_in_the_middle()\nanswer = show(llm.stream('Hi'))\nanswer.text",
     ):
         shown = [output.data["text/plain"] for output in outputs]
-        assert shown == ["The harbour was quiet, and the boats", "Stopped.", "'The harbour was quiet, and the boats '"]
+        assert shown == ["The harbour was quiet, and the boats", "Stopped.", "'The harbour was quiet, and the boats'"]
 
 
 @starts_a_kernel

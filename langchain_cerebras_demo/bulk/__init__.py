@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from langchain_cerebras_demo.bulk.budget import Budget
 from langchain_cerebras_demo.bulk.errors import BulkError, BulkInputError, BulkOutputError, BulkStoppedError
-from langchain_cerebras_demo.bulk.progress import Progress
+from langchain_cerebras_demo.bulk.progress import Estimate, Progress
 from langchain_cerebras_demo.bulk.records import BulkRecord
 from langchain_cerebras_demo.bulk.rows import Item
 from langchain_cerebras_demo.bulk.run import BulkRun, bulk
@@ -30,6 +30,7 @@ __all__ = [
     "BulkRecord",
     "BulkRun",
     "BulkStoppedError",
+    "Estimate",
     "Item",
     "Progress",
     "Runnable",

@@ -30,6 +30,6 @@ class BulkStoppedError(BulkError):
         self.retry_after = retry_after
 
 
-STOP_REASONS = ("refused", "limit", "budget", "failing", "interrupted")
-"""Why a run stops: the key or the account was refused; a limit is used up for more than two minutes; the budget is spent; too
-many rows failed one after the other; a signal, or ``BulkRun.stop``."""
+STOP_REASONS = ("refused", "limit", "budget", "deadline", "failing", "interrupted")
+"""Why a run stops: the key, the account, the model or a setting was refused; a limit is used up for more than two minutes; the
+budget is spent; the deadline has passed; too many rows failed one after the other; a signal, or ``BulkRun.stop``."""

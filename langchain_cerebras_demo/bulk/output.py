@@ -1,8 +1,11 @@
-"""The output file: one line for each answered row, appended and never changed.
+"""The files of a run: one line for each answered row, appended and never changed, and the table that is made of them.
 
 A record is written to the system as soon as the answer arrives: a killed process loses only the requests in flight. The file
 is synced every few seconds and at the end: a power cut loses no more than that, and a resumed run removes a torn line. Rows
 that failed are in ``<output>.failures.jsonl``, which every run begins anew; a resumed run sends them again.
+
+If the output is a table (``.csv``, ``.tsv``, ``.json``, ``.parquet``), the records are in ``<output>.records.jsonl``, and the table
+is written of them whenever a run ends.
 """
 
 from __future__ import annotations
@@ -10,20 +13,30 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import weakref
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from langchain_cerebras_demo.bulk.answered import Answered
 from langchain_cerebras_demo.bulk.errors import BulkOutputError
 from langchain_cerebras_demo.bulk.journal import Journal
 from langchain_cerebras_demo.bulk.records import BulkRecord
-from langchain_cerebras_demo.bulk.rows import IdIndex
+from langchain_cerebras_demo.bulk.tables import (
+    RECORD_SUFFIXES,
+    TABLE_SUFFIXES,
+    AnswerTable,
+    import_pyarrow,
+    needs_pyarrow,
+    parse_line,
+)
 
 SYNC_SECONDS = 5.0
 """The seconds of answers that a power cut can lose."""
 
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
 _FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
+_LAST = 2**62  # the place of a record of unknown order
 _UNSYNCABLE = {errno.EINVAL, errno.ENOTSUP, errno.EROFS}  # a pipe or a device, which has nothing to sync
 
 
@@ -31,13 +44,14 @@ class Output:
     """The files of one run. It has to be closed.
 
     Args:
-        path: the output file; the journal and the failures are beside it.
+        path: the output file; the journal, the failures and a table's records are beside it.
         settings: what the answers depend on.
         resume: whether an existing output is continued; if there is none, a new one is begun.
         source: the input file, if it is one.
 
     Attributes:
-        done: the ids of the rows that an earlier run has answered.
+        records_path: the file of the answered rows: the output itself, or what its table is made of.
+        done: the rows that are answered.
 
     Raises:
         BulkOutputError: the folder is missing or not writable; the input would be overwritten; there is an output and
@@ -48,30 +62,38 @@ class Output:
         self, path: Path, settings: Mapping[str, Any], *, resume: bool = False, source: Path | None = None
     ) -> None:
         self.path = path
+        self.is_table = is_table(path)
+        self.records_path = records_path(path)
         self.failures_path = failures_path(path)
         check_place(path, source)
         with contextlib.ExitStack() as undo:
             self._journal = Journal(path)
             undo.callback(self._journal.close)
             self._open(settings, resume=resume)
-            self.done = mend(path)
+            self.done = mend(self.records_path)
+            weakref.finalize(self, self.done.close)  # a table may be asked for when the run is over
             undo.callback(self.done.close)
-            self._records = _AppendOnly(path)
+            self._records = _AppendOnly(self.records_path)
+            self._reader = self.records_path.open("rb")
             undo.pop_all()
+        self._began_at = self._records.end
+        self._has_replaced = False
         self._failures: _AppendOnly | None = None
 
     def _open(self, settings: Mapping[str, Any], *, resume: bool) -> None:
-        exists = self.path.exists() and self.path.stat().st_size > 0
-        if exists and not resume:
+        exists = _has_content(self.records_path)
+        if (exists or _has_content(self.path)) and not resume:
             raise BulkOutputError(f"{str(self.path)!r} exists already: resume it, or name another output")
-        before = self._journal.settings() if exists else None
-        if exists and before is None:
+        before = self._journal.settings() if exists or self.is_table else None
+        if before is None and (exists or _has_content(self.path)):
             raise BulkOutputError(
                 f"{str(self.path)!r} has no journal ({self._journal.path.name!r}), so its settings are unknown: "
                 "name another output"
             )
+        if not exists:  # there are no answers yet: other settings do no harm
+            before = None
         if before is None:
-            os.close(_open_to_append(self.path))
+            os.close(_open_to_append(self.records_path))
             self._journal.begin(settings)
             _sync_folder(self.path.parent)
         else:
@@ -85,11 +107,41 @@ class Output:
             BulkOutputError: the disk is full, or the file cannot be written any more; no part of the line remains.
         """
         if record.is_good:
-            self._records.append(record.to_json())
+            offset = self._records.append(record.to_json())
+            if record.prompt_hash:
+                self.done.add_prompt(record.prompt_hash, offset)
+            self._has_replaced = self._has_replaced or (self._began_at > 0 and record.id in self.done)
             return
         if self._failures is None:
             self._failures = _AppendOnly(self.failures_path)
         self._failures.append(record.to_json())
+
+    def find_answer(self, prompt_hash: str) -> BulkRecord | None:
+        """Return the record of the row that was answered to an equal prompt; ``None`` if there is none."""
+        offset = self.done.find_prompt(prompt_hash)
+        if offset is None:
+            return None
+        self._reader.seek(offset)
+        return BulkRecord.from_json(self._reader.readline())
+
+    def table(self, types: Mapping[str, Any] | None = None, *, is_whole_input: bool = False) -> AnswerTable:
+        """Return the table of all rows that have been answered or have failed so far, in the order of the input.
+
+        Args:
+            types: Arrow types of the input's columns.
+            is_whole_input: whether this run has read its input to the end: answers to rows that are not in it are left out.
+        """
+
+        def place_of(record: dict[str, Any], start: int) -> int | None:
+            number = record.get("row")
+            if start < self._began_at:  # written by an earlier run, whose input may have had another order
+                seen = self.done.number_of(record["id"])
+                if seen is None and is_whole_input:
+                    return None
+                number = seen or number
+            return number if isinstance(number, int) else _LAST
+
+        return AnswerTable(self.records_path, self.failures_path, place_of, dict(types or {}))
 
     def sync(self) -> None:
         """Sync everything written so far; it may be called on another thread.
@@ -106,14 +158,18 @@ class Output:
             ending: how the run ended, for the journal.
         """
         try:
+            self._reader.close()
             self._records.close()
             if self._failures is not None:
                 self._failures.close()
+            if self._has_replaced:
+                new_bytes = self._records.end - self._began_at
+                mend(self.records_path).close()
+                self._began_at = self.records_path.stat().st_size - new_bytes
             if ending is not None:
                 with contextlib.suppress(BulkOutputError):  # the disk is full: the records matter more
                     self._journal.note(ending)
         finally:
-            self.done.close()
             self._journal.close()
 
 
@@ -123,10 +179,11 @@ class _AppendOnly:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file = _open_to_append(path)
-        self._end = os.fstat(self._file).st_size
+        self.end = os.fstat(self._file).st_size
         self._is_dirty = False
 
-    def append(self, line: bytes) -> None:
+    def append(self, line: bytes) -> int:
+        """Append a line, and return where it begins."""
         data = line + b"\n"
         try:
             written = os.write(self._file, data)
@@ -134,10 +191,11 @@ class _AppendOnly:
                 os.write(self._file, data[written:])
         except OSError as error:
             with contextlib.suppress(OSError):
-                os.ftruncate(self._file, self._end)
+                os.ftruncate(self._file, self.end)
             raise self._problem(error) from None
-        self._end += len(data)
+        self.end += len(data)
         self._is_dirty = True
+        return self.end - len(data)
 
     def sync(self) -> None:
         if self._is_dirty:
@@ -165,30 +223,57 @@ class _Line(NamedTuple):
     start: int
     end: int
     id: str | int | None  # None: not the record of an answered row
+    prompt_hash: str = ""
 
 
-def mend(path: Path) -> IdIndex:
-    """Return the ids of the answered rows of an output; remove everything else from it.
+class _Scan(NamedTuple):
+    answered: Answered
+    end: int  # of the last good line
+    is_torn: bool  # damaged before the end, or with a line whose row has been answered again
 
-    A torn end is cut off; for damage before the end, as after a power cut, the file is rewritten beside and renamed.
+
+def mend(path: Path) -> Answered:
+    """Return the answered rows of an output; remove everything else from it.
+
+    A torn end is cut off; for damage before the end, as after a power cut, the file is rewritten beside and renamed. So is one
+    in which a row was answered again because its prompt had changed: its last answer is kept.
     """
-    done, good_end, is_torn = IdIndex(), 0, False
+    answered, end, is_torn = _scan(path)
+    try:
+        if is_torn:
+            _rewrite(path, answered)
+        elif end < path.stat().st_size:
+            with contextlib.suppress(OSError):
+                os.truncate(path, end)
+    except BaseException:
+        answered.close()
+        raise
+    if is_torn:  # the lines are elsewhere now
+        answered.close()
+        answered = _scan(path).answered
+    return answered
+
+
+def read_answered(path: Path) -> Answered:
+    """Return the answered rows of an output without touching it; none if it does not exist."""
+    return _scan(path).answered if path.is_file() else Answered()
+
+
+def _scan(path: Path) -> _Scan:
+    answered, end, is_torn = Answered(), 0, False
     try:
         for line in _lines(path):
             if line.id is None:
                 continue
-            is_torn = is_torn or line.start != good_end
-            good_end = line.end
-            done.add(line.id, 0)
-        if is_torn:
-            _rewrite(path)
-        elif good_end < path.stat().st_size:
-            with contextlib.suppress(OSError):
-                os.truncate(path, good_end)
+            is_new = answered.add_row(line.id, line.prompt_hash, line.start)
+            if line.prompt_hash:
+                answered.add_prompt(line.prompt_hash, line.start)
+            is_torn = is_torn or line.start != end or not is_new
+            end = line.end
     except BaseException:
-        done.close()
+        answered.close()
         raise
-    return done
+    return _Scan(answered, end, is_torn)
 
 
 def _lines(path: Path) -> Iterator[_Line]:
@@ -198,18 +283,20 @@ def _lines(path: Path) -> Iterator[_Line]:
             return
         for data in file:
             start, end = end, end + len(data)
-            try:
-                record = BulkRecord.from_json(data) if data.endswith(b"\n") else None
-            except ValueError:
-                record = None
-            yield _Line(start, end, record.id if record is not None and record.is_good else None)
+            found = parse_line(data)
+            if found is None or found.get("error") is not None:
+                yield _Line(start, end, None)
+            else:
+                prompt_hash = found.get("prompt_hash")
+                yield _Line(start, end, found["id"], prompt_hash if isinstance(prompt_hash, str) else "")
 
 
-def _rewrite(path: Path) -> None:
+def _rewrite(path: Path, answered: Answered) -> None:
     beside = path.with_name(f"{path.name}.mended")
     with path.open("rb") as old, beside.open("wb") as new:
         for line in _lines(path):
-            if line.id is not None:
+            known = None if line.id is None else answered.find_row(line.id)
+            if known is not None and known.offset == line.start:
                 old.seek(line.start)
                 new.write(old.read(line.end - line.start))
         new.flush()
@@ -232,14 +319,34 @@ def check_place(path: Path, source: Path | None) -> None:
         raise BulkOutputError(f"the folder of the output, {str(path.parent)!r}, does not exist: create it first")
     if path.is_dir():
         raise BulkOutputError(f"the output {str(path)!r} is a folder: name a file")
-    for ours in (path, failures_path(path)):
+    suffix = path.suffix.lower()
+    if suffix not in (*TABLE_SUFFIXES, *RECORD_SUFFIXES):
+        known = ", ".join((*TABLE_SUFFIXES, *filter(None, RECORD_SUFFIXES)))
+        raise BulkOutputError(f"the output {str(path)!r} has none of the suffixes {known}: rename it")
+    if needs_pyarrow(path):
+        import_pyarrow(f"{str(path)!r}: Parquet")
+    for ours in (path, records_path(path), failures_path(path)):
         if source is not None and source.exists() and ours.exists() and ours.samefile(source):
             raise BulkOutputError(f"the output {str(ours)!r} is the input: name another file")
+
+
+def is_table(path: Path) -> bool:
+    """Return whether an output of that name is a table; otherwise it is the records themselves."""
+    return path.suffix.lower() in TABLE_SUFFIXES
+
+
+def records_path(path: Path) -> Path:
+    """Return the file of the answered rows of the output ``path``."""
+    return path.with_name(f"{path.name}.records.jsonl") if is_table(path) else path
 
 
 def failures_path(path: Path) -> Path:
     """Return the file of the failed rows of the output ``path``."""
     return path.with_name(f"{path.name}.failures.jsonl")
+
+
+def _has_content(path: Path) -> bool:
+    return path.exists() and path.stat().st_size > 0
 
 
 def _open_to_append(path: Path) -> int:

@@ -9,9 +9,38 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from langchain_cerebras_demo.bulk.records import BulkRecord
+from langchain_cerebras_demo.chat_models.bulk_support import spec_of
 from langchain_cerebras_demo.policy import RateLimit
 
 _SAMPLES = 30  # one a second at most: the rates are those of the last half minute
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a run is going to need. Tokens of prompts are estimated from their characters, rather too many than too few.
+
+    Args:
+        rows: rows of the input.
+        requests: requests for the rows that are left; equal ones count once.
+        input_tokens: tokens of their prompts.
+        output_tokens: tokens of their answers.
+        cost_usd: US dollars at the catalogue's list price; ``None`` where the price is not known.
+        seconds: at the limits that were given, or that the service has announced; ``None`` where there are none.
+        basis: where the length of the answers and the limits come from, in words.
+    """
+
+    rows: int
+    requests: int
+    input_tokens: int
+    output_tokens: int
+    cost_usd: float | None
+    seconds: float | None
+    basis: str
+
+    @property
+    def total_tokens(self) -> int:
+        """Tokens of prompts and answers."""
+        return self.input_tokens + self.output_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +52,14 @@ class Progress:
         done: rows answered by this run.
         failed: rows that failed in this run.
         skipped: rows answered by an earlier run.
+        changed: rows that an earlier run has answered to another prompt, and that are sent again.
+        duplicates: rows, of those in ``done``, with the answer to an equal row of the output.
+        cached: rows, of those in ``done``, with an answer from the cache.
         in_flight: rows being answered at the moment.
         errors: the number of failed rows by class of error.
         requests: requests sent.
         tokens: tokens of prompts and answers, as counted by the service.
+        cost_usd: US dollars for these at the catalogue's list price; ``None`` where the price is not known.
         seconds: since the run began.
         rows_per_second: finished rows per second, failed ones included.
         tokens_per_second: tokens of these rows per second.
@@ -35,6 +68,7 @@ class Progress:
         stopped: why the run ended before its input did, one of ``STOP_REASONS``; ``""`` if it did not.
         message: the reason in words.
         retry_after: seconds after which the run can be resumed; ``None`` if unknown.
+        estimate: what ``BulkRun.estimate`` returned before the run, to compare; ``None`` if it was not called.
     """
 
     total: int | None = None
@@ -53,6 +87,11 @@ class Progress:
     stopped: str = ""
     message: str = ""
     retry_after: float | None = None
+    changed: int = 0
+    duplicates: int = 0
+    cached: int = 0
+    cost_usd: float | None = None
+    estimate: Estimate | None = None
 
     @property
     def left(self) -> int | None:
@@ -69,9 +108,12 @@ class Meter:
 
     def __init__(self, model: Any = None) -> None:
         self._model = model_within(model)
+        self._spec = spec_of(self._model)
         self._began = time.monotonic()
         self.total: int | None = None
         self.done = self.failed = self.skipped = self.in_flight = self.requests = self.tokens = 0
+        self.changed = self.duplicates = self.cached = 0
+        self.usd = 0.0
         self.errors: Counter[str] = Counter()
         self._samples: deque[tuple[float, int, int]] = deque([(self._began, 0, 0)], maxlen=_SAMPLES)
 
@@ -79,12 +121,26 @@ class Meter:
         """Count a finished row."""
         if record.error is None:
             self.done += 1
+            self.duplicates += record.reused == "duplicate"
+            self.cached += record.reused == "cache"
         else:
             self.failed += 1
             self.errors[record.error["type"]] += 1
         now = time.monotonic()
         if now - self._samples[-1][0] >= 1.0:
             self._samples.append((now, self.done + self.failed, self.tokens))
+
+    @property
+    def has_price(self) -> bool:
+        """Whether the model's list price is known."""
+        return self._spec is not None and self._spec.price_usd_per_million_tokens is not None
+
+    def cost_usd(self, record: BulkRecord) -> float:
+        """Return US dollars for an answer at the list price; 0.0 where the price or the tokens are not known."""
+        usage = record.usage
+        if usage is None or self._spec is None:
+            return 0.0
+        return self._spec.cost_usd(usage.get("input_tokens") or 0, usage.get("output_tokens") or 0) or 0.0
 
     def progress(self, **more: Any) -> Progress:
         """Return the progress so far.
@@ -111,6 +167,10 @@ class Meter:
             tokens_per_second=(self.tokens - tokens) / seconds,
             seconds_left=None if left is None or (left and not rate) else left / rate if left else 0.0,
             limit=_to_words(self._model),
+            changed=self.changed,
+            duplicates=self.duplicates,
+            cached=self.cached,
+            cost_usd=self.usd if self.has_price else None,
             **more,
         )
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal
 
-import orjson
-
+from langchain_cerebras_demo.bulk import exact_json
 from langchain_cerebras_demo.errors import MAX_MESSAGE_CHARACTERS
-
-_OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
 
 # The client hides the key in everything that comes from the service; a user's own resolver or tool may still show it.
 _KEY = re.compile(r"csk-[\w-]{4,}")
@@ -32,9 +30,14 @@ class BulkRecord:
         finish_reason: as the service sent it; ``"length"`` means that the answer was cut off.
         usage: LangChain's ``usage_metadata``: ``input_tokens``, ``output_tokens``, ``total_tokens`` and details.
         timing: ``seconds`` from the request to the answer, waits included, and the service's ``time_info`` of the last call.
-        attempts: requests sent for the row; 0 for an answer from a cache.
+        attempts: requests sent for the row; 0 for an answer that was reused.
         refusals: the number of these that were refused by a rate limit (429); they do not count as failures of the row.
         error: ``None``, or ``{"type": class, "message": text}``.
+        row: the row's number in the input, from 1.
+        input: the row's columns as given; ``None`` if they are not kept, or the row could not be read.
+        prompt_hash: a hash of the prompt, by which a resumed run notices that the row has changed.
+        reused: ``"duplicate"`` for the answer to an equal prompt of this output, ``"cache"`` for one from the cache, which both
+            have no ``usage`` of their own; ``None`` for an answer that was sent for.
     """
 
     id: str | int
@@ -48,6 +51,10 @@ class BulkRecord:
     attempts: int = 0
     refusals: int = 0
     error: Mapping[str, str] | None = None
+    row: int | None = None
+    input: Mapping[str, Any] | None = None
+    prompt_hash: str | None = None
+    reused: Literal["duplicate", "cache"] | None = None
 
     @property
     def is_good(self) -> bool:
@@ -70,11 +77,7 @@ class BulkRecord:
 
     def to_json(self) -> bytes:
         """Return one line of the output file, without a line break: UTF-8."""
-        fields_ = self.to_dict()
-        try:
-            return orjson.dumps(fields_, default=to_plain, option=_OPTIONS)
-        except TypeError:  # a number of more than 64 bits, or half a surrogate pair, which orjson cannot write
-            return json.dumps(fields_, default=to_plain, skipkeys=True).encode()
+        return exact_json.dumps(self.to_dict(), default=to_plain)
 
     @classmethod
     def from_json(cls, line: bytes | str) -> BulkRecord:
@@ -84,21 +87,34 @@ class BulkRecord:
             ValueError: the line is not a JSON object, or has no ``id``.
         """
         try:
-            decoded = orjson.loads(line)
-        except orjson.JSONDecodeError:
-            decoded = json.loads(line)
+            decoded = exact_json.loads(line)
+        except ValueError:
+            decoded = json.loads(line)  # half a surrogate pair, which orjson cannot read
         if not isinstance(decoded, dict) or not isinstance(decoded.get("id"), str | int):
             raise ValueError("the line is not a record: it is not a JSON object with an id")  # noqa: TRY004 - of a text, not of a type
         return cls(**{name: decoded[name] for name in _NAMES if name in decoded})
+
+    def reuse(self, how: Literal["duplicate", "cache"]) -> BulkRecord:
+        """Return this answer for an equal row: nothing was sent, so no tokens are counted."""
+        return replace(self, reused=how, attempts=0, refusals=0, usage=None, timing=None)
 
 
 _NAMES = tuple(field.name for field in fields(BulkRecord))
 
 
 def to_plain(value: Any) -> Any:
-    """Return JSON for what orjson cannot write: pydantic models as they dump themselves, anything else as text."""
+    """Return JSON for what orjson cannot write: pydantic models as they dump themselves, bytes in base64, anything else as text."""
+    if isinstance(value, bytes | bytearray | memoryview):
+        return base64.b64encode(value).decode()
     dump = getattr(value, "model_dump", None)
     return str(value) if dump is None else dump(mode="json")
+
+
+def text_of(content: str | list[Any] | None) -> str | None:
+    """Return the text of an answer's content, which some models give in blocks."""
+    if content is None or isinstance(content, str):
+        return content
+    return "".join(block if isinstance(block, str) else str(block.get("text") or "") for block in content)
 
 
 def to_record(row_id: str | int, answer: Any, seconds: float) -> BulkRecord:

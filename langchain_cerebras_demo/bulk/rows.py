@@ -5,17 +5,20 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 import string
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import orjson
 
+from langchain_cerebras_demo.bulk import exact_json
 from langchain_cerebras_demo.bulk.errors import BulkInputError
 from langchain_cerebras_demo.bulk.records import to_plain
 
 _OPTIONS = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
 _SHOWN_COLUMNS = 20
 _CACHE_KIB = 32 * 1024  # about a million ids; more of them go to a temporary file
+_HASH_BYTES = 12
 
 
 class Row(NamedTuple):
@@ -54,6 +57,18 @@ class Row(NamedTuple):
             return given
         return derive_id(self.value if self.raw is None else self.raw, self.number)
 
+    @property
+    def columns(self) -> dict[str, Any] | None:
+        """The row as columns: a text is the column ``text``, and messages are ``messages``; ``None`` if it could not be read."""
+        value = self.value
+        if isinstance(value, dict):
+            return value
+        if value is None:
+            return None
+        if isinstance(value, str):
+            return {"text": value}
+        return {"messages": value if isinstance(value, list | tuple) or hasattr(value, "to_messages") else [value]}
+
     def id_problem(self) -> str:
         """Return what is wrong with the row's own id; ``""`` if nothing is."""
         found = self.value.get("id") if isinstance(self.value, dict) else None
@@ -72,6 +87,8 @@ class Item:
         row: its number, from 1.
         line: the line that it begins in, from 1; ``None`` if the input has no lines.
         problem: why it cannot be sent; ``""`` if it can.
+        input: its columns.
+        prompt_hash: a hash of the prompt: rows with equal ones are equal requests; ``""`` if it cannot be sent.
     """
 
     id: str | int
@@ -79,6 +96,8 @@ class Item:
     row: int
     line: int | None = None
     problem: str = ""
+    input: dict[str, Any] | None = None
+    prompt_hash: str = ""
 
     @property
     def place(self) -> str:
@@ -95,6 +114,16 @@ def derive_id(content: Any, row: int) -> str:
     """
     data = content if isinstance(content, bytes) else _to_bytes(content)
     return f"{row}-{hashlib.blake2b(data, digest_size=8).hexdigest()}"
+
+
+def hash_prompt(prompt: Any) -> str:
+    """Return a hash of a prompt; equal for equal texts or messages, in every run."""
+    return hashlib.blake2b(_to_bytes(prompt), digest_size=_HASH_BYTES).hexdigest()
+
+
+def prompt_text(prompt: Any) -> str:
+    """Return a prompt as one text: itself, or its messages as JSON."""
+    return prompt if isinstance(prompt, str) else _to_bytes(prompt).decode("utf-8", "replace")
 
 
 class IdIndex:
@@ -165,16 +194,18 @@ class Prompts:
         if not problem:
             try:
                 prompt = self._with_system(self._to_prompt(row.value))
+                return Item(row_id, prompt, row.number, row.line, "", row.columns, hash_prompt(prompt))
             except Exception as error:  # noqa: BLE001 - a template is the user's own, and this is one row of many
                 problem = f"{row.place}: the prompt cannot be made: {type(error).__name__}: {error}"
-        return Item(row_id, prompt, row.number, row.line, problem)
+        return Item(row_id, None, row.number, row.line, problem, row.columns)
 
     def _problem(self, value: Any) -> str:
         if self._template is not None:
+            if isinstance(value, str):
+                value = {"text": value}
             if not isinstance(value, dict):
                 return f"the template needs columns, and this is a {type(value).__name__}"
-            missing = [name for name in self.names if value.get(name) is None]
-            return f"the template needs {', '.join(map(repr, missing))}; {_shown(value)}" if missing else ""
+            return _problem_of_template(self.names, value)
         if isinstance(value, dict):
             return _problem_of_columns(value)
         if isinstance(value, str | list | tuple):
@@ -186,6 +217,8 @@ class Prompts:
         )
 
     def _to_prompt(self, value: Any) -> Any:
+        if self._template is not None and isinstance(value, str):
+            value = {"text": value}
         if isinstance(self._template, str):
             return self._template.format_map(value)
         if self._template is not None:
@@ -196,7 +229,7 @@ class Prompts:
         messages = value.get("messages")
         if messages is None:
             return value["prompt"]
-        return orjson.loads(messages) if isinstance(messages, str) else messages  # a CSV cell holds them as JSON
+        return exact_json.loads(messages) if isinstance(messages, str) else messages  # a CSV cell holds them as JSON
 
     def _with_system(self, prompt: Any) -> Any:
         if self._system is None:
@@ -229,11 +262,26 @@ def _names_of(template: Any) -> tuple[str, ...]:
     return tuple(getattr(template, "input_variables", ()))
 
 
+def _problem_of_template(names: Iterable[str], value: dict[str, Any]) -> str:
+    """Return which columns of a template are missing, or null."""
+    missing = [repr(name) for name in names if name not in value]
+    null = [repr(name) for name in names if name in value and value[name] is None]
+    problems = []
+    if missing:
+        problems.append(f"the template needs {', '.join(missing)}; {_shown(value)}")
+    if null:
+        problems.append(f"{', '.join(null)} {'is' if len(null) == 1 else 'are'} null, and the template needs a value")
+    return "; ".join(problems)
+
+
 def _problem_of_columns(value: dict[str, Any]) -> str:
     prompt, messages = value.get("prompt"), value.get("messages")
     if prompt is not None and messages is not None:
         return "it has both 'prompt' and 'messages': remove one"
     if prompt is None and messages is None:
+        null = next((name for name in ("prompt", "messages") if name in value), None)
+        if null is not None:
+            return f"its {null!r} is null: give a text"
         return (
             f"it has neither 'prompt' nor 'messages'; {_shown(value)}. Use a template to make prompts of other columns"
         )
@@ -259,6 +307,8 @@ def _is_id(value: object) -> bool:
 def _to_bytes(content: Any) -> bytes:
     if isinstance(content, str):
         return content.encode("utf-8", "surrogatepass")
+    if hasattr(content, "to_messages"):
+        content = content.to_messages()
     try:
         return orjson.dumps(content, default=to_plain, option=_OPTIONS)
     except TypeError:

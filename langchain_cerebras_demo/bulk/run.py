@@ -5,24 +5,31 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
+import tempfile
 import threading
 import time
+import weakref
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Iterator
-from contextlib import AsyncExitStack, aclosing, nullcontext
+from contextlib import AsyncExitStack, aclosing, closing, nullcontext
 from pathlib import Path
 from typing import Any
 
+from langchain_cerebras_demo.bulk import exact_json
 from langchain_cerebras_demo.bulk.budget import Budget, Spending
 from langchain_cerebras_demo.bulk.errors import BulkOutputError, BulkStoppedError
+from langchain_cerebras_demo.bulk.estimate import estimate_run
 from langchain_cerebras_demo.bulk.journal import fingerprint
-from langchain_cerebras_demo.bulk.output import SYNC_SECONDS, Output, check_place, failures_path
-from langchain_cerebras_demo.bulk.progress import Meter, Progress, model_within
+from langchain_cerebras_demo.bulk.output import SYNC_SECONDS, Output, check_place, failures_path, records_path
+from langchain_cerebras_demo.bulk.progress import Estimate, Meter, Progress, model_within
 from langchain_cerebras_demo.bulk.records import BulkRecord
+from langchain_cerebras_demo.bulk.reuse import MemoryStore, Reuse
 from langchain_cerebras_demo.bulk.rows import Prompts
 from langchain_cerebras_demo.bulk.sources import Source
+from langchain_cerebras_demo.bulk.tables import AnswerTable, write_table
 from langchain_cerebras_demo.bulk.workers import BulkOptions, WorkerPool
-from langchain_cerebras_demo.chat_models.bulk_support import without_runs
+from langchain_cerebras_demo.chat_models.bulk_support import AnswerCache, without_runs
 from langchain_cerebras_demo.net.portal import portal
 
 GRACE_SECONDS = 5.0
@@ -44,28 +51,41 @@ def bulk(
     system: str | None = None,
     schema: Any = None,
     resume: bool = False,
-    budget: Budget | str | dict[str, float] | None = None,
+    budget: Budget | str | dict[str, Any] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     give_up_after: int | None = GIVE_UP_AFTER,
+    keep_input: bool = True,
+    dedupe: bool = True,
+    cache: Any = None,
+    format: str | None = None,  # noqa: A002 - the word that users look for
 ) -> BulkRun:
-    """Run many prompts: iterate with ``async for``, or call ``.run()`` with an output file.
+    """Run many prompts: call ``.run()``, or iterate with ``async for``.
 
     Args:
         model: a ``ChatCerebrasDemo``, or any LangChain runnable. Its rate limits and its ``max_concurrency`` apply.
-        records: a path (``.jsonl``, ``.csv``, ``.tsv``, ``.parquet``), or an iterable, async ones included, of texts, messages
-            or dicts. A dict has a ``prompt`` or ``messages``, or the columns of the template; ``id`` is optional: the id of a row
-            without one is made of its number and its content.
-        output: a JSONL file for the answers; failed rows go to ``<output>.failures.jsonl``. ``None`` writes no file.
+        records: a path (``.csv``, ``.tsv``, ``.jsonl``, ``.json``, ``.txt``, ``.parquet``, also with ``.gz``), a pandas, Polars or
+            Arrow table, or an iterable, async ones included, of texts, messages or dicts. A dict has a ``prompt`` or ``messages``,
+            or the columns of the template; ``id`` is optional: the id of a row without one is made of its number and its content.
+        output: a table (``.csv``, ``.tsv``, ``.json``, ``.parquet``) of the input's columns and the answers, in the order of the
+            rows, or a ``.jsonl`` file of records, as they arrive. Failed rows are in ``<output>.failures.jsonl``. ``None`` writes
+            no file.
         concurrency: rows in flight at once.
-        ordered: whether records come in the order of the rows. After a resume, rows that failed before come later.
-        template: a str with ``{column}``, or a LangChain prompt template.
+        ordered: whether records come in the order of the rows; a table is always in that order. After a resume, rows that
+            failed before come later.
+        template: a str with ``{column}``, or a LangChain prompt template. A row that is a text has the column ``text``.
         system: the system prompt of every conversation that has none.
-        schema: the schema of the answers, as for ``with_structured_output``; the value is in ``parsed``.
+        schema: the schema of the answers, as for ``with_structured_output``; the value is in ``parsed``, its fields are columns
+            of the table.
         resume: whether to continue an existing output; if there is none, a new one is begun.
-        budget: what this run may spend: ``"2M tokens"``, ``"500 requests"``, or a ``Budget``.
+        budget: what this run may spend: ``"2M tokens"``, ``"500 requests"``, ``"$5"``, ``"by 07:00"``, several of these with commas,
+            or a ``Budget``.
         on_progress: called with the progress, at most five times a second and at the end; an exception that it raises ends
             the run.
         give_up_after: consecutive failures that stop the run; ``None`` for no bound.
+        keep_input: whether records and tables have the columns of the input.
+        dedupe: whether rows with equal prompts are sent once and share the answer. Use False to sample several answers.
+        cache: a LangChain cache of answers, over runs; ``None`` for none. Only answers without an error are kept.
+        format: the format of the input file, in place of its suffix: ``"csv"``, ``"jsonl"``, ...
 
     Raises:
         ValueError: an invalid argument; the message names it.
@@ -77,13 +97,16 @@ def bulk(
         model,
         records,
         output=output,
-        options=BulkOptions(concurrency, ordered, give_up_after),
+        options=BulkOptions(concurrency, ordered, give_up_after, keep_input),
         prompts=Prompts(template, system),
         schema=schema,
         settings=fingerprint(model, template, system, schema),
         resume=resume,
         budget=Budget.from_value(budget),
         on_progress=on_progress,
+        dedupe=dedupe,
+        cache=cache,
+        kind=format,
     )
 
 
@@ -103,21 +126,34 @@ class BulkRun:
         resume: bool,
         budget: Budget,
         on_progress: Callable[[Progress], None] | None,
+        dedupe: bool = True,
+        cache: Any = None,
+        kind: str | None = None,
     ) -> None:
         if resume and output is None:
             raise ValueError("resume=True without an output: give output=, the file to continue")
         self._runnable = without_runs(model if schema is None else _with_schema(model, schema))
         self._model = model
+        self._schema = schema
         self._output_path = None if output is None else Path(output)
         self._options = options
         self._settings = settings
         self._resume = resume
         self._budget = budget
         self._on_progress = on_progress
+        self._dedupe = dedupe
+        self._cache = None if cache is None else AnswerCache(cache, _to_key(settings))
         self._meter = Meter(model)
-        self._source = Source(records, prompts, self._meter, self._check_stop)
+        if budget.usd is not None and not self._meter.has_price:
+            raise ValueError(
+                f"budget.usd={budget.usd:g}: the catalogue has no price of the model; give tokens or requests"
+            )
+        self._source = Source(records, prompts, self._meter, self._check_stop, kind)
         self._reported_at = 0.0
         self._workers: WorkerPool | None = None
+        self._output: Output | None = None
+        self._is_temporary = False
+        self._estimate: Estimate | None = None
         self._stopped: BulkStoppedError | None = None
         self._signals: list[int] = []
         self._was_used = False
@@ -125,15 +161,53 @@ class BulkRun:
     @property
     def progress(self) -> Progress:
         """The progress so far."""
-        why = self._stopped
+        why, estimate = self._stopped, self._estimate
         if why is None:
-            return self._meter.progress()
-        return self._meter.progress(stopped=why.reason, message=str(why), retry_after=why.retry_after)
+            return self._meter.progress(estimate=estimate)
+        return self._meter.progress(
+            estimate=estimate, stopped=why.reason, message=str(why), retry_after=why.retry_after
+        )
 
     @property
     def failures_path(self) -> Path | None:
         """The file of the failed rows; it exists once a row has failed."""
-        return None if self._output_path is None else failures_path(self._output_path)
+        return None if self._output_path is None or self._is_temporary else failures_path(self._output_path)
+
+    def estimate(self) -> Estimate:
+        """Estimate the requests, tokens, dollars and time of the run; nothing is sent. The rows are read once more.
+
+        The progress then has the estimate beside what was used.
+
+        Raises:
+            BulkInputError: the input cannot be used, or its rows can be read only once.
+        """
+        path = self._output_path if self._resume else None
+        schema = self._settings.get("schema")
+        self._estimate = estimate_run(
+            self._model,
+            self._source.items_again(),
+            records=None if path is None else records_path(path),
+            schema=schema if isinstance(schema, dict) else None,
+            dedupe=self._dedupe,
+            concurrency=self._options.concurrency,
+        )
+        return self._estimate
+
+    def to_table(self) -> Any:
+        """Return the answers so far as a ``pyarrow.Table`` (extra ``parquet``), in the order of the rows, failed ones included.
+
+        The columns are those of the input, then the answers'. ``.to_pandas()`` and ``polars.from_arrow(...)`` make frames of it. It
+        may be called while the run is going on, and after it.
+
+        Raises:
+            BulkError: the run has not begun, or it was iterated over without an output, or pyarrow is missing.
+        """
+        if self._output is None:
+            raise BulkOutputError(
+                "there are no answers to make a table of: call run() or arun() first, or give output= to iterate"
+            )
+        with closing(self._table(self._output)) as table:
+            return table.to_arrow()
 
     def stop(self, message: str = "stopped") -> None:
         """Start no further row; rows in flight have a few seconds to finish. Call it on the run's own event loop."""
@@ -165,6 +239,10 @@ class BulkRun:
             BulkInputError, BulkOutputError: as when iterating.
         """
         loop, me = asyncio.get_running_loop(), asyncio.current_task()
+        if self._output_path is None and not self._was_used:  # for to_table: nobody else sees the records
+            folder = tempfile.mkdtemp(prefix="cerebras-bulk-")
+            weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+            self._output_path, self._is_temporary = Path(folder, "records.jsonl"), True
 
         def on_signal(number: int) -> None:
             self._signals.append(number)
@@ -222,19 +300,24 @@ class BulkRun:
             if self._output_path is not None:  # before the input is read, which may take a while
                 check_place(self._output_path, self._source.path)
             rows = await self._source.open(stack)
-            output = await self._open_output(stack)
+            output = self._output = await self._open_output(stack)
             done = output.done if output is not None else None
             items = await stack.enter_async_context(aclosing(self._source.items(rows, done)))
+            store = output or stack.enter_context(closing(MemoryStore()))
+            spending = Spending(self._budget)
             self._workers = WorkerPool(
                 self._runnable,
                 items,
                 self._options,
-                keep=output.write if output is not None else lambda _: None,
+                keep=store.write if output is not None or self._dedupe else lambda _: None,
                 meter=self._meter,
-                spending=Spending(self._budget),
+                spending=spending,
+                reuse=Reuse(store if self._dedupe else None, self._cache, self._schema),
             )
             if self._stopped is not None:
                 self._workers.stop(self._stopped)
+            if spending.seconds_left is not None:
+                stack.callback(self._stop_at_deadline(spending.seconds_left).cancel)
             try:
                 async with aclosing(self._workers.records()) as records:
                     async for record in records:
@@ -242,9 +325,38 @@ class BulkRun:
                         yield record
             except BulkStoppedError as why:
                 self._stopped = why
+                await self._write_table(output)
                 raise
+            except GeneratorExit:
+                await self._write_table(output)
+                raise
+            else:
+                await self._write_table(output)
             finally:
                 self._report(is_over=True)
+
+    def _table(self, output: Output) -> AnswerTable:
+        return output.table(self._source.types(), is_whole_input=self._source.is_read)
+
+    async def _write_table(self, output: Output | None) -> None:
+        meter = self._meter
+        has_rows = meter.done or meter.failed or meter.skipped
+        if output is not None and output.is_table and (has_rows or self._stopped is None):
+            await asyncio.to_thread(lambda: write_table(self._table(output), output.path))
+
+    def _stop_at_deadline(self, seconds: float) -> asyncio.TimerHandle:
+        """Stop when the deadline comes; return the timer."""
+        why = BulkStoppedError("the deadline has passed", reason="deadline")
+        workers = self._workers
+
+        def stop() -> None:
+            self._stopped = self._stopped or why
+            if workers is not None:
+                workers.stop(why, GRACE_SECONDS)
+
+        if seconds <= 0:
+            stop()
+        return asyncio.get_running_loop().call_later(max(0.0, seconds), stop)
 
     def _check_stop(self) -> None:
         if self._stopped is not None:
@@ -283,6 +395,7 @@ class BulkRun:
             "skipped": progress.skipped,
             "requests": progress.requests,
             "tokens": progress.tokens,
+            "cost_usd": progress.cost_usd,
         }
 
     def _report(self, *, is_over: bool = False) -> None:
@@ -335,3 +448,8 @@ def _with_schema(model: Any, schema: Any) -> Any:
             "model.with_structured_output(schema) into the chain instead"
         )
     return make(schema, include_raw=True)
+
+
+def _to_key(settings: dict[str, Any]) -> str:
+    """Return what an answer in the cache depends on beside its prompt, which has the template and the system prompt in it."""
+    return exact_json.dumps({name: settings[name] for name in ("model", "schema")}).decode()

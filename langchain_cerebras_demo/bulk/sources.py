@@ -1,47 +1,53 @@
-"""The rows of a run: read from JSON Lines, CSV and Parquet files, or taken from any iterable."""
+"""The rows of a run: read from files, or taken from tables in memory and iterables."""
 
 from __future__ import annotations
 
 import asyncio
-import csv
 import importlib
 import os
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Iterator
 from contextlib import AsyncExitStack, aclosing, closing
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any
 
-import orjson
-
+from langchain_cerebras_demo.bulk.answered import Answered
 from langchain_cerebras_demo.bulk.errors import BulkInputError
+from langchain_cerebras_demo.bulk.files import RowFile, open_file
 from langchain_cerebras_demo.bulk.progress import Meter
 from langchain_cerebras_demo.bulk.rows import IdIndex, Item, Prompts, Row
 
-MAX_LINE_BYTES = 16 * 1024 * 1024
-"""A row with a longer line fails: it would not fit any model's context window, and each worker may hold one."""
-
-_BOM = b"\xef\xbb\xbf"
-_PARQUET_ROWS_PER_READ = 256
 _SHOWN_CHARACTERS = 200
 _SKIPS_PER_PAUSE = 1000  # rows that are skipped before other tasks get their turn
+_ROWS_PER_SLICE = 1000
 
 
 class Source:
     """The input of a run: counted and checked, then turned into items one at a time.
 
     Args:
-        given: a path, or an iterable, async ones included.
+        given: a path, a table, or an iterable, async ones included.
         prompts: makes the prompts.
         meter: receives the number of rows, and of those that were skipped.
         check_stop: raises if the run was stopped in the meantime.
+        kind: the format of the file, in place of its suffix.
+
+    Attributes:
+        is_read: whether all rows have been taken.
     """
 
-    def __init__(self, given: Any, prompts: Prompts, meter: Meter, check_stop: Callable[[], None]) -> None:
+    def __init__(
+        self, given: Any, prompts: Prompts, meter: Meter, check_stop: Callable[[], None], kind: str | None = None
+    ) -> None:
         self.path = Path(given) if isinstance(given, str | os.PathLike) else None
+        self.is_read = False
         self._given = given
         self._prompts = prompts
         self._meter = meter
         self._check_stop = check_stop
+        self._kind = kind
+        self._has_prompt = False
+        if kind is not None and self.path is None:
+            raise ValueError(f"format={kind!r} is for files, and the rows are a {type(given).__name__}")
 
     async def open(self, stack: AsyncExitStack) -> AsyncGenerator[Row, None]:
         """Return the rows. A file has been read through once by then.
@@ -52,68 +58,125 @@ class Source:
         if self.path is None:
             _check_iterable(self._given)
             return await stack.enter_async_context(aclosing(self._rows_of_iterable()))
-        file = open_file(self.path)
+        file = open_file(self.path, self._kind)
         self._meter.total = await asyncio.to_thread(survey, file, self._why_not)
         return await stack.enter_async_context(aclosing(_rows_of_file(file)))
 
-    async def items(self, rows: AsyncGenerator[Row, None], done: IdIndex | None) -> AsyncGenerator[Item, None]:
-        """Yield the items of the rows whose id is not in ``done``."""
+    async def items(self, rows: AsyncGenerator[Row, None], done: Answered | None) -> AsyncGenerator[Item, None]:
+        """Yield the items of the rows that are not answered in ``done``, or were answered to another prompt."""
         async for row in rows:
-            row_id = row.id
-            if done is not None and row_id in done:
-                self._meter.skipped += 1
-                if self._meter.skipped % _SKIPS_PER_PAUSE == 0:
-                    await asyncio.sleep(0)
-                continue
-            yield self._prompts.to_item(row, row_id)
+            item = self._prompts.to_item(row, row.id)
+            known = None if done is None else done.find_row(item.id)
+            if done is not None and known is not None:
+                if known.prompt_hash in {"", item.prompt_hash}:
+                    done.note_number(item.id, row.number)
+                    self._meter.skipped += 1
+                    if self._meter.skipped % _SKIPS_PER_PAUSE == 0:
+                        await asyncio.sleep(0)
+                    continue
+                self._meter.changed += 1
+            yield item
+        self.is_read = True
+
+    def items_again(self) -> Iterator[Item]:
+        """Yield all items, where the rows can be read more than once.
+
+        Raises:
+            BulkInputError: they cannot.
+        """
+        if self.path is not None:
+            rows = open_file(self.path, self._kind).rows()
+        else:
+            _check_iterable(self._given)
+            values = rows_of_table(self._given)
+            if isinstance(values, AsyncIterable) or iter(values) is values:
+                raise BulkInputError(
+                    f"the rows of a {type(self._given).__name__} can be read only once: give a list, a table or a file"
+                )
+            rows = (Row(number, None, value) for number, value in enumerate(values, 1))
+        for row in rows:
+            yield self._prompts.to_item(row, row.id)
+
+    def types(self) -> dict[str, Any]:
+        """Return the Arrow types of the columns; none if the input has none."""
+        if self.path is not None:
+            types = getattr(open_file(self.path, self._kind), "types", dict)
+            return dict(types())
+        return types_of_table(self._given)
 
     def _why_not(self, row: Row) -> str:
         self._check_stop()
-        return self._prompts.why_not(row)
+        problem = self._prompts.why_not(row)
+        if not problem and not self._has_prompt:  # a template that fits no row is found before anything is sent
+            problem = self._prompts.to_item(row, row.id).problem
+            self._has_prompt = not problem
+        return problem
 
     async def _rows_of_iterable(self) -> AsyncGenerator[Row, None]:
         """Yield the rows. An iterable cannot be read twice: if its first row cannot be sent, none is."""
         if hasattr(self._given, "__len__"):
             self._meter.total = len(self._given)
-        async with aclosing(iterate(self._given)) as rows:
+        async with aclosing(iterate(rows_of_table(self._given))) as rows:
             async for row in rows:
-                if row.number == 1 and (problem := self._prompts.why_not(row)):
+                if row.number == 1 and (problem := self._prompts.to_item(row, row.id).problem):
                     raise BulkInputError(problem)
                 yield row
 
 
 def _check_iterable(given: Any) -> None:
-    if hasattr(given, "columns") and hasattr(given, "to_dict"):  # iterating pandas yields the names of its columns
-        raise BulkInputError('records is a table that iterates over its columns: give table.to_dict("records")')
-    if not isinstance(given, Iterable | AsyncIterable):
+    if hasattr(given, "collect_schema") and hasattr(given, "collect"):
+        raise BulkInputError("records is a LazyFrame, which has no rows yet: give frame.collect()")
+    if not isinstance(given, Iterable | AsyncIterable) and rows_of_table(given) is given:
         raise BulkInputError(
-            f"records of type {type(given).__name__} cannot be iterated: give a path, or texts, messages or dicts"
+            f"records of type {type(given).__name__} cannot be iterated: give a path, a table, or texts, messages or dicts"
         )
 
 
-class RowFile(Protocol):
-    """A file that can be read repeatedly."""
+def rows_of_table(given: Any) -> Any:
+    """Return the rows of a pandas, Polars or Arrow table as dicts; anything else as it is."""
+    if hasattr(given, "iter_slices") and hasattr(given, "to_dicts"):
+        return _Rows(lambda: (row for part in given.iter_slices(_ROWS_PER_SLICE) for row in part.to_dicts()))
+    if hasattr(given, "iloc") and hasattr(given, "to_dict"):
+        return _Rows(lambda: _rows_of_pandas(given))
+    if hasattr(given, "schema") and hasattr(given, "to_batches"):
+        return _Rows(lambda: (row for part in given.to_batches(_ROWS_PER_SLICE) for row in part.to_pylist()))
+    if hasattr(given, "read_next_batch"):  # a reader, which reads once
+        return (row for part in given for row in part.to_pylist())
+    if hasattr(given, "schema") and hasattr(given, "to_pylist"):  # a record batch
+        return _Rows(lambda: iter(given.to_pylist()))
+    return given
 
-    def rows(self) -> Iterator[Row]:
-        """Yield every row in order, unreadable ones with their ``problem``."""
+
+class _Rows:
+    """Rows that can be iterated repeatedly."""
+
+    def __init__(self, make: Callable[[], Iterator[Any]]) -> None:
+        self._make = make
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._make()
 
 
-def open_file(path: str | os.PathLike[str]) -> RowFile:
-    """Return the file by its suffix: ``.jsonl``, ``.ndjson``, ``.csv``, ``.tsv``, ``.parquet``.
+def _rows_of_pandas(given: Any) -> Iterator[Any]:
+    """Yield the rows of a frame as dicts, the values of a series; NaN, NaT and NA are null."""
+    for start in range(0, len(given), _ROWS_PER_SLICE):
+        part = given.iloc[start : start + _ROWS_PER_SLICE]
+        part = part.astype(object).where(part.notna(), None)
+        yield from part.to_dict("records") if hasattr(part, "columns") else part.tolist()
 
-    Raises:
-        BulkInputError: another suffix, or no such file.
-    """
-    found = Path(path)
-    kind = _KINDS.get(found.suffix.lower())
-    if kind is None:
-        raise BulkInputError(f"the input {str(found)!r} has none of the suffixes {', '.join(_KINDS)}: rename it")
-    if found.is_dir():
-        raise BulkInputError(f"the input {str(found)!r} is a folder")
-    if not found.is_file():
-        why = "is not a regular file, and cannot be read twice" if found.exists() else "does not exist"
-        raise BulkInputError(f"the input {str(found)!r} {why}")
-    return kind(found)
+
+def types_of_table(given: Any) -> dict[str, Any]:
+    """Return the Arrow types of the columns of a table in memory; none if it is something else, or pyarrow is missing."""
+    try:
+        if hasattr(given, "iter_slices") and hasattr(given, "to_arrow"):
+            schema = given.head(0).to_arrow().schema
+        elif hasattr(given, "iloc") and hasattr(given, "columns"):
+            schema = importlib.import_module("pyarrow").Schema.from_pandas(given, preserve_index=False)
+        else:
+            schema = getattr(given, "schema", None)
+        return dict(zip(schema.names, schema.types, strict=True))
+    except Exception:  # noqa: BLE001 - the types are then those of the values
+        return {}
 
 
 async def _rows_of_file(file: RowFile) -> AsyncGenerator[Row, None]:
@@ -180,193 +243,3 @@ def check_id(ids: IdIndex, row: Row) -> None:
         raise BulkInputError(
             f"the id {str(given)[:_SHOWN_CHARACTERS]!r} is used in {kind} {other} and in {row.place}: change one of them"
         )
-
-
-# -- kinds of files
-
-
-def open_input(path: Path) -> BinaryIO:
-    """Open the file for reading.
-
-    Raises:
-        BulkInputError: that is not possible; the message says why.
-    """
-    try:
-        return path.open("rb")
-    except OSError as error:
-        raise BulkInputError(f"the input {str(path)!r} cannot be read: {error.strerror}") from None
-
-
-def read_lines(file: BinaryIO) -> Iterator[tuple[int, bytes | None]]:
-    r"""Yield each line's number, from 1, and its bytes without the line break (``\n`` or ``\r\n``).
-
-    A line above ``MAX_LINE_BYTES`` is skipped piece by piece, and yields ``None``. A BOM at the beginning is left out.
-    """
-    number = 0
-    while line := file.readline(MAX_LINE_BYTES):
-        number += 1
-        if number == 1:
-            line = line.removeprefix(_BOM)
-        if len(line) < MAX_LINE_BYTES or line.endswith(b"\n"):
-            yield number, line.rstrip(b"\r\n")
-            continue
-        while line and not line.endswith(b"\n"):
-            line = file.readline(MAX_LINE_BYTES)
-        yield number, None
-
-
-class JsonLines:
-    """A JSON value per line: an object with columns, a text, or a list of messages. Empty lines are skipped."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def rows(self) -> Iterator[Row]:
-        """Yield every row; one that is not valid JSON has its ``problem``."""
-        with open_input(self._path) as file:
-            number = 0
-            for line, data in read_lines(file):
-                if data is None:
-                    number += 1
-                    yield Row(number, line, None, f"line {line}: longer than {MAX_LINE_BYTES:,} bytes", b"")
-                elif data.strip():
-                    number += 1
-                    yield _from_json(number, line, data)
-
-
-def _from_json(number: int, line: int, data: bytes) -> Row:
-    try:
-        return Row(number, line, orjson.loads(data), raw=data)
-    except orjson.JSONDecodeError as error:
-        try:
-            data.decode()
-        except UnicodeDecodeError as wrong:
-            return Row(number, line, None, f"line {line}: not UTF-8 at byte {wrong.start + 1}", data)
-        return Row(number, line, None, f"line {line}: not valid JSON: {str(error)[:_SHOWN_CHARACTERS]}", data)
-
-
-class CsvFile:
-    """A table with a header line, in UTF-8; a ``.tsv`` file is separated by tabs.
-
-    Raises:
-        BulkInputError: it cannot be read, has no header, or two columns have the same name.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
-
-    def rows(self) -> Iterator[Row]:
-        """Yield every row, a dict of texts by column."""
-        with open_input(self._path) as file:
-            lines = _TextLines(file)
-            reader = csv.reader(lines, delimiter=self._delimiter, strict=True)
-            header = self._header(reader)
-            number = 0
-            while True:
-                first_line = lines.number + 1
-                try:
-                    cells = _next_cells(reader)
-                except StopIteration:
-                    return
-                except (csv.Error, UnicodeDecodeError, _LineTooLongError) as error:
-                    number += 1
-                    yield Row(number, first_line, None, f"line {first_line}: {_csv_problem(error)}")
-                    continue
-                if not cells:
-                    continue
-                number += 1
-                if len(cells) == len(header):
-                    yield Row(number, first_line, dict(zip(header, cells, strict=True)))
-                else:
-                    problem = f"line {first_line}: {len(cells)} cells, and the header has {len(header)} columns"
-                    yield Row(number, first_line, None, problem, repr(cells).encode("utf-8", "surrogatepass"))
-
-    def _header(self, reader: Iterator[list[str]]) -> list[str]:
-        try:
-            header = _next_cells(reader)
-        except StopIteration:
-            return []
-        except (csv.Error, UnicodeDecodeError, _LineTooLongError) as error:
-            raise BulkInputError(f"{str(self._path)!r}, line 1: no header: {_csv_problem(error)}") from None
-        twice = next((name for name in header if header.count(name) > 1), None)
-        if twice is not None:
-            raise BulkInputError(f"{str(self._path)!r}, line 1: two columns are named {twice!r}: rename one")
-        return header
-
-
-class _LineTooLongError(Exception):
-    """A line of a CSV file is longer than ``MAX_LINE_BYTES``."""
-
-
-class _TextLines:
-    """The lines as text for ``csv``. Unlike a generator, it can be read further after an exception."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self.number = 0
-        self._lines = read_lines(file)
-
-    def __iter__(self) -> Iterator[str]:
-        return self
-
-    def __next__(self) -> str:
-        self.number, line = next(self._lines)
-        if line is None:
-            raise _LineTooLongError
-        return line.decode() + "\n"
-
-
-def _next_cells(reader: Iterator[list[str]]) -> list[str]:
-    """Return the next row. The process-wide bound of a cell's size is ours during this call only."""
-    before = csv.field_size_limit(MAX_LINE_BYTES)
-    try:
-        return next(reader)
-    finally:
-        csv.field_size_limit(before)
-
-
-def _csv_problem(error: Exception) -> str:
-    if isinstance(error, _LineTooLongError):
-        return f"longer than {MAX_LINE_BYTES:,} bytes"
-    return f"not UTF-8 ({error.reason})" if isinstance(error, UnicodeDecodeError) else str(error)
-
-
-class ParquetFile:
-    """A Parquet file, read a few hundred rows at a time (extra ``parquet``).
-
-    Raises:
-        BulkInputError: pyarrow is missing, or the file is not a Parquet file.
-    """
-
-    def __init__(self, path: Path) -> None:
-        try:
-            self._parquet: Any = importlib.import_module("pyarrow.parquet")
-        except ImportError:
-            raise BulkInputError(
-                f'{str(path)!r}: Parquet needs the extra "parquet": pip install "langchain-cerebras-demo[parquet]"'
-            ) from None
-        self._path = path
-
-    def rows(self) -> Iterator[Row]:
-        """Yield every row, a dict by column."""
-        open_input(self._path).close()  # for its clearer error
-        try:
-            with closing(self._parquet.ParquetFile(self._path)) as file:
-                number = 0
-                for batch in file.iter_batches(batch_size=_PARQUET_ROWS_PER_READ):
-                    for value in batch.to_pylist():
-                        number += 1
-                        yield Row(number, None, value)
-        except (OSError, ValueError) as error:  # the bases of pyarrow's own errors
-            raise BulkInputError(f"{str(self._path)!r} cannot be read as Parquet: {error}") from None
-
-
-_KINDS: dict[str, Callable[[Path], RowFile]] = {
-    ".csv": CsvFile,
-    ".tsv": CsvFile,
-    ".parquet": ParquetFile,
-    ".pq": ParquetFile,
-    ".jsonl": JsonLines,
-    ".ndjson": JsonLines,
-    ".json": JsonLines,
-}

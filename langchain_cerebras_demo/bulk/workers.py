@@ -3,26 +3,39 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from langchain_cerebras_demo import errors
 from langchain_cerebras_demo.bulk.budget import Spending
 from langchain_cerebras_demo.bulk.errors import BulkOutputError, BulkStoppedError
 from langchain_cerebras_demo.bulk.progress import Meter
 from langchain_cerebras_demo.bulk.records import BulkRecord, to_failure, to_record
+from langchain_cerebras_demo.bulk.reuse import Outcome, Reuse
 from langchain_cerebras_demo.bulk.rows import Item
 from langchain_cerebras_demo.client.call import waiting_out_refusals
+from langchain_cerebras_demo.wire.request import PARAMETERS
 
 # Rows that have been read, and whose records have not been handed out yet, per worker.
 _READ_AHEAD = 2
 _READ_AHEAD_IN_ORDER = 4
 
 # All other rows would fail with these as well.
-_FATAL = (errors.MissingKeyError, errors.KeyFormatError, errors.KeyHostError, errors.LocalServerError)
+_FATAL = (
+    errors.MissingKeyError,
+    errors.KeyFormatError,
+    errors.KeyHostError,
+    errors.LocalServerError,
+    errors.NotFoundError,  # the model or the address, which are the same for all
+)
 _FATAL_STATUS = {401, 402}
+
+# What a refusal names if the settings are at fault and not the row. A bound of the answer may depend on the prompt.
+_SETTINGS = frozenset({"model", "api_key", *PARAMETERS}) - {"max_tokens", "min_tokens"}
+_NAMED = re.compile(r"\bbody\.(\w+)")
 
 _DAY_SECONDS = 86_400
 
@@ -32,13 +45,6 @@ class Runnable(Protocol):
 
     async def ainvoke(self, input: Any) -> Any:  # noqa: A002 - LangChain's own name
         """Return the answer."""
-
-
-class Outcome(NamedTuple):
-    """A row's record, and the exception behind its error."""
-
-    record: BulkRecord
-    problem: Exception | None = None
 
 
 async def ask(runnable: Runnable, item: Item) -> BulkRecord:
@@ -85,6 +91,28 @@ def why_stop(outcome: Outcome) -> BulkStoppedError | None:
     return None
 
 
+def why_settings(outcome: Outcome) -> BulkStoppedError | None:
+    """Return what ends the run if a refusal names a setting that all rows share, such as the schema.
+
+    It is asked until a row has been answered, which proves the settings.
+    """
+    problem = outcome.problem
+    if isinstance(problem, errors.ContextOverflowError):
+        return None
+    if isinstance(problem, errors.BadRequestError | errors.UnprocessableEntityError):
+        named = _NAMED.search(str(problem))
+        param = re.split(r"[.\[]", str(problem.param or "").removeprefix("body."))[0]
+        is_shared = param in _SETTINGS or (named is not None and named[1] in _SETTINGS)
+    else:
+        is_shared = isinstance(problem, errors.InvalidRequestError) and not str(problem).startswith("messages")
+    if not is_shared:
+        return None
+    return BulkStoppedError(
+        f"{outcome.record.error_text.rstrip('.')}. All rows are sent with the same settings: correct them and start again",
+        reason="refused",
+    )
+
+
 @dataclass(frozen=True)
 class BulkOptions:
     """How a worker pool works.
@@ -93,11 +121,13 @@ class BulkOptions:
         concurrency: the number of workers.
         ordered: whether records come in the order of their rows.
         give_up_after: consecutive failures that stop the run; ``None`` for no bound.
+        keep_input: whether records have the columns of their rows.
     """
 
     concurrency: int
     ordered: bool = False
     give_up_after: int | None = None
+    keep_input: bool = True
 
 
 class WorkerPool:
@@ -110,6 +140,7 @@ class WorkerPool:
         keep: called with each record when it is handed out; an exception that it raises ends the run.
         meter: counts rows and requests.
         spending: decides whether the budget allows another row.
+        reuse: knows the answers that need not be sent for.
     """
 
     def __init__(
@@ -121,7 +152,9 @@ class WorkerPool:
         keep: Callable[[BulkRecord], None],
         meter: Meter,
         spending: Spending,
+        reuse: Reuse,
     ) -> None:
+        self._reuse = reuse
         self._runnable = runnable
         self._items = items
         self._options = options
@@ -210,12 +243,11 @@ class WorkerPool:
             self._meter.in_flight += 1
         record = BulkRecord(item.id)
         try:
-            outcome = await ask_row(self._runnable, item)
-            record = outcome.record
+            outcome = await self._reuse.ask(item, self._send)
+            record = self._describe(item, outcome.record)
         finally:  # also when it is cancelled
             self._meter.in_flight -= 1
-            self._spending.end(record.total_tokens if record.attempts else 0, record.attempts)
-            self._meter.requests, self._meter.tokens = self._spending.requests, self._spending.tokens
+            self._spend(record)
         why = self._judge(item, outcome)
         if why is not None:
             self.stop(why)
@@ -223,7 +255,24 @@ class WorkerPool:
             self._room.release()  # the row itself is not at fault: it is left for the next run
         else:
             self._finish(position, record)
+        if self._reuse.problem is not None:
+            raise self._reuse.problem
         return True
+
+    async def _send(self, item: Item) -> Outcome:
+        return await ask_row(self._runnable, item)
+
+    def _describe(self, item: Item, record: BulkRecord) -> BulkRecord:
+        """Return the record with what is known of its row."""
+        given = item.input if self._options.keep_input else None
+        return replace(record, row=item.row, input=given, prompt_hash=item.prompt_hash or None)
+
+    def _spend(self, record: BulkRecord) -> None:
+        tokens = record.total_tokens if record.attempts else 0
+        usd = self._meter.cost_usd(record) if record.attempts else 0.0
+        self._spending.end(tokens, record.attempts, usd, is_reused=record.reused is not None)
+        self._meter.requests, self._meter.tokens = self._spending.requests, self._spending.tokens
+        self._meter.usd = self._spending.usd
 
     async def _next_item(self) -> Item | None:
         if self._stopped is not None or self._failure is not None:
@@ -240,7 +289,7 @@ class WorkerPool:
             if outcome.record.is_good:
                 self._consecutive_failures = 0
             return None
-        why = why_stop(outcome)
+        why = why_stop(outcome) or (None if self._meter.done else why_settings(outcome))
         if why is not None:
             return why
         self._consecutive_failures += 1
@@ -263,5 +312,6 @@ class WorkerPool:
 
     def _hand_out(self, record: BulkRecord) -> None:
         self._keep(record)
+        self._reuse.note_stored(record)
         self._meter.note(record)
         self._finished.put_nowait(record)

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,20 +25,39 @@ _LOCAL_ROWS = 4  # the small model answers a few at once; the others wait here, 
 
 def bulk(
     ctx: typer.Context,
-    source: Annotated[str, typer.Argument(metavar="INPUT", help="A .jsonl, .csv, .tsv or .parquet file of prompts.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="INPUT",
+            help="Rows: a .csv, .tsv, .jsonl, .json, .txt or .parquet file, also with .gz; - reads standard input.",
+        ),
+    ],
     output: Annotated[
-        str, typer.Argument(metavar="OUTPUT", help="A JSONL file for the answers; it must not exist yet.")
+        str,
+        typer.Argument(
+            metavar="OUTPUT",
+            help="A table with the input's columns and the answers (.csv, .tsv, .json, .parquet), or records (.jsonl).",
+        ),
     ],
     *,
     local_model: LocalOption = False,
     model: ModelOption = catalog.DEFAULT_MODEL,
     system: SystemOption = None,
     template: Annotated[
-        str | None, typer.Option("--template", "-t", help='Prompt with columns: "Translate: {text}".')
+        str | None,
+        typer.Option(
+            "--prompt", "--template", "-t", metavar="TEXT", help='Prompt with columns: "Is {text} positive?".'
+        ),
     ] = None,
     schema: Annotated[
         str | None,
         typer.Option("--schema", metavar="JSON", help="A JSON schema, or a file with one, for the answers."),
+    ] = None,
+    input_format: Annotated[
+        str | None,
+        typer.Option(
+            "--format", metavar="FORMAT", help="Format of INPUT, in place of its suffix: csv, jsonl, txt, ..."
+        ),
     ] = None,
     concurrency: Annotated[
         int, typer.Option("--concurrency", "-c", min=1, help=f"Rows sent at once; at most {_LOCAL_ROWS} with --local.")
@@ -43,80 +67,135 @@ def bulk(
         typer.Option("--requests-per-minute", help="The account's limit, if the service does not announce it."),
     ] = None,
     budget: Annotated[
-        str | None, typer.Option("--budget", help='Most to spend: "2M tokens", "500 requests", or both.')
+        str | None,
+        typer.Option(
+            "--budget", help='Most to spend: "2M tokens", "500 requests", "$5", "by 07:00", or several: "$5, by 07:00".'
+        ),
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Send nothing; estimate requests, tokens, cost and time.")
+    ] = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue an existing output; if there is none, begin it.")
     ] = False,
-    ordered: Annotated[bool, typer.Option("--ordered", help="Write the answers in the order of the rows.")] = False,
+    ordered: Annotated[
+        bool, typer.Option("--ordered", help="Write records in the order of the rows; tables always are.")
+    ] = False,
+    keep_input: Annotated[
+        bool, typer.Option("--input/--no-input", help="Keep the columns of INPUT beside the answers.")
+    ] = True,
+    dedupe: Annotated[
+        bool, typer.Option("--dedupe/--no-dedupe", help="Send rows with equal prompts once, and share the answer.")
+    ] = True,
     as_json: JsonOption = False,
 ) -> None:
-    """Answer every row of a file; the answers go to a file, one JSON object per line.
+    """Answer every row of a file; the answers go to a table beside the row's columns, or to a file of records.
 
-    A row has a prompt or messages, or the columns of the template; its id is optional. Rows that fail go to
-    OUTPUT.failures.jsonl. Ctrl-C finishes the rows in flight; a second one ends the run at once. Either way, --resume continues it.
+    A row has a prompt or messages, or the columns of --prompt; its id is optional. A table is written when the run ends, in the order
+    of the rows; until then the answers are in OUTPUT.records.jsonl. Rows that fail are also in OUTPUT.failures.jsonl. Ctrl-C finishes
+    the rows in flight; a second one ends the run at once. Either way, --resume continues it.
 
     Exit codes: 0 all rows answered, 1 refused, stopped, or no row answered, 2 wrong usage or unusable files, 3 some rows
     failed, 130 interrupted.
     """
-    check_files(source, output, resume=resume)
-    asked = read_schema(schema) if schema is not None else None
-    from langchain_cerebras_demo.bulk import bulk as make_run  # noqa: PLC0415 - --help must not wait for it
-    from langchain_cerebras_demo.cli.bulk_view import exit_code, summary, watch  # noqa: PLC0415 - as above
-
-    if local_model:
-        note_embedded_only(ctx)
-    chat_model = open_model(model, is_local=local_model, requests_per_minute=requests_per_minute)
-    try:
-        run = make_run(
-            chat_model,
-            source,
-            output=output,
-            concurrency=min(concurrency, _LOCAL_ROWS) if local_model else concurrency,
-            ordered=ordered,
-            template=template,
-            system=system,
-            schema=asked,
-            resume=resume,
-            budget=budget,
+    with spooled(source, input_format) as rows:
+        check_files(rows, output, resume=resume or dry_run, kind=input_format)
+        asked = read_schema(schema) if schema is not None else None
+        from langchain_cerebras_demo.bulk import bulk as make_run  # noqa: PLC0415 - --help must not wait for it
+        from langchain_cerebras_demo.cli.bulk_view import (  # noqa: PLC0415 - as above
+            describe_estimate,
+            exit_code,
+            summary,
+            watch,
         )
-        progress = asyncio.run(watch(run, chat_model))
-    except ValueError as error:
-        raise InputError(str(error)) from None
-    for sentence in summary(progress, run):
-        note(sentence)
-    if as_json:
-        failures = str(run.failures_path) if progress.failed else None
-        write_out(json.dumps({**asdict(progress), "output": output, "failures": failures}, ensure_ascii=False) + "\n")
+
+        if local_model:
+            note_embedded_only(ctx)
+        chat_model = open_model(
+            model, is_local=local_model, requests_per_minute=requests_per_minute, needs_key=not dry_run
+        )
+        try:
+            run = make_run(
+                chat_model,
+                rows,
+                output=output,
+                concurrency=min(concurrency, _LOCAL_ROWS) if local_model else concurrency,
+                ordered=ordered,
+                template=template,
+                system=system,
+                schema=asked,
+                resume=resume,
+                budget=budget,
+                keep_input=keep_input,
+                dedupe=dedupe,
+                format=input_format,
+            )
+            estimate = run.estimate()
+            if dry_run:
+                note(describe_estimate(estimate))
+                if as_json:
+                    facts = {**asdict(estimate), "total_tokens": estimate.total_tokens}
+                    write_out(json.dumps(facts, ensure_ascii=False) + "\n")
+                raise typer.Exit(0)
+            progress = asyncio.run(watch(run, chat_model))
+        except ValueError as error:
+            raise InputError(str(error)) from None
+        for sentence in summary(progress, run):
+            note(sentence)
+        if as_json:
+            failures = str(run.failures_path) if progress.failed else None
+            write_out(
+                json.dumps({**asdict(progress), "output": output, "failures": failures}, ensure_ascii=False) + "\n"
+            )
     raise typer.Exit(exit_code(progress))
 
 
-def check_files(source: str, output: str, *, resume: bool) -> None:
+@contextmanager
+def spooled(source: str, kind: str | None) -> Iterator[str]:
+    """Yield the path of the input. Standard input is copied to a temporary file, because the rows are read more than once.
+
+    Raises:
+        InputError: standard input without a format.
+    """
+    if source != STDIN:
+        yield source
+        return
+    if kind is None:
+        raise InputError("INPUT: - needs --format, such as --format csv: standard input has no suffix")
+    with tempfile.TemporaryDirectory(prefix="cerebras-bulk-") as folder:
+        path = Path(folder, "standard input")
+        with path.open("wb") as file:
+            shutil.copyfileobj(sys.stdin.buffer, file)
+        yield str(path)
+
+
+def check_files(source: str, output: str, *, resume: bool, kind: str | None = None) -> None:
     """Check the files before anything is opened or started.
 
     Raises:
-        InputError: one is standard input or output, the input is missing, the output cannot be written there or exists already.
+        InputError: the output is standard output, the input is missing, the output cannot be written there or exists already.
     """
     from langchain_cerebras_demo.bulk import BulkInputError, BulkOutputError  # noqa: PLC0415 - --help must not wait
-    from langchain_cerebras_demo.bulk.output import check_place  # noqa: PLC0415 - as above
-    from langchain_cerebras_demo.bulk.sources import open_file  # noqa: PLC0415 - as above
+    from langchain_cerebras_demo.bulk.files import open_file  # noqa: PLC0415 - as above
+    from langchain_cerebras_demo.bulk.output import check_place, records_path  # noqa: PLC0415 - as above
 
-    for place, name in ((source, "INPUT"), (output, "OUTPUT")):
-        if place == STDIN:
-            raise InputError(f"{name}: - is not a file, and a run that can be resumed needs one: name a file")
+    if output == STDIN:
+        raise InputError("OUTPUT: - is not a file, and a run that can be resumed needs one: name a file")
     try:
-        open_file(source)
+        open_file(source, kind)
         check_place(Path(output), Path(source))
     except (BulkInputError, BulkOutputError) as error:
         raise InputError(str(error)) from None
-    if not resume and Path(output).is_file() and Path(output).stat().st_size > 0:
-        raise InputError(f"the output {output!r} exists already: use --resume to continue it, or name another")
+    for path in (Path(output), records_path(Path(output))):
+        if not resume and path.is_file() and path.stat().st_size > 0:
+            raise InputError(f"the output {str(path)!r} exists already: use --resume to continue it, or name another")
 
 
-def open_model(name: str, *, is_local: bool, requests_per_minute: float | None) -> Any:
+def open_model(name: str, *, is_local: bool, requests_per_minute: float | None, needs_key: bool = True) -> Any:
     """Return the chat model of the command; with ``is_local`` the embedded one, which is started, with a note that says so.
 
-    A missing key is found here, before the run, because the chat model's own error is for Python users.
+    A missing key is found here, before the run, because the chat model's own error is for Python users. Without ``needs_key``
+    nothing is going to be sent, so no key is looked for, and the embedded model is not started.
 
     Raises:
         InputError: an invalid limit.
@@ -132,12 +211,12 @@ def open_model(name: str, *, is_local: bool, requests_per_minute: float | None) 
         limit = RateLimit(requests_per_minute=requests_per_minute)
     except ValueError as error:
         raise InputError(f"--requests-per-minute: {error}") from None
-    if is_local:
+    if is_local and needs_key:
         note(f"{local.LOCAL_MODEL} on this machine: a very small model, for trying things out")
         local.shared_server()  # here and not on a thread of the loop, so that Ctrl-C ends the download and the start
     base_url = to_base_url("local" if is_local else None)
     keys = to_key_chain(base_url, is_automatic=True)
-    if base_url != "local" and not is_loopback(base_url):
+    if needs_key and base_url != "local" and not is_loopback(base_url):
         portal.run(keys.resolve)
     at_once = _LOCAL_ROWS if is_local else None
     return ChatCerebrasDemo(model=name, base_url=base_url, key_resolver=keys, rate_limit=limit, max_concurrency=at_once)

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
-from langchain_cerebras_demo.bulk import BulkRecord, BulkRun, Progress
+from langchain_cerebras_demo.bulk import BulkRecord, BulkRun, Estimate, Progress
 from langchain_cerebras_demo.cli.failures import EXIT_FAILED, EXIT_INTERRUPTED, hide_secrets
 from langchain_cerebras_demo.cli.terminal import count, is_terminal, note
 
@@ -144,11 +144,19 @@ def describe(progress: Progress) -> str:
 def summary(progress: Progress, run: BulkRun) -> list[str]:
     """Return the sentences that are shown at the end."""
     before = f"{progress.skipped:,} answered before, " if progress.skipped else ""
+    reused = [
+        f"{progress.duplicates:,} as an equal row" if progress.duplicates else "",
+        f"{progress.cached:,} from the cache" if progress.cached else "",
+        f"{progress.changed:,} whose prompt had changed" if progress.changed else "",
+    ]
+    how = f" ({', '.join(filter(None, reused))})" if any(reused) else ""
     failed = f"{progress.failed:,} failed ({_errors(progress)})" if progress.failed else "none failed"
     pace = (progress.done + progress.failed) / max(progress.seconds, 1e-9)
     spent = f"{count(progress.requests, 'request')}, {count(progress.tokens, 'token')}, {_span(progress.seconds)}, {pace:,.1f} rows/s"
-    rows = f"{before}{count(progress.done, 'row')} answered, {failed}; {spent}"
+    rows = f"{before}{count(progress.done, 'row')} answered{how}, {failed}; {spent}"
     sentences = ["the input has no rows" if progress.total == 0 else rows]
+    if progress.requests and progress.cost_usd is not None:
+        sentences.append(_cost(progress.cost_usd, progress.estimate))
     if progress.failed:
         sentences += _failures(progress, run)
     if progress.stopped:
@@ -160,6 +168,22 @@ def summary(progress: Progress, run: BulkRun) -> list[str]:
         stopped = why if why.startswith("stopped ") else f"stopped: {why}"
         sentences.append(f"{stopped}. {left}: continue with --resume{when}")
     return sentences
+
+
+def describe_estimate(estimate: Estimate) -> str:
+    """Return an estimate in one sentence."""
+    tokens = f"{estimate.input_tokens:,} tokens of prompts and {estimate.output_tokens:,} of answers"
+    cost = f"${estimate.cost_usd:,.4f} at list prices" if estimate.cost_usd is not None else "price unknown"
+    time_ = f"at least {_span(estimate.seconds)}" if estimate.seconds is not None else "time unknown"
+    rows = f"{count(estimate.rows, 'row')}, {count(estimate.requests, 'request')} to send"
+    return f"estimate: {rows}, {tokens}, {cost}, {time_} ({estimate.basis})"
+
+
+def _cost(usd: float, estimate: Estimate | None) -> str:
+    """Return what the run cost, beside what was estimated."""
+    if estimate is None or estimate.cost_usd is None:
+        return f"${usd:,.4f} at list prices"
+    return f"${usd:,.4f} at list prices; the estimate was ${estimate.cost_usd:,.4f} and {count(estimate.total_tokens, 'token')}"
 
 
 def _failures(progress: Progress, run: BulkRun) -> list[str]:

@@ -13,9 +13,10 @@ from typing import Any
 import pyarrow as pa
 
 from langchain_cerebras_demo.bulk.errors import BulkInputError, BulkStoppedError
-from langchain_cerebras_demo.bulk.records import BulkRecord
+from langchain_cerebras_demo.bulk.records import BulkRecord, text_of
+from langchain_cerebras_demo.bulk.reuse import Outcome
 from langchain_cerebras_demo.bulk.rows import Item
-from langchain_cerebras_demo.bulk.workers import Outcome, ask_row, why_stop
+from langchain_cerebras_demo.bulk.workers import ask_row, why_stop
 from langchain_cerebras_demo.chat_models import ChatCerebrasDemo
 from langchain_cerebras_demo.chat_models.bulk_support import without_runs
 from langchain_cerebras_demo.ray.limiting import share_limits
@@ -217,9 +218,4 @@ def _stop_if_fatal(outcome: Outcome) -> None:
 
 
 def _to_text(record: BulkRecord) -> str | None:
-    content = record.content
-    if record.error is not None or content is None:
-        return None
-    if isinstance(content, str):
-        return content
-    return "".join(block if isinstance(block, str) else str(block.get("text") or "") for block in content)
+    return None if record.error is not None else text_of(record.content)

@@ -10,8 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from langchain_cerebras_demo.bulk import BulkInputError
+from langchain_cerebras_demo.bulk.files import open_file
 from langchain_cerebras_demo.bulk.rows import Prompts
-from langchain_cerebras_demo.bulk.sources import iterate, open_file, survey
+from langchain_cerebras_demo.bulk.sources import iterate, survey
 
 
 def values(path):

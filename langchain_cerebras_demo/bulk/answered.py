@@ -1,0 +1,83 @@
+"""What is known of the answers in an output: by id, for resuming, and by prompt, so that equal requests are sent once."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import NamedTuple
+
+_CACHE_KIB = 32 * 1024  # more than that goes to a temporary file
+
+
+class Known(NamedTuple):
+    """An answered row.
+
+    Args:
+        prompt_hash: the hash of the prompt that was answered; ``""`` if the record has none.
+        offset: where its line begins in the records.
+    """
+
+    prompt_hash: str
+    offset: int
+
+
+class Answered:
+    """The answered rows of an output, in bounded memory: a SQLite database that the system deletes when it is closed.
+
+    ``"7"`` and ``7`` are the same id. It may be used by one thread after the other, and has to be closed.
+    """
+
+    def __init__(self) -> None:
+        self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+        self._database.execute("PRAGMA journal_mode = OFF")
+        self._database.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        self._database.execute(
+            "CREATE TABLE ids (id BLOB PRIMARY KEY, hash TEXT, start INTEGER, row INTEGER) WITHOUT ROWID"
+        )
+        self._database.execute("CREATE TABLE prompts (hash TEXT PRIMARY KEY, start INTEGER) WITHOUT ROWID")
+        self._database.execute("BEGIN")  # it is never committed: nobody reads the file
+
+    def add_row(self, row_id: str | int, prompt_hash: str, offset: int) -> bool:
+        """Add an answered row, or replace it; return whether it is new."""
+        key = _to_key(row_id)
+        is_new = self._database.execute("SELECT 1 FROM ids WHERE id = ?", (key,)).fetchone() is None
+        self._database.execute("INSERT OR REPLACE INTO ids VALUES (?, ?, ?, NULL)", (key, prompt_hash, offset))
+        return is_new
+
+    def add_prompt(self, prompt_hash: str, offset: int) -> None:
+        """Add where the answer to a prompt is."""
+        self._database.execute("INSERT OR REPLACE INTO prompts VALUES (?, ?)", (prompt_hash, offset))
+
+    def find_row(self, row_id: str | int) -> Known | None:
+        """Return what is known of a row; ``None`` if it has no answer."""
+        found = self._database.execute("SELECT hash, start FROM ids WHERE id = ?", (_to_key(row_id),)).fetchone()
+        return None if found is None else Known(*found)
+
+    def find_prompt(self, prompt_hash: str) -> int | None:
+        """Return where the answer to a prompt is; ``None`` if there is none."""
+        found = self._database.execute("SELECT start FROM prompts WHERE hash = ?", (prompt_hash,))
+        row = found.fetchone()
+        return None if row is None else row[0]
+
+    def note_number(self, row_id: str | int, number: int) -> None:
+        """Note the number that an answered row has in the input of this run."""
+        self._database.execute("UPDATE ids SET row = ? WHERE id = ?", (number, _to_key(row_id)))
+
+    def number_of(self, row_id: str | int) -> int | None:
+        """Return the number that was noted; ``None`` if this run has not seen the row."""
+        found = self._database.execute("SELECT row FROM ids WHERE id = ?", (_to_key(row_id),)).fetchone()
+        return None if found is None else found[0]
+
+    def __contains__(self, row_id: str | int) -> bool:
+        return self.find_row(row_id) is not None
+
+    def __len__(self) -> int:
+        count: int = self._database.execute("SELECT count(*) FROM ids").fetchone()[0]
+        return count
+
+    def close(self) -> None:
+        """Release the memory and the file."""
+        self._database.close()
+
+
+def _to_key(row_id: str | int) -> bytes:
+    return str(row_id).encode("utf-8", "surrogatepass")

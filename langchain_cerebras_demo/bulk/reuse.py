@@ -1,0 +1,168 @@
+"""Answers that need not be sent for: of an equal row of the same output, or of a cache."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from typing import Any, Literal, NamedTuple, Protocol
+
+from langchain_cerebras_demo.bulk.errors import BulkError
+from langchain_cerebras_demo.bulk.records import BulkRecord
+from langchain_cerebras_demo.bulk.rows import Item, prompt_text
+
+_CACHE_KIB = 16 * 1024
+
+
+class Outcome(NamedTuple):
+    """A row's record, and the exception behind its error."""
+
+    record: BulkRecord
+    problem: Exception | None = None
+
+
+class Store(Protocol):
+    """Keeps the answers of a run by their prompts."""
+
+    def write(self, record: BulkRecord) -> None:
+        """Keep a record."""
+
+    def find_answer(self, prompt_hash: str) -> BulkRecord | None:
+        """Return the record of the row that was answered to an equal prompt; ``None`` if there is none."""
+
+
+class Cache(Protocol):
+    """Keeps answers over runs, as texts by the text of their prompts."""
+
+    async def find(self, prompt: str) -> str | None:
+        """Return the answer to a prompt; ``None`` if there is none."""
+
+    async def add(self, prompt: str, answer: str) -> None:
+        """Keep an answer."""
+
+
+class MemoryStore:
+    """The answers of a run without an output, in bounded memory: more of them go to a temporary file. It has to be closed."""
+
+    def __init__(self) -> None:
+        self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+        self._database.execute("PRAGMA journal_mode = OFF")
+        self._database.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        self._database.execute("CREATE TABLE answers (hash TEXT PRIMARY KEY, record BLOB) WITHOUT ROWID")
+        self._database.execute("BEGIN")
+
+    def write(self, record: BulkRecord) -> None:
+        """Keep a record, if its row was answered by a request of its own."""
+        if record.is_good and record.prompt_hash and record.reused is None:
+            line = replace(record, input=None).to_json()
+            self._database.execute("INSERT OR REPLACE INTO answers VALUES (?, ?)", (record.prompt_hash, line))
+
+    def find_answer(self, prompt_hash: str) -> BulkRecord | None:
+        """As ``Store.find_answer``."""
+        found = self._database.execute("SELECT record FROM answers WHERE hash = ?", (prompt_hash,)).fetchone()
+        return None if found is None else BulkRecord.from_json(found[0])
+
+    def close(self) -> None:
+        """Release the memory and the file."""
+        self._database.close()
+
+
+class Reuse:
+    """Sends a row, unless its answer is known.
+
+    Args:
+        store: the answers of this run; ``None`` to send equal rows again.
+        cache: the answers of other runs; ``None`` for no cache.
+        schema: the schema of the answers: values that were stored as JSON become its instances again.
+
+    Attributes:
+        problem: the exception of a cache that could not keep an answer.
+    """
+
+    def __init__(self, store: Store | None, cache: Cache | None = None, schema: Any = None) -> None:
+        self.problem: BulkError | None = None
+        self._store = store
+        self._cache = cache
+        self._to_instance = _to_instances_of(schema)
+        self._open: dict[str, asyncio.Future[Outcome | None]] = {}  # by prompt, until the store has the answer
+
+    async def ask(self, item: Item, send: Callable[[Item], Awaitable[Outcome]]) -> Outcome:
+        """Return the answer to a row: a known one, or what ``send`` returns.
+
+        A row that is equal to one in flight waits for it, and shares its answer or its error.
+
+        Raises:
+            BulkError: the cache cannot be read.
+        """
+        key = item.prompt_hash
+        if self._store is None or not key:
+            return await self._ask_cache(item, send)
+        while (first := self._open.get(key)) is not None:
+            shared = await asyncio.shield(first)
+            if shared is not None:  # otherwise it was cancelled
+                return Outcome(_for(item, shared.record, "duplicate"), shared.problem)
+        known = self._store.find_answer(key)
+        if known is not None:
+            return Outcome(_for(item, self._revive(known), "duplicate"))
+        outcome: Outcome | None = None
+        mine = self._open[key] = asyncio.get_running_loop().create_future()
+        try:
+            outcome = await self._ask_cache(item, send)
+        finally:
+            mine.set_result(outcome)
+            if outcome is None or not outcome.record.is_good:
+                del self._open[key]
+        return outcome
+
+    def note_stored(self, record: BulkRecord) -> None:
+        """Note that the store has a record by now."""
+        self._open.pop(record.prompt_hash or "", None)
+
+    async def _ask_cache(self, item: Item, send: Callable[[Item], Awaitable[Outcome]]) -> Outcome:
+        if self._cache is None or not item.prompt_hash:
+            return await send(item)
+        prompt = prompt_text(item.prompt)
+        try:
+            text = await self._cache.find(prompt)
+        except Exception as error:
+            raise BulkError(f"the cache cannot be read: {type(error).__name__}: {error}") from error
+        if text is not None:
+            try:
+                return Outcome(_for(item, self._revive(BulkRecord.from_json(text)), "cache"))
+            except (ValueError, TypeError):
+                pass  # not an answer of ours
+        outcome = await send(item)
+        if outcome.record.is_good:
+            try:
+                await self._cache.add(prompt, replace(outcome.record, input=None, row=None).to_json().decode())
+            except Exception as error:  # noqa: BLE001 - the answer is paid for: it is kept before this is raised
+                self.problem = BulkError(f"the cache cannot be written: {type(error).__name__}: {error}")
+        return outcome
+
+    def _revive(self, record: BulkRecord) -> BulkRecord:
+        return record if record.parsed is None else replace(record, parsed=self._to_instance(record.parsed))
+
+
+def _for(item: Item, record: BulkRecord, how: Literal["duplicate", "cache"]) -> BulkRecord:
+    return replace(record.reuse(how), id=item.id)
+
+
+def _to_instances_of(schema: Any) -> Callable[[Any], Any]:
+    """Return a function from JSON to an instance of the schema; values of other schemas are JSON already."""
+    if not isinstance(schema, type) or isinstance(schema, Mapping):
+        return lambda value: value
+    from pydantic import TypeAdapter  # noqa: PLC0415 - only here
+
+    try:
+        adapter = TypeAdapter(schema)
+    except Exception:  # noqa: BLE001 - a class that pydantic does not know
+        return lambda value: value
+
+    def to_instance(value: Any) -> Any:
+        try:
+            return adapter.validate_python(value)
+        except ValueError:
+            return value
+
+    return to_instance

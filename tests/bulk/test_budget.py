@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta, timezone
+
 import pytest
 
 from langchain_cerebras_demo.bulk.budget import Budget, Spending
@@ -16,17 +18,35 @@ from langchain_cerebras_demo.bulk.budget import Budget, Spending
         ("1,500 Requests", Budget(requests=1500)),
         ("1.5k tokens, 20 requests", Budget(tokens=1500, requests=20)),
         ("10 requests and 1B tokens", Budget(tokens=1e9, requests=10)),
+        ("$5", Budget(usd=5)),
+        ("2.50 USD, 20 requests", Budget(usd=2.5, requests=20)),
+        ("2M tokens, $1,000.50, by 07:00", Budget(tokens=2_000_000, usd=1000.5, deadline="07:00")),
+        ("2030-01-31 07:00", Budget(deadline="2030-01-31 07:00")),
         ({"tokens": 5}, Budget(tokens=5)),
         (Budget(tokens=1), Budget(tokens=1)),
     ],
 )
 def test_a_budget_is_given_in_words_or_numbers(given, budget):
-    """Tokens, requests, both."""
+    """Tokens, requests, dollars, a time."""
     assert Budget.from_value(given) == budget
 
 
 @pytest.mark.parametrize(
-    "given", ["", "5", "5 dollars", "-5 tokens", "0 tokens", {"euros": 1}, 5, {"tokens": True}, {"tokens": -1}]
+    "given",
+    [
+        "",
+        "5",
+        "5 euros",
+        "-5 tokens",
+        "0 tokens",
+        {"euros": 1},
+        5,
+        "by 25:00",
+        "by noon",
+        {"deadline": 5},
+        {"tokens": True},
+        {"tokens": -1},
+    ],
 )
 def test_what_is_no_budget_is_refused(given):
     """And the message shows one."""
@@ -57,3 +77,34 @@ def test_tokens_under_way_count_as_the_mean():
     spending.end(50, 1)
     assert spending.may_ask()
     assert "350 of 1,000 tokens" in str(spending)
+
+
+NOW = datetime(2026, 3, 1, 8, 30, tzinfo=timezone.utc)
+
+
+@pytest.mark.parametrize(
+    ("deadline", "minutes"),
+    [
+        ("08:45", 15),
+        ("08:00", 23.5 * 60),
+        (timedelta(hours=2), 120),
+        (datetime(2026, 3, 1, 9, 30, tzinfo=timezone.utc), 60),
+        ("2026-03-01T09:30+00:00", 60),
+    ],
+)
+def test_a_deadline_is_the_next_time_of_day_or_a_moment_or_a_while(deadline, minutes):
+    """At half past eight, eight o'clock is tomorrow."""
+    assert Budget(deadline=deadline).ends_at(NOW) == NOW.timestamp() + minutes * 60
+
+
+def test_dollars_in_flight_count_as_the_mean():
+    """A dollar allowed, 40 cents a row: after the first answer one more fits, not two at once. Reused answers cost nothing."""
+    spending = Spending(Budget(usd=1.0))
+    spending.begin()
+    spending.end(10, 1, 0.4)
+    spending.begin()
+    spending.end(0, 0, is_reused=True)
+    assert spending.may_ask()
+    spending.begin()
+    assert not spending.may_ask()
+    assert "$0.4000 of $1" in str(spending)

@@ -248,11 +248,11 @@ async def test_a_budget_that_suffices_stops_nothing(model):
 async def test_row_after_row_that_fails_stops_the_run(server, output, read):
     """Of any kind; they stand among the failures, and a good one in between begins the count anew."""
     model = ChatCerebrasDemo(base_url=server.base_url, api_key=server.key, rate_limit=None, max_retries=0)
-    server.script(*[Status(404)] * 9, Reply(text="x"), *[Status(404)] * 150)
+    server.script(*[Status(400)] * 9, Reply(text="x"), *[Status(400)] * 150)
     run = bulk(model, ROWS, output=output, concurrency=1, give_up_after=10)
     progress = await run.arun()
     assert (progress.stopped, progress.done, progress.failed) == ("failing", 1, 19)
-    assert "10 consecutive rows failed, the last (row 20) with NotFoundError" in progress.message
+    assert "10 consecutive rows failed, the last (row 20) with BadRequestError" in progress.message
     assert len(read(run.failures_path)) == 19
     await model.aclose()
 

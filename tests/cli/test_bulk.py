@@ -40,7 +40,9 @@ def test_a_file_becomes_a_file(run, server, source, output):
     )
     assert (done.returncode, done.stdout) == (0, "")
     assert re.fullmatch(
-        r"cerebras-demo: 5 rows answered, none failed; 5 requests, \d+ tokens, 0:0\d, [\d.]+ rows/s\n", done.stderr
+        r"cerebras-demo: 5 rows answered, none failed; 5 requests, \d+ tokens, 0:0\d, [\d.]+ rows/s\n"
+        r"cerebras-demo: \$0\.\d{4} at list prices; the estimate was \$0\.\d{4} and [\d,]+ tokens\n",
+        done.stderr,
     )
     assert ids(output) == [f"r{number}" for number in range(5)]
     contents = [message["content"] for message in server.requests[0].json["messages"]]
@@ -129,25 +131,23 @@ def test_bad_files_are_exit_code_2_and_a_sentence(run, source, output, tmp_path)
         assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize(("place", "name"), [(0, "INPUT"), (1, "OUTPUT")])
-def test_a_dash_is_no_file(run, server, source, output, tmp_path, monkeypatch, place, name):
-    """A run that is to be gone on with needs one; no file of that name is made."""
-    arguments = [source, output]
-    arguments[place] = "-"
-    done = run("bulk", *arguments, "-t", "{word}")
+def test_the_output_cannot_be_standard_output(run, server, source, tmp_path, monkeypatch):
+    """A run that can be resumed needs a file; none is made with that name."""
+    monkeypatch.chdir(tmp_path)
+    done = run("bulk", source, "-", "-t", "{word}")
     assert done.returncode == 2
-    assert f"{name}: - is not a file" in done.stderr
-    assert not output.exists()
+    assert "OUTPUT: - is not a file" in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.jsonl"]
     assert server.requests == []
 
 
 def test_where_all_rows_fail_it_is_exit_code_1_with_the_commonest_reason_once(run, server, source, output):
     """Nothing is answered yet, so a resumed run may ask another model."""
-    server.script(Status(404), Status(400), *[Status(404)] * 3)
+    server.script(Status(422), Status(400), *[Status(422)] * 3)
     done = run("bulk", source, output, "-t", "{word}", "-c", "1", "-m", "gemma-4-31b")
     assert done.returncode == 1
-    assert "0 rows answered, 5 failed (4 NotFoundError, 1 BadRequestError)" in done.stderr
-    assert "the most frequent reason (4 of 5): NotFoundError: 404" in done.stderr
+    assert "0 rows answered, 5 failed (4 UnprocessableEntityError, 1 BadRequestError)" in done.stderr
+    assert "the most frequent reason (4 of 5): UnprocessableEntityError: 422" in done.stderr
     assert "also with another model (-m)" in done.stderr
     assert run("bulk", source, output, "-t", "{word}", "--resume").returncode == 0
     assert len(ids(output)) == 5

@@ -6,12 +6,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict
+from datetime import datetime, timezone
 from typing import Any, TypeVar
 
-from langchain_cerebras_demo import local
+from langchain_cerebras_demo import catalog, local
+from langchain_cerebras_demo.cli.inputs import InputError
 from langchain_cerebras_demo.cli.terminal import dim, is_terminal, note, printable, write_error, write_out
 from langchain_cerebras_demo.client.client import Client
-from langchain_cerebras_demo.errors import ContextOverflowError
+from langchain_cerebras_demo.errors import CerebrasError, ContextOverflowError
 from langchain_cerebras_demo.keys.chain import to_key_chain
 from langchain_cerebras_demo.net.endpoint import to_base_url
 from langchain_cerebras_demo.net.portal import portal
@@ -47,6 +49,33 @@ def open_client(*, is_local: bool) -> Client:
         local.shared_server()  # here and not on a thread of the loop, so that Ctrl-C ends the fetch and the start
     base_url = to_base_url("local" if is_local else None)
     return Client(base_url=base_url, keys=to_key_chain(base_url, is_automatic=True))
+
+
+def check_model(client: Client, name: str) -> str:
+    """Return the id behind the name of a model that the catalogue or the service has.
+
+    The service is asked only for a model that the catalogue does not have. If it cannot be asked, a note says so, and the
+    model is accepted: the first question shows whether it exists.
+
+    Raises:
+        InputError: there is no such model; the message names others.
+    """
+    try:
+        model = client.resolve_model(name)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    today = datetime.now(tz=timezone.utc).date()
+    spec = catalog.find_spec(model)
+    if client.is_local or (spec is not None and catalog.is_served(spec, today)):
+        return model
+    try:
+        rows: list[Any] = portal.run(client.list_models)
+    except CerebrasError as error:
+        note(f"the model {model!r} could not be checked ({type(error).__name__}): the first question will show it")
+        return model
+    if any(isinstance(row, dict) and row.get("id") == model for row in rows):
+        return model
+    raise InputError(f"there is no model {model!r}. {catalog.unknown_model_hint(model, today)}".rstrip())
 
 
 class Answer:

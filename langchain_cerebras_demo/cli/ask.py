@@ -9,14 +9,19 @@ import typer
 
 from langchain_cerebras_demo import catalog
 from langchain_cerebras_demo.cli.failures import EXIT_FAILED, to_error
-from langchain_cerebras_demo.cli.inputs import STDIN, InputError, read_schema, to_content, to_parameters
+from langchain_cerebras_demo.cli.inputs import InputError, read_schema, to_content, to_parameters
 from langchain_cerebras_demo.cli.options import (
     JsonOption,
     LocalOption,
+    MaxTokensOption,
     ModelOption,
+    OtherOptions,
     ReasoningOption,
+    SeedOption,
     StatsOption,
+    StopOption,
     SystemOption,
+    TemperatureOption,
     note_embedded_only,
 )
 from langchain_cerebras_demo.cli.terminal import is_terminal, note, write_json, write_out
@@ -24,18 +29,20 @@ from langchain_cerebras_demo.cli.terminal import is_terminal, note, write_json, 
 
 def ask(
     ctx: typer.Context,
-    question: Annotated[str, typer.Argument(help="The question; - (or nothing, in a pipe) reads standard input.")] = "",
+    question: Annotated[
+        str, typer.Argument(metavar="[QUESTION]", help="The question; piped text goes in front of it.")
+    ] = "",
     *,
     local_model: LocalOption = False,
     model: ModelOption = catalog.DEFAULT_MODEL,
     system: SystemOption = None,
     files: Annotated[
         list[str] | None,
-        typer.Option("--file", "-f", metavar="PATH", help="A text file to include, or -; repeatable."),
+        typer.Option("--file", "-f", metavar="PATH", help="A text file to include, or - for the pipe; repeatable."),
     ] = None,
     images: Annotated[
         list[str] | None,
-        typer.Option("--image", "-i", metavar="PATH", help="A PNG or JPEG to include; repeatable."),
+        typer.Option("--image", "-i", metavar="PATH", help="A PNG or JPEG to include, or -; repeatable."),
     ] = None,
     schema: Annotated[
         str | None,
@@ -44,6 +51,14 @@ def ask(
         ),
     ] = None,
     reasoning: ReasoningOption = None,
+    temperature: TemperatureOption = None,
+    max_tokens: MaxTokensOption = None,
+    seed: SeedOption = None,
+    stop: StopOption = None,
+    options: OtherOptions = None,
+    extract: Annotated[
+        bool, typer.Option("--extract", "-x", help="Print only the code of the answer's first code block.")
+    ] = False,
     stats: StatsOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -51,37 +66,52 @@ def ask(
 
     Exit codes: 0 answered, 1 failed, 2 wrong usage, 130 interrupted.
     """
-    if not question and not files:
-        if is_terminal(sys.stdin):
-            raise InputError('no question: cerebras-demo ask "…", or cerebras-demo chat for a conversation')
-        question = STDIN
-    messages: list[dict[str, Any]] = [{"role": "system", "content": system}] if system else []
-    messages.append({"role": "user", "content": to_content(question, files or [], images or [])})
+    if not question and not files and is_terminal(sys.stdin):
+        raise InputError('no question: cerebras-demo ask "…", or cerebras-demo chat for a conversation')
+    if extract and schema is not None:
+        raise InputError("--extract and --schema exclude each other: an answer that matches a schema has no code block")
     asked = read_schema(schema) if schema is not None else None
     answer_type, response_format = (None, None) if asked is None else to_answer_type(asked)
+    parameters = to_parameters(
+        options or (),
+        reasoning_effort=reasoning,
+        response_format=response_format,
+        temperature=temperature,
+        max_tokens=max_tokens,
+        seed=seed,
+        stop=stop,
+    )
+    messages: list[dict[str, Any]] = [{"role": "system", "content": system}] if system else []
+    messages.append({"role": "user", "content": to_content(question, files or [], images or [])})
 
     # Here and not above: --help must not wait for aiohttp and LangChain.
     from langchain_cerebras_demo.cli.answer import CUT_OFF, Answer, open_client  # noqa: PLC0415
+    from langchain_cerebras_demo.cli.code_block import first_code_block  # noqa: PLC0415
     from langchain_cerebras_demo.wire.request import ChatRequest  # noqa: PLC0415
 
-    parameters = to_parameters(reasoning_effort=reasoning, response_format=response_format)
     client = open_client(is_local=local_model)
     if client.is_local:
         note_embedded_only(ctx)
-    answer = Answer(shows_text=not as_json, shows_reasoning=reasoning is not None and not as_json)
+    streams = not as_json and not extract
+    answer = Answer(shows_text=streams, shows_reasoning=reasoning is not None and not as_json)
     try:
         answer.ask(client, ChatRequest(model, messages, parameters))
     finally:
         answer.end_reasoning()
-        if answer.text and not as_json:
+        if answer.text and streams:
             write_out("\n")
+    code = first_code_block(answer.text) if extract else None
     parsed, problem = (None, None) if asked is None else parse(answer, answer_type)
     if as_json:
-        shaped = {} if asked is None else {"parsed": parsed}
+        shaped = ({} if asked is None else {"parsed": parsed}) | ({"code": code} if extract else {})
         failed = {} if problem is None else {"error": to_error(problem)}
         write_json({**answer.to_dict(is_local=client.is_local), **shaped, **failed})
+    elif extract and answer.text:
+        write_out(code if code is not None else f"{answer.text}\n")
     if not answer.text:
         note("the answer is empty")
+    elif extract and code is None:
+        note("the answer has no code block, so all of it was printed")
     if answer.was_cut_off:
         note(CUT_OFF)
     if stats:

@@ -16,8 +16,20 @@ from typing import Annotated, Any
 import typer
 
 from langchain_cerebras_demo import catalog
-from langchain_cerebras_demo.cli.inputs import STDIN, InputError, read_schema
-from langchain_cerebras_demo.cli.options import JsonOption, LocalOption, ModelOption, SystemOption, note_embedded_only
+from langchain_cerebras_demo.cli.inputs import STDIN, InputError, read_schema, to_parameters
+from langchain_cerebras_demo.cli.options import (
+    EffortOption,
+    JsonOption,
+    LocalOption,
+    MaxTokensOption,
+    ModelOption,
+    OtherOptions,
+    SeedOption,
+    StopOption,
+    SystemOption,
+    TemperatureOption,
+    note_embedded_only,
+)
 from langchain_cerebras_demo.cli.terminal import note, write_out
 
 _LOCAL_ROWS = 4  # the small model answers a few at once; the others wait here, where no timeout applies
@@ -53,6 +65,12 @@ def bulk(
         str | None,
         typer.Option("--schema", metavar="JSON", help="A JSON schema, or a file with one, for the answers."),
     ] = None,
+    reasoning: EffortOption = None,
+    temperature: TemperatureOption = None,
+    max_tokens: MaxTokensOption = None,
+    seed: SeedOption = None,
+    stop: StopOption = None,
+    options: OtherOptions = None,
     input_format: Annotated[
         str | None,
         typer.Option(
@@ -60,16 +78,23 @@ def bulk(
         ),
     ] = None,
     concurrency: Annotated[
-        int, typer.Option("--concurrency", "-c", min=1, help=f"Rows sent at once; at most {_LOCAL_ROWS} with --local.")
+        int,
+        typer.Option(
+            "--concurrency", "-c", metavar="N", min=1, help=f"Rows sent at once; at most {_LOCAL_ROWS} with --local."
+        ),
     ] = 64,
     requests_per_minute: Annotated[
         float | None,
-        typer.Option("--requests-per-minute", help="The account's limit, if the service does not announce it."),
+        typer.Option(
+            "--requests-per-minute", metavar="N", help="The account's limit, if the service does not announce it."
+        ),
     ] = None,
     budget: Annotated[
         str | None,
         typer.Option(
-            "--budget", help='Most to spend: "2M tokens", "500 requests", "$5", "by 07:00", or several: "$5, by 07:00".'
+            "--budget",
+            metavar="TEXT",
+            help='Most to spend: "2M tokens", "500 requests", "$5", "by 07:00", or several: "$5, by 07:00".',
         ),
     ] = None,
     dry_run: Annotated[
@@ -98,9 +123,19 @@ def bulk(
     Exit codes: 0 all rows answered, 1 refused, stopped, or no row answered, 2 wrong usage or unusable files, 3 some rows
     failed, 130 interrupted.
     """
+    asked = read_schema(schema) if schema is not None else None
+    parameters = to_parameters(
+        options or (),
+        reasoning_effort=reasoning,
+        temperature=temperature,
+        max_tokens=max_tokens,
+        seed=seed,
+        stop=stop,
+    )
+    if asked is not None and "response_format" in parameters:
+        raise InputError("response_format was given twice, by -o and by --schema: leave one out")
     with spooled(source, input_format) as rows:
         check_files(rows, output, resume=resume or dry_run, kind=input_format)
-        asked = read_schema(schema) if schema is not None else None
         from langchain_cerebras_demo.bulk import bulk as make_run  # noqa: PLC0415 - --help must not wait for it
         from langchain_cerebras_demo.cli.bulk_view import (  # noqa: PLC0415 - as above
             describe_estimate,
@@ -112,7 +147,7 @@ def bulk(
         if local_model:
             note_embedded_only(ctx)
         chat_model = open_model(
-            model, is_local=local_model, requests_per_minute=requests_per_minute, needs_key=not dry_run
+            model, parameters, is_local=local_model, requests_per_minute=requests_per_minute, needs_key=not dry_run
         )
         try:
             run = make_run(
@@ -191,7 +226,14 @@ def check_files(source: str, output: str, *, resume: bool, kind: str | None = No
             raise InputError(f"the output {str(path)!r} exists already: use --resume to continue it, or name another")
 
 
-def open_model(name: str, *, is_local: bool, requests_per_minute: float | None, needs_key: bool = True) -> Any:
+def open_model(
+    name: str,
+    parameters: dict[str, Any],
+    *,
+    is_local: bool,
+    requests_per_minute: float | None,
+    needs_key: bool = True,
+) -> Any:
     """Return the chat model of the command; with ``is_local`` the embedded one, which is started, with a note that says so.
 
     A missing key is found here, before the run, because the chat model's own error is for Python users. Without ``needs_key``
@@ -219,4 +261,6 @@ def open_model(name: str, *, is_local: bool, requests_per_minute: float | None, 
     if needs_key and base_url != "local" and not is_loopback(base_url):
         portal.run(keys.resolve)
     at_once = _LOCAL_ROWS if is_local else None
-    return ChatCerebrasDemo(model=name, base_url=base_url, key_resolver=keys, rate_limit=limit, max_concurrency=at_once)
+    return ChatCerebrasDemo(
+        model=name, base_url=base_url, key_resolver=keys, rate_limit=limit, max_concurrency=at_once, **parameters
+    )

@@ -12,10 +12,15 @@ from langchain_cerebras_demo.cli.failures import EXIT_FAILED, is_debug
 from langchain_cerebras_demo.cli.inputs import to_parameters
 from langchain_cerebras_demo.cli.options import (
     LocalOption,
+    MaxTokensOption,
     ModelOption,
+    OtherOptions,
     ReasoningOption,
+    SeedOption,
     StatsOption,
+    StopOption,
     SystemOption,
+    TemperatureOption,
     note_embedded_only,
 )
 from langchain_cerebras_demo.cli.terminal import is_terminal
@@ -28,10 +33,15 @@ def chat(
     model: ModelOption = catalog.DEFAULT_MODEL,
     system: SystemOption = None,
     reasoning: ReasoningOption = None,
+    temperature: TemperatureOption = None,
+    max_tokens: MaxTokensOption = None,
+    seed: SeedOption = None,
+    stop: StopOption = None,
+    options: OtherOptions = None,
     stats: StatsOption = False,
     history: Annotated[
         bool,
-        typer.Option("--history/--no-history", help="Keep what you type for the arrow keys of the next conversation."),
+        typer.Option("--history/--no-history", help="Keep what you type, for the arrow keys in the next conversation."),
     ] = True,
 ) -> None:
     """Have a conversation with a model. /help shows the commands.
@@ -40,13 +50,21 @@ def chat(
     Exit codes: 0 ended, 1 a request failed (non-interactive), 2 wrong usage.
     """
     # Here and not above: --help must not wait for aiohttp and LangChain.
-    from langchain_cerebras_demo.cli.answer import open_client  # noqa: PLC0415
+    from langchain_cerebras_demo.cli.answer import check_model, open_client  # noqa: PLC0415
     from langchain_cerebras_demo.cli.conversation import COMMANDS, Conversation, Prompt  # noqa: PLC0415
 
-    parameters = to_parameters(reasoning_effort=reasoning)
+    parameters = to_parameters(
+        options or (),
+        reasoning_effort=reasoning,
+        temperature=temperature,
+        max_tokens=max_tokens,
+        seed=seed,
+        stop=stop,
+    )
     client = open_client(is_local=local_model)
     if client.is_local:
         note_embedded_only(ctx)
+    check_model(client, model)
     conversation = Conversation(client, model, system, parameters, shows_stats=stats, is_debug=is_debug(ctx))
     with Prompt(COMMANDS, keeps_history=history) as prompt:
         conversation.run(prompt)

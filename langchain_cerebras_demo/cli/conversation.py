@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import json
 import os
 import sys
 from collections.abc import Iterable, Mapping
@@ -16,10 +17,11 @@ from typing import Any
 
 from typing_extensions import Self
 
-from langchain_cerebras_demo.cli.answer import CUT_OFF, Answer
+from langchain_cerebras_demo.cli.answer import CUT_OFF, Answer, check_model
 from langchain_cerebras_demo.cli.failures import note_error
-from langchain_cerebras_demo.cli.options import model_names
-from langchain_cerebras_demo.cli.terminal import is_terminal, note, wrap, write_error, write_out
+from langchain_cerebras_demo.cli.inputs import InputError
+from langchain_cerebras_demo.cli.options import LOCAL_MODEL, model_names
+from langchain_cerebras_demo.cli.terminal import count, is_terminal, note, wrap, write_error, write_out
 from langchain_cerebras_demo.client.client import Client
 from langchain_cerebras_demo.errors import ContextOverflowError
 from langchain_cerebras_demo.wire.request import ChatRequest, nearest
@@ -141,8 +143,10 @@ def save_history(file: Path) -> None:
 
 COMMANDS: Mapping[str, str] = {
     "/help": "this list",
-    "/model": "[name]: show the model, or switch to another",
-    "/system": "[text]: show the system prompt, or change it; - removes it",
+    "/model": "[NAME]: show the model, or switch to another",
+    "/system": "[TEXT]: show the system prompt, or change it; - removes it",
+    "/undo": "forget the last question and its answer",
+    "/save": "FILE: write the messages to a new file: Markdown, or JSON if its name ends in .json",
     "/clear": "forget all messages",
     "/exit": "end the chat; so does Ctrl-D",
 }
@@ -219,10 +223,9 @@ class Conversation:
         return True
 
     def _answer(self, text: str) -> None:
-        system = [{"role": "system", "content": self.system}] if self.system else []
         question = {"role": "user", "content": text}
         answer = Answer(shows_reasoning=bool(self._parameters.get("reasoning_effort")))
-        request = ChatRequest(self.model, [*system, *self.messages, question], self._parameters)
+        request = ChatRequest(self.model, [*self._whole(), question], self._parameters)
         try:
             answer.ask(self._client, request)
         except KeyboardInterrupt:
@@ -262,6 +265,10 @@ class Conversation:
             self._choose_model(rest)
         elif name == "/system":
             self._set_system(rest)
+        elif name == "/undo":
+            self._undo()
+        elif name == "/save":
+            self._save(rest)
         elif name == "/clear":
             self.messages.clear()
             note("Conversation cleared.")
@@ -277,12 +284,48 @@ class Conversation:
             note(f"{self.model}; available: {', '.join(model_names())}")
         else:
             try:
-                model = self._client.resolve_model(name)
-            except ValueError as error:
+                model = check_model(self._client, name)
+            except InputError as error:
                 note(str(error))
                 return
             self.model = name
             note(f"Switched to {model}.")
+
+    def _undo(self) -> None:
+        if not self.messages:
+            note("There is nothing to undo.")
+            return
+        del self.messages[-2:]
+        left = count(len(self.messages) // 2, "question")
+        note(f"Forgot the last question and its answer; {left} left.")
+
+    def _save(self, name: str) -> None:
+        if not name:
+            note("give the name of a file: /save conversation.md")
+            return
+        if not self.messages:
+            note("There is nothing to save.")
+            return
+        try:
+            file = Path(name).expanduser()
+            with file.open("x", encoding="utf-8") as opened:
+                opened.write(self._to_json() if file.suffix == ".json" else self._to_markdown())
+        except FileExistsError:
+            note(f"{name!r} exists already: name another file")
+        except (OSError, ValueError, RuntimeError) as error:  # a zero byte in the path; a user without a home folder
+            note(f"{name!r} could not be written: {getattr(error, 'strerror', None) or error}")
+        else:
+            note(f"Saved {count(len(self.messages), 'message')} to {name}.")
+
+    def _whole(self) -> list[dict[str, Any]]:
+        return [*([{"role": "system", "content": self.system}] if self.system else []), *self.messages]
+
+    def _to_json(self) -> str:
+        model = LOCAL_MODEL if self._client.is_local else self._client.aliases.resolve(self.model)
+        return json.dumps({"model": model, "messages": self._whole()}, ensure_ascii=False, indent=2) + "\n"
+
+    def _to_markdown(self) -> str:
+        return "\n\n".join(f"## {message['role'].title()}\n\n{message['content']}" for message in self._whole()) + "\n"
 
     def _set_system(self, text: str) -> None:
         if text:

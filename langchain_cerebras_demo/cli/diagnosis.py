@@ -22,6 +22,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from langchain_cerebras_demo._version import __version__
+from langchain_cerebras_demo.cli import remedies
 from langchain_cerebras_demo.cli.failures import HOW_TO_CONTINUE
 from langchain_cerebras_demo.cli.terminal import columns
 from langchain_cerebras_demo.client.client import Client
@@ -29,13 +30,8 @@ from langchain_cerebras_demo.errors import (
     APIConnectionError,
     APIError,
     APITimeoutError,
-    AuthenticationError,
     CerebrasError,
     LocalServerError,
-    NotFoundError,
-    PaymentRequiredError,
-    PermissionDeniedError,
-    RateLimitError,
 )
 from langchain_cerebras_demo.keys import ChainKeyResolver, EnvKey
 from langchain_cerebras_demo.keys.chain import to_key_chain
@@ -141,19 +137,6 @@ ANSWER_SECONDS = 10.0
 
 CLOCK_SECONDS = 60.0
 """How far off the clock may be. Certificates tolerate minutes at most; an HTTP date is precise to a second."""
-
-_REMEDIES: tuple[tuple[type[CerebrasError], str], ...] = (
-    (
-        AuthenticationError,
-        "Copy the key again from https://cloud.cerebras.ai; `cerebras-demo keys` shows where it came from.",
-    ),
-    (PaymentRequiredError, "Check the billing page of https://cloud.cerebras.ai."),
-    (PermissionDeniedError, "Check the key's permissions at https://cloud.cerebras.ai, and the proxy."),
-    (NotFoundError, "Choose a model of `cerebras-demo models --remote` with --model."),
-    (RateLimitError, "Wait until the limit resets."),
-    (APITimeoutError, "Try again; if it persists, check the proxy and https://status.cerebras.ai."),
-    (APIConnectionError, "Check the network and the proxy."),
-)
 
 
 @dataclass(frozen=True)
@@ -315,7 +298,7 @@ def _answer(base_url: str, keys: ChainKeyResolver, model: str) -> Iterator[Findi
     try:
         events = portal.run(lambda: client.complete(request))
     except (CerebrasError, ValueError) as error:
-        remedy = next((remedy for kind, remedy in _REMEDIES if isinstance(error, kind)), "Try again with --debug.")
+        remedy = remedies.of_error(error) or "Try again with --debug."
         yield Finding("answer", "problem", f"{type(error).__name__}: {error}", remedy)
         limits = getattr(error, "limits", None)
     else:

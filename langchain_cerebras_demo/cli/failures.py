@@ -132,11 +132,14 @@ def _to_sentence(error: Exception, *, is_debug: bool) -> str:
 
 
 def _to_message(error: Exception) -> str:
+    from langchain_cerebras_demo.cli import remedies  # noqa: PLC0415 - as above
     from langchain_cerebras_demo.errors import MissingKeyError  # noqa: PLC0415 - as above
     from langchain_cerebras_demo.policy.abilities import ESCAPE  # noqa: PLC0415 - as above
 
     if not isinstance(error, MissingKeyError):
-        return str(error).replace(f" {ESCAPE}", "")  # there is no such option here
+        said = str(error).replace(f" {ESCAPE}", "")  # there is no such option here
+        remedy = remedies.of_refusal(error)
+        return f"{said.rstrip('.')}. {remedy}" if remedy else said
     tried = "; ".join(f"{source}: {why}" for source, why in dict.fromkeys(error.tried))
     found = f"no key was found ({tried})" if tried else "no key was found"
     return f"{found}. {HOW_TO_CONTINUE} `cerebras-demo keys` shows every source."

@@ -1,14 +1,19 @@
-"""Input beside options: standard input, files, images and schemas. Input that cannot be used raises ``InputError``."""
+"""Input of the commands: standard input, files, images, schemas, parameters. Invalid input raises ``InputError``."""
 
 from __future__ import annotations
 
 import base64
 import codecs
+import errno
 import json
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from langchain_cerebras_demo.cli.terminal import is_terminal, note
 
 MAX_TEXT_BYTES = 10_000_000
 """Far above any context window (131,072 tokens are about half a megabyte), and low enough to stop at a /dev/zero."""
@@ -17,6 +22,9 @@ MAX_IMAGE_BYTES = 10_000_000
 """The service's limit per request (https://inference-docs.cerebras.ai/capabilities/image-inputs)."""
 
 STDIN = "-"
+
+SILENT_SECONDS = 3.0
+"""How long standard input may take before a note says what the command is waiting for."""
 
 # The service accepts these two alone (same page); a file begins with its format's mark.
 _IMAGE_KINDS = ((b"\x89PNG\r\n\x1a\n", "image/png"), (b"\xff\xd8\xff", "image/jpeg"))
@@ -31,7 +39,7 @@ def read_text(place: str, option: str) -> str:
 
     Args:
         place: a path.
-        option: the option's name for messages: ``--file``.
+        option: the option's name for messages: ``--file``; empty if there is none.
 
     Raises:
         InputError: it cannot be read, is too large, or is not UTF-8 text.
@@ -39,13 +47,13 @@ def read_text(place: str, option: str) -> str:
     data = _read(place, option, MAX_TEXT_BYTES)
     name = _name(place)
     if b"\0" in data:
-        raise InputError(f"{option}: {name} is a binary file, not text{_image_hint(data)}")
+        raise InputError(f"{_of(option)}{name} is binary, not text{_image_hint(place, data)}")
     try:
         return data.removeprefix(codecs.BOM_UTF8).decode()
     except UnicodeDecodeError as error:
         raise InputError(
-            f"{option}: {name} is not UTF-8 text (byte {error.start} is 0x{data[error.start]:02x}): convert it"
-            f"{_image_hint(data)}"
+            f"{_of(option)}{name} is not UTF-8 text (byte {error.start} is 0x{data[error.start]:02x}): convert it"
+            f"{_image_hint(place, data)}"
         ) from None
 
 
@@ -63,22 +71,41 @@ def to_image_part(place: str) -> dict[str, Any]:
 
 
 def to_content(question: str, files: Sequence[str], images: Sequence[str]) -> str | list[dict[str, Any]]:
-    """Return the content of a user's message: the question, then the files, then the images.
+    """Return the content of a user's message: piped text, then the question, the files and the images.
 
     Raises:
-        InputError: a file or an image cannot be used, or there is nothing at all.
+        InputError: an input cannot be used, or there is no text at all.
     """
-    if [*files, question].count(STDIN) > 1:
+    places = [question, *files, *images]
+    if places.count(STDIN) > 1:
         raise InputError("standard input (-) was given twice, but can be read only once")
+    piped = "" if STDIN in places else read_pipe()
     if question == STDIN:
         question = read_text(STDIN, "QUESTION")
-    texts = [question] if question.strip() else []
+    texts = [text for text in (piped.rstrip("\r\n"), question) if text.strip()]
     texts += [f'<file name="{_file_name(place)}">\n{_read_file(place)}\n</file>' for place in files]
     text = "\n\n".join(texts)
     parts = [to_image_part(place) for place in images]
     if not text:
-        raise InputError("the question is empty: give one, or - to read it from standard input")
+        raise InputError("the question is empty: give one, or pipe it into the command")
     return [{"type": "text", "text": text}, *parts] if parts else text
+
+
+def read_pipe() -> str:
+    """Return the text that is piped or redirected into the command; empty if standard input is a terminal or closed.
+
+    Raises:
+        InputError: it is too large, or is not UTF-8 text.
+    """
+    if sys.stdin is None or is_terminal(sys.stdin):
+        return ""
+    try:
+        return read_text(STDIN, "")
+    except InputError as error:
+        cause = error.__cause__
+        if isinstance(cause, OSError) and cause.errno == errno.EBADF:  # nohup opens it for writing
+            return ""
+        raise
 
 
 def read_schema(given: str) -> dict[str, Any]:
@@ -97,18 +124,65 @@ def read_schema(given: str) -> dict[str, Any]:
     return schema
 
 
-def to_parameters(**given: Any) -> dict[str, Any]:
-    """Return the parameters of a request, in the API's form, without those that are ``None``.
+def to_parameters(options: Sequence[str] = (), **given: Any) -> dict[str, Any]:
+    """Return the parameters of a request under our names, checked as the chat model's constructor checks them.
+
+    Args:
+        options: values of ``-o``: ``name=value``.
+        given: values of the options that have a name of their own. Those of type ``str`` are read as ``-o`` reads them.
+            ``None`` and empty lists are left out.
 
     Raises:
-        InputError: a value that the API does not accept.
+        InputError: an unknown name, an invalid value, or one parameter given twice.
     """
     from langchain_cerebras_demo.wire import request  # noqa: PLC0415 - --help must not load it
 
+    parameters = {name: value for name, value in given.items() if value not in (None, [])}
     try:
-        return request.to_parameters(given)
+        for option in options:
+            name, value = _to_parameter(option)
+            if name in parameters:
+                raise InputError(f"{name} was given twice: leave one out")
+            parameters[name] = value
+        plain = {
+            name: request.from_text(name, value) if isinstance(value, str) else value
+            for name, value in parameters.items()
+        }
+        return request.to_parameters(plain)
     except ValueError as error:
         raise InputError(str(error)) from None
+
+
+_NOT_HERE = {
+    **dict.fromkeys(("tools", "tool_choice", "parallel_tool_calls"), "the command line runs no tools"),
+    "n": "the command line shows one answer",
+}
+"""Parameters that have no effect or no output here, with the reason."""
+
+
+def parameter_names() -> list[str]:
+    """Return the names that ``-o`` accepts."""
+    from langchain_cerebras_demo.wire import request  # noqa: PLC0415 - as above
+
+    return [name for name in request.PARAMETERS if name not in _NOT_HERE]
+
+
+def _to_parameter(option: str) -> tuple[str, str]:
+    """Return our name of the parameter in ``name=value``, and the value's text."""
+    from langchain_cerebras_demo.wire import request  # noqa: PLC0415 - as above
+
+    name, equals, text = option.partition("=")
+    name = name.strip().replace("-", "_")
+    if not equals or not name:
+        raise InputError(f"-o {option!r} is not of the form name=value, such as -o top_p=0.9")
+    (name,) = request.to_our_names({name: None})
+    if name in _NOT_HERE:
+        raise InputError(f"-o {name} is not supported: {_NOT_HERE[name]}")
+    known = parameter_names()
+    if name not in known:
+        hint = request.nearest(name, known) or f"; known are {', '.join(known)}"
+        raise InputError(f"-o {name}: unknown parameter{hint}")
+    return name, text
 
 
 def _read_file(place: str) -> str:
@@ -121,16 +195,38 @@ def _read_file(place: str) -> str:
 def _read(place: str, option: str, limit: int) -> bytes:
     try:
         if place == STDIN:
-            data = _stdin().read(limit + 1)
+            with _noting_silence():
+                data = _stdin().read(limit + 1)
         else:
             with Path(place).open("rb") as file:
                 data = file.read(limit + 1)
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
         reason = getattr(error, "strerror", None) or error
-        raise InputError(f"{option}: {_name(place)} cannot be read: {reason}") from None
+        raise InputError(f"{_of(option)}{_name(place)} cannot be read: {reason}") from error
     if len(data) > limit:
-        raise InputError(f"{option}: {_name(place)} is larger than {limit / 1e6:g} MB: give a smaller one")
+        raise InputError(f"{_of(option)}{_name(place)} is larger than {limit / 1e6:g} MB: give a smaller one")
     return data
+
+
+@contextmanager
+def _noting_silence() -> Iterator[None]:
+    """Say what the command is waiting for: at once at a terminal, otherwise if standard input does not end soon."""
+    if is_terminal(sys.stdin):
+        note("reading standard input; Ctrl-D at the beginning of a line ends it")
+        yield
+        return
+    waiting = "waiting for the end of standard input; Ctrl-C stops, < /dev/null asks without it"
+    timer = threading.Timer(SILENT_SECONDS, note, [waiting])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _of(option: str) -> str:
+    return f"{option}: " if option else ""
 
 
 def _stdin() -> BinaryIO:
@@ -151,5 +247,5 @@ def _image_kind(data: bytes) -> str | None:
     return next((kind for beginning, kind in _IMAGE_KINDS if data.startswith(beginning)), None)
 
 
-def _image_hint(data: bytes) -> str:
-    return ": give it as --image" if _image_kind(data) else ""
+def _image_hint(place: str, data: bytes) -> str:
+    return f": give it as --image {place}" if _image_kind(data) else ""

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from langchain_cerebras_demo import catalog
+from langchain_cerebras_demo.cli.inputs import parameter_names
 from langchain_cerebras_demo.cli.terminal import note
 
 LOCAL_MODEL = "smollm2-135m"
@@ -37,6 +38,11 @@ def complete_effort(incomplete: str) -> list[Any]:
     return [effort for effort in EFFORTS if effort.startswith(incomplete)]
 
 
+def complete_parameter(incomplete: str) -> list[Any]:
+    """Complete the name of a parameter for the shell."""
+    return [f"{name}=" for name in parameter_names() if name.startswith(incomplete)]
+
+
 def wants_json(ctx: Any) -> bool:
     """Return whether ``--json`` was given to the command of this context, or to one below it."""
     return bool(ctx.meta.get(_WANTS_JSON))
@@ -60,10 +66,24 @@ def _keep_json(ctx: typer.Context, value: bool) -> bool:
     return value
 
 
+# One letter has one meaning in all commands: -a --all, -c --concurrency, -f --file, -i --image, -m --model, -o --option,
+# -r --reasoning, -s --system, -t --template, -x --extract.
+
+MODEL_VARIABLE = "CEREBRAS_DEMO_MODEL"
+
 ModelOption = Annotated[
-    str, typer.Option("--model", "-m", help="Model id or alias.", autocompletion=complete_model, show_default=True)
+    str,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="NAME",
+        envvar=MODEL_VARIABLE,
+        help="Model id or alias.",
+        autocompletion=complete_model,
+        show_default=True,
+    ),
 ]
-SystemOption = Annotated[str | None, typer.Option("--system", "-s", help="System prompt.")]
+SystemOption = Annotated[str | None, typer.Option("--system", "-s", metavar="TEXT", help="System prompt.")]
 LocalOption = Annotated[bool, typer.Option("--local", help="Use the small model on this machine: no key, no network.")]
 ReasoningOption = Annotated[
     str | None,
@@ -75,6 +95,32 @@ ReasoningOption = Annotated[
         autocompletion=complete_effort,
     ),
 ]
+
+# Numbers are read as text and checked by the code that checks the chat model's arguments, so that the errors are the same.
+TemperatureOption = Annotated[
+    str | None, typer.Option("--temperature", metavar="NUMBER", help="Randomness of the answer, 0 to 2.")
+]
+MaxTokensOption = Annotated[
+    str | None,
+    typer.Option("--max-tokens", metavar="NUMBER", help="Most tokens of the answer, reasoning included."),
+]
+SeedOption = Annotated[
+    str | None, typer.Option("--seed", metavar="NUMBER", help="Make sampling repeatable, if the service can.")
+]
+StopOption = Annotated[
+    list[str] | None, typer.Option("--stop", metavar="TEXT", help="A text that ends the answer; up to four.")
+]
+OtherOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--option",
+        "-o",
+        metavar="NAME=VALUE",
+        help="Any other parameter, such as top_p=0.9; repeatable.",
+        autocompletion=complete_parameter,
+    ),
+]
+
 StatsOption = Annotated[
     bool, typer.Option("--stats", help="Show the time to the first token, tokens per second and more afterwards.")
 ]

@@ -8,6 +8,7 @@ are not nullable.
 from __future__ import annotations
 
 import difflib
+import json
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -219,6 +220,25 @@ def check_parameter(name: str, value: Any) -> Any:
     if remedy:
         raise InvalidRequestError(f"{name}={_short(value)} is not valid: {remedy}")
     return plain
+
+
+def from_text(name: str, text: str) -> Any:
+    """Return the value that ``text``, from a command line, stands for; it is not checked.
+
+    JSON where the parameter is a number, a truth value, a list or an object; otherwise the text itself, so that
+    ``stop=5`` and ``user=12`` need no quotes.
+
+    Args:
+        name: The parameter, by our own name.
+        text: Such as ``0.2``, ``true``, ``low`` or ``["a", "b"]``.
+    """
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        value = {"true": True, "false": False}.get(text.lower(), text)
+    accepts = PARAMETERS[name]
+    is_plain = not isinstance(value, list | dict)
+    return text if accepts(text) is None and (is_plain or accepts(value) is not None) else value
 
 
 def nearest(name: str, known: Sequence[str]) -> str:

@@ -38,11 +38,17 @@ def run(environment):
 
 @pytest.fixture
 def start(environment):
-    """Starts a command in pipes and leaves it running; ``fresh`` as for ``run``, ``before`` is Python that runs before it."""
+    """Starts a command in pipes and leaves it running; ``fresh`` as for ``run``, ``before`` is Python that runs before it.
+
+    Its standard input has ended, unless ``piped`` says that the test writes into it: ``ask`` waits for the end.
+    """
     with contextlib.ExitStack() as started:
 
-        def start(*arguments, fresh=False, before=""):
+        def start(*arguments, fresh=False, before="", piped=False):
             process = start_command(*arguments, variables=environment, forked=not fresh, before=before)
+            if not piped:
+                process.stdin.close()
+                process.stdin = None
             started.enter_context(process)
             started.callback(process.kill)
             return process

@@ -122,7 +122,7 @@ def test_debug_is_an_option_of_all_commands(server, run):
 )
 def test_a_reader_that_has_gone_is_no_traceback(start, arguments):
     """`cerebras-demo … | true`."""
-    process = start(*arguments)
+    process = start(*arguments, piped=True)
     process.stdout.close()
     process.stdin.write(b"hi\n")
     process.stdin.close()
@@ -155,7 +155,7 @@ def test_ctrl_c_while_the_service_is_silent(server, start, arguments, path):
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT to send to one process")
 def test_ctrl_c_while_standard_input_is_read(start):
     """Nothing was sent yet."""
-    process = start("ask", "-")
+    process = start("ask", "-", piped=True)
     process.stdin.write(b"a" * 1_000_000)  # no pipe holds that much: it is written once somebody reads
     process.stdin.flush()
     process.send_signal(signal.SIGINT)

@@ -227,11 +227,12 @@ class Forked:
         ]
         for one in readers:
             one.start()
-        with contextlib.suppress(BrokenPipeError):
-            self.stdin.write(given or b"")
-            self.stdin.flush()
-        with contextlib.suppress(BrokenPipeError):
-            self.stdin.close()
+        if self.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self.stdin.write(given or b"")
+                self.stdin.flush()
+            with contextlib.suppress(BrokenPipeError):
+                self.stdin.close()
         for one in readers:
             one.join(timeout)
             if one.is_alive():

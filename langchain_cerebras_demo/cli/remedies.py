@@ -1,0 +1,39 @@
+"""What to do about an error of the service, on the command line."""
+
+from __future__ import annotations
+
+from langchain_cerebras_demo.errors import (
+    APIConnectionError,
+    APITimeoutError,
+    AuthenticationError,
+    CerebrasError,
+    NotFoundError,
+    PaymentRequiredError,
+    PermissionDeniedError,
+    RateLimitError,
+)
+
+_OF_REFUSALS: tuple[tuple[type[CerebrasError], str], ...] = (
+    (
+        AuthenticationError,
+        "Copy the key again from https://cloud.cerebras.ai; `cerebras-demo keys` shows where it came from.",
+    ),
+    (PaymentRequiredError, "Check the billing page of https://cloud.cerebras.ai."),
+    (PermissionDeniedError, "Check the key's permissions at https://cloud.cerebras.ai, and the proxy."),
+)
+_OF_THE_REST: tuple[tuple[type[CerebrasError], str], ...] = (
+    (NotFoundError, "Choose a model of `cerebras-demo models --remote` with --model."),
+    (RateLimitError, "Wait until the limit resets."),
+    (APITimeoutError, "Try again; if it persists, check the proxy and https://status.cerebras.ai."),
+    (APIConnectionError, "Check the network and the proxy."),
+)
+
+
+def of_refusal(error: Exception) -> str:
+    """Return what to do about a refused key or account; empty for any other error, whose message says it."""
+    return next((remedy for kind, remedy in _OF_REFUSALS if isinstance(error, kind)), "")
+
+
+def of_error(error: Exception) -> str:
+    """Return what to do about an error of a request."""
+    return next((remedy for kind, remedy in (*_OF_REFUSALS, *_OF_THE_REST) if isinstance(error, kind)), "")

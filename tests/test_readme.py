@@ -5,9 +5,15 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+import shlex
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+
+from tests.support.processes import environment
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
@@ -22,6 +28,55 @@ def test_the_two_commands_are_one_bare_line_each():
     assert "cerebras-demo ask" in first
     assert "--local" in first
     assert "pytest" in second
+
+
+COMMANDS = next(text for kind, text in BLOCKS if kind == "bash").splitlines()
+
+
+def test_the_lines_of_the_command_line_can_be_pasted():
+    """Each asks the embedded model, if any; no comment, which zsh would pass on; the conversation comes last.
+
+    Every file that a line reads is there or was written by a line above it.
+    """
+    there = {"README.md"}
+    for line in COMMANDS:
+        words = shlex.split(line)
+        assert "#" not in line
+        command = words[words.index("cerebras-demo") + 1] if "cerebras-demo" in words else None
+        assert ("--local" in words) == (command in {"ask", "chat", "bulk"}), line
+        files = {word for word in words if re.fullmatch(r"[\w-]+\.(md|json|jsonl|csv)", word)}
+        written = {words[place + 1] for place, word in enumerate(words) if word == ">"}
+        written |= {word for word in files if command == "bulk" and word.endswith(".jsonl")}
+        assert files - written <= there, line
+        there |= written
+    assert shlex.split(COMMANDS[-1])[:2] == ["cerebras-demo", "chat"]
+
+
+@pytest.mark.long
+@pytest.mark.xdist_group("embedded")
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+def test_the_lines_of_the_command_line_run(tmp_path):
+    """Twice in one folder, with no key: only ``doctor`` fails, which says that there is none."""
+    pytest.importorskip("xllamacpp")
+    root = Path(__file__).parent.parent
+    shutil.copy(root / "README.md", tmp_path)
+    named = f'cerebras-demo() {{ "{sys.executable}" -m langchain_cerebras_demo "$@"; }}\nset -o pipefail\n'
+    lines = [f"{line} || echo FAILED {line.split()[1]}" if " > " not in line else line for line in COMMANDS]
+    for _ in range(2):
+        script = named + "\n".join(lines)
+        done = subprocess.run(
+            ["bash", "-c", script],
+            cwd=tmp_path,
+            env=environment(CI="1"),
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            timeout=170,
+            check=False,
+        )
+        assert re.findall(r"FAILED (\w+)", done.stdout) == ["doctor"], done
+        assert "Traceback" not in done.stderr
+        assert len((tmp_path / "words.jsonl").read_text().splitlines()) == 2
 
 
 @pytest.mark.xdist_group("embedded")

@@ -6,6 +6,7 @@ completion must not wait for aiohttp and LangChain.
 
 from __future__ import annotations
 
+import shutil
 from typing import Annotated
 
 import typer
@@ -19,11 +20,15 @@ from langchain_cerebras_demo.cli.failures import GuardedGroup
 from langchain_cerebras_demo.cli.keys import keys
 from langchain_cerebras_demo.cli.models import models
 
+_COLUMNS = shutil.get_terminal_size().columns
+_FLOOR = 50  # click writes help at least that wide, which a narrower terminal would break within words
+
 app = typer.Typer(
     name="cerebras-demo",
     cls=GuardedGroup,
     help="Ask the models of Cerebras Inference, or a small one on this machine.",
     no_args_is_help=True,
+    context_settings={"terminal_width": _COLUMNS} if _COLUMNS < _FLOOR else {},
     add_completion=True,
     rich_markup_mode=None,  # plain help: it starts three times as fast
     pretty_exceptions_enable=False,  # an error is a sentence; a traceback with locals could show a key

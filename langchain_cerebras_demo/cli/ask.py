@@ -30,7 +30,7 @@ from langchain_cerebras_demo.cli.terminal import is_terminal, note, write_json, 
 def ask(
     ctx: typer.Context,
     question: Annotated[
-        str, typer.Argument(metavar="[QUESTION]", help="The question; piped text goes in front of it.")
+        str, typer.Argument(metavar="QUESTION", help="The question; piped text goes in front of it.")
     ] = "",
     *,
     local_model: LocalOption = False,

@@ -41,7 +41,7 @@ def chat(
     stats: StatsOption = False,
     history: Annotated[
         bool,
-        typer.Option("--history/--no-history", help="Keep what you type, for the arrow keys in the next conversation."),
+        typer.Option("--history/--no-history", help="Keep what you type for the arrow keys next time."),
     ] = True,
 ) -> None:
     """Have a conversation with a model. /help shows the commands.

@@ -63,7 +63,14 @@ class Finding:
 
 
 REQUIRED = ("langchain-core", "aiohttp", "orjson", "pydantic", "typing-extensions", "typer", "rich")
-EXTRAS = {"local": "xllamacpp", "browser": "browser-cookie3", "cli": "typer", "parquet": "pyarrow", "ray": "ray"}
+EXTRAS = {
+    "local": "xllamacpp",
+    "browser": "browser-cookie3",
+    "cli": "typer",
+    "parquet": "pyarrow",
+    "ray": "ray",
+    "llm": "llm",
+}
 """This package's extras, and a package that each of them installs."""
 
 

@@ -18,7 +18,8 @@ MARKS = {"used": "✓", "has none": "-", "failed": "✗", "not asked": "·"}
 
 def keys(
     cookies: Annotated[
-        str | None, typer.Option("--cookies", help='A cookie file, or "browser"; as for the chat model.')
+        str | None,
+        typer.Option("--cookies", metavar="FILE", help='A cookie file, or "browser"; as for the chat model.'),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

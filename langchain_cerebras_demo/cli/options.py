@@ -96,6 +96,17 @@ ReasoningOption = Annotated[
     ),
 ]
 
+EffortOption = Annotated[
+    str | None,
+    typer.Option(
+        "--reasoning",
+        "-r",
+        metavar="EFFORT",
+        help="Reasoning effort: none, low, medium or high.",
+        autocompletion=complete_effort,
+    ),
+]
+
 # Numbers are read as text and checked by the code that checks the chat model's arguments, so that the errors are the same.
 TemperatureOption = Annotated[
     str | None, typer.Option("--temperature", metavar="NUMBER", help="Randomness of the answer, 0 to 2.")

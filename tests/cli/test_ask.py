@@ -79,6 +79,9 @@ def test_a_refusal_is_a_sentence_and_exit_code_1(server, ask):
     done = ask("hi")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("cerebras-demo: AuthenticationError: 401")
+    assert done.stderr.endswith(
+        ". Copy the key again from https://cloud.cerebras.ai; `cerebras-demo keys` shows where it came from.\n"
+    )
     assert "Traceback" not in done.stderr
     assert server.key not in done.stderr
 
@@ -157,6 +160,53 @@ def test_in_a_pipe_no_question_means_standard_input(server, ask):
     """`git diff | cerebras-demo ask`."""
     assert ask(stdin="What is up?").returncode == 0
     assert question(server) == "What is up?"
+
+
+def test_piped_text_goes_in_front_of_the_question(server, ask, tmp_path):
+    """`git diff | cerebras-demo ask "Review this"`: never dropped, and the files come last."""
+    (tmp_path / "x").write_text("why")
+    done = ask("Review this", "-f", tmp_path / "x", stdin="+ a line\n")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert question(server) == '+ a line\n\nReview this\n\n<file name="x">\nwhy\n</file>'
+
+
+def test_an_image_may_come_through_the_pipe(server, ask):
+    """The pipe is then no text in front of the question."""
+    done = ask("What is this?", "-m", "qwen-3.8", "-i", "-", stdin=PNG)
+    assert (done.returncode, done.stderr) == (0, "")
+    text, image = question(server)
+    assert text["text"] == "What is this?"
+    assert image["image_url"]["url"].startswith("data:image/png;base64,")
+
+
+@pytest.mark.parametrize(
+    ("piped", "words"),
+    [
+        (PNG + b"\0", "standard input is binary, not text: give it as --image -\n"),
+        (b"\x7fELF\0\1", "standard input is binary, not text\n"),
+        (b"r\xe9sum\xe9", "standard input is not UTF-8 text (byte 1 is 0xe9): convert it\n"),
+        (b"x" * 10_000_001, "standard input is larger than 10 MB: give a smaller one\n"),
+    ],
+)
+def test_a_pipe_that_cannot_be_used_is_named_and_nothing_is_sent(server, ask, piped, words):
+    """One sentence, exit code 2."""
+    done = ask("What is this?", stdin=piped)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"cerebras-demo: {words}")
+    assert server.requests == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT to send to one process")
+def test_a_pipe_that_never_ends_is_named_and_waits_for_ctrl_c(server, start):
+    """Nothing of it is dropped, so the question has to wait; after three seconds a note says for what."""
+    soon = "import langchain_cerebras_demo.cli.inputs as inputs; inputs.SILENT_SECONDS = 0.1"
+    process = start("ask", "What is this?", before=soon, piped=True)
+    process.stdin.write(b"the beginning")
+    process.stdin.flush()
+    assert process.stderr.readline().startswith(b"cerebras-demo: waiting for the end of standard input; Ctrl-C stops")
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (130, b"cerebras-demo: interrupted\n")
+    assert server.requests == []
 
 
 def test_files_go_along_behind_the_question(server, ask, tmp_path):
@@ -252,10 +302,12 @@ atexit.register(lambda: print(sorted(of_langchain() - before), file=sys.stderr))
     [
         (["-f", "missing"], "'missing' cannot be read: No such file"),
         (["-f", "."], "'.' cannot be read: Is a directory"),
-        (["-f", "binary"], "'binary' is a binary file, not text: give it as --image"),
+        (["-f", "binary"], "'binary' is binary, not text: give it as --image binary"),
         (["-f", "latin"], "'latin' is not UTF-8 text (byte 1 is 0xe9)"),
         (["-f", "/dev/zero"], "'/dev/zero' is larger than 10 MB"),
         (["-f", "-", "-f", "-"], "given twice"),
+        (["-f", "-", "-i", "-"], "given twice"),
+        (["-x", "--schema", "{}"], "--extract and --schema exclude each other"),
         (["-i", "latin"], "'latin' is neither PNG nor JPEG"),
         (["--schema", "latin"], "--schema: 'latin' is not UTF-8 text"),
         (["--schema", "{"], "--schema is not valid JSON"),
@@ -311,6 +363,89 @@ def test_the_embedded_model_is_the_only_one_and_reads_short_texts(ask):
     assert done.returncode == 1
     assert "--model and --reasoning have no effect: the embedded model is the only one on this machine\n" in done.stderr
     assert "The embedded model reads 2,048 tokens at most: shorten the text, or use a Cerebras model\n" in done.stderr
+
+
+# -- parameters
+
+SET = ["--temperature", "0.2", "--max-tokens", "9", "--seed", "-3", "--stop", "5", "--stop", "b", "-o", "top_p=0.9"]
+SENT = {"temperature": 0.2, "max_completion_tokens": 9, "seed": -3, "stop": ["5", "b"], "top_p": 0.9}
+
+
+@pytest.mark.parametrize("command", ["ask", "chat", "bulk"])
+def test_parameters_are_sent_by_every_command_that_asks(server, run, tmp_path, command):
+    """The common ones by name, any by -o, under our name or the API's."""
+    (tmp_path / "in.jsonl").write_text('{"prompt": "hi"}\n')
+    more = {"ask": ["hi"], "chat": [], "bulk": [tmp_path / "in.jsonl", tmp_path / "out.jsonl"]}
+    done = run(command, *more[command], *SET, "-o", "min_completion_tokens=1", stdin="hi\n")
+    assert done.returncode == 0, done.stderr
+    body = server.requests[0].json
+    assert {name: body.get(name) for name in SENT} == SENT
+    assert body["min_completion_tokens"] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--temperature", "hot"], "temperature='hot' is not valid: give a number from 0 to 2\n"),
+        (["--temperature", "3"], "temperature=3 is not valid: give a number from 0 to 2\n"),
+        (["--max-tokens", "1.5"], "max_tokens=1.5 is not valid: give a whole number from -1"),
+        (["--seed", "x"], "seed='x' is not valid: give a whole number"),
+        (["--stop", ""], "stop=[''] is not valid"),
+        ([*["--stop", "a"] * 5], "the API takes four at most"),
+        (["-o", "temprature=1"], "-o temprature: unknown parameter; did you mean 'temperature'?\n"),
+        (["-o", "xyzzy=1"], "-o xyzzy: unknown parameter; known are max_tokens, min_tokens, temperature"),
+        (["-o", "top_p"], "-o 'top_p' is not of the form name=value, such as -o top_p=0.9\n"),
+        (["-o", "top_p=NaN"], "top_p=nan is not valid: give a number from 0 to 1\n"),
+        (["-o", "logit_bias={"], "logit_bias='{' is not valid: give a mapping"),
+        (["-o", "tools=[]"], "-o tools is not supported: the command line runs no tools\n"),
+        (["-o", "n=2"], "-o n is not supported: the command line shows one answer\n"),
+        (["-o", "seed=1", "--seed", "2"], "seed was given twice: leave one out\n"),
+        (["-o", "reasoning_effort=low", "-r", "low"], "reasoning_effort was given twice: leave one out\n"),
+        (["-o", "max_completion_tokens=1", "--max-tokens", "2"], "max_tokens was given twice: leave one out\n"),
+    ],
+)
+def test_an_invalid_parameter_is_named_and_nothing_is_sent(server, ask, arguments, words):
+    """With the words of the chat model's constructor, and the nearest name to an unknown one."""
+    done = ask("hi", *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("cerebras-demo: ")
+    assert words in done.stderr
+    assert server.requests == []
+
+
+def test_a_variable_sets_the_default_model(server, ask):
+    """--model comes first, and an empty variable counts as none."""
+    assert ask("hi", CEREBRAS_DEMO_MODEL="qwen-3.8").returncode == 0
+    assert ask("hi", "-m", "gpt-oss", CEREBRAS_DEMO_MODEL="qwen-3.8").returncode == 0
+    assert ask("hi", CEREBRAS_DEMO_MODEL="").returncode == 0
+    assert [request.json["model"] for request in server.requests] == ["qwen-3.8-27b", "gpt-oss-120b", "gpt-oss-120b"]
+
+
+CODE = "Here it is:\n\n```python\nprint(1)\n```\n\nAnd:\n```\n2\n```\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "printed", "note"),
+    [
+        (CODE, "print(1)\n", ""),
+        ("1. So:\n   ~~~~\n   a\n     b ```\n   ~~~~\n", "a\n  b ```\n", ""),
+        ("````md\n```\nx\n```\n````", "```\nx\n```\n", ""),
+        ("```\ncut o", "cut o", ""),
+        ("print(1)", "print(1)\n", "cerebras-demo: the answer has no code block, so all of it was printed\n"),
+    ],
+)
+def test_extract_prints_only_the_first_code_block(server, ask, text, printed, note):
+    """Without its fences; an answer that is code without fences is printed as it is, with a note."""
+    server.script(Reply(text=text))
+    done = ask("hi", "-x")
+    assert (done.returncode, done.stdout, done.stderr) == (0, printed, note)
+
+
+def test_extract_with_json_has_the_code_beside_the_answer(server, ask):
+    """As ``code``."""
+    server.script(Reply(text=CODE))
+    record = json.loads(ask("hi", "--extract", "--json").stdout)
+    assert (record["code"], record["content"]) == ("print(1)\n", CODE)
 
 
 # -- what is said of the answer

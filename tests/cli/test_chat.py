@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 import stat
 import sys
 
 import pytest
 
-from langchain_cerebras_demo.testing import Gate, Reply, Silence, Status
+from langchain_cerebras_demo.testing import Gate, RawAnswer, Reply, Silence, Status
 
 pytestmark = [
     pytest.mark.filterwarnings(
@@ -220,12 +221,79 @@ def test_an_error_is_a_sentence_and_the_conversation_continues(server, terminal)
     assert sent(server) == [("user", "again")]
 
 
-def test_a_bad_model_names_the_near_ones(terminal):
-    """And /model mends it."""
-    child = terminal("chat", "--model", "gpt-os-120b")
-    ask(child, "hi")
-    child.expect_exact("gpt-oss-120b")
-    child.expect_exact("> ")
+def test_a_wrong_model_is_found_before_the_first_question(server, run):
+    """The service is asked for its models; nothing else is sent."""
+    done = run("chat", "--model", "gpt-os-120b", stdin="hi\n")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "there is no model 'gpt-os-120b'. Known ids near 'gpt-os-120b': gpt-oss-120b" in done.stderr
+    assert [request.path for request in server.requests] == ["/v1/models"]
+
+
+def test_model_switches_only_to_a_model_that_there_is(server, terminal):
+    """One of the catalogue, or one that the service lists; where that cannot be asked, a note says so."""
+    server.script_path("/v1/models", RawAnswer(body=LISTED), RawAnswer(body=LISTED), *[Status(402)] * 3)
+    child = terminal("chat")
+    for name, said in (
+        ("gpt-os-120b", "there is no model 'gpt-os-120b'. Known ids near"),
+        ("my-endpoint", "Switched to my-endpoint."),
+        ("qwen-3.8", "Switched to qwen-3.8-27b."),
+        ("other", "the model 'other' could not be checked (PaymentRequiredError)"),
+    ):
+        ask(child, f"/model {name}")
+        child.expect_exact(said)
+    child.expect_exact("Switched to other.")
+
+
+LISTED = b'{"object": "list", "data": [{"id": "my-endpoint"}]}'
+
+
+def test_undo_forgets_the_last_question_and_its_answer(server, terminal):
+    """One after the other, until there is none."""
+    server.script(Reply(text="one"), Reply(text="two"), Reply(text="three"))
+    child = terminal("chat")
+    ask(child, "a")
+    child.expect_exact("one")
+    ask(child, "b")
+    child.expect_exact("two")
+    ask(child, "/undo")
+    child.expect_exact("Forgot the last question and its answer; 1 question left.")
+    ask(child, "c")
+    child.expect_exact("three")
+    assert sent(server) == [("user", "a"), ("assistant", "one"), ("user", "c")]
+    for said in ("1 question left", "0 questions left", "There is nothing to undo."):
+        ask(child, "/undo")
+        child.expect_exact(said)
+
+
+def test_save_writes_the_conversation_to_a_new_file(server, terminal, tmp_path):
+    """Markdown for people, JSON in the API's form for programs; a file that exists is never touched."""
+    server.script(Reply(text="Hello *Ann*."))
+    child = terminal("chat", "--system", "Be kind.", "-m", "gpt-oss", columns=200)
+    ask(child, "/save x")
+    child.expect_exact("There is nothing to save.")
+    ask(child, "I am Ann")
+    child.expect_exact("Ann")
+    for name, said in (
+        ("", "give the name of a file: /save conversation.md"),
+        (tmp_path / "a talk.md", f"Saved 2 messages to {tmp_path}/a talk.md."),
+        (tmp_path / "a talk.md", "exists already: name another file"),
+        (tmp_path / "talk.json", "Saved 2 messages"),
+        (tmp_path / "missing" / "x", "could not be written: No such file or directory"),
+    ):
+        ask(child, f"/save {name}")
+        child.expect_exact(said)
+    assert (tmp_path / "a talk.md").read_text() == (
+        "## System\n\nBe kind.\n\n## User\n\nI am Ann\n\n## Assistant\n\nHello *Ann*.\n"
+    )
+    saved = json.loads((tmp_path / "talk.json").read_text())
+    assert saved == {
+        "model": "gpt-oss-120b",
+        "messages": [
+            {"role": "system", "content": "Be kind."},
+            {"role": "user", "content": "I am Ann"},
+            {"role": "assistant", "content": "Hello *Ann*."},
+        ],
+    }
 
 
 def test_everything_fits_a_terminal_of_20_columns(terminal, end):

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import pytest
 
 from langchain_cerebras_demo.cli import inputs
 from langchain_cerebras_demo.cli.inputs import InputError
+
+
+@pytest.fixture(autouse=True)
+def _no_pipe(monkeypatch):
+    monkeypatch.setattr(sys, "stdin", None)
 
 
 def test_a_jpeg_is_known_by_how_it_begins(tmp_path):
@@ -47,3 +53,38 @@ def test_a_schema_nested_without_end_is_no_json():
     """json gives up by RecursionError."""
     with pytest.raises(InputError, match="--schema"):
         inputs.read_schema('{"a":' * 100_000)
+
+
+def test_a_standard_input_that_was_opened_for_writing_is_not_a_pipe(monkeypatch, tmp_path):
+    """As nohup leaves it; a question needs none. Another error of it is named."""
+    with (tmp_path / "x").open("wb") as file, os.fdopen(os.dup(file.fileno()), closefd=True) as opened:
+        monkeypatch.setattr(sys, "stdin", opened)
+        assert inputs.to_content("hi", [], []) == "hi"
+        with pytest.raises(InputError, match="QUESTION: standard input cannot be read: Bad file descriptor"):
+            inputs.to_content("-", [], [])
+
+
+@pytest.mark.parametrize(
+    ("option", "name", "value"),
+    [
+        ("temperature=0.5", "temperature", 0.5),
+        ("Stop=5", None, None),
+        ("stop=5", "stop", "5"),
+        ('stop=["a", "b"]', "stop", ["a", "b"]),
+        ("stop=[a", "stop", "[a"),
+        ("stop=a=b", "stop", "a=b"),
+        ("user=true", "user", "true"),
+        ("top-logprobs=2", "top_logprobs", 2),
+        ("logprobs=True", "logprobs", True),
+        ('logit_bias={"5": 1}', "logit_bias", {"5": 1}),
+        ("reasoning_effort=low", "reasoning_effort", "low"),
+        ('prediction={"type": "content", "content": "x"}', "prediction", {"type": "content", "content": "x"}),
+    ],
+)
+def test_the_value_of_an_option_is_json_unless_the_parameter_is_text(option, name, value):
+    """So that text needs no quotes."""
+    if name is None:
+        with pytest.raises(InputError, match="did you mean 'stop'"):
+            inputs.to_parameters([option])
+    else:
+        assert inputs.to_parameters([option]) == {name: value}

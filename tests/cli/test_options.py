@@ -8,7 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
+from langchain_cerebras_demo.cli import app
 from langchain_cerebras_demo.cli.options import EFFORTS, model_names
 from langchain_cerebras_demo.wire.request import check_parameter
 
@@ -31,11 +34,38 @@ def complete(run, line):
         ("ask -m nothing", []),
         ("ask --reasoning ", ["none", "low", "medium", "high"]),
         ("ask --sch", ["--schema"]),
+        ("bulk -o reasoning_e", ["reasoning_effort="]),
     ],
 )
 def test_commands_options_models_and_aliases_complete(run, line, offered):
     """Of models those that are served."""
     assert complete(run, line) == offered
+
+
+COMMANDS = ("ask", "chat", "bulk", "models", "keys", "doctor")
+
+
+def test_a_letter_means_one_thing_in_all_commands():
+    """And a name has the same letter everywhere."""
+    letters, names = {}, {}
+    for command in typer.main.get_command(app).commands.values():
+        for parameter in command.params:
+            long = next((word for word in parameter.opts if word.startswith("--")), None)
+            short = next((word for word in parameter.opts if word.startswith("-") and not word.startswith("--")), None)
+            if long is not None:
+                names.setdefault(long, set()).add(short)
+            if short is not None:
+                letters.setdefault(short, set()).add(long)
+    assert {letter: meanings for letter, meanings in letters.items() if len(meanings) > 1} == {}
+    assert {name: shorts for name, shorts in names.items() if len(shorts) > 1} == {}
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+def test_help_fits_the_terminal(columns):
+    """Of every command."""
+    for command in (None, *COMMANDS):
+        shown = CliRunner().invoke(app, [*([command] if command else []), "--help"], terminal_width=columns).output
+        assert max(map(len, shown.splitlines())) <= columns, command
 
 
 def test_retired_models_are_not_offered():

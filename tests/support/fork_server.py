@@ -33,6 +33,7 @@ DESCRIPTORS = 4
 PACKAGE = "langchain_cerebras_demo"
 NOT_LOADED = (
     f"{PACKAGE}.__main__",
+    f"{PACKAGE}.plugins.llm",
     f"{PACKAGE}.ray",
     f"{PACKAGE}.testing.plugin",
 )  # what runs, and what no script needs

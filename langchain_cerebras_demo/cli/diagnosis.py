@@ -69,6 +69,7 @@ EXTRAS = {
     "cli": "typer",
     "parquet": "pyarrow",
     "ray": "ray",
+    "notebook": "ipython",
     "llm": "llm",
 }
 """This package's extras, and a package that each of them installs."""

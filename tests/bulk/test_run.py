@@ -114,6 +114,36 @@ async def test_a_resumed_run_asks_what_is_missing_and_what_failed(server, model,
     assert (third.done, third.skipped, len(server.requests)) == (0, 3, 4)
 
 
+async def test_a_row_with_another_text_under_its_id_is_sent_again(server, model, write, output, read):
+    """And its old answer is gone in the end; more rows, another order, and columns that the prompt does not use change nothing."""
+    rows = [{"id": name, "q": name, "note": 1} for name in "abc"]
+    await bulk(model, write(rows), template="What is {q}?", output=output).arun()
+    rows = [
+        {"id": "new", "q": "new"},
+        {"id": "c", "q": "other"},
+        {"id": "b", "q": "b", "note": 2},
+        {"id": "a", "q": "a"},
+    ]
+    progress = await bulk(model, write(rows), template="What is {q}?", output=output, resume=True).arun()
+    assert (progress.changed, progress.done, progress.skipped) == (1, 2, 2)
+    assert asked(server)[3:] == ["What is new?", "What is other?"]
+    found = read(output)
+    assert found["c"]["input"] == {"id": "c", "q": "other"}
+    assert "other" in found["c"]["content"]
+    progress = await bulk(model, write(rows), template="What is {q}?", output=output, resume=True).arun()
+    assert (progress.changed, progress.skipped) == (0, 4)
+
+
+async def test_answers_of_an_earlier_version_are_kept(server, model, write, output, read):
+    """Their records have no hash of the prompt: nobody knows whether it has changed."""
+    source = write([{"id": "a", "prompt": "a"}])
+    await bulk(model, source, output=output).arun()
+    record = json.loads(output.read_text())
+    old = {name: record[name] for name in record if name not in {"row", "input", "prompt_hash", "reused"}}
+    output.write_text(json.dumps(old) + "\n")
+    assert (await bulk(model, source, output=output, resume=True).arun()).skipped == 1
+
+
 async def test_changed_settings_are_refused_before_anything_is_sent(server, model, write, output):
     """The difference is named."""
     source = write([{"text": "a"}])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+from datetime import datetime, timedelta, timezone
 
 import pytest
 from langchain_core.caches import InMemoryCache
@@ -13,7 +15,8 @@ from langchain_core.output_parsers import StrOutputParser
 from langchain_core.runnables import RunnableGenerator, RunnableLambda
 
 from langchain_cerebras_demo import ChatCerebrasDemo
-from langchain_cerebras_demo.bulk import BulkStoppedError, Item, ask, bulk
+from langchain_cerebras_demo.bulk import Budget, BulkInputError, BulkStoppedError, Item, ask, bulk
+from langchain_cerebras_demo.bulk import run as run_module
 from langchain_cerebras_demo.testing import (
     CutAfter,
     Gate,
@@ -261,3 +264,84 @@ async def test_rows_that_cannot_be_read_stop_nothing(write, model):
     """They cost nothing, and they are the input's fault."""
     progress = await bulk(model, write(b"no\n" * 30 + b'"yes"\n'), give_up_after=10).arun()
     assert (progress.stopped, progress.done, progress.failed) == ("", 1, 30)
+
+
+SCHEMA_REFUSED = {
+    "message": "Unsupported JSON schema fields: {'minItems'}",
+    "type": "invalid_request_error",
+    "param": "response_format",
+    "code": "wrong_api_format",
+}
+OWN_PARAMETER = {
+    "message": "body.reasoning_effort: Input should be 'low'",
+    "type": "invalid_request_error",
+    "param": "validation_error",
+    "code": "wrong_api_format",
+}
+
+
+@pytest.mark.parametrize(
+    ("step", "words"),
+    [
+        (Status(404), "NotFoundError: 404"),
+        (Status(400, SCHEMA_REFUSED), "Unsupported JSON schema fields.*All rows are sent with the same settings"),
+        (Status(400, OWN_PARAMETER), "reasoning_effort"),
+    ],
+    ids=["model", "schema", "parameter"],
+)
+async def test_what_all_rows_share_stops_the_run_at_the_first(server, model, output, step, words):
+    """A model that does not exist, a schema that is refused: the row is left for the next run."""
+    server.script(step)
+    run = bulk(model, ROWS, output=output, concurrency=1)
+    progress = await run.arun()
+    assert (progress.stopped, progress.done, progress.failed, len(server.requests)) == ("refused", 0, 0, 1)
+    assert re.search(words, progress.message)
+    assert (await bulk(model, ROWS[:3], output=output, resume=True).arun()).done == 3
+
+
+async def test_a_parameter_that_is_refused_before_sending_stops_the_run_too(server, model):
+    """A message that is refused is its row's own failure."""
+    progress = await bulk(model.bind(top_logprobs=3), ROWS, concurrency=1).arun()
+    assert (progress.stopped, progress.failed, len(server.requests)) == ("refused", 0, 0)
+    rows = [[{"role": "nobody", "content": "x"}], "good"]
+    progress = await bulk(model, rows, concurrency=1).arun()
+    assert (progress.stopped, progress.done, progress.failed) == ("", 1, 1)
+
+
+async def test_settings_that_have_been_answered_are_not_at_fault(server, model):
+    """A refusal later is that of its row."""
+    server.script(Reply(text="x"), Status(400, SCHEMA_REFUSED))
+    progress = await bulk(model, ["a", "b", "c"], concurrency=1).arun()
+    assert (progress.stopped, progress.done, progress.failed) == ("", 2, 1)
+
+
+async def test_a_template_that_fits_no_row_is_refused_before_anything_is_sent(server, model, write):
+    """A column that is missing is found by its name; a format that no text has is found, too."""
+    source = write(b"n\n1\n2\n", "in.csv")
+    for rows, words in ((source, "none of the 2 rows can be sent"), ([{"n": "1"}], "row 1: the prompt cannot be made")):
+        with pytest.raises(BulkInputError, match=words):
+            await bulk(model, rows, template="{n:d}").arun()
+    assert server.requests == []
+
+
+async def test_a_deadline_stops_the_run(server, model, output, monkeypatch):
+    """What is in flight has a few seconds; a deadline that has passed lets nothing be sent."""
+    monkeypatch.setattr(run_module, "GRACE_SECONDS", 0.0)
+    server.script(Gate())
+    budget = Budget(deadline=timedelta(milliseconds=300))
+    progress = await bulk(model, ROWS, output=output, budget=budget, concurrency=1).arun()
+    assert (progress.stopped, progress.message, progress.done) == ("deadline", "the deadline has passed", 0)
+    assert len(server.requests) <= 1
+    sent = len(server.requests)
+    budget = Budget(deadline=datetime(2020, 1, 1, tzinfo=timezone.utc))
+    assert (await bulk(model, ROWS, budget=budget).arun()).stopped == "deadline"
+    assert len(server.requests) == sent
+
+
+async def test_dollars_are_spent_as_a_budget(server, model):
+    """At list prices; the last rows in flight are the bound's excess."""
+    price = (await bulk(model, ["a"]).arun()).cost_usd
+    progress = await bulk(model, ROWS, budget={"usd": price * 3.5}, concurrency=1).arun()
+    assert progress.stopped == "budget"
+    assert re.search(r"the budget is spent: \$0\.\d{4} of \$", progress.message)
+    assert progress.cost_usd <= price * 4.5

@@ -15,8 +15,9 @@ import sys
 
 import pytest
 
-from langchain_cerebras_demo import APIConnectionError, ChatCerebrasDemo
-from langchain_cerebras_demo.testing import Gate, Silence
+from langchain_cerebras_demo import AiohttpTransport, APIConnectionError, ChatCerebrasDemo
+from langchain_cerebras_demo.net.portal import portal
+from langchain_cerebras_demo.testing import Gate, Reply, Silence
 from tests.support.processes import STRICT, run_python
 
 LINUX_OR_MAC = pytest.mark.skipif(sys.platform == "win32", reason="the names of the options are those of Unix")
@@ -82,6 +83,67 @@ async def test_aclose_ends_a_stream_that_is_being_read(server):
         await reading
     assert done
     assert isinstance(reading.exception(), APIConnectionError)
+
+
+@pytest.mark.parametrize("close", ["aclose", "async with", "own transport"])
+async def test_closing_a_model_leaves_the_streams_of_others_alone(server, close):
+    """Of the same loop, which share its connections: idle ones are closed, and a stream of its own is broken off."""
+    gate = Gate(after=4, reply=Reply(text="one two three four five six"))
+    server.script(gate, Silence(after=4), Reply())
+    transport = AiohttpTransport() if close == "own transport" else None
+    other, closing = model_for(server, transport=transport), model_for(server, transport=transport)
+    stream, own = other.astream("hello"), closing.astream("hello")
+    first = await anext(stream)
+    await anext(own)
+    await closing.ainvoke("leaves an idle connection")
+    assert server.open_connections == 3
+    if close == "async with":
+        async with closing:
+            pass
+    else:
+        await closing.aclose()
+    with pytest.raises(APIConnectionError):
+        await anext_to_the_end(own)
+    assert await asyncio.to_thread(server.wait_for_connections, 1)
+    gate.open()
+    assert first.text + "".join([chunk.text async for chunk in stream]) == "one two three four five six"
+    await other.aclose()
+    assert await asyncio.to_thread(server.wait_for_connections, 0)
+
+
+async def test_closing_a_model_leaves_a_call_of_another_one_alone_whose_answer_has_not_begun(server):
+    """It is not broken off for a connection that waits for its first byte."""
+    gate = Gate(after=0)
+    server.script(gate)
+    other, closing = model_for(server), model_for(server)
+    call = asyncio.create_task(other.ainvoke("hello"))
+    assert await asyncio.to_thread(gate.wait_reached)
+    await closing.aclose()
+    gate.open()
+    assert (await call).content
+    await other.aclose()
+
+
+def test_close_and_with_close_the_connections_of_synchronous_calls(server):
+    """Those of another model's stream stay; without a call before, there is nothing to do, and no thread for it."""
+    portal.close()
+    with model_for(server):
+        pass
+    assert not portal.is_open
+    gate = Gate(after=4, reply=Reply(text="one two three four five six"))
+    server.script(gate)
+    stream = model_for(server).stream("hello")
+    texts = [next(stream).text]
+    with model_for(server) as model:
+        model.invoke("hello")
+        assert server.open_connections == 2
+    assert server.wait_for_connections(1)
+    gate.open()
+    assert "".join(texts + [chunk.text for chunk in stream]) == "one two three four five six"
+    model.close()
+    assert server.wait_for_connections(0)
+    assert model.invoke("hello").content
+    model.close()
 
 
 async def anext_to_the_end(stream):

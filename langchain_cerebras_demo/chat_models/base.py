@@ -346,8 +346,24 @@ class ChatCerebrasDemo(ChatFields):
         await self._client().warm()
 
     async def aclose(self) -> None:
-        """Close this loop's connections, which all models share. The next call opens new ones."""
+        """Close this loop's connections. The next call opens new ones.
+
+        All models share the connections of a loop. A stream of this model that is being read is broken off; calls of other models
+        go on.
+        """
         await self._client().aclose()
+
+    def close(self) -> None:
+        """Close the connections of synchronous calls, as ``aclose`` does those of the running loop."""
+        client = self._client()
+        if portal.is_open:
+            portal.run(client.aclose)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
 
     async def __aenter__(self) -> Self:
         return self

@@ -136,9 +136,8 @@ class Settings:
     def request(self, method: str, url: str, **fields: Any) -> HttpRequest:
         """A request with what every request of the client has."""
         headers = {**fields.pop("headers", {}), **self.headers}
-        return HttpRequest(
-            method, url, headers=headers, connect_timeout=self.timeout.connect, proxy=self.proxy, **fields
-        )
+        timeout, proxy = self.timeout.connect, self.proxy
+        return HttpRequest(method, url, headers=headers, connect_timeout=timeout, proxy=proxy, owner=self, **fields)
 
 
 class Call:
@@ -312,7 +311,13 @@ class Call:
         base_url = server.base_url if server else settings.base_url
         url = f"{base_url}/chat/completions"
         http = HttpRequest(
-            "POST", url, headers=headers, body=content, connect_timeout=settings.timeout.connect, proxy=settings.proxy
+            "POST",
+            url,
+            headers=headers,
+            body=content,
+            connect_timeout=settings.timeout.connect,
+            proxy=settings.proxy,
+            owner=settings,
         )
         return await self._with_key(http, server)
 
@@ -423,11 +428,12 @@ class Call:
             self._give_up(problem)
             raise _with_hint(problem, self.model, self._settings.keys.dropped)
         report.repeats(problem, wait)
-        began = now()
+        began, is_over = now(), False
         try:
             await asyncio.sleep(wait)
+            is_over = True
         finally:
-            report.backed_off += now() - began
+            report.backed_off += wait if is_over else now() - began
         return http if http.fresh_connection else replace(http, fresh_connection=_was_stale(problem))
 
     def _is_too_long(self, wait: float, problem: APIError) -> bool:

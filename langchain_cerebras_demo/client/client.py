@@ -177,9 +177,14 @@ class Client:
             await Attempt(settings.transport, request, is_stream=False, bounds=bounds, deadline=deadline).body()
 
     async def aclose(self) -> None:
-        """Closes the connections of this loop, where the transport can."""
-        close = getattr(self._settings.transport, "aclose", None)
-        if close is not None:
+        """Closes this loop's connections, except those that other clients are using, where the transport can.
+
+        A transport of the user's own that has ``aclose`` but not ``aclose_of`` is closed whole.
+        """
+        transport = self._settings.transport
+        if (close_own := getattr(transport, "aclose_of", None)) is not None:
+            await close_own(self._settings)
+        elif (close := getattr(transport, "aclose", None)) is not None:
             await close()
 
     def resolve_model(self, name: str) -> str:

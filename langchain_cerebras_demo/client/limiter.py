@@ -29,7 +29,9 @@ __all__ = ["Limiter", "Queueing", "Ticket", "process_limiter", "unbounded"]
 
 _LOG = logging.getLogger("langchain_cerebras_demo")
 
+# A queue whose last request waits for less is not logged, and one that was empty meanwhile not again so soon.
 _LOGGED_SECONDS = 1.0
+_QUIET_SECONDS = 10.0
 
 # How often a caller behind one of another loop looks whether that loop still runs: event loops give no shutdown notice.
 _LOOK_SECONDS = 0.5
@@ -82,6 +84,8 @@ class _Lane:
         self.open_tickets = 0
         self.heard = 0.0  # when the service was last heard of
         self.limit = Limit.UNKNOWN  # what the queue waits for
+        self.logged: set[Limit] = set()  # of the limits that this queue has waited for since it was empty
+        self.quiet_until: dict[Limit, float] = {}
 
     @property
     def is_idle(self) -> bool:
@@ -123,6 +127,19 @@ class _Lane:
             if position < len(self.waiters):
                 self.waiters[position].wake()
         self.wake_head()
+        if not self.waiters:
+            self.logged.clear()
+
+    def is_news(self, wait: Wait, now: float) -> bool:
+        """Whether a wait for a limit begins that is worth a line of the log: one for each limit as long as requests wait."""
+        limit, last_waits = wait.limit, wait.seconds * len(self.waiters)
+        if limit is None or limit is Limit.FIRST_ANSWER or last_waits < _LOGGED_SECONDS:
+            return False
+        if limit in self.logged or now < self.quiet_until.get(limit, now):
+            return False
+        self.logged.add(limit)
+        self.quiet_until[limit] = now + _QUIET_SECONDS
+        return True
 
     def is_behind_a_stranger(self, waiter: _Waiter) -> bool:
         """Whether the next in front belongs to another loop, which may die without a word."""
@@ -245,8 +262,12 @@ class Limiter:
                         break
                     is_behind_a_stranger = wait is None and lane.is_behind_a_stranger(waiter)
                     bell = waiter.bell = waiter.loop.create_future()
+                    is_news = wait is not None and not wait.is_final and lane.is_news(wait, self._clock())
+                    queued = len(lane.waiters)
                 if wait is not None and wait.is_final:
                     raise _used_up(wait, model)
+                if wait is not None and is_news:
+                    _log_wait(wait, model, queued)
                 seconds = wait.seconds if wait is not None else _LOOK_SECONDS if is_behind_a_stranger else None
                 waited = self._clock() - began
                 if max_wait is not None:
@@ -257,8 +278,6 @@ class Limiter:
         finally:
             with self._lock:
                 lane.remove(waiter)
-        if waited > _LOGGED_SECONDS:
-            _LOG.info("a request to %s waited %.1f s for the rate limit (%s)", model, waited, lane.limit)
         return ticket
 
     def _turn(self, lane: _Lane, waiter: _Waiter) -> Wait | None:
@@ -359,6 +378,24 @@ class Ticket:
     def _close(self) -> None:
         self._is_open = False
         self._lane.open_tickets -= 1
+
+
+def _log_wait(wait: Wait, model: str, queued: int) -> None:
+    limit = str(wait.limit)
+    _LOG.info(
+        "requests to %s wait for the rate limit (%s): %d of them, the first for %.1f s",
+        model,
+        limit,
+        queued,
+        wait.seconds,
+        extra={
+            "cerebras_event": "limit_wait",
+            "cerebras_model": model,
+            "cerebras_limit": limit,
+            "cerebras_wait": wait.seconds,
+            "cerebras_queued": queued,
+        },
+    )
 
 
 def _in_time(

@@ -12,7 +12,8 @@ import os
 import ssl
 import sys
 import weakref
-from collections.abc import AsyncGenerator
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -74,6 +75,7 @@ class AiohttpTransport:
         proxy = session.proxy_for(request)
         connection = ConnectionTrace()
         current_trace.set(connection)  # and not reset: a generator may be closed in another context
+        session.sending[id(request.owner)] += 1
         try:
             response = await session.http_for(request).request(
                 request.method,
@@ -94,9 +96,11 @@ class AiohttpTransport:
             failure.__cause__ = None if error.__cause__ is None else OriginalError.of(error.__cause__)
         else:
             if proxy is None or response.status != 407:
-                return session.opened(AiohttpResponse(response, proxy))
+                return session.opened(AiohttpResponse(response, proxy), request.owner)
             response.close()
             failure = APIStatusError(f"407: the proxy {proxy} refused: {_wish(proxy)}", status_code=407)
+        finally:
+            session.sending[id(request.owner)] -= 1
         # Raised here and not in the handler: aiohttp's exceptions and frames hold the request's headers, key included.
         try:
             raise failure
@@ -116,8 +120,20 @@ class AiohttpTransport:
             await session.guard.__anext__()
         return session
 
+    async def aclose_of(self, owner: object) -> None:
+        """Closes the running loop's connections, except those that requests of others than ``owner`` are using.
+
+        What the owner is reading is broken off; what others do goes on. If they do nothing, this is ``aclose``.
+        """
+        session = self._session_of_loop.get()
+        if session is not None and session.is_used_by_others(owner):
+            session.break_off(owner)
+            session.close_idle()
+        else:
+            await self.aclose()
+
     async def aclose(self) -> None:
-        """Closes the running loop's session. The next request opens a new one."""
+        """Closes the running loop's session and breaks off whatever uses it. The next request opens a new one."""
         session = self._session_of_loop.pop()
         if session is not None and session.guard is not None:
             session.break_off()
@@ -159,6 +175,7 @@ class _LoopSession:
         self.opened_http = [self.http]
         self._fresh: aiohttp.ClientSession | None = None
         self.guard: AsyncGenerator[None, None] | None = None
+        self.sending: Counter[int] = Counter()  # by owner, the requests whose answer has not begun
         self._responses: weakref.WeakSet[AiohttpResponse] = weakref.WeakSet()
         self._proxies: dict[tuple[str | None, ...], Proxy | None] = {}
 
@@ -202,15 +219,29 @@ class _LoopSession:
         if hasattr(self, "opened_http") and not self.loop.is_running():
             self.forget()
 
-    def opened(self, response: AiohttpResponse) -> AiohttpResponse:
+    def opened(self, response: AiohttpResponse, owner: object) -> AiohttpResponse:
         """``response``, remembered while it is read."""
         self._responses.add(response)
+        response.owner, response.on_close = owner, self._responses.discard
         return response
 
-    def break_off(self) -> None:
-        """Wakes whoever reads: aiohttp closes the sockets and tells nobody."""
+    def is_used_by_others(self, owner: object) -> bool:
+        """Whether a request of others than ``owner`` is under way."""
+        own = id(owner)
+        is_sending = any(count > 0 for other, count in self.sending.items() if other != own)
+        return is_sending or any(response.owner is not owner for response in self._responses)
+
+    def close_idle(self) -> None:
+        """Closes the connections that no request is using."""
+        for http in self.opened_http:
+            if isinstance(http.connector, Connector):
+                http.connector.close_idle()
+
+    def break_off(self, owner: object = None) -> None:
+        """Wakes whoever reads, or ``owner`` alone: aiohttp closes the sockets and tells nobody."""
         for response in list(self._responses):
-            response.break_off()
+            if owner is None or response.owner is owner:
+                response.break_off()
 
     def forget(self) -> None:
         """Lets go without closing anything, and without a complaint."""
@@ -278,6 +309,8 @@ class AiohttpResponse:
         self._proxy = proxy
         self.status = response.status
         self.headers = {name.lower(): to_printable(value) for name, value in response.headers.items()}
+        self.owner: object = None
+        self.on_close: Callable[[AiohttpResponse], None] | None = None
         self._decoder: Decoder | None = None
         self._has_begun = False
 
@@ -310,15 +343,21 @@ class AiohttpResponse:
 
     def close(self) -> None:
         """See ``HttpResponse.close``."""
+        self._abort()
+        self._response.close()  # a body read to its end has already given its connection back
+        if self.on_close is not None:
+            self.on_close(self)
+
+    def break_off(self) -> None:
+        """Closes the connection and makes a reader that waits fail now."""
+        if not self._response.content.is_eof():
+            self._response.content.set_exception(aiohttp.ClientConnectionError("the transport was closed"))
+        self._abort()
+
+    def _abort(self) -> None:
         connection = self._response.connection
         if connection is not None and connection.transport is not None:
             connection.transport.abort()  # a farewell by TLS could outlive the loop
-        self._response.close()  # a body read to its end has already given its connection back
-
-    def break_off(self) -> None:
-        """Makes a reader that waits fail now: the connection is about to be closed."""
-        if not self._response.content.is_eof():
-            self._response.content.set_exception(aiohttp.ClientConnectionError("the transport was closed"))
 
     def __repr__(self) -> str:
         return f"<AiohttpResponse {self.status}>"

@@ -95,6 +95,15 @@ class Connector(aiohttp.TCPConnector):
                 return connection
             connection.close()
 
+    def close_idle(self) -> None:
+        """Close the connections of the pool that no request is using."""
+        idle = [protocol for pooled in self._conns.values() for protocol, _ in pooled]
+        self._conns.clear()
+        for protocol in idle:
+            if protocol.transport is not None:
+                protocol.transport.abort()  # a farewell by TLS could outlive the loop
+            protocol.close()
+
     def __del__(self, *args: object, **kwargs: object) -> None:
         if self.owner == os.getpid() and not self._loop.is_closed():
             super().__del__()

@@ -87,6 +87,12 @@ class Portal:
             future.cancel()
             _close(queue)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether a loop runs for synchronous callers: one of them has called."""
+        with self._lock:
+            return self._loop is not None and not self._loop.is_closed()
+
     def close(self) -> None:
         """Cancel what runs, close generators and connections, and end the thread. The next call opens a new one."""
         with self._lock:

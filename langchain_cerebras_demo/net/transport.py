@@ -39,6 +39,7 @@ class HttpRequest:
         proxy: the proxy to use, before any of the environment.
         environment_proxy: whether the proxy variables of the environment count (never for loopback).
         fresh_connection: whether it goes out on a connection of its own, and on none that has been used before.
+        owner: who sends it, compared by identity: an owner may close its connections without disturbing others.
     """
 
     method: str
@@ -50,6 +51,7 @@ class HttpRequest:
     proxy: str | None = field(default=None, repr=False)  # may hold a password
     environment_proxy: bool = True
     fresh_connection: bool = False
+    owner: object = field(default=None, repr=False, compare=False)
 
 
 class HttpResponse(Protocol):

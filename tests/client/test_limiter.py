@@ -199,8 +199,8 @@ async def test_a_deadline_ends_the_wait():
 
 
 @in_virtual_time
-async def test_a_wait_of_more_than_a_second_is_logged_once_with_the_limit_and_the_seconds(caplog):
-    """And never the account."""
+async def test_the_log_says_that_a_wait_for_a_limit_begins(caplog):
+    """When it begins, and not after it; one that is over at once is not worth a line. Never the account."""
     limiter = limiter_in_virtual_time()
     quick, slow = RateLimit(requests_per_minute=600), RateLimit(requests_per_minute=20)
     for limit in (quick, slow):
@@ -209,12 +209,37 @@ async def test_a_wait_of_more_than_a_second_is_logged_once_with_the_limit_and_th
         tickets = [await limiter.acquire(*WHO, 100, quick) for _ in range(6)]
         assert 0 < tickets[-1].waited < 1
         assert caplog.messages == []
-        ticket = await limiter.acquire(*WHO, 100, slow)
-    (message,) = caplog.messages
-    assert ticket.waited > 1
-    assert "requests per minute" in message
-    assert f"{ticket.waited:.1f} s" in message
-    assert "account" not in message
+        waits = asyncio.create_task(limiter.acquire(*WHO, 100, slow))
+        await asyncio.sleep(0)
+        assert caplog.messages == [
+            "requests to gpt-oss-120b wait for the rate limit (requests per minute): 1 of them, the first for 2.5 s"
+        ]
+        assert (await waits).waited == pytest.approx(2.5, abs=0.1)
+    (line,) = caplog.records
+    assert (line.levelno, line.cerebras_event, line.cerebras_limit) == (
+        logging.INFO,
+        "limit_wait",
+        "requests per minute",
+    )
+    assert (line.cerebras_model, line.cerebras_queued) == ("gpt-oss-120b", 1)
+    assert line.cerebras_wait == pytest.approx(2.5, abs=0.1)
+    assert "account" not in caplog.text
+
+
+@in_virtual_time
+async def test_two_hundred_that_wait_are_one_line(caplog):
+    """As long as any of them waits; when the queue was empty there is another one, but not twice in ten seconds."""
+    limiter = limiter_in_virtual_time()
+    limit = RateLimit(requests_per_minute=600)  # each waits a tenth of a second for the one before it
+    await heard(limiter, NOTHING, limit)
+    with caplog.at_level(logging.INFO, "langchain_cerebras_demo"):
+        await asyncio.gather(*(limiter.acquire(*WHO, 1, limit) for _ in range(200)))
+        assert len(caplog.messages) == 1
+        await asyncio.gather(*(limiter.acquire(*WHO, 1, limit) for _ in range(200)))
+        assert len(caplog.messages) == 2
+        for _ in range(3):  # three seconds each
+            await asyncio.gather(*(limiter.acquire(*WHO, 1, limit) for _ in range(30)))
+    assert len(caplog.messages) == 3
 
 
 # -- tickets

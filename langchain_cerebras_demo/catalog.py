@@ -17,7 +17,7 @@ from datetime import date, datetime, timezone
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
-from langchain_cerebras_demo.cache_folder import cache_folder
+from langchain_cerebras_demo.cache_folder import saved_models
 
 __all__ = [
     "BUILT_IN_ALIASES",
@@ -33,7 +33,6 @@ __all__ = [
     "nearest_ids",
     "refresh",
     "retirement_message",
-    "save",
     "unknown_model_hint",
 ]
 
@@ -197,11 +196,14 @@ _in_force: _Catalogue | None = None
 
 
 def _catalogue() -> _Catalogue:
-    """Return the rows in force: the package's, with a saved public list laid over them if it is newer."""
+    """Return the rows in force: the package's, with a saved public list laid over them if it is newer.
+
+    Files are read for the first question. ``client`` asks it when it is imported, so that no event loop waits for them.
+    """
     global _in_force  # noqa: PLW0603 - one catalogue a process
     if _in_force is None:
         built_in = _Catalogue(_built_in_specs())
-        rows, day = saved_list() or ([], date.min)
+        rows, day = saved_models() or ([], date.min)
         is_newer = day > max(spec.fact_date for spec in built_in.specs.values())
         _in_force = _with_public_list(built_in, rows, day) if is_newer else built_in
     return _in_force
@@ -232,32 +234,6 @@ def refresh(rows: Iterable[Any], today: date) -> None:
     """
     global _in_force  # noqa: PLW0603 - as above
     _in_force = _with_public_list(_Catalogue(_built_in_specs()), rows, today)
-
-
-def save(rows: Iterable[Any], today: date) -> None:
-    """Keep a public list in the cache folder, where later processes find it. A release of the package with newer facts supersedes it.
-
-    Raises:
-        OSError: The file cannot be written.
-        RuntimeError: The user has no home folder.
-    """
-    folder = cache_folder()
-    folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f"{_SAVED}.part"
-    part.write_text(json.dumps({"day": today.isoformat(), "rows": list(rows)}), encoding="utf-8")
-    part.replace(folder / _SAVED)
-
-
-def saved_list() -> tuple[list[Any], date] | None:
-    """Return the public list that was kept in the cache folder and its day; ``None`` where there is none, or a damaged one."""
-    try:
-        saved = json.loads((cache_folder() / _SAVED).read_bytes())
-        return list(saved["rows"]), date.fromisoformat(saved["day"])
-    except (OSError, RuntimeError, ValueError, KeyError, TypeError):
-        return None
-
-
-_SAVED = "public_models.json"
 
 
 def _with_public_list(catalogue: _Catalogue, rows: Iterable[Any], day: date) -> _Catalogue:

@@ -108,7 +108,7 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 
 def pytest_configure(config):
-    catalog.saved_list = lambda: None  # whoever runs the tests may have refreshed theirs
+    catalog.saved_models = lambda: None  # whoever runs the tests may have refreshed theirs
     if config.getoption("--exact"):
         from langchain_cerebras_demo import ChatCerebrasDemo
 

@@ -21,6 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from langchain_cerebras_demo import catalog
+from langchain_cerebras_demo.cache_folder import save_models
 from langchain_cerebras_demo.catalog import (
     BUILT_IN_ALIASES,
     DEFAULT_MODEL,
@@ -433,9 +434,9 @@ class TestPublicList:
             return run.stdout.strip() == "True"
 
         assert not is_known()
-        catalog.save([LISTED], TODAY)
+        save_models([LISTED], TODAY)
         assert is_known()
-        catalog.save([LISTED], date(2026, 1, 1))
+        save_models([LISTED], date(2026, 1, 1))
         assert not is_known()
         (saved,) = (tmp_path / "cache").iterdir()
         for damaged in ("", "[]", '{"day": "then", "rows": []}', '{"rows": []}', '{"day": 5, "rows": []}'):

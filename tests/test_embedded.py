@@ -15,6 +15,7 @@ from langchain_core.prompts import ChatPromptTemplate
 
 from langchain_cerebras_demo import ChatCerebrasDemo, LocalServer
 from langchain_cerebras_demo.provider import Cerebras
+from tests.support.blocking import watching
 
 pytestmark = pytest.mark.xdist_group("embedded")
 
@@ -39,6 +40,12 @@ def text(model):
 
 async def streamed(model):
     return "".join([chunk.content async for chunk in model.astream(PROMPT)])
+
+
+async def test_the_embedded_model_does_not_block_the_loop(model):
+    """Its server is started and found in a thread."""
+    with watching():
+        assert (await model.ainvoke(PROMPT)).content
 
 
 async def inside_a_running_loop(model):

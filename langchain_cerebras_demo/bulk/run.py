@@ -298,7 +298,7 @@ class BulkRun:
     async def _iterate(self) -> AsyncGenerator[BulkRecord, None]:
         async with AsyncExitStack() as stack:
             if self._output_path is not None:  # before the input is read, which may take a while
-                check_place(self._output_path, self._source.path)
+                await asyncio.to_thread(check_place, self._output_path, self._source.path)
             rows = await self._source.open(stack)
             output = self._output = await self._open_output(stack)
             done = output.done if output is not None else None

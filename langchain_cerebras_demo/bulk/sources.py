@@ -58,7 +58,7 @@ class Source:
         if self.path is None:
             _check_iterable(self._given)
             return await stack.enter_async_context(aclosing(self._rows_of_iterable()))
-        file = open_file(self.path, self._kind)
+        file = await asyncio.to_thread(open_file, self.path, self._kind)
         self._meter.total = await asyncio.to_thread(survey, file, self._why_not)
         return await stack.enter_async_context(aclosing(_rows_of_file(file)))
 

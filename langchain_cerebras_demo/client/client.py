@@ -10,6 +10,7 @@ from typing import Any
 
 from langchain_cerebras_demo import catalog, local
 from langchain_cerebras_demo._version import __version__
+from langchain_cerebras_demo.cache_folder import save_models
 from langchain_cerebras_demo.catalog import AliasTable
 from langchain_cerebras_demo.client.attempt import Attempt, now
 from langchain_cerebras_demo.client.call import Call, Settings, today
@@ -27,6 +28,8 @@ from langchain_cerebras_demo.policy import RateLimit, RetryPolicy, Timeout
 from langchain_cerebras_demo.records import CallRecord, Load, RateLimitSnapshot
 from langchain_cerebras_demo.wire.completion import Event, with_whole_calls
 from langchain_cerebras_demo.wire.request import ChatRequest
+
+catalog.model_specs()  # it reads files for the first question: here, and in nobody's event loop
 
 _WARM_SECONDS = 5.0
 
@@ -161,7 +164,7 @@ class Client:
         rows, day = await self.list_models(public=True), today()
         catalog.refresh(rows, day)
         if save:
-            await in_thread(lambda: catalog.save(rows, day))
+            await in_thread(save_models, rows, day)
 
     async def warm(self) -> None:
         """Opens the connection ahead of the first request, without a key. Errors are ignored here; the first request raises them."""

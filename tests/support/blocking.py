@@ -1,0 +1,17 @@
+"""Finds what blocks an event loop, with blockbuster."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+
+OURS = "langchain_cerebras_demo"
+
+
+@contextlib.contextmanager
+def watching():
+    """Whatever blocks a loop while a frame of ours is on the stack raises ``blockbuster.BlockingError`` there."""
+    blockbuster = pytest.importorskip("blockbuster", reason="blockbuster is not installed: pip install blockbuster")
+    with blockbuster.blockbuster_ctx(OURS, excluded_modules=[f"{OURS}.testing"]) as watched:
+        yield watched

@@ -145,6 +145,7 @@ class FailedAttempt:
         limit: the limit that a 429 names.
         waited: seconds from the failure until the next attempt was sent, or until the call ended.
         request_id: the service's name for the request.
+        at: seconds from the call's beginning to the failure.
     """
 
     error: str
@@ -152,6 +153,7 @@ class FailedAttempt:
     limit: Limit | None = None
     waited: float = 0.0
     request_id: str | None = None
+    at: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +186,8 @@ class CallRecord:
         queued: of ``seconds``, waiting for a slot (``max_concurrency``).
         streamed: from the first event of a stream to its end; ``None`` where ``ttft`` is.
         chunks: network reads that brought a part of a streamed answer; 0 for one that was not streamed.
+        chunk_times: seconds between each of these and the one before, for an observer with ``wants_chunk_times`` alone; otherwise
+            empty.
         status_code: the status of the last answer: the HTTP status, or what an error event in a stream names; ``None`` where
             nothing was answered.
         limit: the limit that a ``RateLimitError`` names, also one that was raised before sending.
@@ -220,6 +224,7 @@ class CallRecord:
     queued: float = 0.0
     streamed: float | None = None
     chunks: int = 0
+    chunk_times: tuple[float, ...] = field(default=(), repr=False)
     status_code: int | None = None
     limit: Limit | None = None
     retry_after: float | None = None

@@ -5,12 +5,14 @@ from __future__ import annotations
 import ast
 import importlib.util
 import inspect
+import logging
 import os
 import re
 import runpy
 import subprocess
 import sys
 import unicodedata
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 
@@ -214,13 +216,32 @@ async def test_every_python_block_runs(page, loopback_cerebras, monkeypatch, tmp
     if any("langchain.agents" in code for code in blocks):
         base = pytest.importorskip("langchain.chat_models.base")
         monkeypatch.setattr(base, "_BUILTIN_PROVIDERS", dict(base._BUILTIN_PROVIDERS))
+    for module in ("fastapi", "prometheus_client", "opentelemetry.sdk"):
+        if any(f"from {module}" in code for code in blocks):
+            pytest.importorskip(module, reason=f"{module} is not installed: the dependency group `test`")
     monkeypatch.chdir(tmp_path)
     namespace = {"__name__": "page"}
-    for code in blocks:
-        result = eval(compile(code, page, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT), namespace)
-        if inspect.isawaitable(result):
-            await result
+    with surroundings(blocks, monkeypatch):
+        for code in blocks:
+            result = eval(compile(code, page, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT), namespace)
+            if inspect.isawaitable(result):
+                await result
     assert capsys.readouterr().out
+
+
+@contextmanager
+def surroundings(blocks, monkeypatch):
+    """A collector for a page that exports spans, which has to receive them; and levels of logs as before."""
+    logger = logging.getLogger(NAME)
+    monkeypatch.setattr(logger, "level", logger.level)
+    if not any("OTLPSpanExporter" in code for code in blocks):
+        yield
+    else:
+        with import_module("tests.support.otel").Collector.running() as collector:
+            monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+            yield
+            assert {path for path, _ in collector.bodies} == {"/v1/traces", "/v1/metrics"}
+    logger.manager._clear_cache()
 
 
 def test_a_block_that_is_not_run_says_why():

@@ -200,7 +200,7 @@ class Call:
                                 if decoder.ended:
                                     yield self._with_record(events, decoder, ticket)
                                 else:
-                                    report.chunks += 1
+                                    report.arrived()
                                     yield events  # type: ignore[misc]  # a list[Event] that nobody will add to
                                 slot.resume()
                     except APIError as error:

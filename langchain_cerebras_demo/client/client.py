@@ -15,7 +15,7 @@ from langchain_cerebras_demo.catalog import AliasTable
 from langchain_cerebras_demo.client.attempt import Attempt, now
 from langchain_cerebras_demo.client.call import Call, Settings, today
 from langchain_cerebras_demo.client.limiter import process_limiter
-from langchain_cerebras_demo.client.observers import CallStart, to_listeners
+from langchain_cerebras_demo.client.observers import CallStart, observe_by_environment, to_listeners
 from langchain_cerebras_demo.client.report import Report
 from langchain_cerebras_demo.client.slots import Slots
 from langchain_cerebras_demo.errors import APIError
@@ -86,6 +86,7 @@ class Client:
         on_start: Callable[[CallStart], None] | None = None,
         on_call: Callable[[CallRecord], None] | None = None,
     ) -> None:
+        observe_by_environment()
         self.base_url = to_base_url(base_url)
         self.aliases = aliases if aliases is not None else AliasTable()
         self.keys = keys if isinstance(keys, ChainKeyResolver) else ChainKeyResolver([keys or EnvKey()])

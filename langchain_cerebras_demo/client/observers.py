@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import copy_context
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from typing import Any, Literal, Protocol, TypeAlias
 
 from langchain_cerebras_demo.records import CallRecord
@@ -29,6 +31,7 @@ class CallStart:
         run_id: as in ``CallRecord``.
         parameters: those that shape the sampling (``temperature``, ``max_tokens``, ``stop``, …) as the request has them. Neither
             messages nor tools are among them.
+        output_type: ``text`` or ``json``, as ``response_format`` asks; ``None`` where it does not.
         messages: the messages in the API's own form, for an observer with ``wants_messages`` alone; otherwise ``None``.
     """
 
@@ -39,6 +42,7 @@ class CallStart:
     started_at: float
     run_id: str | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    output_type: Literal["text", "json"] | None = None
     messages: Sequence[Mapping[str, Any]] | None = field(default=None, repr=False, hash=False)
 
 
@@ -51,7 +55,8 @@ class Observer(Protocol):
     Both are told in one copy of the context (``contextvars``) in which the user made the call, on the thread of the event loop
     that runs it: they must be quick. What they raise is logged once and ignored.
 
-    An observer that has an attribute ``wants_messages`` that is true also gets the messages and the text of the answer.
+    An observer that has an attribute ``wants_messages`` that is true also gets the messages and the text of the answer, and one
+    with ``wants_chunk_times`` the times between the chunks of a stream.
     """
 
     def started(self, call: CallStart) -> End | None:
@@ -65,9 +70,10 @@ class Listener:
         started: as ``Observer.started``.
         name: what the log calls it.
         wants_messages: whether it gets messages and answers.
+        wants_chunk_times: whether it gets the times between chunks.
     """
 
-    __slots__ = ("_is_reported", "_name", "_started", "observer", "wants_messages")
+    __slots__ = ("_is_reported", "_name", "_started", "observer", "wants_chunk_times", "wants_messages")
 
     def __init__(
         self,
@@ -75,12 +81,14 @@ class Listener:
         name: str,
         *,
         wants_messages: bool = False,
+        wants_chunk_times: bool = False,
         observer: object = None,
     ) -> None:
         self._started = started
         self._name = name
         self._is_reported = False
         self.wants_messages = wants_messages
+        self.wants_chunk_times = wants_chunk_times
         self.observer = observer
 
     def started(self, call: CallStart) -> End | None:
@@ -129,12 +137,13 @@ class Observation:
         call: its beginning, messages included.
     """
 
-    __slots__ = ("_context", "_ends", "wants_answer")
+    __slots__ = ("_context", "_ends", "wants_answer", "wants_chunk_times")
 
     def __init__(self, listeners: Sequence[Listener], call: CallStart) -> None:
         self._context = copy_context()
         self._ends = [(listener, self._context.run(listener.started, call)) for listener in listeners]
         self.wants_answer = any(listener.wants_messages for listener in listeners)
+        self.wants_chunk_times = any(listener.wants_chunk_times for listener in listeners)
 
     def end(self, record: CallRecord) -> None:
         """Tell all of the call's end."""
@@ -150,8 +159,13 @@ _lock = threading.Lock()
 def add_observer(observer: Observer) -> None:
     """Tell ``observer`` of every call that begins in this process from now on. Added twice, it is told once."""
     global _of_process  # noqa: PLW0603 - the process's observers
-    wants_messages = bool(getattr(observer, "wants_messages", False))
-    listener = Listener(observer.started, type(observer).__name__, wants_messages=wants_messages, observer=observer)
+    listener = Listener(
+        observer.started,
+        type(observer).__name__,
+        wants_messages=bool(getattr(observer, "wants_messages", False)),
+        wants_chunk_times=bool(getattr(observer, "wants_chunk_times", False)),
+        observer=observer,
+    )
     with _lock:
         if all(other.observer is not observer for other in _of_process):
             _of_process = (*_of_process, listener)
@@ -167,3 +181,23 @@ def remove_observer(observer: Observer) -> None:
 def process_listeners() -> tuple[Listener, ...]:
     """Return those who are told of all calls of this process."""
     return _of_process
+
+
+SWITCH = "CEREBRAS_DEMO_OTEL"
+"""``1`` makes OpenTelemetry an observer of this process."""
+
+_is_switched_on = False
+
+
+def observe_by_environment() -> None:
+    """Load the observer that ``CEREBRAS_DEMO_OTEL=1`` asks for. Called whenever a client is made; it does so once.
+
+    The module is named in a text, because the client knows no observer: whoever does not ask for this one never imports it.
+
+    Raises:
+        ImportError: OpenTelemetry is not installed.
+    """
+    global _is_switched_on  # noqa: PLW0603 - as above
+    if not _is_switched_on and os.environ.get(SWITCH) == "1":
+        import_module("langchain_cerebras_demo.telemetry").instrument_by_environment()
+        _is_switched_on = True

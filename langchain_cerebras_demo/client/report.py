@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from types import TracebackType
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from typing_extensions import Self
 
@@ -76,6 +77,7 @@ class Report:
         self.asked_at = self.sent_at = self.paced = self.backed_off = 0.0
         self.first_at: float | None = None
         self.sends = self.chunks = 0
+        self._chunk_times: list[float] | None = None  # when they came, if somebody wants to know
         self.slot: Slot | None = None
         self.reading: HasText | None = None
         self._operation: Operation = operation
@@ -110,9 +112,11 @@ class Report:
                 self._started_at,
                 None if self._run_id is None else str(self._run_id),
                 {name: value for name, value in parameters.items() if name in _SAMPLING and value is not None},
+                _output_type(parameters.get("response_format")),
                 request.messages if request else None,
             )
             self._observation = Observation(listeners, call)
+            self._chunk_times = [] if is_stream and self._observation.wants_chunk_times else None
         return self
 
     def __enter__(self) -> Self:
@@ -157,6 +161,12 @@ class Report:
         self._status_code = self._request_id = None
         self._close_failure()
 
+    def arrived(self) -> None:
+        """Note that a part of the answer came."""
+        self.chunks += 1
+        if self._chunk_times is not None:
+            self._chunk_times.append(now())
+
     def answered_with(self, status_code: int, limits: RateLimitSnapshot, request_id: str | None) -> None:
         """Note the headers of an answer."""
         self._status_code, self._request_id = status_code, request_id
@@ -172,8 +182,10 @@ class Report:
     def repeats(self, problem: APIError, wait: float) -> None:
         """Note, and log, that the attempt that failed will be made again in ``wait`` seconds."""
         limit = problem.limit if isinstance(problem, RateLimitError) else None
-        failed = FailedAttempt(type(problem).__name__, self._status_code, limit, 0.0, self._request_id)
-        self._failures, self._failed_at = (*self._failures, failed), now()
+        at = now()
+        kind = type(problem).__name__
+        failed = FailedAttempt(kind, self._status_code, limit, 0.0, self._request_id, at - self.asked_at)
+        self._failures, self._failed_at = (*self._failures, failed), at
         if _log.isEnabledFor(logging.INFO):
             facts = [failed.error, str(failed.status_code or ""), str(limit or "")]
             _log.info(
@@ -253,6 +265,7 @@ class Report:
             queued=self.queued,
             streamed=None if first is None else at - first,
             chunks=self.chunks,
+            chunk_times=tuple(after - before for before, after in pairwise(self._chunk_times or ())),
             status_code=self._status_code,
             limit=problem.limit if isinstance(problem, RateLimitError) else None,
             retry_after=getattr(problem, "retry_after", None),
@@ -270,6 +283,11 @@ class Report:
             *others, last = self._failures
             waited = (self.sent_at if at is None else at) - self._failed_at
             self._failures, self._failed_at = (*others, replace(last, waited=waited)), None
+
+
+def _output_type(response_format: Any) -> Literal["text", "json"] | None:
+    kind = response_format.get("type") if isinstance(response_format, Mapping) else None
+    return None if kind is None else "text" if kind == "text" else "json"
 
 
 def _clock() -> float:

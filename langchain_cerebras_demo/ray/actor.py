@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 import pyarrow as pa
@@ -78,14 +80,25 @@ class ActorOptions:
         in_flight: rows that one actor sends at once.
         account: the name of the actor that holds the limiter.
         limiter: the handle of that actor; ``None`` if no limit is shared.
+        trace: the span that started the job, as W3C headers; empty if there is none.
     """
 
-    def __init__(self, model: ChatCerebrasDemo, columns: Columns, in_flight: int, account: str, limiter: Any) -> None:
+    def __init__(
+        self,
+        model: ChatCerebrasDemo,
+        columns: Columns,
+        in_flight: int,
+        account: str,
+        limiter: Any,
+        *,
+        trace: Mapping[str, str] | None = None,
+    ) -> None:
         self.model = model
         self.columns = columns
         self.in_flight = in_flight
         self.account = account
         self.limiter = limiter
+        self.trace = dict(trace or {})
 
     def __repr__(self) -> str:
         return f"<ActorOptions for {self.model.model}>"
@@ -166,6 +179,7 @@ class AskRows:
 
     async def _work(self) -> None:
         """Send row after row, of whatever block is next, until there are none."""
+        _continue_trace(self._options.trace)
         while self._rows:
             block, item = self._rows.popleft()
             if block.is_over:
@@ -189,6 +203,19 @@ class AskRows:
     def __del__(self) -> None:
         """Close the connections when Ray drops the actor: at the end, or when the pool shrinks. All rows are answered by then."""
         self.close()
+
+
+def current_trace() -> dict[str, str]:
+    """Return the current span as W3C headers, if this process makes spans of calls."""
+    telemetry = sys.modules.get("langchain_cerebras_demo.telemetry")
+    return {} if telemetry is None else telemetry.current_trace()
+
+
+def _continue_trace(trace: Mapping[str, str]) -> None:
+    """Make that span the parent of what this task does, if this process can make spans."""
+    if trace:
+        with contextlib.suppress(ImportError):
+            import_module("langchain_cerebras_demo.telemetry").continue_trace(trace)
 
 
 def to_item(row_id: Any, prompt: Any, number: int) -> Item:

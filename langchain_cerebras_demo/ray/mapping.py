@@ -14,7 +14,7 @@ from ray.data import ActorPoolStrategy, Dataset
 from langchain_cerebras_demo import errors
 from langchain_cerebras_demo.chat_models import ChatCerebrasDemo
 from langchain_cerebras_demo.policy import RateLimit
-from langchain_cerebras_demo.ray.actor import ActorOptions, AskRows, Columns
+from langchain_cerebras_demo.ray.actor import ActorOptions, AskRows, Columns, current_trace
 from langchain_cerebras_demo.ray.done import drop_done, read_ids
 from langchain_cerebras_demo.ray.limiting import find_limiter
 
@@ -101,7 +101,9 @@ def ray_map_chat(
         AskRows,
         batch_size=None,  # a whole block: smaller batches would each wait for their slowest row
         batch_format="pyarrow",
-        fn_constructor_kwargs={"options": ActorOptions(sent_model, columns, in_flight, account, limiter)},
+        fn_constructor_kwargs={
+            "options": ActorOptions(sent_model, columns, in_flight, account, limiter, trace=current_trace())
+        },
         compute=ActorPoolStrategy(min_size=least, max_size=most, max_concurrent_calls_per_actor=_BLOCKS_PER_ACTOR),
         num_cpus=num_cpus,
         udf_modifying_row_count=False,

@@ -18,7 +18,7 @@ pytest.importorskip("ray", reason="Ray Data is not installed: pip install 'langc
 pa = pytest.importorskip("pyarrow")
 
 from langchain_cerebras_demo.ray import KeyFile  # noqa: E402
-from langchain_cerebras_demo.ray.actor import ActorOptions, AskRows, Columns, to_item  # noqa: E402
+from langchain_cerebras_demo.ray.actor import ActorOptions, AskRows, Columns, current_trace, to_item  # noqa: E402
 
 COLUMNS = Columns("id", "prompt", "answer", "error", "record")
 
@@ -187,3 +187,19 @@ def test_the_options_show_nothing_but_the_model():
 def test_an_item_keeps_the_id_of_its_row():
     """As it stands in the table."""
     assert to_item("row-7", "a", 1).id == "row-7"
+
+
+async def test_calls_are_children_of_the_span_that_started_the_job(server, key_file):
+    """The span is in another process: its name travels with the options."""
+    pytest.importorskip("opentelemetry.sdk", reason="opentelemetry-sdk is not installed: the dependency group `test`")
+    from tests.support.otel import instrumented
+
+    assert current_trace() == {}
+    model = ChatCerebrasDemo(base_url=server.base_url, key_resolver=key_file, rate_limit=None)
+    with instrumented() as exported:
+        with exported.tracer.start_as_current_span("job") as job:
+            trace = current_trace()
+        rows = AskRows(ActorOptions(model, COLUMNS, 2, "test", None, trace=trace))
+        await rows(pa.table({"id": [1, 2, 3], "prompt": ["a", "b", "c"]}))
+        await asyncio.to_thread(rows.close)
+        assert [span.parent.span_id for span in exported.spans("chat ")] == [job.get_span_context().span_id] * 3

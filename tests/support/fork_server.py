@@ -35,6 +35,7 @@ NOT_LOADED = (
     f"{PACKAGE}.__main__",
     f"{PACKAGE}.plugins.llm",
     f"{PACKAGE}.ray",
+    f"{PACKAGE}.telemetry",
     f"{PACKAGE}.testing.plugin",
 )  # what runs, and what no script needs
 

@@ -2,11 +2,12 @@
 
     from langchain_cerebras_demo import run_bulk
 
-    run_bulk(llm, "in.jsonl", output="out.jsonl", resume=True).run()
+    run_bulk(llm, "in.csv", template="Is {text} positive?", output="out.csv", resume=True).run()
     async for record in run_bulk(llm, rows): ...
 
-``sources`` reads rows from files and iterables, ``rows`` turns a row into a prompt, ``workers`` sends the prompts and makes
-``records`` of the answers, ``output`` and ``journal`` keep those, and ``run`` ties everything together.
+``files`` and ``sources`` read rows, ``rows`` turns a row into a prompt, ``workers`` sends the prompts, ``reuse`` knows those that need not
+be sent, ``records`` has the answers, ``output``, ``answered`` and ``journal`` keep them, ``tables`` makes tables of them, ``budget`` and
+``estimate`` count what a run costs, and ``run`` ties everything together.
 """
 
 from __future__ import annotations

@@ -3,9 +3,9 @@
     python -m tests.benchmarks.bulk [--rows 3000] [--concurrency 64] [--rounds 3]
 
 The server is a process of its own and answers after 20 ms. Each round measures both, each in a fresh process of its own
-environment; the first rows of each are not counted. Ours reads its rows from a file and writes the answers, the journal and all;
-``abatch`` has its prompts in memory and keeps the answers there. What the output costs is counted by the thread's CPU clock
-around everything that it does. On a machine that others use, the CPU a row is the figure to trust.
+environment; the first rows of each are not counted. Ours reads its rows from a CSV file and writes a CSV file with all its columns and
+the answers, records, journal and all; ``abatch`` has its prompts in memory and keeps the answers there. What the output costs is
+counted by the thread's CPU clock around everything that it does, the table at the end included. On a machine that others use, the CPU a row is the figure to trust.
 """
 
 from __future__ import annotations
@@ -78,18 +78,21 @@ async def ours(address: str, rows: int, concurrency: int) -> dict[str, Any]:
     from langchain_cerebras_demo import ChatCerebrasDemo
     from langchain_cerebras_demo.bulk import bulk
     from langchain_cerebras_demo.bulk.output import Output
+    from langchain_cerebras_demo.bulk.tables import AnswerTable
 
     model = ChatCerebrasDemo(base_url=f"{address}/v1", api_key=KEY, model=MODEL, max_tokens=100)
     with tempfile.TemporaryDirectory() as folder:
-        source, output = Path(folder, "in.jsonl"), Path(folder, "out.jsonl")
-        source.write_text("".join(json.dumps({"prompt": PROMPT.format(number)}) + "\n" for number in range(rows)))
+        source, output = Path(folder, "in.csv"), Path(folder, "out.csv")
+        lines = (f'{number},"{PROMPT.format(number)}",{number * 0.5},a note that is kept\n' for number in range(rows))
+        source.write_text("number,question,share,note\n" + "".join(lines))
         await bulk(model, [PROMPT.format(number) for number in range(WARM_ROWS)], concurrency=concurrency).arun()
         spent: list[float] = []
-        with counted(Output, ("__init__", "write", "sync", "close"), spent):
+        writing = counted(Output, ("__init__", "write", "find_answer", "sync", "close"), spent)
+        with writing, counted(AnswerTable, ("__init__", "write"), spent):
             cpu, began = time.process_time(), time.perf_counter()
-            progress = await bulk(model, source, output=output, concurrency=concurrency).arun()
+            progress = await bulk(model, source, template="{question}", output=output, concurrency=concurrency).arun()
             seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
-        answers = len(output.read_text().splitlines())
+        answers = len(output.read_text().splitlines()) - 1
     await model.aclose()
     assert (progress.done, answers) == (rows, rows)
     return {"rows_per_second": rows / seconds, "cpu_ms_a_row": 1000 * cpu / rows, "output_share": sum(spent) / cpu}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import signal
@@ -48,6 +49,53 @@ def test_a_file_becomes_a_file(run, server, source, output):
     contents = [message["content"] for message in server.requests[0].json["messages"]]
     assert contents[0] == "Be brief."
     assert contents[1].startswith("Say word ")
+
+
+def test_a_csv_without_ids_becomes_a_csv_with_its_columns_and_the_answers(run, server, tmp_path):
+    """In its order; an equal row is sent once; run again, nothing is sent."""
+    (tmp_path / "reviews.csv").write_text("product,text\ntea,good\ncup,bad\npot,good\n")
+    arguments = ("bulk", tmp_path / "reviews.csv", tmp_path / "answers.csv", "--prompt", "Is {text} positive?")
+    done = run(*arguments)
+    assert done.returncode == 0
+    assert "3 rows answered (1 as an equal row), none failed; 2 requests" in done.stderr
+    with (tmp_path / "answers.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["product"], row["text"]) for row in rows] == [("tea", "good"), ("cup", "bad"), ("pot", "good")]
+    assert all(f"Is {row['text']} positive?" in row["answer"] for row in rows)
+    assert "exists already: use --resume" in run(*arguments).stderr
+    assert "3 answered before, 0 rows answered" in run(*arguments, "--resume").stderr
+    assert len(server.requests) == 2
+
+
+def test_standard_input_is_rows_of_a_format(run, server, output):
+    """Which has to be named."""
+    done = run("bulk", "-", output, "--format", "csv", "-t", "{word}", stdin="id,word\na,rain\nb,snow\n")
+    assert (done.returncode, ids(output)) == (0, ["a", "b"])
+    done = run("bulk", "-", output.with_name("other.csv"), "-t", "{word}", stdin="id,word\na,rain\n")
+    assert done.returncode == 2
+    assert "INPUT: - needs --format" in done.stderr
+
+
+def test_a_dry_run_sends_nothing_and_estimates(run, server, source, output):
+    """Without a key; in words, and as JSON."""
+    arguments = ("bulk", source, output, "-t", "Say {word}.", "--dry-run", "--requests-per-minute", "60", "--json")
+    done = run(*arguments, CEREBRAS_API_KEY="", CEREBRAS_BASE_URL="https://api.cerebras.ai/v1")
+    assert done.returncode == 0
+    assert re.match(r"cerebras-demo: estimate: 5 rows, 5 requests to send, \d+ tokens of prompts", done.stderr)
+    told = json.loads(done.stdout)
+    assert (told["rows"], told["requests"], told["seconds"]) == (5, 5, 5)
+    assert server.requests == []
+    assert not output.exists()
+
+
+def test_a_model_that_does_not_exist_stops_at_the_first_row(run, server, source, output):
+    """With the models that do, and no failed rows; another model continues."""
+    done = run("bulk", source, output, "-t", "{word}", "-c", "1", "-m", "no-such-model")
+    assert done.returncode == 1
+    assert "0 rows answered, none failed; 1 request" in done.stderr
+    assert "stopped: NotFoundError: 404: Model no-such-model does not exist" in done.stderr
+    assert "5 rows are left: continue with --resume" in done.stderr
+    assert run("bulk", source, output, "-t", "{word}", "--resume").returncode == 0
 
 
 def test_failed_rows_are_exit_code_3_and_stand_in_a_file(run, server, source, output):

@@ -1,6 +1,6 @@
 """The command line, one command a file. Answers go to stdout, everything else to stderr.
 
-The files of the commands hold their options alone and load what they need when they run: ``--help`` and the shell's
+The files of the commands hold only their options and load what they need when they run: ``--help`` and the shell's
 completion must not wait for aiohttp and LangChain.
 """
 

@@ -9,7 +9,7 @@ import typer
 
 from langchain_cerebras_demo import catalog
 from langchain_cerebras_demo.cli.failures import EXIT_FAILED, to_error
-from langchain_cerebras_demo.cli.inputs import InputError, read_schema, to_content, to_parameters
+from langchain_cerebras_demo.cli.inputs import InputError, read_schema, to_answer_type, to_content, to_parameters
 from langchain_cerebras_demo.cli.options import (
     JsonOption,
     LocalOption,
@@ -119,30 +119,6 @@ def ask(
     if problem is not None:
         note(str(problem))
         raise typer.Exit(EXIT_FAILED)
-
-
-def to_answer_type(schema: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """Return the ``AnswerType`` of a schema (``None`` for any JSON object) and the response format that asks for it.
-
-    Raises:
-        InputError: the schema is invalid, or strict mode does not support it.
-    """
-    from langchain_cerebras_demo.wire.schemas.answer_type import (  # noqa: PLC0415 - orjson: --help must not wait for it
-        from_mapping,
-        in_object,
-        to_response_format,
-    )
-
-    if schema.get("type") == "json_object":
-        return None, schema
-    try:
-        answer_type = in_object(from_mapping(schema))
-        return answer_type, to_response_format(answer_type)
-    except ValueError as error:
-        remedy = str(error).replace(
-            "pass strict=False", 'put "strict": false into it'
-        )  # the remedy in Python, and here
-        raise InputError(f"--schema: {remedy}") from None
 
 
 def parse(answer: Any, answer_type: Any) -> tuple[Any, Exception | None]:

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from langchain_cerebras_demo import catalog
-from langchain_cerebras_demo.cli.inputs import STDIN, InputError, read_schema, to_parameters
+from langchain_cerebras_demo.cli.inputs import STDIN, InputError, read_schema, to_answer_type, to_parameters
 from langchain_cerebras_demo.cli.options import (
     EffortOption,
     JsonOption,
@@ -124,6 +124,8 @@ def bulk(
     failed, 130 interrupted.
     """
     asked = read_schema(schema) if schema is not None else None
+    if asked is not None:
+        to_answer_type(asked)  # an invalid schema is found before the rows are read
     parameters = to_parameters(
         options or (),
         reasoning_effort=reasoning,
@@ -236,15 +238,17 @@ def open_model(
 ) -> Any:
     """Return the chat model of the command; with ``is_local`` the embedded one, which is started, with a note that says so.
 
-    A missing key is found here, before the run, because the chat model's own error is for Python users. Without ``needs_key``
+    A missing key and a wrong model are found here, before the run. Without ``needs_key``
     nothing is going to be sent, so no key is looked for, and the embedded model is not started.
 
     Raises:
-        InputError: an invalid limit.
+        InputError: an invalid limit, or a model that does not exist.
         MissingKeyError: there is no key, and the address needs one.
         LocalServerError, ValueError: the model does not start, or an environment variable is wrong.
     """
     from langchain_cerebras_demo import ChatCerebrasDemo, RateLimit, local  # noqa: PLC0415 - --help must not wait
+    from langchain_cerebras_demo.cli.answer import check_model  # noqa: PLC0415 - as above
+    from langchain_cerebras_demo.client.client import Client  # noqa: PLC0415 - as above
     from langchain_cerebras_demo.keys.chain import to_key_chain  # noqa: PLC0415 - as above
     from langchain_cerebras_demo.net.endpoint import is_loopback, to_base_url  # noqa: PLC0415 - as above
     from langchain_cerebras_demo.net.portal import portal  # noqa: PLC0415 - as above
@@ -260,6 +264,8 @@ def open_model(
     keys = to_key_chain(base_url, is_automatic=True)
     if needs_key and base_url != "local" and not is_loopback(base_url):
         portal.run(keys.resolve)
+    if needs_key:
+        check_model(Client(base_url=base_url, keys=keys), name)
     at_once = _LOCAL_ROWS if is_local else None
     return ChatCerebrasDemo(
         model=name, base_url=base_url, key_resolver=keys, rate_limit=limit, max_concurrency=at_once, **parameters

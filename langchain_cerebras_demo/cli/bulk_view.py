@@ -20,8 +20,10 @@ from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
 from langchain_cerebras_demo.bulk import BulkRecord, BulkRun, Estimate, Progress
+from langchain_cerebras_demo.cli import remedies
 from langchain_cerebras_demo.cli.failures import EXIT_FAILED, EXIT_INTERRUPTED, hide_secrets
 from langchain_cerebras_demo.cli.terminal import count, is_terminal, note
+from langchain_cerebras_demo.policy.abilities import ESCAPE
 
 termios: Any = None
 with suppress(ImportError):  # Windows has none
@@ -164,7 +166,9 @@ def summary(progress: Progress, run: BulkRun) -> list[str]:
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(time.time() + back)) if back is not None else ""
         left = "rows are left" if progress.left is None else f"{count(progress.left, 'row')} {_are(progress.left)} left"
         when = f" after {when} (in {_span(back or 0.0)})" if when else ""
-        why = progress.message.rstrip(".")
+        why = progress.message.replace(f" {ESCAPE}", "").rstrip(".")  # there is no such option here
+        if remedy := remedies.in_message(why):
+            why = f"{why}. {remedy.rstrip('.')}"
         stopped = why if why.startswith("stopped ") else f"stopped: {why}"
         sentences.append(f"{stopped}. {left}: continue with --resume{when}")
     return sentences

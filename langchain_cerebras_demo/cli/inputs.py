@@ -124,6 +124,30 @@ def read_schema(given: str) -> dict[str, Any]:
     return schema
 
 
+def to_answer_type(schema: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Return the ``AnswerType`` of a schema (``None`` for any JSON object) and the response format that asks for it.
+
+    Raises:
+        InputError: the schema is invalid, or strict mode does not support it.
+    """
+    from langchain_cerebras_demo.wire.schemas.answer_type import (  # noqa: PLC0415 - orjson: --help must not wait for it
+        from_mapping,
+        in_object,
+        to_response_format,
+    )
+
+    if schema.get("type") == "json_object":
+        return None, schema
+    try:
+        answer_type = in_object(from_mapping(schema))
+        return answer_type, to_response_format(answer_type)
+    except ValueError as error:
+        remedy = str(error).replace(
+            "pass strict=False", 'put "strict": false into it'
+        )  # the remedy in Python, and here
+        raise InputError(f"--schema: {remedy}") from None
+
+
 def to_parameters(options: Sequence[str] = (), **given: Any) -> dict[str, Any]:
     """Return the parameters of a request under our names, checked as the chat model's constructor checks them.
 

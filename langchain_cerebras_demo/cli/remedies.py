@@ -29,6 +29,12 @@ _OF_THE_REST: tuple[tuple[type[CerebrasError], str], ...] = (
 )
 
 
+def in_message(message: str) -> str:
+    """Return what to do about the refusal that ``message`` names at its beginning: ``AuthenticationError: …``."""
+    name = message.partition(":")[0]
+    return next((remedy for kind, remedy in _OF_REFUSALS if kind.__name__ == name), "")
+
+
 def of_refusal(error: Exception) -> str:
     """Return what to do about a refused key or account; empty for any other error, whose message says it."""
     return next((remedy for kind, remedy in _OF_REFUSALS if isinstance(error, kind)), "")

@@ -338,3 +338,28 @@ def test_help_loads_nothing_heavy(run):
     assert done.returncode == 0
     assert "--resume" in done.stdout
     assert "langchain_core" not in done.stderr
+
+
+def test_a_wrong_model_or_schema_is_found_before_the_first_row(run, server, source, output):
+    """The service is asked for its models only if the catalogue does not have the name; the remedy is that of the command line."""
+    done = run("bulk", source, output, "-t", "Say {word}.", "-m", "gpt-os-120b")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "there is no model 'gpt-os-120b'. Known ids near 'gpt-os-120b': gpt-oss-120b" in done.stderr
+    assert [request.path for request in server.requests] == ["/v1/models"]
+    done = run("bulk", source, output, "-t", "Say {word}.", "--schema", '{"type": "object", "properties": {"a": {}}}')
+    assert (done.returncode, done.stdout) == (2, "")
+    assert 'put "strict": false into it' in done.stderr
+    done = run(
+        "bulk", source, output, "--schema", '{"type": "string"}', "-o", 'response_format={"type": "json_object"}'
+    )
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "by -o and by --schema" in done.stderr
+    assert len(server.requests) == 1
+    assert not output.exists()
+
+
+def test_a_refused_key_gets_a_next_step(run, source, output):
+    """As in the other commands."""
+    done = run("bulk", source, output, "-t", "Say {word}.", CEREBRAS_API_KEY="csk-wrong-0123456789")
+    assert done.returncode == 1
+    assert "AuthenticationError: 401: Wrong API Key. Copy the key again from https://cloud.cerebras.ai" in done.stderr

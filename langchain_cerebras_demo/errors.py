@@ -3,11 +3,11 @@
     CerebrasError
     ├─ MissingKeyError · ModelAuthenticationError     no source had a key: what was tried, in order, and what to do
     ├─ KeyFormatError  · ModelAuthenticationError     a key that cannot be a header value; never shows it
-    ├─ KeyHostError    · ModelPermissionDeniedError   a key was about to leave for a host that it does not belong to
-    ├─ LocalServerError                               the embedded model could not be started or died
+    ├─ KeyHostError    · ModelPermissionDeniedError   a key would have been sent to a host that it does not belong to
+    ├─ LocalServerError                               the embedded model could not be started, or has ended
     ├─ InvalidRequestError · ModelInvalidRequestError refused before anything was sent; also a ValueError
     │  └─ InvalidRequestTypeError                     an unknown parameter or a value of a wrong type; also a TypeError
-    ├─ ModelRefusalError · ModelRefusalError          the model declined to give the structured answer it was asked for
+    ├─ ModelRefusalError · ModelRefusalError          the model declined to give structured output
     └─ APIError
        ├─ APIConnectionError        · ModelConnectionError   also Python's ConnectionError
        │  ├─ APITimeoutError        · ModelTimeoutError      also Python's TimeoutError
@@ -27,11 +27,11 @@
 
     OriginalError                                     never raised: the ``__cause__`` in place of another library's exception
 
-Behind the dot: the class of ``langchain_core.exceptions`` that each also is, so LangChain's middleware knows it, and
-``is_retryable`` answers what middleware asks: may a fresh call succeed?
+After the dot: the class of ``langchain_core.exceptions`` that each also derives from, so that LangChain's middleware
+recognizes it. ``is_retryable`` says whether a fresh call may succeed.
 
-The names are those of the vendors' SDKs. No exception holds a key or a cookie. All of them pickle: ``args`` is the
-message alone and everything else stands in ``__dict__``.
+The names are those of the vendors' SDKs. No exception holds a key or a cookie. All of them can be pickled: ``args`` holds
+only the message, and everything else is in ``__dict__``. ``docs/troubleshooting.md`` has a section on each.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ __all__ = [
 ]
 
 LONGEST_WAIT = 120.0
-"""Seconds. A limit of the day, or a ``retry-after``, that needs more is not waited for."""
+"""Seconds. A daily limit, or a ``retry-after``, that needs a longer wait raises an error instead."""
 
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessageChunk
@@ -101,10 +101,10 @@ class CerebrasError(langchain.ModelError):
 
 
 class OriginalError(Exception):
-    """Another library's exception, or one of Python's, by its type, its message and the lines it came from.
+    """The type, the message and the traceback of another library's exception, or of one of Python's.
 
-    It is only ever the ``__cause__`` of an error. The original is not kept: aiohttp's exceptions hold the request's headers,
-    key included, and Python's may hold the answer.
+    It is only used as the ``__cause__`` of an error. The original is not kept, because aiohttp's exceptions hold the
+    request's headers, including the key, and Python's may hold the answer.
     """
 
     @classmethod
@@ -115,15 +115,15 @@ class OriginalError(Exception):
 
         Args:
             error: The original.
-            hide: Removes the key from a text. Without it only the operating system's messages are kept, and no frames: others
-                may repeat what was sent.
-            depth: How many causes of causes are kept.
+            hide: Removes the key from a text. Without it, only messages of the operating system are kept, and no frames,
+                because others may repeat what was sent.
+            depth: The number of causes that are kept.
         """
         kind = type(error)
         name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
         is_systems = (
             isinstance(error, OSError) and error.errno is not None
-        )  # time-outs are OSErrors with a text of anybody's
+        )  # time-outs are OSErrors too, but their text may come from any library
         message = str(error) if is_systems or (hide is not None and kind.__module__ == "builtins") else ""
         if hide is not None:
             message = hide(message.encode("utf-8", "replace")).decode("utf-8", "replace")
@@ -140,7 +140,7 @@ class OriginalError(Exception):
 class MissingKeyError(CerebrasError, langchain.ModelAuthenticationError):
     """No source had a key.
 
-    ``tried`` lists (source, why it had none) in the order they were asked; ``remedy`` is what to do about it.
+    ``tried`` lists the pairs (source, why it had none) in the order of the sources; ``remedy`` is what to do.
     """
 
     def __init__(self, message: str = "", *, tried: Sequence[tuple[str, str]] = (), remedy: str = "") -> None:
@@ -150,19 +150,19 @@ class MissingKeyError(CerebrasError, langchain.ModelAuthenticationError):
 
 
 class KeyFormatError(CerebrasError, langchain.ModelAuthenticationError):
-    """A key or a cookie that cannot be a header value: empty, with a line break or a space, or non-ASCII. Never shows it."""
+    """A key or a cookie cannot be a header value: empty, with a line break or a space, or non-ASCII. It is never shown."""
 
 
 class KeyHostError(CerebrasError, langchain.ModelPermissionDeniedError):
-    """A key was about to leave for a host that it does not belong to. Nothing was sent."""
+    """A key would have been sent to a host that it does not belong to. Nothing was sent."""
 
 
 class LocalServerError(CerebrasError):
-    """The embedded model's server could not be installed, fetched, started or kept alive; says what to do."""
+    """The embedded model could not be installed, downloaded, started or kept running. The message says what to do."""
 
 
 class InvalidRequestError(CerebrasError, langchain.ModelInvalidRequestError, ValueError):
-    """The request was refused before anything was sent: the message names the parameter or the message, and the remedy.
+    """The request was refused before it was sent. The text names the parameter or the message, and the remedy.
 
     A fresh call with the same arguments cannot succeed. Refusals that depend on the catalogue or on the API's documentation,
     either of which may be out of date, are skipped with ``check_requests=False``.
@@ -170,13 +170,13 @@ class InvalidRequestError(CerebrasError, langchain.ModelInvalidRequestError, Val
 
 
 class InvalidRequestTypeError(InvalidRequestError, TypeError):
-    """A call's argument or message has a name that the API does not know, or a value of a wrong type."""
+    """A parameter's name is unknown to the API, or a parameter or message has a value of the wrong type."""
 
 
 class ModelRefusalError(CerebrasError, _Refusal):
-    """The model declined to answer, in a call that needs its answer: one with ``with_structured_output``.
+    """The model declined to give structured output (``with_structured_output``), or a content filter stopped the answer.
 
-    A plain call returns the refusing message as it is. ``raw_message`` is that message, ``None`` where there was only text.
+    Other calls return the refusing message. ``raw_message`` is that message, ``None`` if there was only text.
     Also LangChain's ``ModelRefusalError`` (langchain-core 1.7.5 and newer), or its ``OutputParserException`` before.
     """
 
@@ -186,15 +186,15 @@ class ModelRefusalError(CerebrasError, _Refusal):
 
 
 class APIError(CerebrasError):
-    """Something went wrong between sending a request and the last byte of its answer.
+    """A call failed while waiting to send, while sending, or before the end of the answer.
 
-    ``partial`` holds what had come before the failure: an ``AIMessageChunk`` from the chat model, the text from the
-    client and the provider, ``None`` where nothing had come. ``attempts`` counts the sends that were made, ``waited`` the
-    seconds that were spent waiting to send: for a rate limit, and between attempts.
+    ``partial`` holds what had arrived before the failure: an ``AIMessageChunk`` from the chat model, the text from the
+    client and the provider, ``None`` if nothing had arrived. ``attempts`` is the number of requests sent, ``waited`` the
+    seconds spent waiting to send: for a rate limit, and between attempts.
 
-    ``request_id`` is the service's name for the request: its ``x-request-id`` header, else ``cf-ray``, else
-    ``inference-id``, else the ``id`` that the error itself names. ``usage`` holds the token counts that had come, with
-    ``prompt_tokens``, ``completion_tokens`` and ``total_tokens``. Both are ``None`` where the service has not told them.
+    ``request_id`` is the service's id for the request: its ``x-request-id`` header, else ``cf-ray``, else
+    ``inference-id``, else the ``id`` in the error itself. ``usage`` holds the token counts that had arrived, with
+    ``prompt_tokens``, ``completion_tokens`` and ``total_tokens``. Both are ``None`` if the service has not sent them.
     """
 
     partial: AIMessageChunk | str | None = None
@@ -207,11 +207,11 @@ class APIError(CerebrasError):
 class APIConnectionError(APIError, langchain.ModelConnectionError, ConnectionError):
     """The service could not be reached, or the connection broke before the answer began.
 
-    As a ``ConnectionError`` it is retried by LangGraph's default policy, time-outs included: that policy retries no other
-    ``OSError``. ``errno`` is ``None``; the operating system's own error is the ``__cause__``.
+    LangGraph's default policy retries it, including time-outs, because it is a ``ConnectionError``; other ``OSError`` are not
+    retried there. ``errno`` is ``None``; the operating system's own error is the ``__cause__``.
 
-    ``on_reused_connection`` says that the request went out on a connection that had been used before, which the server may
-    have closed meanwhile.
+    ``on_reused_connection`` says whether the request was sent on a connection that had been used before, which the server
+    may have closed meanwhile.
     """
 
     on_reused_connection: bool = False
@@ -222,13 +222,13 @@ class APITimeoutError(APIConnectionError, langchain.ModelTimeoutError, TimeoutEr
 
 
 class StreamInterruptedError(APIConnectionError):
-    """The stream was cut off, or ended with neither a ``finish_reason`` nor ``[DONE]``; ``partial`` holds what came."""
+    """The stream was cut off, or ended with neither a ``finish_reason`` nor ``[DONE]``. ``partial`` holds what had arrived."""
 
 
 class APIResponseValidationError(APIError):
-    """The answer is not what the API promises: not JSON, not UTF-8, without choices, an HTML page, too large.
+    """The answer is not what the API promises: not valid JSON, not UTF-8, without choices, an HTML page, or too large.
 
-    ``status_code`` is the HTTP status it came with, ``None`` where it came inside a stream.
+    ``status_code`` is the answer's HTTP status, ``None`` inside a stream.
     """
 
     def __init__(self, message: str = "", *, status_code: int | None = None) -> None:
@@ -237,9 +237,9 @@ class APIResponseValidationError(APIError):
 
 
 class ErrorResponse:
-    """What LangChain's tracers read of a failed answer: status, headers without cookies, the text.
+    """A copy of a failed answer for LangChain's tracers: status, headers without cookies, and text.
 
-    Detached from any connection, so that an exception can be kept, pickled and logged.
+    It does not refer to a connection, so an exception can be stored, pickled and logged.
     """
 
     def __init__(self, status_code: int, headers: Mapping[str, str], text: str) -> None:
@@ -248,7 +248,7 @@ class ErrorResponse:
         self.text = text
 
     def json(self) -> Any:
-        """The body as JSON. Raises ``ValueError`` where it is none."""
+        """Return the body as JSON. Raises ``ValueError`` if it is not valid JSON."""
         return json.loads(self.text)
 
     def __repr__(self) -> str:
@@ -256,11 +256,11 @@ class ErrorResponse:
 
 
 class APIStatusError(APIError):
-    """The service answered with an error, by HTTP status or as an event inside a stream.
+    """The service answered with an error, as an HTTP status or as an event inside a stream.
 
-    ``status_code`` is the HTTP status, or the one the error event speaks of. ``code``, ``type`` and ``param`` are the
-    service's own words. ``retry_after`` is the wait it asks for in seconds, ``limits`` what it said of the rate limits, ``body`` the
-    decoded JSON (the text where it was none), and ``response`` a small detached copy for tracers.
+    ``status_code`` is the HTTP status, or the one that the error event names. ``code``, ``type`` and ``param`` are as the
+    service sent them. ``retry_after`` is the wait that it asks for in seconds, ``limits`` the rate limits that it reported,
+    ``body`` the decoded JSON (or the text, if it is not valid JSON), and ``response`` a copy for tracers.
     """
 
     status_code: int = 0
@@ -282,7 +282,7 @@ class APIStatusError(APIError):
         super().__init__(message)
         if status_code is not None:
             self.status_code = status_code
-        if self.status_code in {408, 409}:  # as the vendors' SDKs: a timeout of theirs, a conflict that passes
+        if self.status_code in {408, 409}:  # as in the vendors' SDKs: a time-out of the server, a temporary conflict
             self.is_retryable = True
         self.code = code
         self.type = type
@@ -295,13 +295,13 @@ class APIStatusError(APIError):
 
 
 class BadRequestError(APIStatusError, langchain.ModelInvalidRequestError):
-    """400: the service refuses the request as it stands (also 413: too many or too large images)."""
+    """400: the service rejects the request (also 413: too many or too large images)."""
 
     status_code = 400
 
 
 class ContextOverflowError(BadRequestError, langchain.ContextOverflowError):
-    """Prompt and answer do not fit the model's context window; LangChain's summarisation reacts to it."""
+    """400: prompt and answer do not fit the model's context window. LangChain's summarisation reacts to this class."""
 
 
 class AuthenticationError(APIStatusError, langchain.ModelAuthenticationError):
@@ -311,13 +311,13 @@ class AuthenticationError(APIStatusError, langchain.ModelAuthenticationError):
 
 
 class PaymentRequiredError(APIStatusError):
-    """402: the account has no credit left. A fresh call does not help."""
+    """402: the account has no credit left. A fresh call fails as well."""
 
     status_code = 402
 
 
 class PermissionDeniedError(APIStatusError, langchain.ModelPermissionDeniedError):
-    """403: the key may not do this, or something in front of the service refuses the client."""
+    """403: the key is not allowed to do this, or something in front of the service rejects the client."""
 
     status_code = 403
 
@@ -329,7 +329,7 @@ class NotFoundError(APIStatusError, langchain.ModelNotFoundError):
 
 
 class UnprocessableEntityError(APIStatusError, langchain.ModelInvalidRequestError):
-    """422: the request is well-formed and still not acceptable."""
+    """422: the request is well-formed but not acceptable."""
 
     status_code = 422
 
@@ -337,7 +337,7 @@ class UnprocessableEntityError(APIStatusError, langchain.ModelInvalidRequestErro
 class RateLimitError(APIStatusError, langchain.ModelRateLimitError):
     """429: a limit of the account is used up, or the service is busy.
 
-    ``limit`` says which, and is its name in words: ``requests per minute``, ``tokens per day``, ``the service's queue``.
+    ``limit`` is the limit's name: ``requests per minute``, ``tokens per day``, ``the service's queue`` and so on.
     """
 
     status_code = 429
@@ -345,7 +345,7 @@ class RateLimitError(APIStatusError, langchain.ModelRateLimitError):
 
     @property
     def is_worth_waiting(self) -> bool:
-        """Whether a wait of at most two minutes may do: where the service says how long, that decides, else whether the limit is one of the day."""
+        """Whether waiting at most two minutes may help: by ``retry_after`` if it is known, else unless the limit is a daily one."""
         if self.retry_after is not None:
             return self.retry_after <= LONGEST_WAIT
         return self.limit is None or self.limit.period != "day"
@@ -359,7 +359,7 @@ class QueueFullError(RateLimitError):
 
 
 class InternalServerError(APIStatusError, langchain.ModelAPIError):
-    """5xx: the service failed. Also an error event that names no status."""
+    """5xx: the service failed. Also raised for an error event that names no status."""
 
     status_code = 500
 
@@ -367,9 +367,9 @@ class InternalServerError(APIStatusError, langchain.ModelAPIError):
 def is_retryable(error: BaseException) -> bool:
     """Return whether a fresh attempt may succeed where ``error`` was raised.
 
-    For retry policies that are given a function, such as ``RetryPolicy(retry_on=is_retryable)`` of LangGraph. An error of any
-    LangChain model answers for itself. Of other exceptions, Python's ``ConnectionError`` and ``TimeoutError`` may pass; the
-    rest is taken for a bug, and raised at once.
+    For retry policies that accept a function, such as LangGraph's ``RetryPolicy(retry_on=is_retryable)``. For errors of
+    LangChain models, their own ``is_retryable`` decides. Of other exceptions, ``ConnectionError`` and ``TimeoutError`` are
+    retried; all others are taken for bugs and are not.
     """
     if isinstance(error, langchain.ModelError):
         return error.is_retryable

@@ -1,4 +1,4 @@
-"""gpt4free's face: the ``Cerebras`` provider, over the same client, without LangChain."""
+"""The ``Cerebras`` provider with gpt4free's interface. It uses the same client, without LangChain."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from langchain_cerebras_demo.policy import Timeout
 from langchain_cerebras_demo.wire.completion import RefusalDelta, TextDelta
 from langchain_cerebras_demo.wire.request import ChatRequest, to_messages
 
-# What the original listed; old scripts ask for them by name. All have been retired by the service.
+# The models that gpt4free listed, which old scripts still name. The service has retired all of them.
 _SEED_MODELS = ("llama3.1-70b", "llama3.1-8b", "llama-3.3-70b", "deepseek-r1-distill-llama-70b")
 
 
 class _Facts(type):
-    """Class attributes that depend on the day they are read."""
+    """The class attributes that depend on the current date."""
 
     @property
     def models(cls) -> list[str]:
-        """Ids, the live ones first, then the original's four."""
+        """The ids of the models that are served, then gpt4free's four."""
         live = [spec.id for spec in catalog.model_specs().values() if catalog.is_served(spec, _today())]
         return [*live, *(model for model in _SEED_MODELS if model not in live)]
 
     @property
     def working(cls) -> bool:
-        """Whether the default model is live by the catalogue, and with it the service."""
+        """Whether the default model is not retired, according to the catalogue."""
         spec = catalog.find_spec(catalog.DEFAULT_MODEL)
         return spec is not None and spec.life(_today()) != "retired"
 
@@ -46,32 +46,32 @@ class Cerebras(metaclass=_Facts):
     The key is ``api_key``, else the demo key of the session behind ``cookies``, else the variable ``CEREBRAS_API_KEY``, else
     the demo key of the session in the user's own browser (extra ``browser``; see ``BrowserSessionKey``).
 
-    It differs from the original on purpose: it names itself in its User-Agent and imitates no browser; it has time-outs;
-    cookies are sent only to the session endpoint and the demo key only to cerebras.ai; the session is asked once, not before
-    every call; errors are typed; a stream that is cut off is an error, not a short answer.
+    Differences from gpt4free: the User-Agent names this package instead of a browser; there are time-outs; cookies are sent
+    only to the session endpoint and the demo key only to cerebras.ai; the session endpoint is asked once, not before every
+    call; errors are typed; a stream that is cut off raises an error.
     """
 
     label: ClassVar[str] = "Cerebras Inference"
-    """The provider's name for people."""
+    """The provider's display name."""
     url: ClassVar[str] = "https://inference.cerebras.ai/"
-    """The site whose signed-in session buys a demo key."""
+    """The site whose sessions have a demo key."""
     login_url: ClassVar[str] = "https://cloud.cerebras.ai"
-    """Where keys are made."""
+    """The site for creating keys."""
     api_base: ClassVar[str] = API_BASE
-    """The API's address, ``/v1`` included."""
+    """The API's address, including ``/v1``."""
     default_model: ClassVar[str] = catalog.DEFAULT_MODEL
-    """The id that an empty model name stands for."""
+    """The id that is used for an empty model name."""
     model_aliases: ClassVar[Mapping[str, str]] = catalog.BUILT_IN_ALIASES
-    """The built-in names and the ids they stand for."""
+    """The built-in aliases and their ids."""
 
     @classmethod
     def get_models(cls) -> list[str]:
-        """The ids of ``models``."""
+        """Return the ids in ``models``."""
         return cls.models
 
     @classmethod
     def get_model(cls, name: str = "") -> str:
-        """The id behind a name: aliases resolved, unknown ids as they are, the default model for an empty name."""
+        """Return the id of an alias, an unknown id unchanged, or the default model for an empty name."""
         return catalog.AliasTable().resolve(name) if name else cls.default_model
 
     @classmethod
@@ -101,8 +101,8 @@ class Cerebras(metaclass=_Facts):
             timeout: Seconds to connect, until the first event and between two events, or a ``Timeout``.
             headers: Sent with the request.
             api_base: Used instead of Cerebras; ``"local"`` is the embedded model.
-            transport: What carries the bytes.
-            check_requests: Whether to refuse what the API or the model does not support; ``False`` sends it as it is.
+            transport: The transport for all requests; by default the shared one.
+            check_requests: Whether to refuse what the API or the model does not support; ``False`` sends it unchecked.
             **kwargs: The API's parameters, such as ``temperature`` or ``max_tokens``.
 
         Raises:
@@ -124,7 +124,7 @@ class Cerebras(metaclass=_Facts):
             proxy=proxy,
         )
         del api_key, cookies  # a traceback that shows locals must not show them
-        kwargs.pop("stream", None)  # the original's switch; a generator streams
+        kwargs.pop("stream", None)  # gpt4free's switch; this generator always streams
         try:
             wires = to_messages(messages, check=check_requests)
         except Exception as problem:

@@ -1,4 +1,4 @@
-"""The model's profile: what LangChain's middleware reads of a model without asking it."""
+"""The model's profile: the facts about a model that LangChain's middleware uses."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from langchain_cerebras_demo.catalog import ModelSpec
 
 
 class CatalogProfile(dict[str, Any]):
-    """A profile made from the catalogue, not given by a user: it is made anew when the model changes."""
+    """A profile made from the catalogue, not given by a user: it is updated when the model changes."""
 
 
 def _profile_of(configurable: DynamicRunnable[Any, Any]) -> ModelProfile | None:
@@ -27,8 +27,8 @@ def _profile_of(configurable: DynamicRunnable[Any, Any]) -> ModelProfile | None:
 class ConfigurableModel(RunnableConfigurableFields):  # type: ignore[type-arg]  # with arguments, pydantic would make another class of it
     """The result of ``configurable_fields``: its profile is that of the model that the configuration selects.
 
-    LangChain's own class reads every other attribute from the model as it was before its configuration. The models that it makes
-    for calls share the slots of ``max_concurrency``.
+    As in LangChain's own class, all other attributes are those of the model before its configuration. The models that it
+    makes for calls share the slots of ``max_concurrency``.
     """
 
     @property
@@ -72,7 +72,7 @@ def to_model_alternatives(made: Any) -> ModelAlternatives:
 
 
 def cautious_profile(model: str, served: Iterable[ModelSpec]) -> ModelProfile:
-    """Return the profile of a model that the catalogue does not know: the least that any model of today accepts.
+    """Return the profile of a model without a catalogue row: the smallest limits of today's models, and text only.
 
     Without one, LangChain's middleware would summarise at a length that no model of the service accepts.
 
@@ -97,14 +97,15 @@ def cautious_profile(model: str, served: Iterable[ModelSpec]) -> ModelProfile:
 
 
 def to_profile(spec: ModelSpec, tier: Literal["trial", "paid"] | None = None) -> ModelProfile:
-    """Return the profile of a catalogue row; what is not known is left out.
+    """Return the profile of a catalogue row, without unknown facts.
 
     Args:
         spec: The row.
-        tier: Whose limits it holds, where the row has both; ``None``: those of trials, which are always safe.
+        tier: The tier whose limits the profile has, if the row has both; ``None``: those of trials, which every account has.
 
     ``structured_output`` tells an agent that it may send a schema and tools in one request, so it is
-    ``ModelSpec.response_format_with_tools``. Where it is false, agents ask for a tool call instead.
+    ``ModelSpec.response_format_with_tools``; if it is false, agents request a tool call instead. ``image_tool_message`` is
+    true for models that read images: an image in a tool's result is sent in a user message after the results.
     """
     window, answer = spec.context_window_tokens, spec.max_output_tokens
     if tier == "paid":
@@ -120,7 +121,7 @@ def to_profile(spec: ModelSpec, tier: Literal["trial", "paid"] | None = None) ->
         "pdf_inputs": False,
         "audio_inputs": False,
         "video_inputs": False,
-        "image_tool_message": False,
+        "image_tool_message": "image" in spec.inputs,
         "pdf_tool_message": False,
         "text_outputs": True,
         "reasoning_output": spec.reasoning is not None,

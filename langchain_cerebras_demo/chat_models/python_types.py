@@ -19,7 +19,7 @@ from pydantic.errors import PydanticInvalidForJsonSchema
 from pydantic.json_schema import GenerateJsonSchema
 from typing_extensions import NotRequired, ReadOnly, Required, get_type_hints, is_typeddict
 
-from langchain_cerebras_demo.errors import InvalidRequestError
+from langchain_cerebras_demo.errors import InvalidRequestError, InvalidRequestTypeError
 from langchain_cerebras_demo.wire.schemas.answer_type import AnswerType, from_mapping, from_schema
 
 # What `Annotated[type, default, "description"]` may have as its default.
@@ -32,11 +32,11 @@ def to_answer_type(schema: Any) -> AnswerType:
     Args:
         schema: A pydantic class (2 or 1), a dataclass or an enum: answers are instances. A TypedDict, a function, a
             LangChain tool, or a dict (a JSON schema, an OpenAI function, tool or response format, an Anthropic tool):
-            answers are dicts, or whatever the JSON schema says.
+            answers are dicts, or what the JSON schema allows.
 
     Raises:
-        TypeError: It is none of these.
-        InvalidRequestError: A class that cannot be expressed as a JSON schema, or a dict that is not a schema.
+        InvalidRequestTypeError: It is none of these.
+        InvalidRequestError: A class cannot be expressed as a JSON schema, or a dict is not a schema.
     """
     if isinstance(schema, AnswerType):
         return schema
@@ -53,7 +53,7 @@ def to_answer_type(schema: Any) -> AnswerType:
             return _of_instances(schema, _schema_of(TypeAdapter(schema)))
     if isinstance(schema, BaseTool) or inspect.isroutine(schema):
         return from_mapping(convert_to_openai_function(schema))
-    raise TypeError(
+    raise InvalidRequestTypeError(
         f"unsupported schema {schema!r}: give a pydantic class, a dataclass, a TypedDict or a JSON schema; "
         "put a list or a union into a class with one field"
     )
@@ -64,7 +64,7 @@ def _of_instances(cls: type, schema: Mapping[str, Any]) -> AnswerType:
 
 
 class InstanceMaker:
-    """Makes instances of a class from decoded answers. It pickles as the class does: by its name.
+    """Makes instances of a class from decoded answers. Like a class, it is pickled by name.
 
     Args:
         cls: A pydantic class (2 or 1), a dataclass or an enum.
@@ -82,7 +82,7 @@ class InstanceMaker:
 
     def __call__(self, value: Any) -> Any:
         """Return the instance; raise ``ValueError`` if the answer does not fit."""
-        # As JSON text: in pydantic's strict mode a class accepts dates and enums only from there.
+        # As JSON text, because pydantic's strict mode accepts dates and enums only from text.
         return self._from_text(json.dumps(value))
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -90,7 +90,7 @@ class InstanceMaker:
 
 
 class _WithoutTitles(GenerateJsonSchema):
-    """Leaves out the titles that pydantic makes of the fields' names: they say nothing new and count as prompt tokens."""
+    """Leaves out the titles that pydantic makes from field names: they add nothing and count as prompt tokens."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002 - pydantic's own
         return False
@@ -118,11 +118,11 @@ def _is_pydantic_1(cls: type) -> bool:
 def _to_model(typed_dict: Any, above: tuple[Any, ...]) -> type[BaseModel]:
     if typed_dict in above:
         ring = " -> ".join(one.__name__ for one in (*above[above.index(typed_dict) :], typed_dict))
-        raise InvalidRequestError(f"the schema contains itself: {ring}. Unroll it as deep as you need")
+        raise InvalidRequestError(f"the schema contains itself: {ring}. Nest it to a fixed depth instead")
     inside, required = (*above, typed_dict), typed_dict.__required_keys__
     fields: dict[str, Any] = {}
     for name, hint in get_type_hints(typed_dict, include_extras=True).items():
-        # By alias, since a key may be an invalid field name: "schema", "_id", "first-name".
+        # By alias, because a key may be an invalid field name: "schema", "_id", "first-name".
         fields[f"field_{len(fields)}"] = _to_field(name, hint, inside, is_required=name in required)
     its_config = getattr(typed_dict, "__pydantic_config__", None) or {}
     is_closed = getattr(typed_dict, "__closed__", None) or its_config.get("extra") == "forbid"

@@ -23,13 +23,13 @@ from langchain_cerebras_demo.chat_models.arguments import Method
 from langchain_cerebras_demo.chat_models.content import REASONING_KEY
 from langchain_cerebras_demo.chat_models.fields import ChatFields
 from langchain_cerebras_demo.chat_models.python_types import to_answer_type
-from langchain_cerebras_demo.errors import ModelRefusalError
+from langchain_cerebras_demo.errors import InvalidRequestError, ModelRefusalError
 from langchain_cerebras_demo.wire.schemas.answer_type import AnswerType, in_object, to_response_format, to_tool
 from langchain_cerebras_demo.wire.schemas.reading import DECODER, UnfitAnswerError, explain, fit, mended, read_json
 
 _SHOWN_REFUSAL = 1_000
-# Every part is read from the beginning of the answer. AnswerReader again only when 1/64 has been added keeps the cost of a long
-# answer below the square of its length; a short one is read at every chunk.
+# Every part is read from the beginning of the answer. Reading again only after the answer has grown by 1/64 keeps the cost of a
+# long answer below the square of its length; a short one is read at every chunk.
 _PARTS = 64
 
 
@@ -145,20 +145,24 @@ class StructuredOutputParser(BaseTransformOutputParser[Any]):
 
 def _check_arguments(method: str, schema: Any, *, strict: bool | None, tools: Sequence[Any] | None) -> None:
     if method not in get_args(Method):
-        raise ValueError(f"method={method!r} is not one of {', '.join(map(repr, get_args(Method)))}")
+        raise InvalidRequestError(f"method={method!r} is not one of {', '.join(map(repr, get_args(Method)))}: give one")
     if schema is None and method != "json_mode":
-        raise ValueError(f"schema=None needs method='json_mode', not {method!r}: give a schema")
+        raise InvalidRequestError(f"schema=None needs method='json_mode', not {method!r}: give a schema")
     if strict is not None and method == "json_mode":
-        raise ValueError(f"strict={strict} has no effect with method='json_mode', which sends no schema: leave it out")
+        raise InvalidRequestError(
+            f"strict={strict} has no effect with method='json_mode', which sends no schema: leave it out"
+        )
     if tools and method != "json_schema":
-        raise ValueError(f"tools need method='json_schema', not {method!r}")
+        raise InvalidRequestError(
+            f"tools need method='json_schema', not {method!r}: change the method, or leave them out"
+        )
 
 
 def _to_traced(schema: Any, answer_type: AnswerType) -> Any:
-    """Return what LangChain's tracers convert on every call: the schema itself if their conversion supports it."""
+    """Return the schema that LangChain's tracers convert on every call: the given one, if their conversion supports it."""
     try:
         convert_to_json_schema(schema)
-    except Exception:  # noqa: BLE001 - it raises whatever its parts do, RecursionError among them
+    except Exception:  # noqa: BLE001 - it may raise anything, such as RecursionError
         return {**answer_type.schema, "title": answer_type.title}
     return schema
 
@@ -318,9 +322,9 @@ class AnswerReader:
         call = self._expected_call()
         if call is None:
             raise self._error(f"is {self._what()} instead of a call of {name!r}")
-        # LangChain closes what was cut off, so that a call with half of its arguments looks whole by now.
+        # LangChain closes brackets that were cut off, so that a call with half of its arguments looks complete.
         if self._finish_reason == "length":
-            raise self._error(f"is a call of {name!r} that is not whole")
+            raise self._error(f"is a call of {name!r} that is incomplete")
         if call.arguments is not None:
             return call.arguments
         try:
@@ -338,7 +342,7 @@ class AnswerReader:
             raise self._error(f"is {self._what()} instead of JSON") from error
 
     def _message(self) -> BaseMessage:
-        """Return the whole message, as it would have been unstreamed."""
+        """Return the whole message, as it would be without streaming."""
         first, *rest = self._messages
         chunks = [chunk for chunk in rest if isinstance(chunk, AIMessageChunk)]
         if not isinstance(first, AIMessageChunk) or len(chunks) < len(rest):

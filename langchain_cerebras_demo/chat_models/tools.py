@@ -21,18 +21,18 @@ _KEYS = frozenset(_KEYS_IN_ORDER)
 def to_tools(tools: Sequence[Tool], *, strict: bool | None = None) -> list[dict[str, Any]]:
     """Return the tools as dicts in the API's form, either all strict or none: the service refuses a mixture (Roo-Code#10334).
 
-    The schema of a strict tool is rewritten as strict mode demands. Any other goes out as it was given: there it is a hint, and
-    the service accepts lists of types, defaults and the like.
+    The schema of a strict tool is rewritten to the rules of strict mode. Any other schema is sent unchanged: it is a hint, and
+    the service accepts lists of types, defaults and the like in it.
 
     Args:
         tools: Pydantic classes, TypedDicts, functions, LangChain tools, or dicts in OpenAI's form (of the Chat Completions
             or the Responses API), Anthropic's or Bedrock's.
-        strict: Whether the service holds the arguments to the schema. It applies to all tools, whatever they say
-            themselves. ``None``: what one tool says applies to those that say nothing.
+        strict: Whether the service makes the arguments follow the schema. It applies to all tools and overrides their own
+            flags. ``None``: a tool's own flag also applies to tools without one.
 
     Raises:
-        InvalidRequestError: A name that the API does not accept, a schema that strict mode does not support, or tools that
-            disagree.
+        InvalidRequestError: The API does not accept a name, strict mode does not support a schema, or tools have different
+            flags.
     """
     converted = [_to_tool(tool) for tool in tools]
     agreed = _agreed_strict(converted) if strict is None else strict
@@ -65,18 +65,18 @@ def to_tool_choice(choice: str | bool | Mapping[str, Any] | None, tools: Sequenc
     chosen = (named.get("function") or {}).get("name")
     if chosen not in names:
         raise InvalidRequestError(
-            f"tool_choice={choice!r} names no tool: give one of {', '.join(names)}, 'auto', 'any' or 'none'"
+            f"tool_choice={choice!r} is not the name of a tool: give one of {', '.join(names)}, 'auto', 'any' or 'none'"
         )
     return named
 
 
 def _to_tool(tool: Tool) -> dict[str, Any]:
     if type(tool) is dict and len(tool) == 2 and tool.get("type") == "function":
-        # In the API's form already, with known keys alone: the common case, which is not converted.
+        # Already in the API's form, with known keys only: the common case, which needs no conversion.
         given = tool.get("function")
         if type(given) is dict and given.keys() <= _KEYS and given.get("name") and None not in given.values():
             return tool
-    # `strict` is not passed to LangChain: it would close free mappings, and nothing could be passed in them.
+    # `strict` is not passed to LangChain, which would forbid keys in free mappings.
     converted = convert_to_openai_tool(dict(to_nested(tool)) if isinstance(tool, Mapping) else tool)
     function = converted.get("function")
     if converted.get("type") != "function":
@@ -95,8 +95,8 @@ def _agreed_strict(tools: Sequence[Mapping[str, Any]]) -> bool | None:
             names.setdefault(bool(function["strict"]), []).append(function["name"])
     if len(names) > 1:
         raise InvalidRequestError(
-            f"the tools disagree on strict: {', '.join(names[True])} want it, {', '.join(names[False])} do not, and the service "
-            "accepts one value for all. Give strict=True or strict=False with the tools"
+            f"tools must have the same strict, but {', '.join(names[True])} have True and {', '.join(names[False])} False: "
+            "give strict=True or strict=False with the tools"
         )
     return next(iter(names), None)
 

@@ -1,4 +1,4 @@
-"""The demo key of the session that the user's own browser is signed in to, and when that may be looked for."""
+"""The demo key of the session in the user's own browser, and the rules for when a browser may be read."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from langchain_cerebras_demo.net.shutdown import is_ending
 from langchain_cerebras_demo.net.transport import Transport, timeout
 
 BROWSER_VARIABLE = "CEREBRAS_DEMO_BROWSER"
-"""``0`` switches the reading of browsers off everywhere, ``1`` asks for it in the chat model."""
+"""``0`` forbids reading browsers everywhere, ``1`` allows it in the chat model."""
 
 _NAME = "browser session"
 _SIGN_IN = "Sign in at https://inference.cerebras.ai with Firefox or Chromium on this machine, or use an API key."
 
-# At most so many sessions are asked, newest first: each one is a request to the site.
+# The number of sessions that are tried, newest first: each is a request to the site.
 _MOST_SESSIONS = 5
 
 _log = logging.getLogger("langchain_cerebras_demo")

@@ -1,4 +1,4 @@
-"""The chain of key sources: the protocol of a source, the order in which sources are asked, and what each of them has."""
+"""The chain of key sources: the protocol of a source, the order of the sources, and a report on each of them."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ class ChainKeyResolver:
         return reports
 
     def explain(self) -> list[SourceReport]:
-        """Return the same as ``aexplain``, from a loop and a thread of its own, so that it can be called anywhere."""
+        """Return the same as ``aexplain``, which runs in a thread with its own loop, so that it can be called anywhere."""
         context = copy_context()  # so that a resolver that explains its own chain is stopped, too
         with ThreadPoolExecutor(1) as thread:
             return thread.submit(context.run, lambda: asyncio.run(self.aexplain())).result()
@@ -195,7 +195,7 @@ def _asking(resolver: KeyResolver) -> Iterator[None]:
     try:
         yield
     finally:
-        question.is_open = False  # a task that it started, and that runs on, may ask it again
+        question.is_open = False  # a task that it started, and that is still running, may ask it again
         _questions.reset(token)
 
 

@@ -139,7 +139,7 @@ class SessionCookieKey(DemoKeySource):
             async with timeout(self._timeout):
                 return await self._ask(request)
         except asyncio.TimeoutError:
-            pass  # not raised from here: what was cancelled would be its context, and hold the frames that hold the cookies
+            pass  # raised below: here, the cancelled request would be its context, and keep the frames that hold the cookies
         raise APITimeoutError(f"{SESSION_URL} did not answer in {self._timeout:g} s. {_HELP}")
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -198,7 +198,7 @@ def to_demo_key(status: int, headers: Mapping[str, str], body: bytes) -> DemoKey
     """Return the key in the session endpoint's answer.
 
     Raises:
-        MissingKeyError: the answer says, in one of several ways, that nobody is signed in.
+        MissingKeyError: nobody is signed in, or the account has no demo key.
         APIStatusError: the endpoint failed (5xx, 429).
         APIResponseValidationError: the key in it is invalid.
     """
@@ -244,7 +244,7 @@ def _cookie_problem(name: object, value: object) -> Exception | None:
     if not isinstance(name, str):
         return TypeError(f"a cookie's name is a {type(name).__name__}: pass a mapping of str to str")
     if not NAME.fullmatch(name):
-        shown = name.partition("=")[0]  # a value follows that got into the name
+        shown = name.partition("=")[0]  # a value may follow by mistake
         return KeyFormatError(f"{shown!r} cannot be a cookie's name: use letters, digits and !#$%&'*+-.^_`|~ only")
     if not isinstance(value, str):
         return TypeError(f"the value of cookie {name!r} is a {type(value).__name__}: pass a str")

@@ -76,13 +76,13 @@ class StaticKey(SecretSource):
 
 
 class DroppedKey:
-    """The place of a secret in a pickle or a checkpoint, which hold none: it says that there was one."""
+    """A placeholder for a secret in a pickle or a checkpoint, which never contain one: it reports that there was one."""
 
     def __init__(self, name: str) -> None:
         self.name = name
 
     async def resolve(self) -> str:
-        """Never a key.
+        """Raise an error.
 
         Raises:
             MissingKeyError: always; it says that the key was dropped.
@@ -109,10 +109,10 @@ class AbsentKey:
         self._remedy = remedy
 
     async def resolve(self) -> str:
-        """Never a key.
+        """Raise an error.
 
         Raises:
-            MissingKeyError: always.
+            MissingKeyError: always; it says why the source is skipped.
         """
         raise MissingKeyError(
             f"{self.name}: {self._why}. {self._remedy}", tried=[(self.name, self._why)], remedy=self._remedy
@@ -123,14 +123,14 @@ class AbsentKey:
 
 
 class CallableKey:
-    """A key that a callable returns, asked again for every request unless it is to be kept for a while.
+    """A key that a callable returns. The callable is called for every request, unless ``keep_for`` is set.
 
     Args:
         function: returns a str or a ``SecretStr``, or an awaitable of one. An async function runs on the event loop. Any other
-            may block, and is called in a thread: concurrent calls have a thread each, with their own context variables.
+            may block, so it is called in a thread: concurrent calls have a thread each, with their own context variables.
         name: its name in messages.
-        keep_for: seconds that a key is good for. It is kept so long, in memory, and asked for once however many callers
-            wait; a key that the service refuses is asked for again at once.
+        keep_for: seconds for which a key is kept in memory. Concurrent callers share one call of ``function``; a key that
+            the service refuses is replaced at once.
         quick: whether ``function`` never blocks, or needs the running loop: it is then called on the event loop.
 
     Raises:
@@ -159,7 +159,7 @@ class CallableKey:
         self._flight: SingleFlight[Secret] = SingleFlight()
 
     async def resolve(self) -> str:
-        """Return the callable's current key, or the kept one; whatever it raises goes through."""
+        """Return the callable's current key, or the kept one. The callable's exceptions are raised unchanged."""
         if self._keep_for is None:
             return to_key(await self._call(), self.name).reveal()
         if self._kept and time.monotonic() < self._kept[1]:
@@ -167,7 +167,7 @@ class CallableKey:
         return (await self._flight.run(self._ask)).reveal()
 
     async def refresh(self, stale: str) -> str:
-        """Return a key to replace ``stale``: the one that another call has fetched meanwhile, else one asked for now."""
+        """Return a key to replace ``stale``: one that another call has fetched meanwhile, else a new one."""
         if self._kept and self._kept[0].reveal() == stale:
             self._kept = None
         return await self.resolve()
@@ -206,7 +206,7 @@ class CallableKey:
         return (await answer).get()
 
     def __copy__(self) -> CallableKey:
-        return self  # one key and one question for all copies
+        return self  # all copies share the key and the call
 
     def __deepcopy__(self, memo: object) -> CallableKey:
         return self
@@ -245,7 +245,7 @@ class EnvKey:
         return {**self.__dict__, "_checked": None}
 
     async def resolve(self) -> str:
-        """The variable's value.
+        """Return the variable's value.
 
         Raises:
             MissingKeyError: it is not set, or empty.
@@ -261,7 +261,7 @@ class EnvKey:
         return to_key(os.environ[self.name].strip(), self.name).reveal()
 
     async def refresh(self, stale: str) -> str:  # noqa: ARG002 - the protocol's signature
-        """The variable's value of now: the same key, unless somebody has set another.
+        """Return the variable's current value: the same key, unless it has been changed.
 
         Raises:
             MissingKeyError: it is not set, so the refused key came from another source.

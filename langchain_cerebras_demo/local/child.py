@@ -1,9 +1,9 @@
 """The child process that holds the llama.cpp server: ``python -m langchain_cerebras_demo.local.child``.
 
-A process of its own because in its parent the engine crashes at exit while a request runs, hangs after a fork and
-holds the GIL while it loads. The parent writes one JSON line of settings to stdin and keeps that pipe open; the
-answer is one JSON line on stdout, ``{"url": …}`` or ``{"error": …}``; this process ends when the pipe does. The system
-closes the pipe however the parent ends, also after SIGKILL.
+The engine runs in its own process because in the parent it would crash at exit while a request runs, hang after a fork and
+hold the GIL while it loads. The parent writes one JSON line of settings to stdin and keeps that pipe open; the
+answer is one JSON line on stdout, ``{"url": …}`` or ``{"error": …}``. This process ends when the pipe is closed, which the
+system does when the parent ends, even after SIGKILL.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ def start_engine(settings: dict[str, Any], key: str) -> Any:
     """Start llama.cpp's own HTTP server on a free loopback port and return it once the model is loaded.
 
     Raises:
-        ImportError: if xllamacpp is missing or does not fit the platform.
-        RuntimeError: for whatever llama.cpp does not accept; it names no cause.
+        ImportError: xllamacpp is missing or does not fit the platform.
+        RuntimeError: llama.cpp does not accept the settings or the weights; it does not say why.
     """
     import xllamacpp  # noqa: PLC0415 - only the child may load the engine
 
@@ -35,11 +35,13 @@ def start_engine(settings: dict[str, Any], key: str) -> Any:
     params.model_alias = {settings["alias"]}
     params.chat_template = settings["template"]
     params.n_ctx = settings["n_ctx"]
-    params.prefill_assistant = False  # else a last assistant message is continued, echoed, and bars a forced call
+    params.prefill_assistant = (
+        False  # otherwise it continues and echoes a last assistant message, and refuses a forced call
+    )
     params.cache_ram_mib = 0  # by default it keeps up to 8 GiB of past prompts: 20 MB for each of 800 tokens
     params.n_parallel = settings["n_parallel"]
     params.cpuparams.n_threads = settings["n_threads"]
-    params.verbosity = 0  # not a byte on stderr; 3, the default, writes there from C
+    params.verbosity = 0  # nothing on stderr; the default, 3, writes there from C
     params.hostnames = ["127.0.0.1"]
     params.ui = False
     params.api_keys = [key]
@@ -49,7 +51,9 @@ def start_engine(settings: dict[str, Any], key: str) -> Any:
 
 def main() -> int:
     """Serve until stdin ends; return the exit code: 0, or 1 if the server did not start."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to the whole group; it is the parent's
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # a terminal sends Ctrl-C to the whole group; only the parent handles it
     # Only the answer may go to the parent's pipe: nothing reads it afterwards, and a full pipe would block the engine.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)

@@ -16,14 +16,14 @@ __all__ = ["LOCAL_HEADERS", "LOCAL_MODEL", "to_local"]
 #: The embedded model's name, in requests and in answers.
 LOCAL_MODEL = "smollm2-135m"
 
-#: Headers of every request. After a stream the server often closes the connection it has just promised to keep: of 30
-#: streams over one client 5 met a dead one ("Server disconnected without sending a response").
+#: Headers of every request. After a stream, the server often closes a connection that it announced to keep: 5 of 30
+#: streams over one client failed because of that ("Server disconnected without sending a response").
 LOCAL_HEADERS = {"Connection": "close"}
 
-#: Without a limit the model runs on to the end of its context.
+#: Without a limit, the model may write until its context is full.
 DEFAULT_COMPLETION_TOKENS = 512
 
-#: What SmolLM2's model card recommends; llama.cpp's own temperature is 0.8, with which a model this small rambles.
+#: What SmolLM2's model card recommends; with llama.cpp's default temperature of 0.8, a model this small rambles.
 DEFAULT_SAMPLING = {"temperature": 0.2, "top_p": 0.9}
 
 #: Parameters of Cerebras that llama.cpp would accept and ignore.
@@ -61,18 +61,18 @@ def to_local(body: Mapping[str, Any]) -> dict[str, Any]:
     limit = local.pop("max_tokens", None)
     limit = local.get("max_completion_tokens", limit)
     local["max_completion_tokens"] = DEFAULT_COMPLETION_TOKENS if limit in (None, -1) else limit
-    if local.get("stream"):  # Cerebras sends the usage unasked, llama.cpp only when asked
+    if local.get("stream"):  # Cerebras always sends the usage, llama.cpp only on request
         local["stream_options"] = {**local.get("stream_options", {}), "include_usage": True}
     if local["temperature"] == 0 or "seed" in local:
-        # Asked to be repeatable. A cached beginning makes the batch of the prompt smaller, a smaller batch rounds otherwise,
-        # and the last bits decide between words: the same prompt gave two texts, depending on what the slot had answered.
+        # The answer should be repeatable. A cached prefix changes the batch size, and with it the rounding, which can change
+        # the selected tokens: the same prompt returned two texts, depending on what the slot had answered before.
         local.setdefault("cache_prompt", False)
     set_tools(local)
     return local
 
 
 def to_local_message(index: int, message: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the message without the reasoning of earlier turns, which this model neither has nor reads.
+    """Return the message without the reasoning of earlier turns, which this model does not support.
 
     Raises:
         ValueError: if a part of the content is not text; llama.cpp would answer 500. ``index`` is for the message.
@@ -91,8 +91,8 @@ def to_local_message(index: int, message: Mapping[str, Any]) -> dict[str, Any]:
 def set_tools(local: dict[str, Any]) -> None:
     """Change the tool choice, in place, to one of the two that work: one forced call, or none.
 
-    A forced call was right in 40 of 40. "auto" never calls (0 of 20), and fails with a 500 once the template opens
-    the call; a named choice is handled as "auto"; parallel calls repeat until the tokens run out (8 of 10).
+    Measured: a forced call was correct in 40 of 40 tries. "auto" never called (0 of 20), and failed with a 500 once the
+    template opened the call; a named choice is handled like "auto"; parallel calls repeat until the tokens run out (8 of 10).
     """
     choice = local.pop("tool_choice", None)
     local.pop("parallel_tool_calls", None)
@@ -108,7 +108,7 @@ def set_tools(local: dict[str, Any]) -> None:
         local["tool_choice"] = "required"
         local["parallel_tool_calls"] = False
         local["chat_template_kwargs"] = {**local.get("chat_template_kwargs", {}), "force_tool": True}
-        local.pop("response_format", None)  # its grammar would win, and there would be no call
+        local.pop("response_format", None)  # its grammar would prevent the call
 
 
 def named_tool(tools: Sequence[Any], name: Any) -> Any:

@@ -1,7 +1,7 @@
-"""The embedded server from its parent's side: a child process that is started, found, forgotten after a fork, and ended.
+"""The embedded server in the parent process: starts the child process, finds it, ends it, and forgets it after a fork.
 
-The engine cannot run in this process, where it crashes at exit while a request runs, hangs after a fork and holds the GIL
-while it loads. It runs in ``child.py``, and ends when its stdin does: a pipe that only this process keeps open.
+The engine cannot run in this process, where it would crash at exit while a request runs, hang after a fork and hold the GIL
+while it loads. It runs in ``child.py``, which ends when its stdin is closed: a pipe that only this process keeps open.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LocalServer", "find_server", "shared_server"]
 
-#: A child is gone 0.07 s after its stdin closes, a generation in flight or not; one that is not is killed.
+#: A child ends 0.07 s after its stdin is closed, even while it generates; one that does not is killed after this time.
 END_SECONDS = 5.0
 
 MAX_STDERR_BYTES = 1000
@@ -37,7 +37,7 @@ MAX_STDERR_BYTES = 1000
 #: llama.cpp rounds a slot's context up to a multiple of this.
 MIN_SLOT_TOKENS = 256
 
-#: What the child inherits: the system's own variables. No key, no proxy, no setting of Python or of llama.cpp.
+#: What the child inherits: only variables of the system. No keys, no proxies, no settings of Python or llama.cpp.
 KEPT_VARIABLES = frozenset(
     {
         *("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONHOME"),
@@ -53,14 +53,14 @@ MISSING_ENGINE = (
 
 
 class Child:
-    """One child process: made in the working directory ``folder``, it waits for its settings."""
+    """One child process. It starts in the working directory ``folder`` and waits for its settings."""
 
     def __init__(self, key: str, folder: Path) -> None:
         self.url = ""
-        # A file, and not a pipe: it does not have to be read while the child runs, and cannot block the child.
+        # A file instead of a pipe: it does not have to be read while the child runs, and cannot block the child.
         self.stderr: IO[bytes] = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed by end() and forget()
         try:
-            # No buffers: a fork copies them, with what waits in them and with locks that other threads hold.
+            # No buffers: a fork would copy their content, and locks that other threads hold.
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "langchain_cerebras_demo.local.child"],
                 bufsize=0,
@@ -69,7 +69,7 @@ class Child:
                 stderr=self.stderr,
                 cwd=folder,
                 env=child_environment(key),
-                creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),  # Windows: none pops up
+                creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),  # Windows: open no window
             )
         except OSError as error:
             self.stderr.close()
@@ -78,10 +78,10 @@ class Child:
         self.stdout = cast("IO[bytes]", self.process.stdout)
 
     def hand_over(self, settings: dict[str, Any], timeout: float) -> None:
-        """Sends the settings and waits until the child serves.
+        """Send the settings and wait until the child serves.
 
         Raises:
-            LocalServerError: if it says that it cannot, dies, or takes longer than ``timeout`` seconds.
+            LocalServerError: it reports an error, ends, or takes longer than ``timeout`` seconds.
         """
         expired = threading.Event()
 
@@ -89,12 +89,12 @@ class Child:
             expired.set()
             self.process.kill()
 
-        # A timer that kills, since a pipe's read has no timeout of its own on Windows.
+        # A timer that kills the child, because reading a pipe has no timeout on Windows.
         timer = threading.Timer(timeout, give_up)
         timer.start()
         try:
-            with contextlib.suppress(BrokenPipeError):  # it is dead already; its stdout will say so
-                self.stdin.write(json.dumps(settings).encode() + b"\n")  # 3 KB: far under what a pipe takes at once
+            with contextlib.suppress(BrokenPipeError):  # it has ended already; reading its stdout shows that
+                self.stdin.write(json.dumps(settings).encode() + b"\n")  # 3 KB: fits into a pipe's buffer
             line = self.stdout.readline()
         finally:
             timer.cancel()
@@ -104,25 +104,25 @@ class Child:
         answer = json.loads(line) if line.endswith(b"\n") else {}
         if "error" in answer:
             raise LocalServerError(
-                f"the embedded server could not start: {answer['error']}. If it names no cause, delete "
-                f"{settings['weights']} (it is fetched again) or lower context_tokens"
+                f"the embedded server could not start: {answer['error']}. If this does not say why, delete "
+                f"{settings['weights']} (it is downloaded again) or lower context_tokens"
             )
         if not answer:
             self.process.wait()
-            raise LocalServerError(f"the embedded server died while it started ({self.last_words()})")
+            raise LocalServerError(f"the embedded server ended while it started ({self.last_words()})")
         self.url = answer["url"]
 
     def last_words(self) -> str:
-        """The exit code of a dead child and the end of its stderr (a living one shares the file's offset)."""
+        """Return the exit code of an ended child and the end of its stderr (a running one shares the file's offset)."""
         tail = ""
-        with contextlib.suppress(ValueError):  # another thread has closed it, on its way to start a new child
+        with contextlib.suppress(ValueError):  # another thread has closed it to start a new child
             self.stderr.seek(0, os.SEEK_END)
             self.stderr.seek(max(0, self.stderr.tell() - MAX_STDERR_BYTES))
             tail = self.stderr.read().decode(errors="replace").strip()
         return f"exit code {self.process.returncode}" + (f": {tail}" if tail else "")
 
     def end(self) -> None:
-        """Lets go of the leash and waits for the child to be gone."""
+        """Close the child's stdin and wait until it has ended."""
         try:
             self.stdin.close()
             self.process.wait(END_SECONDS)
@@ -134,29 +134,29 @@ class Child:
             self.stderr.close()
 
     def forget(self) -> None:
-        """In a forked process: drops the copies of the parent's handles, and leaves the parent's child alone."""
+        """Close this forked process's copies of the parent's handles, without affecting the child."""
         for handle in (self.stdin, self.stdout, self.stderr):
             handle.close()
-        # Popen's destructor would warn of a running child, and wait for a process that is not ours.
+        # Otherwise Popen's destructor would warn about a running child and wait for a process that is not ours.
         self.process.returncode = 0
 
 
 class LocalServer:
-    """A llama.cpp server with SmolLM2-135M on a free loopback port, in a child process that dies with this one.
+    """A llama.cpp server with SmolLM2-135M on a free loopback port, in a child process that ends with this process.
 
-    ``start()`` and ``stop()`` may be called from any thread, and again; ``with`` and ``async with`` call them. After
-    a fork the new process's copy is a stopped server; the child remains the parent's.
+    ``start()`` and ``stop()`` can be called from any thread and repeatedly; ``with`` and ``async with`` call them. After
+    a fork, the new process has a stopped server; the child process belongs to the parent.
 
     Args:
-        threads: CPU threads that compute. More than there are idle cores is far slower, not faster: 24 tokens took
-            3.6 s with 1 thread and 52 s with 2 on two busy cores.
+        threads: CPU threads. More threads than idle cores are much slower: 24 tokens took 3.6 s with 1 thread and 52 s with 2
+            on two busy cores.
         slots: requests answered at the same time; others wait.
         context_tokens: tokens of prompt and answer for all slots together, so each has ``context_tokens / slots``. A
-            thousand take 22 MiB of memory.
-        start_timeout: seconds for the child to load the model, fetching the weights not counted.
+            thousand tokens need 22 MiB of memory.
+        start_timeout: seconds for the child to load the model, without the download of the weights.
 
     Raises:
-        ValueError: for an argument out of its range.
+        ValueError: an argument is out of its range.
     """
 
     #: The model's name in requests and answers.
@@ -180,27 +180,27 @@ class LocalServer:
 
     @property
     def api_key(self) -> str:
-        """The key that this server asks for: random, new for every object."""
+        """The key that this server requires: random, and different for every object."""
         return self._api_key
 
     @property
     def running(self) -> bool:
-        """Whether the child is there and serves."""
+        """Whether the child process is running and serving."""
         return self._url is not None
 
     @property
     def base_url(self) -> str:
-        """The URL for clients; it ends in ``/v1``, and its port is another one after every start.
+        """The URL for clients. It ends in ``/v1``; the port changes with every start.
 
         Raises:
-            LocalServerError: if the server was not started or has died; for that, with the child's last words.
+            LocalServerError: the server was not started, or has ended; the message then has the end of its output.
         """
         url, child = self._url, self._child
         if url is not None:
             return url
         if child is None or not child.url:
             raise LocalServerError("the embedded server is not running: call start(), or use it in a with block")
-        raise LocalServerError(f"the embedded server has died ({child.last_words()}): start() starts it again")
+        raise LocalServerError(f"the embedded server has ended ({child.last_words()}): start() starts it again")
 
     @property
     def _url(self) -> str | None:
@@ -210,28 +210,28 @@ class LocalServer:
         return f"{child.url}/v1"
 
     def start(self) -> None:
-        """Starts the child and waits until it serves; does nothing while it is running. Blocks for a second or more.
+        """Start the child and wait until it serves, for a second or more; do nothing if it is running.
 
         Raises:
-            LocalServerError: if xllamacpp is missing, the weights cannot be fetched or the child does not start.
+            LocalServerError: xllamacpp is missing, the weights cannot be downloaded or the child does not start.
         """
         with self._lock:
             if self.running:
                 return
-            self._end()  # what is left of one that died
-            if importlib.util.find_spec("xllamacpp") is None:  # only looked for: importing it is the child's
+            self._end()  # release what an ended child has left
+            if importlib.util.find_spec("xllamacpp") is None:  # only the child imports it
                 raise LocalServerError(MISSING_ENGINE)
             self._launch(find_weights())
 
     def stop(self) -> None:
-        """Ends the child and waits until it is gone; does nothing where there is none. Requests in flight break off."""
+        """End the child and wait for it; do nothing if there is none. Running requests fail."""
         with self._lock:
             self._end()
 
     def _launch(self, weights: Path) -> None:
         template = Path(__file__).with_name("template.jinja").read_text(encoding="utf-8")
         settings = {"weights": str(weights), "alias": self.model, "template": template, **self.engine_settings}
-        with fork_guard:  # no fork between the making of the pipes and the moment when a fork would close them
+        with fork_guard:  # no fork between creating the pipes and recording the child, which a fork has to forget
             child = self._child = Child(self._api_key, weights.parent)
         try:
             child.hand_over(settings, self.start_timeout)
@@ -240,7 +240,7 @@ class LocalServer:
             self._end()
             raise
         known_urls.add(f"{child.url}/v1")
-        # Also when nobody keeps this object, and at exit: silently, and before Popen would warn.
+        # The child also ends when this object is garbage-collected and at exit, before Popen would warn.
         self._ending = weakref.finalize(self, child.end)
 
     def _end(self) -> None:
@@ -251,7 +251,7 @@ class LocalServer:
         self._ending = self._child = None
 
     def _forget(self) -> None:
-        """In a forked process, which has this thread alone: the lock's holder may not exist here."""
+        """Forget the child in a forked process, which has only this thread: another may have held the lock."""
         self._lock = threading.Lock()
         if self._ending is not None:
             self._ending.detach()
@@ -267,12 +267,12 @@ class LocalServer:
         self.stop()
 
     async def __aenter__(self) -> Self:
-        import asyncio  # noqa: PLC0415 - there already for whoever awaits; dear for all others
+        import asyncio  # noqa: PLC0415 - already loaded in async code, expensive to import elsewhere
 
         starting = asyncio.create_task(asyncio.to_thread(self.start))
         try:
             await asyncio.shield(starting)
-        except asyncio.CancelledError:  # the thread goes on, and nobody would stop what it starts
+        except asyncio.CancelledError:  # the thread continues, and nothing else would stop what it starts
             await asyncio.gather(starting, return_exceptions=True)
             await asyncio.to_thread(self.stop)
             raise
@@ -288,7 +288,7 @@ class LocalServer:
 
 
 def shared_server() -> LocalServer:
-    """The one server that this process shares, started at the first call, and again if it has died. Blocks meanwhile.
+    """Return the server that the whole process shares. It is started if it is not running, which blocks for a second or more.
 
     Raises:
         LocalServerError: as ``LocalServer.start``.
@@ -298,37 +298,37 @@ def shared_server() -> LocalServer:
 
 
 def find_server(base_url: str) -> LocalServer | None:
-    """The running server of this process that has this URL, so that a client finds the key and the dialect it needs."""
+    """Return the running server of this process with this URL, whose key and dialect a client needs."""
     wanted = base_url.rstrip("/")
     if wanted not in known_urls:
-        return None  # the usual answer, asked for several times a call
+        return None  # the usual case, checked several times per call
     with fork_guard:
         candidates = list(servers)
     return next((server for server in candidates if server._url == wanted), None)  # noqa: SLF001 - of this module
 
 
 def is_local(base_url: str) -> bool:
-    """Whether a running server of this process, or the one that ``"local"`` will start, answers there."""
+    """Return whether the URL is ``"local"`` or that of a running server of this process."""
     return base_url == "local" or find_server(base_url) is not None
 
 
 def check_whole(name: str, value: object, least: int) -> None:
-    """Raises ``ValueError`` unless ``value`` is a whole number of at least ``least``."""
+    """Raise ``ValueError`` unless ``value`` is a whole number of at least ``least``."""
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise ValueError(f"{name} must be a whole number of at least {least}, not {value!r}")
 
 
 def check_seconds(name: str, value: object) -> None:
-    """Raises ``ValueError`` unless ``value`` is a number of seconds that a timer can wait for."""
+    """Raise ``ValueError`` unless ``value`` is a number of seconds that a timer can wait."""
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= threading.TIMEOUT_MAX:
         raise ValueError(f"{name} must be a number of seconds above 0, not {value!r}")
 
 
 def child_environment(key: str) -> dict[str, str]:
-    """What the child gets: the system's variables, the key, and a path on which it finds what we find.
+    """Return the child's environment: the system's variables, the key, and our import path.
 
-    Our whole ``sys.path`` and in our order: a checkout is on it as well as a package that a notebook appended, and
-    nothing of ours comes before the standard library that does not here.
+    The child gets all of ``sys.path`` in the same order, so that it finds a checkout, or a package that a notebook has added,
+    and nothing shadows the standard library that does not here.
     """
     root = str(Path(__file__).resolve().parents[2])
     places = [str(Path(place).absolute()) for place in sys.path if place]
@@ -341,7 +341,7 @@ def child_environment(key: str) -> dict[str, str]:
 
 
 def forget_servers() -> None:
-    """In a forked process: makes every server one that was never started."""
+    """Reset every server in a forked process, as if it had never been started."""
     try:
         for server in list(servers):
             server._forget()  # noqa: SLF001 - of this module
@@ -349,11 +349,12 @@ def forget_servers() -> None:
         fork_guard.release()
 
 
-#: Held while a child is made and during a fork, or a fork could carry off its leash. Reentrant: a signal may fork.
+#: Held while a child is created and during a fork: otherwise the fork could inherit the child's stdin and keep it open.
+#: Reentrant, because a signal handler may fork.
 fork_guard = threading.RLock()
 servers: weakref.WeakSet[LocalServer] = weakref.WeakSet()
 known_urls: set[str] = set()
-"""Every URL that a server of this process has had."""
+"""All URLs that servers of this process have had."""
 if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
     os.register_at_fork(before=fork_guard.acquire, after_in_parent=fork_guard.release, after_in_child=forget_servers)
 shared = LocalServer()

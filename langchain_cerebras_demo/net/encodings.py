@@ -1,4 +1,4 @@
-"""Content encodings: decompressing a body, or an error that says why it cannot be read.
+"""Decompresses bodies, or raises an error that says why a body cannot be read.
 
 This is not left to aiohttp, which gives up on an answer with an unknown encoding before its status and headers can be read.
 """

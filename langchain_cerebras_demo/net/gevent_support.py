@@ -1,4 +1,4 @@
-"""Threads and queues for a Python that gevent has patched, where ``threading`` starts greenlets instead of threads.
+"""Threads and queues for a process patched by gevent, where ``threading`` starts greenlets instead of threads.
 
 An event loop needs a thread of its own, because asyncio refuses a second loop in the same one. Nothing here imports gevent:
 it uses the modules with which the process has patched itself.
@@ -21,7 +21,7 @@ def is_patched() -> bool:
 
 
 class RealThread(Generic[T]):
-    """A thread of the operating system, started with the original functions; it ends with the process at the latest.
+    """A thread of the operating system, started with the original functions. It does not outlive the process.
 
     Args:
         prepare: called first in the thread; the caller waits for it, and blocks all greenlets of its own thread.

@@ -1,8 +1,8 @@
-"""One event loop on one daemon thread, for synchronous callers. It knows nothing of chat.
+"""One event loop on one daemon thread, for synchronous callers. It is independent of chat.
 
-Synchronous calls run the same async code as all others, on this loop. That also works where another loop is running, as in
-a notebook. Context variables of the caller are carried over. After a fork the child opens a portal of its own. When the
-interpreter ends, the portal closes what is open.
+Synchronous calls run the same async code as all others, on this loop. This also works while another loop is running, as in
+a notebook. The caller's context variables are used. After a fork, the child opens its own portal. When the interpreter
+shuts down, the portal closes what is open.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ class Portal:
         """Return the result of the coroutine that ``call`` makes; an interrupt cancels it.
 
         Raises:
-            RuntimeError: called on the portal's own thread, where it would wait for itself forever.
-            CerebrasError: the interpreter is ending.
+            RuntimeError: it was called on the portal's own thread, where it would wait for itself forever.
+            CerebrasError: the interpreter is shutting down.
         """
         loop = self._running_loop()
         future: Future[T] = Future()
-        # A queue, and not `future.result()`: Ctrl-C at the wrong moment leaves the lock of a threading.Condition broken.
+        # A queue instead of `future.result()`: Ctrl-C at the wrong moment leaves the lock of a threading.Condition broken.
         queue = _new_queue()
         future.add_done_callback(queue.put)
         try:
@@ -58,7 +58,7 @@ class Portal:
             _close(queue)
 
     def iterate(self, open_items: Callable[[], AsyncGenerator[T, None]]) -> Generator[T, None, None]:
-        """Yield the items of the async generator that ``open_items`` makes, as they come.
+        """Yield the items of the async generator that ``open_items`` makes, as they arrive.
 
         One task reads the whole generator and fills a queue: a future per item would cost ten times as much as the item.
         Closing the iterator cancels the task without waiting, because the garbage collector may do it on any thread.
@@ -94,7 +94,7 @@ class Portal:
             return self._loop is not None and not self._loop.is_closed()
 
     def close(self) -> None:
-        """Cancel what runs, close generators and connections, and end the thread. The next call opens a new one."""
+        """Cancel running calls, close generators and connections, and end the thread. The next call starts a new one."""
         with self._lock:
             loop, thread = self._loop, self._thread
             self._loop = self._thread = None
@@ -110,7 +110,7 @@ class Portal:
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         refuse_at_the_end()
         with self._lock:
-            # gevent may have patched Python since: then the open loop waits for threads that do not exist any more.
+            # If gevent has patched Python since, the open loop would wait for threads that no longer exist.
             is_out_of_date = isinstance(self._thread, RealThread) != is_patched()
             if self._loop is None or self._loop.is_closed() or is_out_of_date:
                 self._loop, self._thread = _open()
@@ -124,14 +124,14 @@ class Portal:
 
 def _open() -> tuple[asyncio.AbstractEventLoop, threading.Thread | RealThread[asyncio.AbstractEventLoop]]:
     """Return a running loop and its thread."""
-    if is_patched():  # there a loop belongs to the thread that made it
+    if is_patched():  # with gevent, a loop belongs to the thread that made it
         real_thread = RealThread(asyncio.new_event_loop, _run)
         return real_thread.prepared, real_thread
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=_run, args=(loop,), name="cerebras-demo", daemon=True)
     try:
         thread.start()
-    except RuntimeError as error:  # Python 3.12: as soon as the main thread has done its work
+    except RuntimeError as error:  # Python 3.12: as soon as the main thread has finished
         loop.close()
         why = ENDED if is_ending() else f"no thread could be started for synchronous calls ({error})"
         raise CerebrasError(why) from None
@@ -150,8 +150,8 @@ def _close(queue: SimpleQueue[Any] | GreenQueue) -> None:
 def _start(call: Callable[[], Coroutine[Any, Any, T]], future: Future[T], loop: asyncio.AbstractEventLoop) -> None:
     """Run the coroutine that ``call`` makes in a task of ``loop``. Its outcome goes to ``future``, whose end cancels it.
 
-    Unlike with ``asyncio.run_coroutine_threadsafe``, the caller makes the future beforehand and can cancel it whenever
-    Ctrl-C comes, and there is no coroutine before there is a task for it.
+    Unlike with ``asyncio.run_coroutine_threadsafe``, the caller makes the future beforehand and can cancel it at any time
+    after Ctrl-C, and the coroutine is only made together with its task.
     """
 
     def begin() -> None:

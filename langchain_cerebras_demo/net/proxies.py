@@ -94,13 +94,13 @@ def _problem(scheme: str, rest: str) -> str:
 
 
 def surroundings(scheme: str) -> tuple[str | None, ...]:
-    """What ``find_proxy`` depends on for addresses of this scheme, quick to read before every request."""
+    """Return what the result of ``find_proxy`` depends on for this scheme; quick enough for every request."""
     names = (f"{scheme}_proxy", "all_proxy", "no_proxy")
     return tuple(os.environ.get(one) for name in names for one in (name, name.upper()))
 
 
 def _variable(key: str) -> str:
-    """The variable that ``urllib`` took: the one in lower case goes before the one in upper case."""
+    """Return the variable that ``urllib`` used: lower case takes precedence over upper case."""
     name = f"{key}_proxy"
     if os.environ.get(name):
         return name

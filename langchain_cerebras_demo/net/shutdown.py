@@ -1,4 +1,4 @@
-"""The interpreter's last moments: no thread can be started any more, and no work be given to one."""
+"""The interpreter's shutdown, when no thread can be started and no work can be submitted to one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from langchain_cerebras_demo.errors import CerebrasError
 
 T = TypeVar("T")
 
-ENDED = "no call can be made while the interpreter ends: make it before the end of the program"
+ENDED = "no call can be made while the interpreter shuts down: make it before the end of the program"
 
 
 def is_ending() -> bool:
@@ -24,15 +24,15 @@ def is_ending() -> bool:
 
 
 def refuse_at_the_end() -> None:
-    """Raise an error in the interpreter's very last moments, when nothing can be imported and no other thread runs.
+    """Raise an error if the interpreter is finalizing: nothing can be imported then, and no other thread runs.
 
     Raises:
-        CerebrasError: these are its last moments.
+        CerebrasError: the interpreter is finalizing.
     """
     if sys.is_finalizing():
         raise CerebrasError(ENDED)
 
 
 async def in_thread(function: Callable[..., T], *args: Any) -> T:
-    """Return what ``function`` returns, called in another thread, or in this one while the interpreter ends."""
+    """Call ``function`` in another thread, or in this one if the interpreter is shutting down, and return its result."""
     return function(*args) if is_ending() else await asyncio.to_thread(function, *args)

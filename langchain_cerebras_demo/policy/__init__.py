@@ -1,4 +1,4 @@
-"""Decisions, pure: time and chance come in as arguments, seconds and verdicts come out."""
+"""Decisions about retries, waits, time limits and model capabilities. Time and random numbers are arguments."""
 
 from langchain_cerebras_demo.policy.limits import RateLimit
 from langchain_cerebras_demo.policy.pacing import Pacer, Wait

@@ -1,8 +1,8 @@
-"""What a model supports, compared with what a request asks for before it is sent.
+"""Checks whether a model supports a request before it is sent.
 
-The client asks these rules for every request, so all faces give the same verdict. The catalogue may be out of date, so
-whatever is refused here goes out with ``check_requests=False``; a model that it does not know, such as a dedicated endpoint's,
-is taken to support everything.
+The client applies these rules to every request, so the chat model, the provider and the command line behave the same. The
+catalogue may be out of date, so ``check_requests=False`` skips them. A model without a row, such as that of a dedicated
+endpoint, is assumed to support everything.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ ESCAPE = "If the catalogue is out of date: check_requests=False."
 
 
 def fit(parameters: dict[str, Any], spec: ModelSpec | None, *, check: bool) -> dict[str, Any]:
-    """Return the parameters as this model accepts them.
+    """Return the parameters in the form that this model accepts.
 
     Args:
         parameters: What ``to_parameters`` returned.
@@ -25,8 +25,8 @@ def fit(parameters: dict[str, Any], spec: ModelSpec | None, *, check: bool) -> d
         check: Whether to refuse what the model does not support.
 
     Raises:
-        InvalidRequestError: The model does not support it, or two parameters contradict each other; names them and the
-            remedy.
+        InvalidRequestError: The model does not support a parameter, or two parameters contradict each other; the message
+            names them and the remedy.
     """
     fitted = dict(parameters)
     if not fitted.get("tools"):
@@ -50,20 +50,22 @@ def answers_by_call(parameters: Mapping[str, Any], spec: ModelSpec | None) -> bo
 
 
 def _check_pairs(parameters: dict[str, Any]) -> None:
-    """Refuse what no model accepts together (the service's versions page and its reasoning page)."""
+    """Refuse combinations that no model accepts (the service's versions page and its reasoning page)."""
     if "tool_choice" in parameters and "tools" not in parameters:
         raise InvalidRequestError(f"tool_choice={parameters['tool_choice']!r} needs tools: give tools, or leave it out")
     if parameters.get("top_logprobs") is not None and not parameters.get("logprobs"):
-        raise InvalidRequestError("top_logprobs needs logprobs=True")
+        raise InvalidRequestError(
+            f"top_logprobs={parameters['top_logprobs']!r} needs logprobs=True: set it, or leave top_logprobs out"
+        )
     strict = {bool((tool.get("function") or {}).get("strict")) for tool in parameters.get("tools", ())}
     if len(strict) > 1:  # Roo-Code#10334; the service's documentation says so of kimi-k2.7-code
         raise InvalidRequestError(
-            f"some tools are strict and others not: give all tools of a request the same. {ESCAPE}"
+            f"some tools are strict and others are not: give all tools of a request the same 'strict'. {ESCAPE}"
         )
     kind = (parameters.get("response_format") or {}).get("type")
     if parameters.get("reasoning_format") == "raw" and kind in {"json_object", "json_schema"}:
         raise InvalidRequestError(
-            f"reasoning_format='raw' and response_format {kind!r} exclude each other: use 'parsed' or 'hidden'"
+            f"reasoning_format='raw' cannot be combined with response_format {kind!r}: use 'parsed' or 'hidden'"
         )
 
 
@@ -100,11 +102,11 @@ _EFFORTS = ("none", "low", "medium", "high")
 def replay_of(
     spec: ModelSpec | None, wanted: bool | Literal["reasoning", "think_tags"] = True
 ) -> Literal["reasoning", "think_tags"] | None:
-    """Return the form in which earlier reasoning goes back to this model; ``None``: it is left out.
+    """Return the form in which earlier reasoning is sent to this model; ``None`` if it is left out.
 
     Args:
         spec: The model's catalogue row; ``None`` if there is none.
-        wanted: The form itself, whatever the model; or whether the model's own is wanted, which may be unknown.
+        wanted: A form for any model; or whether to use the model's own form, if the catalogue has one.
     """
     if isinstance(wanted, str):
         return wanted

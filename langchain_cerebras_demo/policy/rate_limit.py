@@ -1,4 +1,4 @@
-"""``RateLimit`` under its former address."""
+"""The former module of ``RateLimit``."""
 
 from langchain_cerebras_demo.policy.limits import RateLimit
 

@@ -13,10 +13,11 @@ class RetryPolicy:
 
     Args:
         max_retries: sends after the first one; 3 means at most four sends.
-        max_refusals: 429s after which a row of a bulk run, or of a Ray job, fails. There a 429 does not use up a retry.
-        first_wait: upper bound of the first wait, in seconds; it doubles with every attempt.
-        longest_wait: upper bound of a wait that the server did not ask for, in seconds.
-        longest_retry_after: the longest ``retry-after`` that is waited for, in seconds.
+        max_refusals: the number of 429s after which a row of a bulk run or a Ray job fails. In these, a 429 does not use up
+            a retry.
+        first_wait: the longest first wait, in seconds; it doubles with every attempt.
+        longest_wait: the longest wait that the server did not ask for, in seconds.
+        longest_retry_after: the longest ``retry-after`` that is respected, in seconds.
     """
 
     max_retries: int = 2

@@ -8,18 +8,18 @@ from dataclasses import dataclass, fields
 
 @dataclass(frozen=True)
 class Timeout:
-    """Bounds of one call, each in seconds; ``None`` is no bound.
+    """Time limits of one call, each in seconds; ``None`` means no limit.
 
     Comments and keep-alives of a stream do not count as progress.
 
     Args:
-        connect: to open a connection: TCP and TLS.
-        first_event: from sending an attempt until its first event (for a whole answer: until its last byte).
-        idle: between two events of a stream.
-        total: the whole call, retries included.
+        connect: the longest time to open a connection: TCP and TLS.
+        first_event: the longest time from sending an attempt to its first event, or to its last byte without streaming.
+        idle: the longest time between two events of a stream.
+        total: the longest time for the whole call, including retries and waits for a rate limit.
 
     Raises:
-        ValueError: a bound that is no positive, finite number.
+        TypeError, ValueError: a limit is not a positive, finite number.
     """
 
     connect: float | None = 60.0
@@ -33,10 +33,10 @@ class Timeout:
 
     @classmethod
     def from_value(cls, value: Timeout | float | None) -> Timeout:
-        """A ``Timeout`` from what users give: one, a number for connect, first_event and idle alike, or ``None``.
+        """Return a ``Timeout`` from a ``Timeout``, a number for connect, first_event and idle, or ``None`` for no limits.
 
         Raises:
-            TypeError, ValueError: anything else; the message names it.
+            TypeError, ValueError: any other value; the message names it.
         """
         if isinstance(value, Timeout):
             return value
@@ -48,6 +48,6 @@ def _check(name: str, value: object) -> None:
     if value is None:
         return
     if not isinstance(value, int | float) or isinstance(value, bool):
-        raise TypeError(f"{name}={value!r} is no number of seconds: give a number, a Timeout or None")
-    if not 0 < value <= sys.float_info.max:  # neither NaN nor an int that no clock can be added to
-        raise ValueError(f"{name}={value!r}: give a positive number of seconds, or None for no bound")
+        raise TypeError(f"{name}={value!r} is not a number of seconds: give a number, a Timeout or None")
+    if not 0 < value <= sys.float_info.max:  # neither NaN nor an int too large to be added to a clock
+        raise ValueError(f"{name}={value!r}: give a positive number of seconds, or None for no limit")

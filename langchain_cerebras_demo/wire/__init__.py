@@ -1,4 +1,4 @@
-"""The wire, pure: bytes and dicts in, typed events, bodies and exceptions out.
+"""The service's API: converts bytes and dicts to typed events, request bodies and exceptions.
 
-No clock, no loop, no socket, no LangChain: a stranger can test every file of this folder with bytes.
+Nothing here uses a clock, an event loop, a socket or LangChain, so every module can be tested with bytes alone.
 """

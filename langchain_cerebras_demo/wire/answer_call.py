@@ -1,7 +1,7 @@
-"""An answer by a schema as the call of one more tool, for models that do not accept tools and a response format together.
+"""Structured output as the call of an additional tool, for models that do not accept tools and a response format together.
 
-The request then has no response format: the schema is the parameters of a tool, and the model has to call some tool. What it
-passes to that one is the answer's text. Neither the caller nor LangChain sees the call.
+The request then has no response format: the schema becomes the parameters of a tool, and the model has to call a tool. The
+arguments of a call of that tool are the answer's text. Neither the caller nor LangChain sees the call.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ _DESCRIPTION = "Give the final answer."
 def to_call(parameters: Mapping[str, Any], model: str) -> tuple[dict[str, Any], str]:
     """Return the parameters of a request with tools without its response format, and the name of the tool that replaces it.
 
-    No tool is added, and the name is empty, if ``tool_choice`` already decides: with ``"none"`` the tools are left out, and
-    if it demands a call, the answer is that call and has no format.
+    No tool is added, and the name is empty, if ``tool_choice`` already decides: with ``"none"`` the tools are left out; if it
+    demands a call, the answer is that call and has no format.
 
     Args:
-        parameters: They have ``tools`` and a ``response_format``, checked.
+        parameters: Checked parameters with ``tools`` and a ``response_format``.
         model: The model's id, for errors.
 
     Raises:
@@ -54,7 +54,7 @@ def to_call(parameters: Mapping[str, Any], model: str) -> tuple[dict[str, Any], 
         "parameters": wanted.get("schema") or {"type": "object"},
     }
     if wanted.get("strict") and all(function.get("strict") for function in functions):
-        answer["strict"] = True  # all tools of a request are, or none
+        answer["strict"] = True  # all tools of a request must have the same
     fitted["tools"] = [*fitted["tools"], {"type": "function", "function": answer}]
     fitted["tool_choice"] = "required"
     return fitted, name

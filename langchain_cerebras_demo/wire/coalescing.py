@@ -1,4 +1,4 @@
-"""The deltas that one network read brought, joined: what has arrived together need not be handed out in pieces."""
+"""Joins the deltas of one network read, which arrived together and so need not be returned one by one."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _call = attrgetter("choice", "index")
 
 
 def coalesce(events: Iterable[Any]) -> Iterator[Any]:
-    """The events with neighbours of one kind joined: text with text, reasoning with reasoning, fragments of one tool call.
+    """Yield the events, with neighbours of one kind joined: text, reasoning, or fragments of one tool call.
 
-    Nothing changes its place and nothing is left out, so whoever puts the pieces together gets the same answer. Deltas with
-    log probabilities between them stay apart.
+    The order does not change and nothing is left out, so the sum of the events is the same. Deltas with log probabilities
+    between them are not joined.
     """
     for kind, group in groupby(events, type):
         if kind in {TextDelta, ReasoningDelta, RefusalDelta}:

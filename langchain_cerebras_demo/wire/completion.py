@@ -1,9 +1,8 @@
-"""What a completion says, as typed events: one stream chunk or one whole answer at a time.
+"""Decodes a completion to typed events: one chunk of a stream or one whole answer at a time.
 
-Shapes and oddities: the API's own types (cerebras-cloud-sdk-python, ``types/chat/chat_completion.py``) and recordings of
-the real service. The decoder emits text, reasoning and tool calls as they come and holds back how it ended (finish
-reasons, identity, usage, timing) until the end: usage may come with the last choice, behind it or on several chunks, and
-must be counted once.
+The shapes are those of the API's own types (cerebras-cloud-sdk-python, ``types/chat/chat_completion.py``) and of recordings
+of the real service. The decoder emits text, reasoning and tool calls as they arrive, but finish reasons, identity, usage and
+timing only at the end: usage may come with the last choice, after it or on several chunks, and must be counted once.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ __all__ = [
 
 _DONE = b"[DONE]"
 
-# What a chunk repeats beside a piece of text. With any other key it is read key by key.
+# The keys that every chunk with text repeats. A chunk with any other key is read key by key.
 _KEYS_OF_EVERY_CHUNK = frozenset({"id", "choices", "created", "model", "system_fingerprint", "object"})
 
 _REASONING_KEYS = frozenset({"reasoning", "reasoning_content"})
@@ -48,7 +47,7 @@ _LOGPROBS_KEYS = (("logprobs", False), ("reasoning_logprobs", True))
 _TEXT_KEYS = ("content", "reasoning", "reasoning_content", "refusal")
 
 
-# Events are plain slotted dataclasses: a frozen one costs three times as much to make, and one is made a delta.
+# Events are plain slotted dataclasses: a frozen one takes three times as long to make, and each delta needs one.
 
 
 @dataclass(slots=True)
@@ -61,7 +60,7 @@ class TextDelta:
 
 @dataclass(slots=True)
 class ReasoningDelta:
-    """A piece of what the model thought before it answered."""
+    """A piece of the reasoning."""
 
     text: str
     choice: int = 0
@@ -69,7 +68,7 @@ class ReasoningDelta:
 
 @dataclass(slots=True)
 class RefusalDelta:
-    """A piece of what the model says where it declines to answer."""
+    """A piece of the text with which the model declines to answer."""
 
     text: str
     choice: int = 0
@@ -77,7 +76,7 @@ class RefusalDelta:
 
 @dataclass(slots=True)
 class LogprobsDelta:
-    """Log probabilities of the tokens of one delta; ``of_reasoning`` tells the two lists of version 2 apart."""
+    """Log probabilities of the tokens of one delta; ``of_reasoning`` says which of the two lists of version 2 they are in."""
 
     tokens: list[dict[str, Any]]
     of_reasoning: bool = False
@@ -86,11 +85,11 @@ class LogprobsDelta:
 
 @dataclass(slots=True)
 class Finish:
-    """Why a choice ended: ``stop``, ``length``, ``tool_calls``, ``content_filter``, or ``None`` where none was said.
+    """Why a choice ended: ``stop``, ``length``, ``tool_calls``, ``content_filter``, or ``None`` if it is not known.
 
-    ``broken_calls`` are the tool calls whose arguments are not a JSON object, as a cut by ``length`` leaves them, each as one
-    fragment; ``is_silent`` says that no text, refusal or tool call came, as when reasoning has used up all tokens;
-    ``is_refusal`` that the model refused in words, whatever the reason says.
+    ``broken_calls`` are the tool calls whose arguments are not a JSON object, for example because ``length`` cut them off,
+    each as one fragment. ``is_silent`` says that there was no text, refusal or tool call, for example because reasoning has
+    used up all tokens; ``is_refusal`` that there was a text of refusal, with any reason.
     """
 
     reason: str | None
@@ -102,7 +101,7 @@ class Finish:
 
 @dataclass(slots=True)
 class Identity:
-    """Which answer this is: the service's id, the model that served it, its fingerprint, the tier it ran on."""
+    """The answer's id, the model that produced it, its fingerprint and the service tier."""
 
     id: str | None
     model: str | None
@@ -126,13 +125,13 @@ Event = (
     slots=True, repr=False
 )  # a traceback that shows variables must not show the answer, which may repeat the key
 class CompletionDecoder:
-    """Collects one answer, streamed or whole.
+    """Decodes one answer, streamed or whole.
 
-    ``complete`` says whether it has ended as the service ends one: every choice that began has its finish reason, or
-    ``[DONE]`` came. ``done`` says that ``[DONE]`` came or the answer was a whole one: nothing more is to be read.
-    ``ended`` says that ``end`` has told how it ended. ``hide`` takes out of an answer what no error may repeat. ``salt``
-    stands in the ids that tool calls without one are given; where it differs, no two answers give the same.
-    ``closing_tag_only`` says that the content begins with the reasoning, which no opening tag announces.
+    ``complete`` says whether it has ended properly: every choice that began has its finish reason, or ``[DONE]`` came.
+    ``done`` says that ``[DONE]`` came or the answer was not streamed, so nothing more has to be read. ``ended`` says that
+    ``end`` was called. ``hide`` removes from an answer what errors may not repeat. ``salt`` is a part of the ids that tool
+    calls without one get: with different salts, the ids of two answers differ. ``closing_tag_only`` says that the content
+    begins with the reasoning, without an opening tag.
     """
 
     done: bool = False
@@ -167,16 +166,16 @@ class CompletionDecoder:
 
     @property
     def has_choices(self) -> bool:
-        """Whether the answer has begun: a choice was mentioned, with or without a word."""
+        """Whether the answer has begun: a choice was mentioned, even without text."""
         return bool(self._finishes)
 
     @property
     def usage(self) -> Usage | None:
-        """The token counts, as far as the service has told them."""
+        """The token counts that have arrived, or ``None``."""
         return self._usage
 
     def flush(self) -> list[Event]:
-        """What was held back, as it could have become a tag or a character: at the end, or when nothing more will come."""
+        """Return events for text that was held back as a possible beginning of a tag or a character, when no more will arrive."""
         events: list[Event] = []
         for (choice, key), text in self._halves.rest().items():
             self._read_choice(choice, {}, {key: text}, events)
@@ -187,30 +186,30 @@ class CompletionDecoder:
         return events
 
     def feed(self, name: str, data: bytes) -> list[Event]:
-        """The events of one server-sent event; see ``feed_all``."""
+        """Return the events of one server-sent event; see ``feed_all``."""
         events: list[Event] = []
         self.feed_all([(name, data)], events)
         return events
 
     def feed_all(self, arrived: Iterable[tuple[str, bytes]], events: list[Event]) -> None:
-        """Puts the events of several server-sent events behind ``events``; where one fails, those before it are there.
+        """Append the events of several server-sent events to ``events``. If one fails, the events before it are appended.
 
         Args:
-            arrived: names and data; the name ``error`` marks a failure whatever its shape.
-            events: is added to.
+            arrived: names and data; the name ``error`` marks an error of any shape.
+            events: the list that is appended to.
 
         Raises:
-            APIStatusError: an event speaks of an error.
-            APIResponseValidationError: an event is no JSON object, or not in the shape of a completion.
+            APIStatusError: an event reports an error.
+            APIResponseValidationError: an event is not a JSON object, or does not have the shape of a completion.
         """
         for name, data in arrived:
             if self.done:
-                return  # nothing counts behind [DONE]
+                return  # anything after [DONE] is ignored
             if data == _DONE:
                 self.done = True
             elif name == "error":
                 raise failure.from_event(failure.to_json_or_text(data), self.hide)
-            elif data.strip():  # an event without data says nothing, whatever its name
+            elif data.strip():  # an event without data is ignored, with any name
                 chunk = self._to_object(data, "an event of the stream")
                 if self._flows and (text := _lone_text(chunk)):
                     self._text.append(text)
@@ -221,11 +220,11 @@ class CompletionDecoder:
                     events += self._read(chunk, "delta", "message", data)
 
     def feed_whole(self, body: bytes) -> list[Event]:
-        """The events of a whole answer, its end included.
+        """Return the events of a whole answer, including those of ``end``.
 
         Raises:
             APIStatusError: the body is an error, although the status was 200.
-            APIResponseValidationError: the body is no JSON object, or has no choices.
+            APIResponseValidationError: the body is not a JSON object, or has no choices.
         """
         answer = self._to_object(body, "the answer")
         if failure.is_failure(answer):
@@ -237,7 +236,7 @@ class CompletionDecoder:
         return events + self.end()
 
     def end(self) -> list[Event]:
-        """How the answer ended: a ``Finish`` a choice, then what is known of identity, usage and timing, each once."""
+        """Return the last events: a ``Finish`` per choice, then identity, usage and timing, if they are known, each once."""
         self.ended = True
         events = self.flush()
         self._say_unclosed(events)
@@ -258,11 +257,11 @@ class CompletionDecoder:
         return Finish(reason, choice, tracker.broken(choice) if tracker else [], is_silent, has_refused)
 
     def _say_unclosed(self, events: list[Event]) -> None:
-        """The answer of a model that never closed its reasoning.
+        """Add the text of a model that never closed its reasoning.
 
-        Where the tokens ran out, it was still thinking, as in all recordings that have no closing tag. Where it stopped by
-        itself, what it said is the answer, as with a response format that leaves no room for thoughts. It has gone out as
-        reasoning by then, so it is said once more as text rather than leave the answer empty.
+        If it ran out of tokens, it was still reasoning, as in all recordings without a closing tag. If it stopped by itself,
+        what it wrote is the answer, as with a response format that does not allow reasoning. By then, the text has been
+        emitted as reasoning, so it is emitted again as text: the answer must not be empty.
         """
         for choice, splitter in self._splitters.items():
             if (
@@ -273,7 +272,7 @@ class CompletionDecoder:
                 self._say(text, choice, events)
 
     def _read(self, chunk: dict[str, Any], usual: str, other: str, data: bytes) -> list[Event]:
-        """The events of a chunk whose choices speak in ``usual``, or else in ``other``: a delta or a whole message."""
+        """Return the events of a chunk. Its choices have the key ``usual`` or else ``other``: ``delta`` or ``message``."""
         events: list[Event] = []
         try:
             if self._has_halves:
@@ -286,7 +285,7 @@ class CompletionDecoder:
                 if unusual := choice.get(other):
                     said = self._unsaid(index, unusual) | {key: value for key, value in said.items() if value}
                 self._read_choice(index, choice, said, events)
-        except (AttributeError, TypeError, ValueError) as error:  # a list, a number or a word where an object belongs
+        except (AttributeError, TypeError, ValueError) as error:  # a list, a number or a string instead of an object
             raise APIResponseValidationError(
                 f"the answer does not have the shape of a completion: {self.hide(data)[:200]!r}", status_code=200
             ) from error
@@ -295,7 +294,7 @@ class CompletionDecoder:
         return events
 
     def _unsaid(self, index: int, message: dict[str, Any]) -> dict[str, Any]:
-        """What a message in place of a delta adds: behind deltas, one repeats what they have said."""
+        """Return what a message in place of a delta adds: after deltas, a message repeats their content."""
         known = {
             "content": self._splitters,
             **dict.fromkeys(_REASONING_KEYS, self._reasoned),
@@ -317,12 +316,12 @@ class CompletionDecoder:
             decoded = self._to_lenient(data, what, error)
         if not isinstance(decoded, dict):
             raise APIResponseValidationError(
-                f"{what} is JSON but no object: {self.hide(data)[:100]!r}", status_code=200
+                f"{what} is JSON, but not an object: {self.hide(data)[:100]!r}", status_code=200
             )
         return decoded
 
     def _to_lenient(self, data: bytes, what: str, error: ValueError) -> Any:
-        """The value of what orjson does not take. From here on texts are looked through for halves of characters."""
+        """Return the value of a document that orjson refuses. From then on, texts are checked for halves of characters."""
         try:
             decoded = repair.loads_with_halves(data)
         except (ValueError, RecursionError):
@@ -333,7 +332,7 @@ class CompletionDecoder:
         return decoded
 
     def _join_halves(self, chunk: dict[str, Any]) -> None:
-        """Holds back the half of a character that a text ends in until its next piece is here."""
+        """Hold back half of a character at the end of a text until the text's next piece arrives."""
         for position, choice in enumerate(chunk.get("choices") or ()):
             index = _to_index(choice, position)
             for said in filter(None, (choice.get("delta"), choice.get("message"))):
@@ -342,20 +341,20 @@ class CompletionDecoder:
                         said[key] = self._halves.join((index, key), text)
 
     def _note(self, chunk: dict[str, Any]) -> None:
-        """Latches what must be said once, whichever chunk it comes on; a later figure replaces an earlier one."""
+        """Keep what is emitted once at the end, from any chunk; a later figure replaces an earlier one."""
         if self._identity is None and (chunk.get("id") or chunk.get("model")):
             self._identity = Identity(*(self._facts.word(chunk, key) for key in ("id", "model", "system_fingerprint")))
         if chunk.get("usage"):
             self._usage = self._facts.usage(chunk["usage"]) or self._usage
         if chunk.get("time_info"):
             self._time_info = self._facts.time_info(chunk["time_info"]) or self._time_info
-        # Documented as service_tier_used for "auto", later seen as service_tier: either is taken.
+        # Documented as service_tier_used for "auto", later seen as service_tier: both are read.
         if ("service_tier" in chunk or "service_tier_used" in chunk) and self._identity is not None:
             tier = self._facts.word(chunk, "service_tier") or self._facts.word(chunk, "service_tier_used")
             self._identity.service_tier = tier or self._identity.service_tier
 
     def _read_choice(self, index: int, choice: dict[str, Any], said: dict[str, Any], events: list[Event]) -> None:
-        # Other servers of this protocol call it reasoning_content. Where both are there, they are the same.
+        # Other servers of this protocol call it reasoning_content. If both are present, they are the same.
         if reasoning := _typed(said.get("reasoning") or said.get("reasoning_content"), str):
             self._reasoned.add(index)
             events.append(ReasoningDelta(reasoning, index))
@@ -372,12 +371,12 @@ class CompletionDecoder:
                 events.append(LogprobsDelta(tokens, of_reasoning, index))
         reason = choice.get("finish_reason")
         if reason or index not in self._finishes:
-            self._finishes[index] = str(reason) if reason else None  # of whatever type: it ends the choice
+            self._finishes[index] = str(reason) if reason else None  # of any type: it ends the choice
 
     def _read_text(self, text: str, index: int, events: list[Event]) -> None:
         splitter = self._splitters.get(index)
         if splitter is None:
-            starts = self.closing_tag_only and index not in self._reasoned  # else it has a field of its own
+            starts = self.closing_tag_only and index not in self._reasoned  # otherwise reasoning has its own field
             splitter = self._splitters[index] = ThinkSplitter(closing_tag_only=starts)
         if splitter.is_plain:
             self._say(text, index, events)
@@ -399,7 +398,7 @@ class CompletionDecoder:
 
 
 def with_whole_calls(events: Iterable[E]) -> list[E]:
-    """The events with each call in one piece, where its first fragment stands."""
+    """Return the events with each call as one fragment, in the place of its first one."""
     fragments: dict[tuple[int, int], list[ToolCallFragment]] = {}
     joined: list[Any] = []
     for event in events:
@@ -417,7 +416,7 @@ def with_whole_calls(events: Iterable[E]) -> list[E]:
 
 
 def _lone_text(chunk: dict[str, Any]) -> str | None:
-    """The text of a chunk that says nothing else, as nearly all of an answer do: a third of what it costs to ask for all."""
+    """Return the text of a chunk that contains nothing else, as most do, in a third of the time of reading all keys."""
     try:
         (choice,) = chunk["choices"]
         delta = choice["delta"]
@@ -441,14 +440,14 @@ def _not_json(data: bytes, what: str, error: ValueError) -> APIResponseValidatio
         return APIResponseValidationError(f"{what} is not UTF-8: {data[:100]!r}", status_code=200)
     if text.lstrip()[:1] == "<":
         return APIResponseValidationError(
-            f"{what} is an HTML page, not JSON: a proxy or a login page stands in between ({text.strip()[:100]!r})",
+            f"{what} is an HTML page, not JSON: check base_url, and for a proxy or a login page ({text.strip()[:100]!r})",
             status_code=200,
         )
     return APIResponseValidationError(f"{what} is not JSON ({error}): {text[:200]!r}", status_code=200)
 
 
 def _to_index(choice: dict[str, Any], position: int) -> int:
-    """The choice's number: its own, or its place where it names none that can be read."""
+    """Return the choice's index, or its position if it has no readable index."""
     index = choice.get("index")
     if type(index) is int and index >= 0:
         return index
@@ -457,7 +456,7 @@ def _to_index(choice: dict[str, Any], position: int) -> int:
 
 
 def _to_text(content: Any) -> str | None:
-    """The text of ``content``, which may come as a list of parts."""
+    """Return the text of ``content``, which may be a list of parts."""
     if isinstance(content, list):
         texts = [part if isinstance(part, str) else _typed(part.get("text"), str) for part in content]
         return "".join(text for text in texts if text)
@@ -465,7 +464,7 @@ def _to_text(content: Any) -> str | None:
 
 
 def _typed(value: Any, kind: type[T]) -> T | None:
-    """``value``, which may be null. Raises ``TypeError`` where it is of another kind."""
+    """Return ``value`` if it is null or of this type. Raises ``TypeError`` otherwise."""
     if value is None or isinstance(value, kind):
         return value
     raise TypeError

@@ -1,4 +1,4 @@
-"""How many tokens a request takes of the account's limits, estimated before the service has counted them."""
+"""Estimates how many tokens of the account's limits a request uses, before the service has counted them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 from langchain_cerebras_demo.wire.request import to_json
 
 DEFAULT_IMAGE_TOKENS = 280
-"""The most that one image counts on gemma-4-31b (https://inference-docs.cerebras.ai/capabilities/image-inputs)."""
+"""The most tokens that one image counts on gemma-4-31b (https://inference-docs.cerebras.ai/capabilities/image-inputs)."""
 
-# What is reserved for the answer where the request sets no bound, as measured by a client's author (dcdpr/jp#1085).
+# What is reserved for an answer without a token limit, as measured by the author of a client (dcdpr/jp#1085).
 _DEFAULT_OUTPUT = 16_384
 
 # Measured on prose, code and JSON with the tokenizers of gpt-oss (o200k) and Qwen: English prose has 4.7 characters a token,
@@ -19,8 +19,8 @@ _DEFAULT_OUTPUT = 16_384
 _ASCII_A_TOKEN = 3.5
 _BYTES_A_TOKEN = 3.0
 
-# Recorded answers count what the chat templates add: 68 tokens on gpt-oss-120b, 34 on Llama, 9 on Qwen and GLM, and three or
-# four a message. Tools and schemas bring instructions of their own: up to 200 tokens on Qwen 3 Coder, 40 on gpt-oss-120b.
+# Recorded answers include what the chat templates add: 68 tokens on gpt-oss-120b, 34 on Llama, 9 on Qwen and GLM, and three or
+# four per message. Tools and schemas add instructions: up to 200 tokens on Qwen 3 Coder, 40 on gpt-oss-120b.
 _TEMPLATE_TOKENS = 70
 _MESSAGE_TOKENS = 4
 _INSTRUCTIONS_TOKENS = 155
@@ -33,8 +33,8 @@ def estimate_cost(
 
     Args:
         body: The request's body.
-        max_output_tokens: The model's own limit of an answer, where it is known.
-        image_tokens: The most that one image counts.
+        max_output_tokens: The model's own limit for an answer, if it is known.
+        image_tokens: The most tokens that one image counts.
     """
     prompt = _TEMPLATE_TOKENS + sum(_message_tokens(message, image_tokens) for message in body["messages"])
     for key in ("tools", "response_format"):
@@ -54,7 +54,7 @@ def estimate_tokens(text: str) -> float:
 
 
 def _count(value: Any) -> int:
-    """Return a positive number of tokens or answers; 0 where none was given or ``model_kwargs`` hold something else."""
+    """Return a positive number of tokens or answers; 0 if it was not given, or ``model_kwargs`` has another type."""
     return max(int(value), 0) if isinstance(value, int) else 0
 
 

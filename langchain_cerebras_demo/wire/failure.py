@@ -1,15 +1,15 @@
-"""An answer that is an error, in any of its shapes, to one exception.
+"""Converts an error answer, in any of its shapes, to an exception.
 
-Seen on the wire (the recordings and threads are named where a shape is read):
+The shapes that have been seen (the code names the recordings and threads):
 
 * flat, from the gateway: ``{"message", "type", "param", "code"}`` (400, 401, 404, 429)
 * enveloped, from upstream: ``{"status_code": 500, "error": {"message", "type", "param", "code", "id"}}``
 * FastAPI's: ``{"detail": "…"}`` or ``{"detail": [{"loc", "msg", "type"}, …]}``
-* an HTML page of something in between
+* an HTML page of a proxy
 
-The status is believed before the words, and the service's ``code`` before its English. An answer may repeat the key: it is
-read first and hidden afterwards, so that a key never changes what an error means, and before anything is cut, since half a
-key would not be found any more.
+The status takes precedence over the text, and the service's ``code`` over its message. An answer may repeat the key. It is
+hidden after the answer is read, so that a key never changes what an error means, and before texts are shortened, because a
+part of a key would not be found.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _CLASSES: dict[int, type[errors.APIStatusError]] = {
     429: errors.RateLimitError,
 }
 
-# Headers that may hold what belongs to the user or to nobody: they never reach an exception.
+# Headers that may contain secrets or private data: exceptions never contain them.
 _PRIVATE_HEADERS = frozenset(
     {"set-cookie", "cookie", "authorization", "proxy-authorization", "proxy-authenticate", "location"}
 )
@@ -46,8 +46,8 @@ _OVERFLOW_WORDS = re.compile(
 )
 _OVERFLOW_CODES = frozenset({"context_length_exceeded", "exceed_context_size_error"})
 
-# The status that an error event speaks of where it names none: a flat one cannot. The words are those seen with that
-# status as an HTTP answer; the code comes first, for a wrong key's type has been seen to be "invalid_request_error".
+# The status of an error event that does not name one, as a flat one cannot. The codes and types are those seen in HTTP
+# answers of that status. The code takes precedence, because a wrong key has been seen with type "invalid_request_error".
 _STATUS_OF_WORD = {
     **dict.fromkeys(_OVERFLOW_CODES, 400),
     "invalid_request_error": 400,
@@ -67,29 +67,29 @@ _STATUS_OF_WORD = {
 _FAILURE_KEYS = frozenset({"error", "message", "detail", "status_code"})
 
 Hide = Callable[[bytes], bytes]
-"""Takes out of a text what no error may repeat: the key."""
+"""Removes the key from a text, so that no error repeats it."""
 
-# What programs compare: "context_length_exceeded", "messages.0.role". No real key is made of small letters alone, so none
-# is taken for one.
+# Words that programs compare: "context_length_exceeded", "messages.0.role". A real key never looks like that, because it does
+# not consist of lower-case letters only.
 _MACHINE_WORD = re.compile(r"[a-z]+(_[a-z]+|\.[a-z]+|\.\d+)*")
 _WORDS = frozenset({"code", "type", "param"})
 
-_MAX_DEPTH = 100  # a body nested deeper is no error of anybody's, and would end any recursion over it
+_MAX_DEPTH = 100  # no server sends an error nested deeper, which would exceed the recursion limit
 
 _SHOWN_CHARACTERS = 300
-_SEARCHED_CHARACTERS = 16_384  # a title stands at the top; a hostile page must not buy a search of a megabyte
+_SEARCHED_CHARACTERS = 16_384  # a title is at the top; a hostile page must not cause a search of a megabyte
 
 
 def from_answer(
     status: int, headers: Mapping[str, str], body: bytes, *, hide: Hide = bytes, now: float | None = None
 ) -> errors.APIStatusError:
-    """The exception of an HTTP answer whose status is not 200.
+    """Return the exception for an HTTP answer whose status is not 200.
 
     Args:
         status: the HTTP status.
         headers: the answer's headers, names in lower case.
-        body: what could be read of its body.
-        hide: takes the key out of what the exception keeps.
+        body: the part of its body that could be read.
+        hide: removes the key from what the exception keeps.
         now: the local clock's Unix time in seconds, for a ``retry-after`` that is a date.
     """
     decoded = to_json_or_text(body)
@@ -116,7 +116,7 @@ def from_answer(
     )
     if isinstance(error, errors.RateLimitError):
         error.limit = to_limit(error.code, words["message"])
-    advice = headers.get("x-should-retry", "").lower()  # the vendors' SDKs obey it, against any other rule
+    advice = headers.get("x-should-retry", "").lower()  # overrides all other rules, as in the vendors' SDKs
     if advice in {"true", "false"}:
         error.is_retryable = advice == "true"
     return error
@@ -126,8 +126,8 @@ def to_limit(code: str | None, message: str | None) -> Limit:
     """Return the limit that a 429 names.
 
     "Requests per second limit exceeded - too many requests sent." (``request_quota_exceeded``) and "Tokens per day limit exceeded -
-    too many tokens processed." (``token_quota_exceeded``) are the wordings that users report, for each period. A code alone
-    does not name the period: it is taken to be the minute.
+    too many tokens processed." (``token_quota_exceeded``) are the messages that users report, for each period. A code without
+    such a message does not name the period: the minute is assumed.
     """
     words = (message or "").lower()
     if code == "queue_exceeded" or "high traffic" in words:
@@ -142,12 +142,12 @@ def to_limit(code: str | None, message: str | None) -> Limit:
 
 
 def hidden(value: Any, hide: Hide, *, is_word: bool = False) -> Any:
-    """``value`` with the key taken out of all its texts.
+    """Return ``value`` with the key removed from all its texts.
 
     Args:
         value: JSON, or a text.
         hide: as in ``from_answer``.
-        is_word: whether a text may be a word that programs compare; such a word stays as it is.
+        is_word: whether a text may be a word that programs compare; such a word is not changed.
     """
     if isinstance(value, str):
         if is_word and _MACHINE_WORD.fullmatch(value):
@@ -162,12 +162,12 @@ def hidden(value: Any, hide: Hide, *, is_word: bool = False) -> Any:
 
 
 def is_failure(decoded: Mapping[str, Any]) -> bool:
-    """Whether the JSON of a 200 answer, or of an event in one, speaks of an error in either shape."""
+    """Return whether the JSON of a 200 answer, or of an event in one, is an error, in any shape."""
     return bool(decoded.get("error")) or ("choices" not in decoded and not _FAILURE_KEYS.isdisjoint(decoded))
 
 
 def to_json_or_text(body: bytes) -> Any:
-    """``body`` as JSON; where it is none, or nested too deep to be looked through, as text."""
+    """Return ``body`` as JSON, or as text if it is not valid JSON or nested too deeply."""
     try:
         decoded = repair.loads(body)
     except ValueError:
@@ -179,9 +179,9 @@ def to_json_or_text(body: bytes) -> Any:
 
 
 def from_event(decoded: Any, hide: Hide = bytes) -> errors.APIStatusError:
-    """The exception that the JSON of a 200 answer, or of an event in one, speaks of.
+    """Return the exception for an error in the JSON of a 200 answer, or of an event in one.
 
-    Its status is the one it names, else the one that its code or type belongs to, else 500. ``hide`` as in ``from_answer``.
+    Its status is the one that the error names, else the one of its code or type, else 500. ``hide`` as in ``from_answer``.
     """
     true_words = _words(decoded)
     status = _status_of(decoded, true_words)
@@ -232,7 +232,7 @@ def _is_deep(value: Any) -> bool:
 
 
 def _words(decoded: Any) -> dict[str, str | None]:
-    """Message, type, param, code and id of any of the shapes; ``None`` where a word is missing or empty."""
+    """Return message, type, param, code and id from any of the shapes; ``None`` for those that are missing or empty."""
     words: Mapping[str, Any] = {}
     if isinstance(decoded, dict):
         inner = decoded.get("error")
@@ -255,7 +255,7 @@ def _word(value: Any) -> str | None:
 
 
 def _detail(detail: Any) -> Any:
-    """FastAPI's 422: ``loc: msg`` a line; its 404 is a plain string."""
+    """Return FastAPI's ``detail`` as text: for a 422, ``loc: msg`` for each problem; for a 404, it is a string already."""
     if not isinstance(detail, list):
         return detail
     lines = []
@@ -287,7 +287,7 @@ def _looks_like_html(text: str) -> bool:
 
 
 def _describe_text(text: str, sender: str | None) -> str:
-    """A sentence for a body that is no JSON error: an HTML page by its title, other text by its beginning."""
+    """Return a description of a body that is not a JSON error: the title of an HTML page, or the beginning of other text."""
     if not text.strip():
         return "the answer has no body"
     if _looks_like_html(text):
@@ -298,11 +298,11 @@ def _describe_text(text: str, sender: str | None) -> str:
 
 
 def _redirect(status: int, location: str, hide: Hide) -> str:
-    """The sentence for an answer that sends the client elsewhere."""
+    """Return the message for a redirect."""
     target = _target(location)
     if target:
         shown = hidden(target, hide)[:_SHOWN_CHARACTERS]
-        return f"the server redirects to {shown!r}; a request with a key does not follow: set base_url to it"
+        return f"the server redirects to {shown!r}; this is not followed, because the request has a key: set base_url to it"
     what = "says 'not modified', as to a cache," if status == 304 else "redirects"
     why = "names a target that cannot be read" if location.strip() else "names no target (there is no Location header)"
     return (
@@ -312,9 +312,9 @@ def _redirect(status: int, location: str, hide: Hide) -> str:
 
 
 def _target(location: str) -> str:
-    """The host of a redirect, or the path of one within the host; never a user, a password or a query.
+    """Return the host of a redirect, or the path of a redirect within the host; never a user, a password or a query.
 
-    Empty where it is neither.
+    Empty if there is neither.
     """
     location = location.strip()
     found = re.match(r"(?:[a-z][a-z0-9+.-]*:)?//([^/?#]*)", location, re.IGNORECASE)

@@ -1,8 +1,8 @@
-"""Answer headers: the rate limits and the wish to be left alone for a while.
+"""Headers of answers: rate limits, the wait before a retry, and the request's id.
 
-Names and units: https://inference-docs.cerebras.ai/support/rate-limits. Since 2026 an answer carries a limit and what is left of it,
-for requests and tokens, a minute, an hour and a day; in 2025 it was requests a day and tokens a minute, with resets in float
-seconds. ``retry-after`` is HTTP's own (RFC 9110, 10.2.3), ``retry-after-ms`` the SDKs' finer one.
+Names and units: https://inference-docs.cerebras.ai/support/rate-limits. Since 2026, answers have the limit and the remainder
+for requests and tokens, per minute, hour and day; in 2025, for requests per day and tokens per minute, with resets in seconds
+as floats. ``retry-after`` is that of HTTP (RFC 9110, 10.2.3), ``retry-after-ms`` a finer one of the SDKs.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from functools import lru_cache
 
 from langchain_cerebras_demo.records import AnnouncedLimit, Limit, RateLimitSnapshot
 
-# A limit beyond any account's; above it a header is a mistake and not a figure.
+# Higher than any account's limit: a larger figure is a mistake.
 _MAX_FIGURE = 1e15
 
 _MAX_WAIT_SECONDS = 366 * 86_400.0
@@ -44,10 +44,10 @@ def to_snapshot(headers: Mapping[str, str]) -> RateLimitSnapshot:
 
 
 def to_retry_after(headers: Mapping[str, str], now: float | None = None) -> float | None:
-    """The seconds that the server asks to wait, ``None`` where it asks for nothing readable.
+    """Return the seconds that the server asks to wait; ``None`` if the header is missing or cannot be read.
 
-    A date is counted from the answer's own ``date`` header: the server's clock against itself, whatever ours says. Without
-    one it is counted from ``now``, the local clock's Unix time in seconds; there a wait of more than a year is a mistake.
+    A date is compared with the answer's own ``date`` header, so that the local clock does not matter. Without that header,
+    it is compared with ``now``, the local clock's Unix time in seconds; then, more than a year is ignored as a mistake.
     """
     milliseconds = _figure(headers.get("retry-after-ms"))
     if milliseconds is not None:
@@ -68,13 +68,13 @@ def to_retry_after(headers: Mapping[str, str], now: float | None = None) -> floa
 
 
 def to_request_id(headers: Mapping[str, str]) -> str | None:
-    """The service's name for the request. Gateways and Cloudflare name it; ``inference-id`` is the answer's own id."""
+    """Return the service's id for the request, from a gateway or Cloudflare, else ``inference-id``, the answer's own id."""
     names = (headers.get(name, "").strip() for name in ("x-request-id", "cf-ray", "inference-id"))
     return next((to_printable(name) for name in names if name), None)
 
 
 def to_printable(value: str) -> str:
-    r"""A header's value as text that can be printed and logged; other bytes than UTF-8 become escapes such as ``\xe9``."""
+    r"""Return a header's value as text that can be printed and logged; invalid UTF-8 becomes escapes such as ``\xe9``."""
     if value.isprintable():
         return value
     # HTTP libraries decode with "surrogateescape", which keeps such bytes as lone surrogates.
@@ -83,7 +83,7 @@ def to_printable(value: str) -> str:
 
 
 def _date(text: str | None) -> datetime | None:
-    """An HTTP date in one of its three forms (RFC 9110, 5.6.7), ``None`` for anything else; without a zone it is GMT."""
+    """Return an HTTP date in one of its three forms (RFC 9110, 5.6.7); without a zone, it is GMT. Otherwise ``None``."""
     try:
         date = parsedate_to_datetime(text or "")
     except (TypeError, ValueError, OverflowError):

@@ -1,9 +1,9 @@
-"""The rules that tie tool calls to their results across a history: kept where they can be, else refused by name.
+"""Adapts a history to the service's rules for tool calls and results, or refuses it with an error that names the message.
 
-The service's API version 2, the default since 2026-07-21 (inference-docs.cerebras.ai/api-reference/versions): every tool
-call is answered by a tool message directly behind its turn, none answers an unknown call, no id stands for two calls. Its
-refusals do not say which message is meant; these do. What a model did is never refused: its ids and names are made
-sendable, and a call that could not be run is answered here.
+The rules of API version 2, the default since 2026-07-21 (inference-docs.cerebras.ai/api-reference/versions): every tool
+call has a tool message directly after its turn, no tool message answers an unknown call, and no two calls have the same id.
+The service's own refusals do not say which message breaks a rule. What a model produced is never refused: ids and names are
+changed to valid ones, and a call that could not be run gets a result here.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ __all__ = ["Turn", "settle"]
 
 Wire = dict[str, Any]
 Turn = tuple[int, Wire]
-"""A message in the API's form, behind its position in the history that it came from."""
+"""The position of a message in the original history, and the message in the API's form."""
 
-# The API's pattern; models do make up names with dots and spaces in them.
+# The API's pattern; models sometimes make up names with dots and spaces.
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _NO_NAME = "unnamed"
 
@@ -29,14 +29,14 @@ _NOT_RUN = "The tool was not run: {}. Call it again with a valid JSON object."
 
 
 def settle(turns: Sequence[Turn]) -> list[Wire]:
-    """Return the messages of a history that keeps the rules, in the order they go out.
+    """Return the messages so that they keep the rules, in the order in which they are sent.
 
-    Results that come late, behind a system message, move up to their calls. Ids that are missing or come again are replaced,
-    in the call and in its result; names that the API refuses are rewritten, two different ones differently; a broken call
-    without a result gets one that says so. The same history gives the same messages. They may be changed in place.
+    Late results, such as those after a system message, are moved to their calls. Missing and duplicate ids are replaced, in
+    the call and in its result. Names that the API refuses are changed, and different names stay different. An invalid call
+    without a result gets one that says so. The same history always gives the same messages. They may be changed in place.
 
     Raises:
-        InvalidRequestError: a rule is broken; the error names message, call and remedy.
+        InvalidRequestError: a rule is broken; the message names message, call and remedy.
     """
     if not any("tool_calls" in wire or wire["role"] == "tool" for _, wire in turns):
         return [wire for _, wire in turns]
@@ -50,14 +50,14 @@ def settle(turns: Sequence[Turn]) -> list[Wire]:
 
 
 def _calls(turns: Sequence[Turn]) -> Iterator[tuple[int, Wire]]:
-    """Every call of the history behind the position of the message that makes it."""
+    """Yield every call of the history, with the position of the message that makes it."""
     for position, wire in turns:
         for call in wire.get("tool_calls", ()):
             yield position, call
 
 
 def _rename(turns: Sequence[Turn]) -> None:
-    """Makes the names of tools that models made up sendable, each in the same way throughout the history."""
+    """Change tool names that models made up to valid ones, consistently throughout the history."""
     functions = [call["function"] for _, call in _calls(turns)]
     taken = {function["name"] for function in functions if _NAME.fullmatch(function["name"])}
     renamed: dict[str, str] = {}
@@ -72,7 +72,7 @@ def _rename(turns: Sequence[Turn]) -> None:
 
 
 def _unused(wanted: str, taken: set[str]) -> str:
-    """``wanted`` if nobody has it, else with the first free number behind it."""
+    """Return ``wanted`` if it is not taken, else with the first free number after it."""
     free, number = wanted, 1
     while free in taken:
         number += 1
@@ -82,7 +82,7 @@ def _unused(wanted: str, taken: set[str]) -> str:
 
 
 def _callers(turns: Sequence[Turn]) -> dict[str, int]:
-    """The id of every call, and the position of the message that makes it first."""
+    """Return the id of every call, with the position of the first message that makes it."""
     callers: dict[str, int] = {}
     for position, call in _calls(turns):
         if call["id"]:
@@ -91,7 +91,7 @@ def _callers(turns: Sequence[Turn]) -> dict[str, int]:
 
 
 def _exchanges(turns: Sequence[Turn]) -> Iterator[list[Turn]]:
-    """The history in pieces, each a user's or an assistant's turn with all that follows it up to the next one."""
+    """Yield the history in parts: each is a user's or an assistant's turn with everything up to the next one."""
     exchange: list[Turn] = []
     for turn in turns:
         if exchange and turn[1]["role"] in {"user", "assistant"}:
@@ -124,10 +124,10 @@ def _settle(exchange: list[Turn], callers: dict[str, int], ids: _Ids, turns: Seq
 
 
 class _Ids:
-    """Ids for the calls of a history, none of them twice.
+    """Unique ids for the calls of a history.
 
     Args:
-        known: those that calls came with. The first call with one of them keeps it.
+        known: the ids that calls already have. The first call with such an id keeps it.
     """
 
     def __init__(self, known: set[str]) -> None:
@@ -136,7 +136,7 @@ class _Ids:
         self._times: dict[str, int] = {}
 
     def take(self, call_id: str | None, position: int) -> str:
-        """Return the id under which a call of the message at this position goes out."""
+        """Return the id with which a call of the message at this position is sent."""
         final = call_id or f"call_{position}"
         while final in self._taken or (final in self._known and final != call_id):
             if call_id:
@@ -149,10 +149,11 @@ class _Ids:
 
 
 def _pair(calls: list[Wire], results: list[Turn]) -> tuple[dict[int, Wire], list[Turn]]:
-    """The results by the numbers of the calls that they answer, and those that answer none.
+    """Return the results by the numbers of the calls that they answer, and the results that answer no call.
 
-    Of several calls with one id the first that is free is meant. Results that name none of the calls answer those without
-    an id, or, if they have no id themselves, whichever are left: in their order, where there are as many of both.
+    Of several calls with the same id, a result answers the first that has none. Results whose id is not that of a call answer
+    the calls without an id, or, if the results have no ids themselves, the remaining calls: in order, if there are as many of
+    both.
     """
     answers: dict[int, Wire] = {}
     strays: list[Turn] = []
@@ -175,7 +176,7 @@ def _pair(calls: list[Wire], results: list[Turn]) -> tuple[dict[int, Wire], list
 
 
 def _refusal(call: Wire) -> Wire | None:
-    """The result of a call that could not be run; ``None`` for one that could."""
+    """Return the result of a call that could not be run; ``None`` for a valid call."""
     try:
         read_arguments(call["function"]["arguments"])
     except ValueError as error:
@@ -189,8 +190,8 @@ def _ambiguous_or_astray(
     nameless = [call for number, call in enumerate(calls) if not call["id"] and number not in answers]
     if nameless:
         return InvalidRequestError(
-            f"messages[{position}] has tool calls without an id ({_names(nameless)}), and which of the {len(strays)} "
-            "results behind it answers which is not certain: give every call an id, and its ToolMessage the same"
+            f"messages[{position}] has tool calls without an id ({_names(nameless)}), and it is not clear which of the "
+            f"{len(strays)} results after it belongs to which: give every call an id, and its ToolMessage the same"
         )
     stray_position, stray = strays[0]
     return _astray(stray_position, stray["tool_call_id"], callers, position)
@@ -201,15 +202,16 @@ def _names(calls: list[Wire]) -> str:
 
 
 def _astray(position: int, call_id: str, callers: dict[str, int], turn_position: int) -> InvalidRequestError:
-    answers = f"answers the tool call {call_id!r}" if call_id else "is a tool result without a call's id"
-    place, caller = f"messages[{position}] {answers}", callers.get(call_id)
-    if caller is None:
-        remedy = "which no message makes: send the message that makes the call too, or leave this one out"
+    place, caller = f"messages[{position}]", callers.get(call_id)
+    if not call_id:
+        problem = "is a tool result without the id of a call: set its tool_call_id"
+    elif caller is None:
+        problem = f"answers the tool call {call_id!r}, which no message makes: add that message, or leave this one out"
     elif caller == turn_position:
-        remedy = f"which messages[{caller}] makes, a second time: send one result for a call"
+        problem = f"is a second result of the tool call {call_id!r} of messages[{caller}]: send one result per call"
     else:
-        remedy = f"which messages[{caller}] makes, but stands apart from it: put it directly behind that message"
-    return InvalidRequestError(f"{place}, {remedy}")
+        problem = f"answers the tool call {call_id!r} of messages[{caller}]: move it directly after that message"
+    return InvalidRequestError(f"{place} {problem}")
 
 
 def _unanswered(exchange: list[Turn], call: Wire, turns: Sequence[Turn]) -> InvalidRequestError:
@@ -221,10 +223,10 @@ def _unanswered(exchange: list[Turn], call: Wire, turns: Sequence[Turn]) -> Inva
         if wire["role"] == "tool" and wire["tool_call_id"] == call_id and place not in near
     ]
     remedy = (
-        f"its result, messages[{apart[0]}], stands apart: put it directly behind that message"
+        f"move its result, messages[{apart[0]}], there"
         if apart
-        else f"put a ToolMessage(…, tool_call_id={call_id!r}) there, or take the call out"
+        else f"add a ToolMessage(…, tool_call_id={call_id!r}) there, or remove the call"
     )
     return InvalidRequestError(
-        f"messages[{exchange[0][0]}] calls {name!r} ({call_id!r}), and no result follows directly: {remedy}"
+        f"messages[{exchange[0][0]}] calls {name!r} ({call_id!r}), but has no result directly after it: {remedy}"
     )

@@ -1,6 +1,6 @@
-"""What an answer says beside its words: ids, token counts, times, log probabilities, in whatever type they come.
+"""Reads the metadata of an answer: ids, token counts, times and log probabilities, also with unexpected types.
 
-An answer is never refused for one of these. What cannot be read is left out, and the debug log says so.
+Invalid metadata never fails an answer. What cannot be read is left out, and the debug log says so.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 _log = logging.getLogger("langchain_cerebras_demo")
 
-_LARGEST_FIGURE = 1e15  # beyond any answer's; a larger one is a mistake and not a count
+_LARGEST_FIGURE = 1e15  # larger than in any answer: above it, a figure is a mistake
 
 
 @dataclass(slots=True)
@@ -30,19 +30,19 @@ class Usage:
 
 
 class FactReader:
-    """Reads the facts of one answer."""
+    """Reads the metadata of one answer."""
 
     def __init__(self) -> None:
         self._left_out: set[str] = set()
 
     def leave_out(self, what: str) -> None:
-        """Logs, once for an answer, that ``what`` cannot be read."""
+        """Log, once per answer, that ``what`` cannot be read."""
         if what not in self._left_out:
             self._left_out.add(what)
-            _log.debug("left out of an answer, as it cannot be read: %s", what)
+            _log.debug("left out of an answer because it cannot be read: %s", what)
 
     def word(self, of: Mapping[str, Any], key: str) -> str | None:
-        """A short text such as an id. A number in its place counts as its digits, an empty text as none."""
+        """Return a short text, such as an id, or ``None`` for an empty one. A number is converted to text."""
         value = of.get(key)
         if not value or isinstance(value, str):
             return value or None
@@ -52,7 +52,7 @@ class FactReader:
         return None
 
     def usage(self, value: Any) -> Usage | None:
-        """The token counts; ``None`` where none of the main ones can be read."""
+        """Return the token counts; ``None`` if none of the main ones can be read."""
         usage = self._members(value, "usage")
         prompt = self._members(usage.get("prompt_tokens_details"), "usage.prompt_tokens_details")
         completion = self._members(usage.get("completion_tokens_details"), "usage.completion_tokens_details")
@@ -60,7 +60,7 @@ class FactReader:
         if main == [None, None, None]:
             return None
         prompt_tokens, completion_tokens, total_tokens = (count or 0 for count in main)
-        # On the wire at the top in July 2026 and under the details in August: read both places.
+        # It was at the top level in July 2026 and in the details in August: read both.
         image_tokens = self._count(prompt, "image_tokens")
         return Usage(
             prompt_tokens=prompt_tokens,
@@ -74,16 +74,16 @@ class FactReader:
         )
 
     def time_info(self, value: Any) -> dict[str, float] | None:
-        """The times; ``None`` where there are none."""
+        """Return the times; ``None`` if there are none."""
         members = self._members(value, "time_info")
         figures = {key: to_figure(time) for key, time in members.items()}
         read = {key: figure for key, figure in figures.items() if figure is not None}
         if len(read) < len(members):
-            self.leave_out("time_info")  # the keys are the server's own words, and no log repeats those
+            self.leave_out("time_info")  # without the keys: logs do not repeat text of the server
         return read or None
 
     def tokens(self, logprobs: Any, name: str) -> list[dict[str, Any]]:
-        """The tokens of a list of log probabilities."""
+        """Return the tokens of a list of log probabilities."""
         content = self._members(logprobs, name).get("content") or []
         tokens = content if isinstance(content, list) else [content]
         read = [token for token in tokens if isinstance(token, dict)]
@@ -109,7 +109,7 @@ class FactReader:
 
 
 def to_figure(value: Any) -> float | None:
-    """Return a number, which may be given as text; ``None`` for anything else, for one below zero and for an absurd one."""
+    """Return a number, which may be given as text; ``None`` for anything else, and for negative or absurdly large numbers."""
     if type(value) is float and 0 <= value <= _LARGEST_FIGURE:  # the usual case
         return value
     if isinstance(value, str):
@@ -123,7 +123,7 @@ def to_figure(value: Any) -> float | None:
 
 
 def to_count(value: Any) -> int | None:
-    """Return a whole number, which may be given as a float or as text; otherwise ``None``, as ``to_figure``."""
+    """Return a whole number, which may be given as a float or text; otherwise ``None``, as ``to_figure``."""
     if type(value) is int and 0 <= value <= _LARGEST_FIGURE:  # the usual case
         return value
     figure = to_figure(value)

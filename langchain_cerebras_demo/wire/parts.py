@@ -1,7 +1,7 @@
-"""Content blocks to the API's parts: the blocks of LangChain (v0 and v1), of OpenAI and of Anthropic.
+"""Converts content blocks to the API's parts: the blocks of LangChain (v0 and v1), of OpenAI and of Anthropic.
 
-A part is built anew from its block, so no key that the API does not know goes out. LangChain's ``is_data_content_block``
-is never asked: it takes 290 µs a call, more than a whole history of texts takes here.
+Each part is built anew from its block, so that no keys unknown to the API are sent. LangChain's ``is_data_content_block`` is
+not used, because it takes 290 µs per call, more than a whole history of texts takes here.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ CALL_KEYS: dict[str, tuple[str, str]] = {
     "tool_use": ("id", "input"),
     "function_call": ("call_id", "arguments"),
 }
-"""Blocks that are tool calls (LangChain's, Anthropic's, OpenAI's), and under which keys they say id and arguments."""
+"""Blocks that are tool calls (LangChain's, Anthropic's, OpenAI's), with their keys for id and arguments."""
 
-# Blocks that have their say elsewhere: calls in `tool_calls`, their fragments (`input_json_delta`) there too, tool results
-# in messages of their own, our own reasoning in `reasoning`. That of another vendor's model is worthless here.
+# Blocks that are sent elsewhere: calls and their fragments (`input_json_delta`) in `tool_calls`, tool results in tool
+# messages, our own reasoning in `reasoning`. The reasoning of another vendor's model is not sent at all.
 _LEFT_OUT: dict[str, frozenset[str]] = {
     "assistant": frozenset(
         {*CALL_KEYS, "input_json_delta", "reasoning", "thinking", "redacted_thinking", "reasoning_content"}
@@ -38,7 +38,7 @@ _LEFT_OUT: dict[str, frozenset[str]] = {
 
 _IMAGES = frozenset({"image", "image_url"})
 _TOOLS_IMAGES = _IMAGES | {"input_image"}
-# As JSON text they would flood the prompt with base64.
+# As JSON text, they would fill the prompt with base64.
 _MEDIA = frozenset({"audio", "input_audio", "video", "file", "document"})
 
 # https URLs and other image types are a 400: inference-docs.cerebras.ai/capabilities/image-inputs.
@@ -46,26 +46,26 @@ _IMAGE_URI = re.compile(r"data:image/(?:png|jpeg|jpg);base64,")
 
 
 def kind_of(block: Any) -> str | None:
-    """The ``type`` of a content block; ``None`` for one without, and for what is no block."""
+    """Return the ``type`` of a content block; ``None`` if it has none or is not a block."""
     kind = block.get("type") if isinstance(block, dict) else None
     return kind if isinstance(kind, str) else None
 
 
 def to_content(content: Any, place: str, *, role: str, check: bool) -> str | list[Part]:
-    """A message's content as the API takes it.
+    """Return a message's content in the API's form.
 
-    A string stays one and so does every text block: joined, the model would not read what was written. A list without
-    parts becomes the empty string.
+    A string remains a string, and text blocks are not joined, because the model would then read a different text. An empty
+    list becomes an empty string.
 
     Args:
-        content: LangChain's.
-        place: the message's, for errors: ``messages[3]``.
-        role: the API's: who speaks decides which blocks have their say elsewhere and are left out.
-        check: whether images are held against the service's rules (base64 PNG or JPEG, in user messages).
+        content: LangChain's content.
+        place: the message's place, for errors: ``messages[3]``.
+        role: the API's role, which decides which blocks are sent elsewhere and left out here.
+        check: whether images are checked against the service's rules (base64 PNG or JPEG, in user messages).
 
     Raises:
-        InvalidRequestError: a block that cannot be said on this wire, or an image against the rules.
-        InvalidRequestTypeError: content, block or text of a wrong type.
+        InvalidRequestError: the API does not support a block, or an image breaks the rules.
+        InvalidRequestTypeError: content, a block or a text has a wrong type.
     """
     if isinstance(content, str):
         return content
@@ -88,16 +88,16 @@ def says_something(content: str | list[Part]) -> bool:
 
 
 def to_result(content: Any, place: str, *, images: bool, check: bool) -> tuple[str, list[Part]]:
-    """Return a tool's result as one string, which every server reads, and the images in it.
+    """Return a tool's result as one string, which every server accepts, and the images in it.
 
-    Texts stay as they are, with nothing between them; other blocks become JSON text. The API takes no images and files from
-    tools: a note says where an image is, or that something was left out. A tool's answer is no reason to stop.
+    Texts are joined without a separator; other blocks become JSON text. The API does not accept images and files from tools:
+    a note in the text says where an image is, or that something was left out. This is not an error.
 
     Args:
-        content: LangChain's.
-        place: the message's, for errors: ``messages[3]``.
-        images: whether the model takes images. If not, there are none in what is returned.
-        check: whether images are held against the service's rules.
+        content: LangChain's content.
+        place: the message's place, for errors: ``messages[3]``.
+        images: whether the model supports images. If not, no images are returned.
+        check: whether images are checked against the service's rules.
 
     Raises:
         InvalidRequestTypeError: as ``to_content``.
@@ -116,33 +116,33 @@ def to_result(content: Any, place: str, *, images: bool, check: bool) -> tuple[s
             try:
                 parts.append(_to_image(block, where, "user", check=check))
             except ValueError:
-                texts.append("[An image is left out here: the API takes base64 PNG or JPEG data only.]")
+                texts.append("[An image was left out here: the API accepts base64 PNG or JPEG data only.]")
             else:
-                texts.append("[An image stands here: see the next message.]")
+                texts.append("[The image is in the next message.]")
         else:
             texts.append(_to_result_text(block, where))
     return to_valid_text("".join(texts)), parts
 
 
 def to_valid_text(text: str) -> str:
-    """Return ``text`` without lone halves of surrogate pairs, which cannot be sent: U+FFFD stands in their place."""
+    """Return ``text`` with U+FFFD in place of lone halves of surrogate pairs, which cannot be sent."""
     return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def to_json_text(value: Any, place: str) -> str:
-    """``value`` as JSON text, letters beyond ASCII as they are.
+    """Return ``value`` as JSON text, with characters outside ASCII unescaped.
 
     Raises:
-        InvalidRequestTypeError: it holds a value that JSON cannot express.
+        InvalidRequestTypeError: it contains a value that JSON cannot express.
     """
     try:
         return json.dumps(value, ensure_ascii=False)
-    except (TypeError, ValueError) as error:  # ValueError: it holds itself
+    except (TypeError, ValueError) as error:  # ValueError: it contains itself
         raise InvalidRequestTypeError(f"{place} cannot be written as JSON: {error}") from None
 
 
 def _is_silent_refusal(block: Any) -> bool:
-    """Return whether a block says that the model refused without a word, as an answer stopped by a content filter does."""
+    """Return whether a block is a refusal without text, as in an answer that a content filter has stopped."""
     return kind_of(block) == "refusal" and block.get("refusal") == ""
 
 
@@ -152,14 +152,14 @@ def _to_part(block: Any, place: str, role: str, *, check: bool) -> Part:
     kind = kind_of(block)
     if kind == "text":
         return {"type": "text", "text": _text(block, "text", place)}
-    if kind == "refusal" and role == "assistant":  # what the user read in place of an answer
+    if kind == "refusal" and role == "assistant":  # the user read it as the answer
         return {"type": "text", "text": _text(block, "refusal", place)}
     if kind in _IMAGES:
         return _to_image(block, place, role, check=check)
     _refuse_non_block(block, place)
     raise InvalidRequestError(
-        f"{place} is a block of type {block.get('type')!r}, which the API does not take from the {role}: "
-        "say it as a text block, or leave it out"
+        f"{place} is a block of type {block.get('type')!r}, which the API does not accept in {role} messages: "
+        "use a text block, or leave it out"
     )
 
 
@@ -170,9 +170,9 @@ def _to_result_text(block: Any, place: str) -> str:
     if kind == "text":
         return _text(block, "text", place)
     if kind in _TOOLS_IMAGES:
-        return "[An image is left out here: this model reads text only.]"
+        return "[An image was left out here: this model reads text only.]"
     if kind in _MEDIA:
-        return f"[A block of type {kind!r} is left out here: the API takes text only.]"
+        return f"[A block of type {kind!r} was left out here: the API accepts text only.]"
     _refuse_non_block(block, place)
     return to_json_text(block, place)
 
@@ -193,9 +193,11 @@ def _text(block: dict[str, Any], key: str, place: str) -> str:
 
 def _to_image(block: dict[str, Any], place: str, role: str, *, check: bool) -> Part:
     if check and role != "user":
-        raise InvalidRequestError(f"{place} is an image by the {role}: the API takes images in user messages alone")
+        raise InvalidRequestError(
+            f"{place} is an image in a message of role {role!r}: the API accepts images in user messages only"
+        )
     image = block.get("image_url")
-    # LangChain's own blocks hold the image themselves, OpenAI's and Anthropic's in a dict of its own.
+    # In LangChain's own blocks, the image is in the block itself; in OpenAI's and Anthropic's, in an inner dict.
     holder = image if isinstance(image, dict) else block["source"] if isinstance(block.get("source"), dict) else block
     uri = _image_uri(holder, place)
     if check:
@@ -207,7 +209,7 @@ def _to_image(block: dict[str, Any], place: str, role: str, *, check: bool) -> P
 
 
 def _image_uri(holder: dict[str, Any], place: str) -> str:
-    """The image's URI: as given, or made of its base64 data and media type under LangChain's or Anthropic's names."""
+    """Return the image's URI: as given, or made from its base64 data and media type under LangChain's or Anthropic's keys."""
     data = holder.get("base64") or holder.get("data")
     if data:
         mime_type = holder.get("mime_type") or holder.get("media_type")
@@ -217,13 +219,13 @@ def _image_uri(holder: dict[str, Any], place: str) -> str:
                 "give base64 text and 'image/png' or 'image/jpeg'"
             )
         return f"data:{mime_type};base64,{data}"
-    # `image_url` as a plain string is what people write; `image` is the API's own name.
+    # Some people write `image_url` as a string; `image` is the API's own name.
     uri = holder.get("url") or holder.get("image_url") or holder.get("image")
     if isinstance(uri, str):
         return uri
     raise InvalidRequestError(
-        f"{place} is an image without its data (it has {', '.join(sorted(map(str, holder)))}): the API takes base64 PNG or "
-        "JPEG data alone, so give its bytes as base64"
+        f"{place} is an image without data (it has {', '.join(sorted(map(str, holder)))}): the API accepts base64 PNG or "
+        "JPEG data only, so give its bytes as base64"
     )
 
 
@@ -231,13 +233,13 @@ def _check_image(uri: str, place: str) -> None:
     prefix = _IMAGE_URI.match(uri)
     if not prefix:
         raise InvalidRequestError(
-            f"{place} is an image that is not sent along ({_shown(uri)}): the API takes base64 PNG or JPEG data alone, "
+            f"{place} is an image that the API does not accept ({_shown(uri)}): it accepts base64 PNG or JPEG data only, "
             "so download or convert it and give its bytes as base64"
         )
     data = uri[prefix.end() :]
     try:
         complete = bool(base64.b64decode(data, validate=True))
-    except (binascii.Error, ValueError):  # ValueError: letters beyond ASCII
+    except (binascii.Error, ValueError):  # ValueError: characters outside ASCII
         complete = False
     if not complete:
         raise InvalidRequestError(
@@ -246,7 +248,7 @@ def _check_image(uri: str, place: str) -> None:
 
 
 def _shown(uri: str) -> str:
-    """Enough of a URI to find it by: no data, and neither a query nor a password, which may be a secret."""
+    """Return enough of a URI to recognize it, without its data, and without a query or a password, which may be secret."""
     if uri.startswith("data:"):
         return uri.split(",", 1)[0][:40]
     return re.sub(r"//[^/@]*@", "//", re.split(r"[?#]", uri)[0])[:120]

@@ -1,7 +1,7 @@
-"""JSON as servers write it, where orjson is too strict: a byte order mark, NaN, half of a surrogate pair.
+"""Reads JSON that orjson refuses but servers send: with a byte order mark, NaN, or half of a surrogate pair.
 
-A character outside the basic plane is two surrogates in a JSON escape. Where a server cuts its text by such halves, each
-piece holds a string that no encoding takes. Halves that belong together are joined; one that stays alone becomes U+FFFD.
+In JSON escapes, a character outside the basic plane is a pair of surrogates. If a server splits its text between them, each
+piece contains a string that cannot be encoded. Halves that belong together are joined; a lone one becomes U+FFFD.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ _ESCAPE = re.compile(
     r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[dD][89a-fA-F][0-9a-fA-F]{2}|\\.", re.DOTALL
 )
 _LONE_ESCAPE_CHARACTERS = 6
-# The end of a piece that may go on in the next: the first half of a pair, or an escape that is not whole.
+# The end of a piece that may continue in the next one: the first half of a pair, or an incomplete escape.
 _OPEN_ESCAPE = re.compile(
     r"(?:\\u[dD][89abAB][0-9a-fA-F]{2}(?:\\(?:u(?:[dD](?:[c-fC-F][0-9a-fA-F]?)?)?)?)?|\\(?:u[0-9a-fA-F]{0,3})?)\Z"
 )
 
 
 def loads(data: bytes) -> Any:
-    """The value of a JSON document, with text that every encoding takes.
+    """Return the value of a JSON document; all its texts can be encoded.
 
     Raises:
-        ValueError: it is not JSON.
+        ValueError: it is not valid JSON.
     """
     try:
         return orjson.loads(data)
@@ -40,14 +40,14 @@ def loads(data: bytes) -> Any:
         try:
             return mend_all(loads_with_halves(data))
         except (ValueError, RecursionError):
-            raise error from None  # the better words
+            raise error from None  # its message is clearer
 
 
 def loads_with_halves(data: bytes) -> Any:
-    """The value of a document that orjson has refused: its texts may hold halves; NaN and infinities are ``None``.
+    """Return the value of a document that orjson has refused. Its texts may contain halves; NaN and infinities are ``None``.
 
     Raises:
-        ValueError, RecursionError: it is not JSON, or nested too deeply.
+        ValueError, RecursionError: it is not valid JSON, or nested too deeply.
     """
     text = data.removeprefix(BYTE_ORDER_MARK).decode("utf-8", "surrogatepass")
     return json.loads(text, parse_constant=lambda _: None, parse_float=_to_finite)
@@ -59,14 +59,14 @@ def _to_finite(text: str) -> float | None:
 
 
 def mend(text: str) -> str:
-    """``text`` with pairs of halves joined, and U+FFFD for a half that is alone."""
+    """Return ``text`` with pairs of halves joined, and U+FFFD for a lone half."""
     if text.isascii() or not _SURROGATE.search(text):
         return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def mend_all(value: Any, but: str | None = None) -> Any:
-    """``value`` with every text in it mended, except those under the key ``but``."""
+    """Return ``value`` with ``mend`` applied to every text in it, except those under the key ``but``."""
     if isinstance(value, str):
         return mend(value)
     if isinstance(value, dict):
@@ -75,7 +75,7 @@ def mend_all(value: Any, but: str | None = None) -> Any:
 
 
 class Halves:
-    """Texts that come in pieces: half a character at the end of a piece waits for the text's next piece."""
+    """Texts that arrive in pieces: half a character at the end of a piece is held back for the text's next piece."""
 
     def __init__(self) -> None:
         self._held: dict[Hashable, str] = {}
@@ -84,11 +84,11 @@ class Halves:
         return bool(self._held)
 
     def join(self, key: Hashable, piece: str) -> str:
-        """What is whole by now of the text called ``key``."""
+        """Return what is complete of the text called ``key``, with this piece."""
         return mend(self._hold(key, self._held.pop(key, "") + piece))
 
     def join_json(self, key: Hashable, piece: str) -> str:
-        """The same for the text of a JSON document, in which an escape may be a half as well."""
+        """Return the same for the text of a JSON document, in which an escape may be incomplete as well."""
         text = self._held.pop(key, "") + piece
         if "\\" not in text:
             return mend(self._hold(key, text))
@@ -100,20 +100,20 @@ class Halves:
         return mend(_ESCAPE.sub(_mend_escape, text))
 
     def _hold(self, key: Hashable, text: str) -> str:
-        """``text`` without the half that it ends in."""
+        """Return ``text`` without a half at its end, which is held back."""
         if not text or not "\ud800" <= text[-1] <= "\udbff":
             return text
         self._held[key] = text[-1]
         return text[:-1]
 
     def rest(self) -> dict[Any, str]:
-        """What was held back of each text, mended: no more pieces will come."""
+        """Return what was held back of each text, when no more pieces will arrive."""
         held, self._held = self._held, {}
         return {key: mend(_ESCAPE.sub(_mend_escape, text)) for key, text in held.items()}
 
 
 def _is_escaped(text: str, place: int) -> bool:
-    """Whether the backslash at ``place`` is the second one of an escaped backslash."""
+    """Return whether the backslash at ``place`` is the second one of an escaped backslash."""
     return (place - len(text[:place].rstrip("\\"))) % 2 == 1
 
 

@@ -1,8 +1,7 @@
-"""A chat request: what the user asked for, checked and written as the body the API takes.
+"""A chat request: checks messages and parameters and converts them to the API's body.
 
-The API refuses any key it does not know (``additionalProperties: false`` in its own OpenAPI file), so the parameters
-stand here as a table, with the ranges of the same file. ``None`` means "not given" and is never sent: some parameters
-are not nullable.
+The API refuses unknown keys (``additionalProperties: false`` in its OpenAPI file), so all parameters are in a table here,
+with the ranges of the same file. ``None`` means "not given" and is never sent, because some parameters are not nullable.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ Check = Callable[[Any], str | None]
 def _number(low: float, high: float) -> Check:
     def check(value: Any) -> str | None:
         if isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high:
-            return None  # NaN and the infinities are in no range
+            return None  # NaN and infinities are not in any range
         return f"give a number from {low:g} to {high:g}"
 
     return check
@@ -56,7 +55,7 @@ def _stop(value: Any) -> str | None:
     stops = [value] if isinstance(value, str) else value
     if not isinstance(stops, Sequence) or not all(isinstance(stop, str) and stop for stop in stops):
         return "give a string that is not empty, or a list of up to four"
-    return None if len(stops) <= 4 else "the API takes four at most"
+    return None if len(stops) <= 4 else "give four at most"
 
 
 def _logit_bias(value: Any) -> str | None:
@@ -73,7 +72,7 @@ def _stream_options(value: Any) -> str | None:
         key == "include_usage" and _BOOLEAN(flag) is None for key, flag in value.items()
     ):
         return None
-    return "give {'include_usage': True}; the API knows no other key"
+    return "give {'include_usage': True}; the API has no other key"
 
 
 def _tool_choice(value: Any) -> str | None:
@@ -83,29 +82,29 @@ def _tool_choice(value: Any) -> str | None:
 
 
 def _effort(value: Any) -> str | None:
-    # The models' own words are held against the catalogue (policy.abilities): a model that it does not know may have others.
-    return None if isinstance(value, str) and value else "give a word, such as 'low', 'medium' or 'high'"
+    # Each model's own values are checked against the catalogue (policy.abilities); unknown models may have others.
+    return None if isinstance(value, str) and value else "give a string such as 'low', 'medium' or 'high'"
 
 
 def _cache_key(value: Any) -> str | None:
     return None if isinstance(value, str) and len(value) <= 1024 else "give a string of up to 1024 characters"
 
 
-# -- values of another kind that mean one of JSON's
+# -- values of other types that can be converted to JSON's
 
 
 def _to_number(value: Any) -> Any:
-    """Numbers of other libraries (NumPy's, ``Decimal``, ``Fraction``) as Python's own; whatever else, as it is."""
+    """Return numbers of other libraries (NumPy's, ``Decimal``, ``Fraction``) as Python's own, and other values unchanged."""
     if type(value) in {bool, int, float} or not isinstance(value, Real | Decimal):
         return value
     try:
         return operator.index(value) if isinstance(value, Integral) else float(value)
-    except (OverflowError, ValueError):  # too large, or a NaN that signals: no range has it
+    except (OverflowError, ValueError):  # too large, or a signalling NaN: it is not in any range
         return value
 
 
 def _to_integer(value: Any) -> Any:
-    if isinstance(value, Decimal):  # DynamoDB says 100 as a Decimal
+    if isinstance(value, Decimal):  # DynamoDB returns 100 as a Decimal
         is_sized = value.is_finite() and value.adjusted() < _MOST_DIGITS
         return int(value) if is_sized and value == value.to_integral_value() else value
     if isinstance(value, Rational) and not isinstance(value, Integral) and value.denominator == 1:
@@ -113,11 +112,11 @@ def _to_integer(value: Any) -> Any:
     return _to_number(value)
 
 
-_MOST_DIGITS = 20  # no parameter has more, and a large exponent would be written out
+_MOST_DIGITS = 20  # no parameter has more; converting a large exponent would write out all its digits
 
 
 def _to_bool(value: Any) -> Any:
-    """NumPy's truth values by their name: NumPy is no dependency."""
+    """Return NumPy's booleans as Python's. They are recognized by name, because NumPy is not a dependency."""
     kind = type(value)
     return bool(value) if kind.__module__ == "numpy" and kind.__name__ in {"bool", "bool_"} else value
 
@@ -129,7 +128,7 @@ def _to_biases(value: Any) -> Any:
 
 
 def to_nested(given: Any) -> Any:
-    """A tool or a tool choice in the Responses API's flat form, in that of Chat Completions; any other as it is."""
+    """Return a tool or tool choice in the Responses API's flat form as in Chat Completions; others unchanged."""
     if not isinstance(given, Mapping) or given.get("type") != "function" or "function" in given or "name" not in given:
         return given
     inner = {key: value for key, value in given.items() if key != "type" and value is not None}
@@ -175,11 +174,11 @@ PARAMETERS: dict[str, Check] = {
     "user": _kind(str, "give a string"),
     "queue_threshold": _integer(50, 20_000),
 }
-"""Every parameter of the API and the check of its value: ``None`` for a good one, else the remedy.
+"""Every parameter of the API and the check of its value, which returns ``None`` if it is valid, else the remedy.
 
 Source: the API's OpenAPI file ("Cerebras Cloud API" 0.2.0, 2026-08-22) and cerebras-cloud-sdk 1.91.0. ``max_tokens`` and
 ``min_tokens`` are our names for ``max_completion_tokens`` and ``min_completion_tokens``; ``queue_threshold``
-(milliseconds) goes out as a header.
+(milliseconds) is sent as a header.
 """
 
 _CONVERSIONS: Mapping[str, Callable[[Any], Any]] = {
@@ -199,21 +198,21 @@ ROLES = ("system", "developer", "user", "assistant", "tool")
 
 
 def to_plain_value(name: str, value: Any) -> Any:
-    """``value`` in JSON's own kinds, where it is a number or a truth value of another library, or a flat tool.
+    """Return ``value`` in JSON's own types, if it is a number or boolean of another library, or a flat tool.
 
     Args:
-        name: the parameter, by our own name.
-        value: whatever was given for it.
+        name: our name of the parameter.
+        value: the given value.
     """
     convert = _CONVERSIONS.get(name)
     return value if convert is None else convert(value)
 
 
 def check_parameter(name: str, value: Any) -> Any:
-    """``to_plain_value``, if the API takes it for the parameter ``name``; ``None`` (not given) always passes.
+    """Return ``to_plain_value`` if the API accepts it for the parameter ``name``; ``None`` (not given) is always valid.
 
     Raises:
-        InvalidRequestError: it does not; the message names the parameter, the value and the remedy.
+        InvalidRequestError: the API does not accept it; the message names the parameter, the value and the remedy.
     """
     plain = to_plain_value(name, value)
     remedy = None if plain is None else PARAMETERS[name](plain)
@@ -242,16 +241,16 @@ def from_text(name: str, text: str) -> Any:
 
 
 def nearest(name: str, known: Sequence[str]) -> str:
-    """A half sentence that names the known word nearest to ``name``, or nothing."""
+    """Return a clause that suggests the known name nearest to ``name``, or an empty string."""
     found = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     return f"; did you mean {found[0]!r}?" if found else ""
 
 
 def to_our_names(given: Mapping[str, Any]) -> dict[str, Any]:
-    """``given`` with the API's names turned into ours.
+    """Return ``given`` with the API's names replaced by ours.
 
     Raises:
-        InvalidRequestError: one parameter was given two values under its two names.
+        InvalidRequestError: a parameter was given different values under its two names.
     """
     renamed: dict[str, Any] = {}
     for given_name, value in given.items():
@@ -259,23 +258,23 @@ def to_our_names(given: Mapping[str, Any]) -> dict[str, Any]:
         other = renamed.get(name)
         if other is not None and value is not None and other != value:
             raise InvalidRequestError(
-                f"{name} and {_WIRE_NAMES[name]} are one parameter and were given two values, {_short(other)} and "
-                f"{_short(value)}: leave one out"
+                f"{name}={_short(other)} and {_WIRE_NAMES[name]}={_short(value)} are two values for the same parameter: "
+                "leave one out"
             )
         renamed[name] = other if value is None else value
     return renamed
 
 
 def to_parameters(given: Mapping[str, Any], *, check: bool = True) -> dict[str, Any]:
-    """The parameters of one request under our own names, without those that are ``None``.
+    """Return the parameters of a request under our own names, without those that are ``None``.
 
     Args:
-        given: parameters by our name or the API's.
-        check: whether values are held against the table; names always are.
+        given: parameters by our names or the API's.
+        check: whether values are checked; names always are.
 
     Raises:
-        InvalidRequestTypeError: a name that the API does not know; the message offers the nearest.
-        InvalidRequestError: a value that the API does not accept, or one parameter given twice under its two names.
+        InvalidRequestTypeError: the API does not have a parameter of that name; the message suggests the nearest one.
+        InvalidRequestError: the API does not accept a value, or a parameter has different values under its two names.
     """
     parameters: dict[str, Any] = {}
     for name, value in to_our_names(given).items():
@@ -287,12 +286,12 @@ def to_parameters(given: Mapping[str, Any], *, check: bool = True) -> dict[str, 
             parameters[name] = check_parameter(name, value) if check else to_plain_value(name, value)
     for name in ("stop", "tools"):
         if parameters.get(name) in ([], ()):
-            del parameters[name]  # "none of them" is said by silence
+            del parameters[name]  # an empty list means none, which is the default
     return parameters
 
 
 def to_messages(messages: Sequence[Mapping[str, Any]], *, check: bool = True) -> list[dict[str, Any]]:
-    """Return messages that are in the API's own form as they go out; the given ones are not changed.
+    """Return messages in the API's own form as they are sent; the given ones are not changed.
 
     Args:
         messages: Mappings with ``role`` and ``content``.
@@ -321,7 +320,7 @@ def to_messages(messages: Sequence[Mapping[str, Any]], *, check: bool = True) ->
             wire["content"] = to_content(content, place, role=role, check=check)
         if calls := wire.get("tool_calls"):
             wire["tool_calls"] = [_to_call(call, place) for call in calls]
-            if not says_something(wire.get("content") or ""):  # empty content beside calls was once a 400
+            if not says_something(wire.get("content") or ""):  # empty content beside calls used to be a 400
                 wire.pop("content", None)
         if role == "tool":
             wire.setdefault("tool_call_id", "")
@@ -338,13 +337,13 @@ def _to_call(call: Any, place: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class ChatRequest:
-    """One request, independent of who sends it where.
+    """One request, independent of how and where it is sent.
 
     Args:
         model: The model's id or an alias.
-        messages: In the API's own form.
-        parameters: By our names or the API's. The call checks them and fits them to the model.
-        extra: Keys that go into the body unchecked, over everything else (``model_kwargs``).
+        messages: The messages in the API's own form.
+        parameters: The parameters by our names or the API's. The call checks them and adapts them to the model.
+        extra: Keys that are added to the body unchecked and override all others (``model_kwargs``).
         check: Whether the call refuses what the API or the model does not support (``check_requests``).
     """
 
@@ -355,7 +354,7 @@ class ChatRequest:
     check: bool = True
 
     def to_body(self, *, stream: bool) -> dict[str, Any]:
-        """The body as a dict of the API's keys."""
+        """Return the body as a dict of the API's keys."""
         body: dict[str, Any] = {"model": self.model, "messages": list(self.messages)}
         for name, value in self.parameters.items():
             if name not in _HEADERS:
@@ -368,15 +367,15 @@ class ChatRequest:
         return body
 
     def to_headers(self) -> dict[str, str]:
-        """The parameters that travel as headers."""
+        """Return the parameters that are sent as headers."""
         return {name: str(self.parameters[name]) for name in _HEADERS if name in self.parameters}
 
 
 def to_json(body: Mapping[str, Any]) -> bytes:
-    """The body as JSON bytes.
+    """Return the body as JSON bytes.
 
     Raises:
-        InvalidRequestError: a value cannot be written as JSON; the message names the first message or key that has one.
+        InvalidRequestError: a value cannot be written as JSON; the message names the first message or key with such a value.
     """
     try:
         return orjson.dumps(body, default=_to_dict)
@@ -400,7 +399,7 @@ def _is_json(value: Any) -> bool:
 
 
 def _to_dict(value: Any) -> Any:
-    if isinstance(value, Mapping):  # orjson knows dict alone, and we promise to take any mapping
+    if isinstance(value, Mapping):  # orjson only supports dict
         return dict(value)
     raise TypeError
 

@@ -1,9 +1,9 @@
-"""Server-sent events, as a push decoder: ``feed`` it what the network gave, take the events that are whole.
+"""A push decoder of server-sent events: ``feed`` accepts bytes from the network and returns the complete events.
 
 The rules are those of the WHATWG HTML standard, section 9.2.6 (https://html.spec.whatwg.org/multipage/server-sent-events.html):
 lines end in CRLF, CR or LF; a leading byte order mark is dropped; a line that starts with a colon is a comment; several
 ``data`` lines of one event are joined by a line feed; a blank line dispatches the event. ``id`` and ``retry`` are for
-browsers that reconnect, which a paid completion must never do, so they are passed over.
+reconnecting, which a paid completion must never do, so they are ignored.
 """
 
 from __future__ import annotations
@@ -13,27 +13,26 @@ from langchain_cerebras_demo.wire.repair import BYTE_ORDER_MARK
 
 MAX_EVENT_BYTES = 16 * 1024 * 1024
 
-# How a stream's first line may begin, and what no line of a stream begins with.
+# How the first line of a stream may begin, and how a line of a stream never begins.
 _STREAM_BEGINNINGS = (b"data:", b"event:", b"id:", b"retry:", b":")
 _OTHER_BEGINNINGS = (b"{", b"[", b"<")
 
 
 ServerSentEvent = tuple[str, bytes]
-"""One event: its ``event`` field (``""`` where none was sent) and its ``data``, still bytes."""
+"""One event: its ``event`` field (``""`` if it has none) and its ``data``, as bytes."""
 
 
 class SSEDecoder:
-    """Turns bytes, cut anywhere, into events.
+    """Converts bytes, in pieces of any size, to events.
 
     Args:
-        max_event_bytes: the largest event, in bytes: its data lines as they stand on the wire and the line that is still
-            growing, whatever it is. More is refused, so that a server that never ends an event or a line cannot fill
-            the memory.
+        max_event_bytes: the largest event, in bytes: its data lines as sent, and the line that is still incomplete, of any
+            kind. Larger ones are refused, so that a server that never ends an event or a line cannot fill the memory.
     """
 
     def __init__(self, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
         self._max_event_bytes = max_event_bytes
-        self._tail: list[bytes] = []  # a line that has not ended yet, in the pieces it came in
+        self._tail: list[bytes] = []  # the pieces of an incomplete line
         self._tail_bytes = 0
         self._name = ""
         self._data: list[bytes] = []
@@ -42,14 +41,14 @@ class SSEDecoder:
         self._after_cr = False
 
     def feed(self, received: bytes) -> list[ServerSentEvent]:
-        """The events that ``received`` completes.
+        """Return the events that ``received`` completes.
 
         Raises:
             APIResponseValidationError: an event or a line is larger than ``max_event_bytes``.
         """
         if self._after_cr and received:
             self._after_cr = False
-            if received[0] == 0x0A:  # the second half of a CRLF that the network cut in two
+            if received[0] == 0x0A:  # the second half of a CRLF that was split between two reads
                 received = received[1:]
         end = max(received.rfind(b"\n"), received.rfind(b"\r")) + 1
         if not end:
@@ -69,10 +68,10 @@ class SSEDecoder:
         return events
 
     def finish(self) -> list[ServerSentEvent]:
-        """What is left at the end of the stream: an event whose last line is whole but whose blank line never came.
+        """Return the last event, if its lines are complete but the blank line after it is missing.
 
-        The standard drops it. It is kept because some servers end the stream right behind ``data: [DONE]``; a line
-        that has itself not ended is dropped, as a part of a JSON object is worth nothing.
+        The standard discards it. It is kept because some servers end the stream directly after ``data: [DONE]``. An
+        incomplete line is discarded, because a part of a JSON object is useless.
         """
         event = self._line(b"")
         return [event] if event is not None else []
@@ -113,7 +112,7 @@ class SSEDecoder:
 
     def _dispatch(self) -> ServerSentEvent | None:
         if not self._data:
-            self._name = ""  # an event without data is none, by the standard
+            self._name = ""  # by the standard, an event without data is ignored
             return None
         event = (self._name, self._data[0] if len(self._data) == 1 else b"\n".join(self._data))
         self._name = ""
@@ -129,7 +128,7 @@ class SSEDecoder:
 
 
 def _plain_events(whole: bytes) -> list[ServerSentEvent] | None:
-    """The events, where each is one ``data`` line and an empty one, as nearly all are: a quarter of what lines cost."""
+    """Return the events if each is a ``data`` line and an empty line, as nearly all are, in a quarter of the time."""
     if not (whole.startswith(b"data: ") and whole.endswith(b"\n\n")) or b"\r" in whole:
         return None
     parts = whole[6:-2].split(b"\n\ndata: ")
@@ -139,7 +138,7 @@ def _plain_events(whole: bytes) -> list[ServerSentEvent] | None:
 
 
 def is_event_stream(begin: bytes) -> bool | None:
-    """Whether a body that begins like this is a stream of events or something else; ``None`` where it does not tell."""
+    """Return whether a body with this beginning is a stream of events; ``None`` if it cannot be told."""
     start = begin.removeprefix(BYTE_ORDER_MARK).lstrip()
     if start.startswith(_STREAM_BEGINNINGS):
         return True

@@ -1,8 +1,8 @@
-"""``<think>…</think>`` in front of an answer's text, told apart from the text while it streams.
+"""Separates ``<think>…</think>`` before an answer's text from the text, also in streams.
 
-Some models, and ``reasoning_format="raw"`` on any, write their reasoning into the content. A block counts only at the very
-beginning: an answer that talks about the tag further down keeps it. For some models the opening tag is a part of the prompt,
-so that the content begins with the reasoning and has the closing tag alone.
+Some models, and all with ``reasoning_format="raw"``, write their reasoning into the content. Only a block at the very
+beginning counts: a tag further down is part of the text. For some models, the opening tag is part of the prompt, so the
+content begins with the reasoning and has only the closing tag.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ Piece = tuple[Literal["text", "reasoning"], str]
 
 @dataclass(slots=True)
 class ThinkSplitter:
-    """Splits one choice's content, cut anywhere. ``is_plain`` says that all that follows is text, and that some came.
+    """Splits one choice's content, which arrives in pieces of any size.
 
-    ``closing_tag_only`` says that the content begins with reasoning, whether an opening tag is there or not.
+    ``is_plain`` says that text has arrived, and that everything after it is text. ``closing_tag_only`` says that the content
+    begins with reasoning, with or without an opening tag.
     """
 
     is_plain: bool = False
@@ -27,10 +28,10 @@ class ThinkSplitter:
     _state: Literal["opening", "thinking", "closed"] = "opening"
     _held: str = ""
     _began: bool = False
-    _untagged: list[str] | None = None  # the reasoning so far, where no tag has opened it
+    _untagged: list[str] | None = None  # the reasoning so far, if no tag has opened it
 
     def feed(self, content: str) -> list[Piece]:
-        """The pieces that are certain by now; what may yet be part of a tag is held back."""
+        """Return the pieces that are certain; what may still become part of a tag is held back."""
         if self.is_plain:
             return [("text", content)] if content else []
         self._held += content
@@ -44,7 +45,7 @@ class ThinkSplitter:
         return pieces
 
     def finish(self) -> list[Piece]:
-        """What was held back, at the end of the content: it was no tag after all."""
+        """Return what was held back, at the end of the content: it was not a tag."""
         held, self._held = self._held, ""
         if self._state == "closed" or not held:
             return []
@@ -53,7 +54,7 @@ class ThinkSplitter:
         return self._rest_is_text(held)
 
     def take_unclosed(self) -> str:
-        """All of the reasoning, where no tag has opened or closed it: the answer, for a caller who knows that it is whole."""
+        """Return the reasoning that no tag has opened or closed: if the content has ended normally, it is the answer."""
         if self._state != "thinking" or not self._untagged:
             return ""
         self.is_plain = True
@@ -73,7 +74,7 @@ class ThinkSplitter:
 
     def _think(self) -> list[Piece]:
         if not self._began:
-            self._held = self._held.lstrip("\n")  # the tag stands on a line of its own
+            self._held = self._held.lstrip("\n")  # the tag is on its own line
             self._began = bool(self._held)
         thought, tag, rest = self._held.partition(CLOSING)
         if tag:
@@ -89,7 +90,7 @@ class ThinkSplitter:
         return [("reasoning", thought)] if thought else []
 
     def _close(self) -> list[Piece]:
-        self._held = self._held.lstrip("\n")  # the blank line between a thought and its answer
+        self._held = self._held.lstrip("\n")  # the blank line between reasoning and answer
         return self._rest_is_text(self._held) if self._held else []
 
     def _rest_is_text(self, text: str) -> list[Piece]:
@@ -98,5 +99,5 @@ class ThinkSplitter:
 
 
 def _tag_beginning(text: str) -> int:
-    """How many characters at the end of ``text`` may be the beginning of the closing tag."""
+    """Return how many characters at the end of ``text`` may be the beginning of the closing tag."""
     return next((size for size in range(len(CLOSING) - 1, 0, -1) if text.endswith(CLOSING[:size])), 0)

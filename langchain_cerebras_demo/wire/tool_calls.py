@@ -1,7 +1,7 @@
-"""Tool calls as servers send them: each with one number, its id and its name said once, whatever the server does.
+"""Normalizes tool calls: each gets one index, and its id and name once, however the server sends them.
 
-Seen on the wire: fragments by index (gpt-oss), whole calls in one delta (GLM), no index at all, one index for several calls,
-no ids, one id for several calls, the name repeated on every delta or cut into pieces, the old ``function_call``.
+Servers have been seen to send fragments by index (gpt-oss), whole calls in one delta (GLM), no index, one index for several
+calls, no ids, one id for several calls, the name repeated on every delta or cut into pieces, and the old ``function_call``.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from langchain_cerebras_demo.wire.repair import Halves
 class ToolCallFragment:
     """A piece of a tool call: ``id`` and ``name`` on its first fragments, ``arguments`` (JSON text) on any.
 
-    ``index`` numbers the calls of a choice from 0, in the order in which they began. A name may come in pieces. A call to
-    which the server gave no id gets one when the answer ends.
+    ``index`` numbers the calls of a choice from 0, in the order in which they began. A name may come in pieces. A call
+    without an id from the server gets one when the answer ends.
     """
 
     index: int
@@ -32,9 +32,9 @@ class ToolCallFragment:
 
 
 def read_arguments(text: str | None) -> dict[str, Any]:
-    """Return the arguments that the text stands for. No text at all is how some models call a function without parameters.
+    """Return the arguments in the text. Some models send no text to call a function without parameters.
 
-    JSON is read as LangChain reads it: line breaks within strings are allowed.
+    As in LangChain, line breaks within strings are allowed.
 
     Raises:
         ValueError: the text is not a JSON object. The message says why.
@@ -53,7 +53,7 @@ def read_arguments(text: str | None) -> dict[str, Any]:
 
 
 class _Piece(NamedTuple):
-    """What one member of ``tool_calls`` says."""
+    """The content of one member of ``tool_calls``."""
 
     number: int | None
     id: str | None
@@ -67,11 +67,11 @@ class _Piece(NamedTuple):
 
 @dataclass(slots=True)
 class _TrackedCall:
-    """What is known of a call so far.
+    """What has arrived of a call.
 
-    ``held`` is the beginning of its arguments while that may still become ``null``, which stands for none.
-    ``again`` is a piece that only repeated the name behind whole arguments: the start of another call, if more follow.
-    ``halves`` keeps half of a character until the rest of it comes.
+    ``held`` is the beginning of its arguments while it may still become ``null``, which means no arguments. ``again`` is a
+    piece that only repeated the name after complete arguments: if arguments follow, it began another call. ``halves`` keeps
+    half of a character until the rest arrives.
     """
 
     index: int
@@ -83,18 +83,18 @@ class _TrackedCall:
     halves: Halves = field(default_factory=Halves)
 
     def is_followed_by(self, piece: _Piece) -> bool:
-        """Whether the piece begins another call, although it has this one's number."""
+        """Return whether the piece begins another call, although it has this call's number."""
         if piece.id and self.id and piece.id != self.id:
             return True
         if not piece.name:
             return self.again is not None and piece.has_arguments
         brings_id = piece.id is not None and self.id is None
-        if not self._has_arguments:  # the name comes again, or in pieces
+        if not self._has_arguments:  # the name is repeated, or comes in pieces
             return brings_id and self.name not in {None, piece.name}
         return self.name not in {None, piece.name} or (self._is_over and (piece.has_arguments or brings_id))
 
     def take(self, piece: _Piece, choice: int) -> ToolCallFragment:
-        """Note what the piece says; return what of it is new."""
+        """Add a piece and return what is new in it."""
         fragment = ToolCallFragment(self.index, None, None, self._take_arguments(piece.arguments), choice)
         if self.id is None:
             self.id = fragment.id = piece.id
@@ -106,7 +106,7 @@ class _TrackedCall:
         return fragment
 
     def rest(self, made_up: str, choice: int) -> ToolCallFragment:
-        """What is still to be said at the end: the id that was made up, if none came, and what was held back."""
+        """Return what remains at the end: a made-up id, if none has arrived, and what was held back."""
         fragment = ToolCallFragment(self.index, None, None, None, choice)
         if self.id is None:
             self.id = fragment.id = made_up
@@ -135,7 +135,7 @@ class _TrackedCall:
 
     @property
     def _is_over(self) -> bool:
-        """Whether nothing but white space can go on with its arguments."""
+        """Whether its arguments are complete: only white space can follow."""
         text = "".join(self.texts).rstrip()
         return not text or (text[-1] in '}]"' and _is_json(text))
 
@@ -145,7 +145,7 @@ class ToolCallTracker:
     """The tool calls of one choice.
 
     Args:
-        prefix: how the ids begin that are made up here; it differs from answer to answer and from choice to choice.
+        prefix: the beginning of the ids that are made up here; it is different for every answer and choice.
     """
 
     prefix: str = "call_"
@@ -153,15 +153,15 @@ class ToolCallTracker:
     _numbered: dict[int, _TrackedCall] = field(default_factory=dict)
 
     def read(self, said: Mapping[str, Any], choice: int, *, is_message: bool) -> Iterator[ToolCallFragment]:
-        """Yield the fragments that a delta or a message holds in ``tool_calls``, or else in the old ``function_call``.
+        """Yield the fragments in ``tool_calls`` of a delta or message, or else in the old ``function_call``.
 
         Args:
             said: the delta or the message.
             choice: the number of its choice.
-            is_message: whether it is a message, where each member is a call of its own.
+            is_message: whether it is a message, in which each member is a separate call.
 
         Raises:
-            TypeError: a call does not have the shape of one.
+            TypeError: a call does not have the right shape.
         """
         members = said.get("tool_calls")
         if not members and (old := said.get("function_call")):
@@ -172,7 +172,7 @@ class ToolCallTracker:
             piece = _to_piece(member)
             call = None if is_message else self._known(piece.number)
             if call is None and not (piece.id or piece.name or piece.arguments):
-                continue  # it says nothing
+                continue  # it is empty
             if call is None or call.is_followed_by(piece):
                 again = call.again if call is not None else None
                 if again is not None and piece.name in {None, again.name}:
@@ -188,7 +188,7 @@ class ToolCallTracker:
             yield fragment
 
     def close(self, choice: int) -> Iterator[ToolCallFragment]:
-        """Yield what is still to be said at the end, such as ids for the calls to which the server gave none."""
+        """Yield what remains at the end, such as ids for calls without one."""
         for call in self.calls:
             rest = call.rest(self._made_up_id(call), choice)
             if rest.id or rest.arguments:
@@ -206,7 +206,7 @@ class ToolCallTracker:
         return broken
 
     def _known(self, number: int | None) -> _TrackedCall | None:
-        """The call that has this number; without one, the call that began last."""
+        """Return the call with this number; without a number, the call that began last."""
         if number is not None:
             return self._numbered.get(number)
         return self.calls[-1] if self.calls else None
@@ -216,7 +216,7 @@ class ToolCallTracker:
 
 
 def _to_piece(raw: Any) -> _Piece:
-    """What ``raw`` says; an index or an id that cannot be read counts as missing.
+    """Return the content of ``raw``; an index or id that cannot be read counts as missing.
 
     Raises:
         TypeError: it is not an object, or its name is not a text.
@@ -244,7 +244,7 @@ def _to_piece(raw: Any) -> _Piece:
 
 
 def join_fragments(fragments: Sequence[ToolCallFragment]) -> ToolCallFragment:
-    """One fragment for all of a call; the id may have come on any of them, and the name in pieces."""
+    """Return all fragments of a call as one; any of them may have the id, and the name may be in pieces."""
     first = fragments[0]
     if len(fragments) == 1:
         return first

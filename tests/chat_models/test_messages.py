@@ -240,7 +240,7 @@ def test_anthropics_tool_results_go_before_the_rest_of_the_users_message():
     assert alone(HumanMessage([first, second, third])) == wire
 
 
-NOTE = "[An image stands here: see the next message.]"
+NOTE = "[The image is in the next message.]"
 
 
 def label(call_id):
@@ -277,26 +277,26 @@ def test_images_of_tools_go_behind_the_results_in_a_users_message():
 
 
 LEFT_OUT = {
-    "an image, where the model takes none": (IMAGE, False, "[An image is left out here: this model reads text only.]"),
+    "an image, where the model takes none": (IMAGE, False, "[An image was left out here: this model reads text only.]"),
     "a URL": (
         {"type": "image", "url": "https://e.example/a.png"},
         True,
-        "[An image is left out here: the API takes base64 PNG or JPEG data only.]",
+        "[An image was left out here: the API accepts base64 PNG or JPEG data only.]",
     ),
     "an image without its data": (
         {"type": "image", "file_id": "f"},
         True,
-        "[An image is left out here: the API takes base64 PNG or JPEG data only.]",
+        "[An image was left out here: the API accepts base64 PNG or JPEG data only.]",
     ),
     "a file": (
         {"type": "file", "base64": "AAAA"},
         True,
-        "[A block of type 'file' is left out here: the API takes text only.]",
+        "[A block of type 'file' was left out here: the API accepts text only.]",
     ),
     "sound": (
         {"type": "audio", "base64": "AAAA"},
         False,
-        "[A block of type 'audio' is left out here: the API takes text only.]",
+        "[A block of type 'audio' was left out here: the API accepts text only.]",
     ),
 }
 
@@ -342,7 +342,7 @@ def block(kind, **more):
 
 REFUSED = {
     "nothing": ([], ValueError, "messages is empty"),
-    "thinking of the user": ([HumanMessage([block("thinking")])], ValueError, "'thinking', which .* from the user"),
+    "thinking of the user": ([HumanMessage([block("thinking")])], ValueError, "'thinking', which .* in user messages"),
     "a result by the assistant": ([AIMessage([block("tool_result")])], ValueError, "'tool_result', which .* assistant"),
     "a refusal of the user": ([HumanMessage([block("refusal", refusal="no")])], ValueError, "'refusal'"),
     "bytes as text": ([HumanMessage([block("text", text=b"x")])], TypeError, r"content\[0\] has text of type bytes.*decode"),

@@ -24,7 +24,10 @@ def test_the_profile_comes_from_the_catalogue():
         assert profile["tool_calling"]
         assert profile["reasoning_output"]
         assert not profile["image_inputs"]
-    assert ChatCerebrasDemo(model="qwen-3.8").profile["image_inputs"]
+        assert not profile["image_tool_message"]
+    reader = ChatCerebrasDemo(model="qwen-3.8").profile
+    assert reader["image_inputs"]
+    assert reader["image_tool_message"]  # it is sent in a user message after the results
 
 
 @pytest.mark.parametrize(

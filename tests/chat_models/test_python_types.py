@@ -211,7 +211,7 @@ def test_functions_and_tools_are_schemas_of_their_arguments(form):
         (list[Person], TypeError, "a class with one field"),
         (Person | None, TypeError, "unsupported schema"),
         (5, TypeError, "unsupported schema 5"),
-        (RootModel[list[int]], ValueError, "# is no object"),
+        (RootModel[list[int]], ValueError, "# is not an object"),
         (Node, ValueError, "Node -> Node"),
         (Ring, ValueError, "Ring -> Ring"),
     ],

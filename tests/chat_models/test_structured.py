@@ -27,7 +27,13 @@ from langchain_cerebras_demo import ChatCerebrasDemo
 from langchain_cerebras_demo.catalog import RetiredModelWarning
 from langchain_cerebras_demo.chat_models.python_types import to_answer_type
 from langchain_cerebras_demo.chat_models.structured import AnswerReader, ExpectedAnswer
-from langchain_cerebras_demo.errors import ModelRefusalError, NotFoundError, StreamInterruptedError
+from langchain_cerebras_demo.errors import (
+    InvalidRequestError,
+    InvalidRequestTypeError,
+    ModelRefusalError,
+    NotFoundError,
+    StreamInterruptedError,
+)
 from langchain_cerebras_demo.testing import CutAfter, Gate, LoopbackCerebras, Reply, ScriptedCall
 from langchain_cerebras_demo.wire.schemas.answer_type import in_object
 
@@ -343,7 +349,7 @@ BAD_ANSWERS = {
     "call cut": (
         Reply(tool_calls=[ScriptedCall("Person", '{"name": "Ada", "age": 3')], finish_reason="length"),
         "function_calling",
-        "is a call of 'Person' that is not whole.* raise max_tokens",
+        "is a call of 'Person' that is incomplete.* raise max_tokens",
     ),
     "broken call": (
         Reply(tool_calls=[ScriptedCall("Person", '{"name": ]')]),
@@ -402,7 +408,7 @@ def test_a_cut_call_is_an_error_when_invoke_streams_inside(server):
     chain = structured(model_for(server, streaming=True), Person, method="function_calling")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with pytest.raises(OutputParserException, match="not whole"):
+        with pytest.raises(OutputParserException, match="that is incomplete"):
             chain.invoke(PROMPT)
 
 
@@ -884,18 +890,20 @@ def test_a_bad_answer_is_an_error_with_tools_too(server, way):
 @pytest.mark.parametrize(
     ("arguments", "kind", "words"),
     [
-        ({"schema": None}, ValueError, "schema=None needs method='json_mode'"),
-        ({"schema": None, "method": "function_calling"}, ValueError, "schema=None"),
-        ({"schema": Person, "method": "xml"}, ValueError, "method='xml' is not one of 'json_schema'"),
-        ({"schema": Person, "method": "json_mode", "strict": True}, ValueError, "strict=True has no effect"),
-        ({"schema": Person, "method": "json_mode", "tools": [get_weather]}, ValueError, "tools need"),
-        ({"schema": Person, "method": "function_calling", "tools": [get_weather]}, ValueError, "tools need"),
-        ({"schema": list[Person]}, TypeError, "a class with one field"),
-        ({"schema": SCHEMA | {"additionalProperties": True}}, ValueError, "pass strict=False"),
+        ({"schema": None}, InvalidRequestError, "schema=None needs method='json_mode'"),
+        ({"schema": None, "method": "function_calling"}, InvalidRequestError, "schema=None"),
+        ({"schema": Person, "method": "xml"}, InvalidRequestError, "method='xml' is not one of 'json_schema'"),
+        ({"schema": Person, "method": "json_mode", "strict": True}, InvalidRequestError, "strict=True has no effect"),
+        ({"schema": Person, "method": "json_mode", "tools": [get_weather]}, InvalidRequestError, "tools need"),
+        ({"schema": Person, "method": "function_calling", "tools": [get_weather]}, InvalidRequestError, "tools need"),
+        ({"schema": list[Person]}, InvalidRequestTypeError, "a class with one field"),
+        ({"schema": SCHEMA | {"additionalProperties": True}}, InvalidRequestError, "pass strict=False"),
     ],
 )
 def test_arguments_that_do_not_go_together_are_refused(shared, arguments, kind, words):
-    """At once, by name and remedy."""
+    """At once, by name and remedy; as ValueError or TypeError, too."""
+    assert issubclass(kind, ValueError)
+    assert issubclass(kind, TypeError) is (kind is InvalidRequestTypeError)
     with pytest.raises(kind, match=words):
         structured(model_for(shared), **arguments)
 

@@ -126,7 +126,10 @@ CANNOT = [
         lambda: to_tools([{"name": "ring", "description": "", "input_schema": {"type": "array"}}], strict=True),
         "the tool 'ring' cannot be strict: .* # ",
     ),
-    (lambda: to_tools([OPENAI, FORMS["OpenAI tool that is not"]]), "disagree on strict: power want it, times do not"),
+    (
+        lambda: to_tools([OPENAI, FORMS["OpenAI tool that is not"]]),
+        "must have the same strict, but power have True and times False",
+    ),
 ]
 
 
@@ -219,7 +222,10 @@ REFUSED = [
     (lambda: to_tools([{"type": "function"}]), "has no name"),
     (lambda: to_tools([{"type": "function", "function": {}}]), "has no name"),
     (lambda: to_tool_choice("divide", to_tools([add])), "'divide'.*add"),
-    (lambda: to_tool_choice({"type": "function", "function": {"name": "x"}}, to_tools([add])), "names no tool"),
+    (
+        lambda: to_tool_choice({"type": "function", "function": {"name": "x"}}, to_tools([add])),
+        "is not the name of a tool",
+    ),
 ]
 
 

@@ -182,7 +182,7 @@ def test_eight_threads_at_once_start_one_child_and_a_death_is_noticed(monkeypatc
     assert not module.shared.running
     assert find_server(url) is None
     assert repr(module.shared) == "<LocalServer not running>"
-    with pytest.raises(LocalServerError, match=r"has died \(exit code -?\d+\): start\(\) starts it again"):
+    with pytest.raises(LocalServerError, match=r"has ended \(exit code -?\d+\): start\(\) starts it again"):
         module.shared.base_url  # noqa: B018 - the access raises
     try:
         assert shared_server().running
@@ -222,7 +222,7 @@ def test_a_death_at_start_shows_the_exit_code_and_the_end_of_stderr(made_up_engi
         os.write(2, b"y" * 1_000_000 + b" last words")
         os._exit(7)
     """)
-    with pytest.raises(LocalServerError, match=r"died while it started \(exit code 7: .*y last words\)") as caught:
+    with pytest.raises(LocalServerError, match=r"ended while it started \(exit code 7: .*y last words\)") as caught:
         LocalServer().start()
     assert len(str(caught.value)) < 1200
 
@@ -238,7 +238,7 @@ def test_a_death_later_shows_them_too(made_up_engine):
     """)
     with LocalServer() as server:
         server._child.process.wait()
-        with pytest.raises(LocalServerError, match=r"has died \(exit code 9: out of luck\)"):
+        with pytest.raises(LocalServerError, match=r"has ended \(exit code 9: out of luck\)"):
             server.base_url  # noqa: B018 - the access raises
 
 

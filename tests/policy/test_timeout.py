@@ -55,7 +55,7 @@ def test_a_bound_that_is_not_positive_and_finite_is_refused_by_its_name(stage, b
 @pytest.mark.parametrize("bound", NO_NUMBERS)
 def test_a_bound_that_is_no_number_is_refused_by_its_name(stage, bound):
     """A bool is none, and a tuple or a string is not guessed at."""
-    with pytest.raises(TypeError, match=re.escape(f"timeout.{stage}={bound!r} is no number of seconds")):
+    with pytest.raises(TypeError, match=re.escape(f"timeout.{stage}={bound!r} is not a number of seconds")):
         Timeout(**{stage: bound})
 
 

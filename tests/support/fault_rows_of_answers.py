@@ -198,10 +198,10 @@ ANSWERS = [
         ),
     ),
     streamed_and_whole(
-        "JSON that is no object",
+        "JSON that is not an object",
         "a list",
-        (RawStream([HI, sse([1])]), Ends(APIResponseValidationError, "is JSON but no object", partial="Hi")),
-        (RawAnswer(headers=JSON, body=b"[]"), Ends(APIResponseValidationError, "is JSON but no object")),
+        (RawStream([HI, sse([1])]), Ends(APIResponseValidationError, "is JSON, but not an object", partial="Hi")),
+        (RawAnswer(headers=JSON, body=b"[]"), Ends(APIResponseValidationError, "is JSON, but not an object")),
     ),
     streamed_and_whole(
         "JSON of another shape",

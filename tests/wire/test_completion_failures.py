@@ -212,12 +212,12 @@ NOT_JSON = [
     (b"upstream connect error", "not JSON .*upstream connect error"),
     (b'{"a": nan}', "not JSON"),
     (b'{"choices": "\xff"}', "not UTF-8"),
-    (b"<!DOCTYPE html><title>Sign in</title>", "an HTML page, not JSON: a proxy or a login page"),
+    (b"<!DOCTYPE html><title>Sign in</title>", "an HTML page, not JSON: check base_url"),
     (b"\n  <html>", "an HTML page"),
-    (b"[]", "JSON but no object"),
-    (b"5", "JSON but no object"),
-    (b'"text"', "JSON but no object"),
-    (b"null", "JSON but no object"),
+    (b"[]", "JSON, but not an object"),
+    (b"5", "JSON, but not an object"),
+    (b'"text"', "JSON, but not an object"),
+    (b"null", "JSON, but not an object"),
     (b"[" * 100_000, "not JSON"),
 ]
 

@@ -121,20 +121,20 @@ def test_a_history_that_can_keep_the_rules_keeps_them(case):
 BROKEN = {
     "the same message twice in a row": (
         [TWICE, TWICE, result("1")],
-        r"messages\[0\] calls 'add' \('1'\), and no result follows directly: its result, messages\[2\], stands apart",
+        r"messages\[0\] calls 'add' \('1'\), but has no result directly after it: move its result, messages\[2\]",
     ),
     "one result for two calls of one id": (
         [calling("1", "1"), result("1")],
-        r"messages\[0\] calls 'add' \('1'\), and no result follows directly: put a ToolMessage",
+        r"messages\[0\] calls 'add' \('1'\), but has no result directly after it: add a ToolMessage",
     ),
     "no result at all": (
         [USER, calling("1")],
-        r"messages\[1\] calls 'add' \('1'\), and no result follows directly: put a ToolMessage\(…, tool_call_id='1'\)",
+        r"messages\[1\] calls 'add' \('1'\), but has no result directly after it: add a ToolMessage\(…, tool_call_id='1'\)",
     ),
     "one result of two": ([calling("1", "2"), result("1"), USER], r"messages\[0\] calls 'add' \('2'\)"),
     "a result behind the user": (
         [calling("1"), USER, result("1")],
-        r"messages\[0\] calls 'add' \('1'\), .* its result, messages\[2\], stands apart: put it directly behind",
+        r"messages\[0\] calls 'add' \('1'\), .* move its result, messages\[2\], there",
     ),
     "a result that Anthropic's form puts behind the user": (
         [
@@ -142,17 +142,17 @@ BROKEN = {
             HumanMessage([{"type": "tool_result", "tool_use_id": "1", "content": "5"}, "and"]),
             HumanMessage([{"type": "tool_result", "tool_use_id": "2", "content": "5"}]),
         ],
-        r"its result, messages\[2\], stands apart",
+        r"move its result, messages\[2\]",
     ),
-    "a result before its call": ([result("1"), calling("1"), result("1")], r"messages\[0\] .*, which messages\[1\] makes, but stands apart"),
-    "two results": ([calling("1"), result("1"), result("1")], r"messages\[2\] .*, which messages\[0\] makes, a second time: send one"),
-    "a second result later": ([calling("1"), result("1"), USER, result("1")], r"messages\[3\] .* but stands apart from it"),
-    "a result of no call": ([USER, result("9")], r"messages\[1\] answers the tool call '9', which no message makes: send"),
+    "a result before its call": ([result("1"), calling("1"), result("1")], r"messages\[0\] .* of messages\[1\]: move it directly after"),
+    "two results": ([calling("1"), result("1"), result("1")], r"messages\[2\] is a second result .* of messages\[0\]: send one"),
+    "a second result later": ([calling("1"), result("1"), USER, result("1")], r"messages\[3\] .* move it directly after"),
+    "a result of no call": ([USER, result("9")], r"messages\[1\] answers the tool call '9', which no message makes: add"),
     "a foreign result": ([calling("1"), result("1"), result("9")], r"messages\[2\] answers the tool call '9', which no"),
-    "no id at all": ([USER, result("")], r"messages\[1\] is a tool result without a call's id, which no message makes"),
-    "two calls without ids": ([calling(None, None), result("")], r"messages\[0\] has tool calls without an id \(add, add\), and which of the 1 results"),
+    "no id at all": ([USER, result("")], r"messages\[1\] is a tool result without the id of a call"),
+    "two calls without ids": ([calling(None, None), result("")], r"messages\[0\] has tool calls without an id \(add, add\), and it is not clear which of the 1 results"),
     "two results for a call without an id": ([calling(None), result(""), result("x")], "which of the 2 results"),
-    "no result for a call without an id": ([calling(None), USER], r"messages\[0\] calls 'add' \(None\), and no result"),
+    "no result for a call without an id": ([calling(None), USER], r"messages\[0\] calls 'add' \(None\), but has no result"),
 }  # fmt: skip
 
 
@@ -288,14 +288,20 @@ def test_every_valid_history_goes_out_whole_and_the_loopback_takes_it_long():
 REASONS = [
     (InvalidRequestError, r"messages\[\d+\] has role '\w+': give one of"),
     (InvalidRequestError, r"messages\[\d+\] has role 'tool' and names no call"),
-    (InvalidRequestError, r"content\[\d+\] is a block of type .*, which the API does not take from the \w+: say it"),
-    (InvalidRequestError, r"content\[\d+\] is an image by the \w+: the API takes images in user messages alone"),
-    (InvalidRequestError, r"content\[\d+\] is an image that is not sent along"),
+    (InvalidRequestError, r"content\[\d+\] is a block of type .*, which the API does not accept in \w+ messages: use"),
+    (
+        InvalidRequestError,
+        r"content\[\d+\] is an image in a message of role '\w+': the API accepts images in user messages only",
+    ),
+    (InvalidRequestError, r"content\[\d+\] is an image that the API does not accept"),
     (InvalidRequestError, r"content\[\d+\] is an image whose data is not base64"),
-    (InvalidRequestError, r"content\[\d+\] is an image without its data"),
+    (InvalidRequestError, r"content\[\d+\] is an image without data"),
     (InvalidRequestError, r"messages\[\d+\] has tool calls without an id"),
-    (InvalidRequestError, r"messages\[\d+\] calls '[\w-]+' \(.*\), and no result follows directly"),
-    (InvalidRequestError, r"messages\[\d+\] (answers the tool call '\w*'|is a tool result without a call's id), which"),
+    (InvalidRequestError, r"messages\[\d+\] calls '[\w-]+' \(.*\), but has no result directly after it"),
+    (
+        InvalidRequestError,
+        r"messages\[\d+\] (answers the tool call '\w*'|is a tool result without the id|is a second result)",
+    ),
     (InvalidRequestError, r"^messages\[\d+\] cannot be written as JSON: str is not valid UTF-8"),
     (InvalidRequestTypeError, r"content\[\d+\] has (text|refusal) of type \w+: give a str"),
     (InvalidRequestTypeError, r"messages\[\d+\] has a name of type int"),

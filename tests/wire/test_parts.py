@@ -60,7 +60,7 @@ BAD_IMAGES = {
         {"type": "image_url", "image_url": {"url": "https://e.example/a.png"}},
         r"https://e\.example/a\.png\).*base64",
     ),
-    "a v1 URL": ({"type": "image", "url": "https://e.example/a.png"}, r"not sent along .*download"),
+    "a v1 URL": ({"type": "image", "url": "https://e.example/a.png"}, r"the API does not accept .*download"),
     "Anthropic's URL": ({"type": "image", "source": {"type": "url", "url": "https://e.example/a"}}, "download"),
     "another type": (
         {"type": "image", "base64": "AAAA", "mime_type": "image/webp"},
@@ -73,9 +73,9 @@ BAD_IMAGES = {
 NO_IMAGES = {
     "no type": ({"type": "image", "base64": PNG}, r"mime_type None.*'image/png'"),
     "bytes": ({"type": "image", "base64": b"x", "mime_type": "image/png"}, "data of type bytes"),
-    "a file's id": ({"type": "image", "file_id": "f1"}, r"without its data \(it has file_id, type\)"),
-    "Bedrock's": ({"type": "image", "image": {"format": "png"}}, "without its data"),
-    "no URL": ({"type": "image_url", "image_url": {"detail": "low"}}, "without its data"),
+    "a file's id": ({"type": "image", "file_id": "f1"}, r"without data \(it has file_id, type\)"),
+    "Bedrock's": ({"type": "image", "image": {"format": "png"}}, "without data"),
+    "no URL": ({"type": "image_url", "image_url": {"detail": "low"}}, "without data"),
 }
 
 
@@ -105,8 +105,10 @@ def test_the_refusal_of_an_image_shows_no_secret_of_its_url():
     "message", [SystemMessage([IMAGE]), AIMessage([IMAGE]), ChatMessage([IMAGE], role="developer")]
 )
 def test_an_image_of_anybody_but_the_user_is_refused_by_name(message):
-    """The API takes images in user messages alone; unchecked it goes out."""
-    with pytest.raises(ValueError, match=r"messages\[0\]\.content\[0\] is an image by the .*user messages alone"):
+    """The API accepts images in user messages only; without checks it is sent."""
+    with pytest.raises(
+        ValueError, match=r"messages\[0\]\.content\[0\] is an image in a message of role .*user messages only"
+    ):
         to_wire([message])
     assert alone(message)[0]["content"] == [IMAGE]
 
@@ -155,7 +157,7 @@ MESSAGES = (HumanMessage, SystemMessage, AIMessage)
 @pytest.mark.parametrize("unknown", BLOCKS, ids=str)
 def test_a_block_that_the_api_does_not_take_is_refused_by_name(message, unknown):
     """Nothing is dropped in silence, by none of the speakers, checked or not."""
-    with pytest.raises(ValueError, match=r"^messages\[0\]\.content\[1\] is a block of type .* say it as a text block"):
+    with pytest.raises(ValueError, match=r"^messages\[0\]\.content\[1\] is a block of type .* use a text block"):
         alone(message(["a", unknown]))
 
 

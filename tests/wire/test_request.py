@@ -133,7 +133,7 @@ def test_what_the_api_refuses_is_refused_here_with_name_value_and_remedy(name, v
         ("top_logprobs", 21, "give a whole number from 0 to 20"),
         ("temperature", 3, "give a number from 0 to 2"),
         ("service_tier", "fast", "give one of 'auto', 'default', 'flex', 'priority'"),
-        ("stop", ["a"] * 5, "the API takes four at most"),
+        ("stop", ["a"] * 5, "give four at most"),
     ],
 )
 def test_the_remedy_names_the_range(name, value, remedy):
@@ -289,9 +289,11 @@ def test_both_names_of_a_limit_are_one_parameter(ours, theirs):
 @pytest.mark.parametrize(("ours", "theirs"), BOTH)
 @pytest.mark.parametrize("values", [(5, 6), (6, 5), (0, 1)])
 def test_both_names_with_different_values_are_refused(ours, theirs, values):
-    """Nobody guesses which one was meant."""
+    """Neither is preferred."""
     for names in ((ours, theirs), (theirs, ours)):
-        with pytest.raises(ValueError, match=f"{ours} and {theirs} .*{values[0]} and {values[1]}: leave one out"):
+        with pytest.raises(
+            ValueError, match=f"{ours}={values[0]} and {theirs}={values[1]} are two values .*leave one out"
+        ):
             to_parameters(dict(zip(names, values, strict=True)))
 
 
@@ -430,7 +432,7 @@ CALL = {"role": "assistant", "tool_calls": [{"id": "c1", "function": {"name": "f
             TypeError,
             r"messages\[0\] has a tool call that is not",
         ),
-        ([*HI, CALL, *HI], InvalidRequestError, r"messages\[1\] calls 'f' \('c1'\), and no result follows"),
+        ([*HI, CALL, *HI], InvalidRequestError, r"messages\[1\] calls 'f' \('c1'\), but has no result"),
     ],
 )
 def test_other_messages_are_refused_by_their_place(messages, kind, words):

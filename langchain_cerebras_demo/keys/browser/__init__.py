@@ -1,7 +1,6 @@
-"""The cerebras.ai session of the user's own browser, read only when requested, and only from the cookies of two hosts.
+"""The cerebras.ai session of the user's own browser, read only when requested, and only from the cookies of ``HOSTS``.
 
-Nothing is written to a profile, no lock is waited for, no cookie of another site is decrypted, and nothing that is read is
-stored. ``profiles.py`` lists the profiles; ``firefox.py`` and ``chromium.py`` know how each family stores cookies.
+Reading does not write to a profile, wait for a lock, decrypt cookies of other sites or store what was read. ``profiles.py`` lists the profiles; ``firefox.py`` and ``chromium.py`` know how each family stores cookies.
 """
 
 from __future__ import annotations
@@ -71,10 +70,10 @@ class _Candidate:
 
 
 def find_sessions() -> FoundSessions:
-    """Looks into every profile of every installed browser of this user. Blocks: for a keyring's dialog, maybe for ever.
+    """Return the sessions in all profiles of all installed browsers of this user. A keyring's dialog may block it for ever.
 
-    Where any profile holds a session by its cookies' names, only such are decrypted and given back; else all that have
-    cookies of our hosts.
+    If any profile has a session cookie by its name, only such profiles are decrypted and returned; otherwise all profiles
+    with cookies of ``HOSTS``.
     """
     now = time.time()
     passed_over: list[tuple[str, str]] = []

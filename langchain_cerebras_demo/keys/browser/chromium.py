@@ -1,7 +1,7 @@
-"""The cookies of Chromium's family: encrypted, by a key that may lie in the desktop's keyring.
+"""The cookies of Chromium's family: encrypted with a key that may be in the desktop's keyring.
 
-``browser_cookie3`` decrypts. It is only ever given a private database that holds our own rows: so no other site's cookie
-is decrypted, none can spoil the reading, and the keyring is asked only where there is something for it to open.
+``browser_cookie3`` decrypts them. It only gets a private database with the rows of ``HOSTS``, so that no other site's cookie
+is decrypted or prevents the reading, and the keyring is used only if a row needs it.
 """
 
 from __future__ import annotations
@@ -28,30 +28,30 @@ _COLUMNS = ("host_key", "path", "is_secure", "expires_utc", "name", "value", "en
 
 _OTHER_WAYS = 'sign in with Firefox, give the cookies as a file that an extension exports (cookies="cookies.txt"), or use an API key'
 _CLOSED = {
-    b"v20": "its cookies are locked to the browser itself (app-bound encryption), which is not worked around",
-    b"v12": "its cookies are encrypted by the desktop's secret portal, which answers the browser alone",
+    b"v20": "its cookies can only be decrypted by the browser itself (app-bound encryption)",
+    b"v12": "its cookies are encrypted with a key of the desktop's secret portal, which only the browser can use",
 }
 
 
 @dataclass(frozen=True)
 class Store:
-    """What one profile keeps of our hosts, still encrypted.
+    """The encrypted cookies of ``HOSTS`` in one profile.
 
     Args:
-        version: the version of its schema, from which browser_cookie3 knows how a value begins.
-        rows: its rows.
+        version: the schema's version, by which browser_cookie3 knows how a decrypted value begins.
+        rows: the rows.
     """
 
     version: str
     rows: list[dict[str, Any]] = field(repr=False)
 
     def cookies(self) -> list[Cookie]:
-        """All that is known without decrypting: everything but the values, for which a word stands."""
+        """Return the cookies without decrypting their values, which are replaced by a placeholder."""
         return [_to_cookie(row, "encrypted") for row in self.rows]
 
 
 def read_store(profile: Profile, now: float) -> Store:
-    """The rows of our hosts that are not expired at the Unix time ``now`` and no page's own (partitioned).
+    """Return the rows of ``HOSTS`` that are not partitioned and not expired at the Unix time ``now``.
 
     Raises:
         UnreadableError: the store cannot be read; the message says why.
@@ -60,10 +60,10 @@ def read_store(profile: Profile, now: float) -> Store:
 
 
 def decrypt(profile: Profile, store: Store) -> list[Cookie]:
-    """The cookies with their values; those that cannot be decrypted are left out.
+    """Return the cookies with their values, without those that cannot be decrypted.
 
     Raises:
-        UnreadableError: none can; the message says why and what to do.
+        UnreadableError: none can be decrypted; the message says why and what to do.
     """
     cookies: list[Cookie] = []
     problems = [_CLOSED[prefix] for prefix in _CLOSED if any(_prefix(row) == prefix for row in store.rows)]
@@ -82,10 +82,12 @@ def decrypt(profile: Profile, store: Store) -> list[Cookie]:
 
 
 def _read_rows(connection: sqlite3.Connection, now: float) -> Store:
-    connection.text_factory = lambda raw: raw.decode("utf-8", "replace")  # one odd row must not cost the good ones
+    connection.text_factory = lambda raw: raw.decode(
+        "utf-8", "replace"
+    )  # one invalid row must not prevent reading the others
     known = {name for _, name, *_ in connection.execute("PRAGMA table_info(cookies)")}
     if not known.issuperset(_COLUMNS):
-        raise UnreadableError("it has not the tables of a Chromium")
+        raise UnreadableError("it does not have Chromium's tables")
     columns = (*_COLUMNS, *(one for one in ("last_access_utc", "top_frame_site_key") if one in known))
     query = f"SELECT {', '.join(columns)} FROM cookies WHERE host_key IN ({', '.join('?' * len(HOSTS))})"  # noqa: S608 - our own words
     rows = [dict(zip(columns, row, strict=True)) for row in connection.execute(query, HOSTS)]
@@ -117,7 +119,7 @@ def _prefix(row: dict[str, Any]) -> bytes:
 
 
 def _needs_keyring(row: dict[str, Any]) -> bool:
-    """On Linux v10 is a fixed password, so that neither the keyring nor D-Bus is needed."""
+    """Return whether decrypting needs the keyring; on Linux, v10 uses a fixed password instead."""
     return sys.platform in {"darwin", "win32"} or _prefix(row) == b"v11"
 
 
@@ -126,12 +128,12 @@ def _decrypt_rows(profile: Profile, store: Store, folder: Path, *, needs_keyring
     _write(file, store)
     try:
         decryptor = _make_keyring_decryptor(profile, file) if needs_keyring else _make_fixed_decryptor(file)
-    except Exception as error:  # noqa: BLE001 - it lets KeyError, ValueError, OSError and more of others through
+    except Exception as error:  # noqa: BLE001 - KeyError, ValueError, OSError and others
         problem = _keyring_problem(error)
     else:
         with contextlib.suppress(Exception):
             return _load(decryptor, store)
-        # One bad row spoils the whole: each alone.
+        # One invalid row fails the whole database: try each row alone.
         cookies = []
         for number, row in enumerate(store.rows):
             one = Store(store.version, [row])
@@ -141,12 +143,14 @@ def _decrypt_rows(profile: Profile, store: Store, folder: Path, *, needs_keyring
                 cookies += _load(decryptor, one)
         if cookies:
             return cookies
-        problem = "the key at hand does not open its cookies" + ("; is the keyring locked?" if needs_keyring else "")
+        problem = "its cookies cannot be decrypted with the key found" + (
+            "; is the keyring locked?" if needs_keyring else ""
+        )
     raise UnreadableError(problem)
 
 
 def _write(file: Path, store: Store) -> None:
-    """The private database: our rows in the tables that browser_cookie3 reads."""
+    """Write the private database: these rows in the tables that browser_cookie3 reads."""
     os.close(create_private(file))
     with closing(sqlite3.connect(file)) as connection, connection:
         connection.execute(f"CREATE TABLE cookies ({', '.join(_COLUMNS)})")
@@ -168,7 +172,7 @@ def _make_keyring_decryptor(profile: Profile, file: Path) -> Any:
 def _make_fixed_decryptor(file: Path) -> Any:
     import browser_cookie3  # noqa: PLC0415 - as above
 
-    # Made without its constructor, which asks the keyring first and fails where there is no D-Bus
+    # Made without its constructor, which asks the keyring first and fails without D-Bus
     # (https://github.com/borisbabic/browser_cookie3/issues/206).
     decryptor = object.__new__(browser_cookie3.ChromiumBased)
     decryptor.browser, decryptor.cookie_file, decryptor.domain_name = "", str(file), ""
@@ -186,11 +190,11 @@ def _load(decryptor: Any, store: Store) -> list[Cookie]:
 
 def _keyring_problem(error: Exception) -> str:
     if sys.platform == "darwin":
-        return "the keychain did not give the key of its cookies"
+        return "the keychain did not return the key of its cookies"
     if sys.platform == "win32":
-        return "Windows did not give the key of its cookies"
+        return "Windows did not return the key of its cookies"
     if not os.environ.get("DBUS_SESSION_BUS_ADDRESS"):
-        why = "there is no D-Bus session here: DBUS_SESSION_BUS_ADDRESS is not set"
+        why = "there is no D-Bus session: DBUS_SESSION_BUS_ADDRESS is not set"
     else:
         why = f"it is locked or not running: {type(error).__name__}"
-    return f"its cookies are encrypted by a key in the desktop's keyring, which could not be asked ({why})"
+    return f"its cookies are encrypted with a key in the desktop's keyring, which could not be read ({why})"

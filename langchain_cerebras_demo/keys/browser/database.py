@@ -1,4 +1,4 @@
-"""Reading a browser's cookie database without writing beside it, waiting for its lock, or leaving a copy behind."""
+"""Reads a browser's cookie database without writing next to it, waiting for its lock, or leaving a copy behind."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 MAX_BYTES = 256 * 1024 * 1024
-"""A cookie database is some MiB; a file or a write-ahead log above this is no such thing."""
+"""A cookie database is a few MiB; a larger file or write-ahead log is something else."""
 
 _ATTEMPTS = 4
 _PAUSE_SECONDS = 0.05
@@ -29,19 +29,20 @@ _LOG_VERSION = (
 
 
 class UnreadableError(Exception):
-    """A store that cannot be read. ``str()`` says why, in words for its user, and shows no cookie."""
+    """A store cannot be read. ``str()`` tells the user why and shows no cookie."""
 
 
 class VanishedError(UnreadableError):
-    """A file that is not there (any more), such as the log of a browser that has just been closed."""
+    """A file does not exist (any more), such as the log of a browser that has just been closed."""
 
 
 def read(database: Path, reader: Callable[[sqlite3.Connection], T]) -> T:
-    """What ``reader`` makes of the database, tried again where the browser was writing at that moment.
+    """Return the result of ``reader``, which is called again if the browser was writing at that moment.
 
     Raises:
-        UnreadableError: no plain file of this user's own, too large, or no database; and whatever the reader raises.
-        OSError: it may not be read, or has vanished.
+        UnreadableError: the file is not a plain file of this user, too large, or not a database. The reader's own errors are
+            raised, too.
+        OSError: the file cannot be read, or no longer exists.
     """
     for attempt in range(1, _ATTEMPTS + 1):
         try:
@@ -57,7 +58,7 @@ def read(database: Path, reader: Callable[[sqlite3.Connection], T]) -> T:
 
 @contextmanager
 def private_folder() -> Iterator[Path]:
-    """A folder of mode 0700 that is gone afterwards, also where this process is killed meanwhile."""
+    """Provide a folder of mode 0700 that is removed afterwards, even if this process is killed."""
     folder = Path(tempfile.mkdtemp(prefix="cerebras-demo-"))
     guard = _guard(folder)
     try:
@@ -69,20 +70,20 @@ def private_folder() -> Iterator[Path]:
 
 
 def create_private(path: Path) -> int:
-    """The descriptor of a new file of mode 0600."""
+    """Create a file of mode 0600 and return its descriptor."""
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
 
 
 def _guard(folder: Path) -> subprocess.Popen[bytes] | None:
-    """A shell that removes the folder when we are gone: its standard input ends then, whatever the signal was."""
+    """Start a shell that removes the folder when this process ends: its standard input is then closed, even after SIGKILL."""
     if sys.platform != "win32":
         with contextlib.suppress(OSError):
-            return subprocess.Popen(  # noqa: S603 - the folder is an argument of its own, not a part of the script
+            return subprocess.Popen(  # noqa: S603 - the folder is an argument, not a part of the script
                 ["/bin/sh", "-c", 'cat >/dev/null; rm -rf -- "$0"', str(folder)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                start_new_session=True,  # a signal to our process group is not for it
+                start_new_session=True,  # so that signals to our process group do not reach it
             )
     return None
 
@@ -101,19 +102,19 @@ def _opened(database: Path) -> Iterator[sqlite3.Connection]:
 
 @contextmanager
 def _plain_file(path: Path) -> Iterator[int]:
-    """A descriptor of a plain file that belongs to this user: no link out of the profile, no pipe, nobody else's."""
+    """Provide a descriptor of a plain file that belongs to this user: not a link, a pipe, or another user's file."""
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
     except FileNotFoundError as error:
         raise VanishedError(f"{path.name} cannot be opened ({error.strerror})") from None
     except OSError as error:
         if path.is_symlink():
-            raise UnreadableError(f"{path.name} is a link out of its profile: it is not followed") from None
+            raise UnreadableError(f"{path.name} is a link out of its profile, which is not followed") from None
         raise UnreadableError(f"{path.name} cannot be opened ({error.strerror})") from None
     try:
         facts = os.fstat(descriptor)
         if not stat.S_ISREG(facts.st_mode):
-            raise UnreadableError(f"{path.name} is no plain file")
+            raise UnreadableError(f"{path.name} is not a plain file")
         if hasattr(os, "getuid") and facts.st_uid != os.getuid():
             raise UnreadableError(f"{path.name} belongs to another user")
         if facts.st_size > MAX_BYTES:
@@ -124,7 +125,7 @@ def _plain_file(path: Path) -> Iterator[int]:
 
 
 def _copied(database: Path, folder: Path) -> Path:
-    """A copy of the database and its log that belong to one moment."""
+    """Return a consistent copy of the database and its log."""
     log = database.with_name(database.name + "-wal")
     copy = folder / "cookies.sqlite"
     for attempt in range(1, _ATTEMPTS + 1):
@@ -138,7 +139,7 @@ def _copied(database: Path, folder: Path) -> Path:
         for file in folder.iterdir():
             file.unlink()
         time.sleep(_PAUSE_SECONDS * attempt)
-    raise UnreadableError(f"{database.name} was being written all the time: try again")
+    raise UnreadableError(f"{database.name} kept changing while it was read: try again")
 
 
 def _state(*files: Path) -> tuple[tuple[int, int] | None, ...]:

@@ -1,4 +1,4 @@
-"""Firefox's cookies: plain text in SQLite, the newest of them only in its write-ahead log while it runs."""
+"""Firefox's cookies: plain text in SQLite; while Firefox runs, the newest ones are only in the write-ahead log."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from langchain_cerebras_demo.keys.browser.database import UnreadableError, read
 from langchain_cerebras_demo.keys.browser.profiles import Profile
 from langchain_cerebras_demo.keys.cookies import HOSTS, Cookie
 
-# From this version of its schema on Firefox (142) keeps the expiry in milliseconds instead of seconds.
+# From this schema version (Firefox 142), the expiry is in milliseconds instead of seconds.
 _MILLISECONDS_SINCE = 16
 
 _QUERY = (
@@ -17,11 +17,11 @@ _QUERY = (
 )
 
 Jars = dict[str, list[Cookie]]
-"""The cookies of each container by its name; the empty name is everything outside of containers."""
+"""The cookies of each container by its name; the empty name stands for no container."""
 
 
 def read_jars(profile: Profile) -> Jars:
-    """The cookies of our hosts, container by container; of partitions and private windows none.
+    """Return the cookies of ``HOSTS`` by container, without those of partitions and private windows.
 
     Raises:
         UnreadableError: the store cannot be read; the message says why.
@@ -32,11 +32,13 @@ def read_jars(profile: Profile) -> Jars:
 def _read_rows(connection: sqlite3.Connection) -> Jars:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     unit = 1000 if version >= _MILLISECONDS_SINCE else 1
-    connection.text_factory = lambda raw: raw.decode("utf-8", "replace")  # one odd row must not cost the good ones
+    connection.text_factory = lambda raw: raw.decode(
+        "utf-8", "replace"
+    )  # one invalid row must not prevent reading the others
     try:
         rows = connection.execute(_QUERY, HOSTS).fetchall()
     except sqlite3.OperationalError as error:
-        raise UnreadableError(f"it has not the tables of a Firefox ({error})") from None
+        raise UnreadableError(f"it does not have Firefox's tables ({error})") from None
     jars: Jars = {}
     for host, name, value, path, expiry, last_accessed, attributes in rows:
         is_text = all(isinstance(one, str) for one in (name, value, path, attributes or ""))
@@ -51,9 +53,9 @@ def _read_rows(connection: sqlite3.Connection) -> Jars:
 
 
 def _container(attributes: str) -> str | None:
-    """Whose cookie it is: ``""`` for no container, a container's number, ``None`` for a page's or a window's own."""
+    """Return a container's number, ``""`` for no container, or ``None`` for a cookie of a partition or a private window."""
     found = dict(parse_qsl(attributes.removeprefix("^")))
     if found.pop("firstPartyDomain", "cerebras.ai") != "cerebras.ai":
         return None
     container = found.pop("userContextId", "")
-    return None if found else container  # partitionKey, privateBrowsingId and what may come: not the site's own cookies
+    return None if found else container  # partitionKey, privateBrowsingId, later ones

@@ -1,7 +1,7 @@
 """Where browsers keep their cookies: every profile of every installed browser of this user.
 
 The folders are those of yt-dlp's ``cookies.py`` and browser_cookie3 (read as knowledge), with snap, flatpak and the XDG
-folder that Firefox uses from version 147 on. Linux was tried; macOS and Windows were not.
+folder that Firefox uses from version 147 on. Tested on Linux, not on macOS and Windows.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ class Profile:
     """One profile of one browser.
 
     Args:
-        browser: its name for people; for Chromium's family also browser_cookie3's class for it.
-        family: which reader understands it.
+        browser: its display name; in Chromium's family also the name of browser_cookie3's class for it.
+        family: the reader that supports it.
         name: the profile's folder.
         database: its cookie database.
     """
@@ -37,7 +37,7 @@ class Profile:
         return f"{self.browser}, profile {self.name}"
 
 
-# ~ is the home, $C the folder of configurations, $L that of local data on Windows.
+# ~ is the home folder, $C the folder for configurations, $L the one for local data on Windows.
 _CHROMIUM_LINUX: Sequence[tuple[str, Sequence[str]]] = (
     (
         "Chrome",
@@ -126,7 +126,7 @@ _FIREFOX_WINDOWS = (
 
 
 def find_profiles() -> list[Profile]:
-    """All profiles that have a cookie database, by the environment of this moment. Opens no database."""
+    """Return all profiles with a cookie database, without opening any. The environment's folders are read again each time."""
     chromium, firefox = {
         "darwin": (_CHROMIUM_MACOS, _FIREFOX_MACOS),
         "win32": (_CHROMIUM_WINDOWS, _FIREFOX_WINDOWS),
@@ -148,7 +148,7 @@ def find_profiles() -> list[Profile]:
 def _expand(*patterns: str) -> Iterator[Path]:
     try:
         home = Path.home()
-    except RuntimeError:  # in a container, where the user has no name
+    except RuntimeError:  # in a container, the user may have no name
         return
     config = {
         "darwin": home / "Library" / "Application Support",
@@ -161,12 +161,12 @@ def _expand(*patterns: str) -> Iterator[Path]:
 
 
 def _firefox_folders(root: Path) -> Iterable[Path]:
-    """The profiles below ``root``, and those that its ``profiles.ini`` names elsewhere."""
+    """Return the profiles below ``root``, and those that its ``profiles.ini`` names elsewhere."""
     ini = configparser.ConfigParser(strict=False, interpolation=None)
     try:
         ini.read(root / "profiles.ini", encoding="utf-8")
     except (configparser.Error, UnicodeDecodeError, OSError):
-        ini.clear()  # the folders speak for themselves
+        ini.clear()  # the folders below root are enough
     named = (root / section["Path"] for section in ini.values() if section.get("Path"))
     return (
         folder
@@ -176,7 +176,7 @@ def _firefox_folders(root: Path) -> Iterable[Path]:
 
 
 def _chromium_databases(root: Path) -> Iterator[tuple[Path, Path]]:
-    # Opera keeps its one profile in the root itself. Network/ is where newer versions on Windows keep the file.
+    # Opera's only profile is the root itself. Newer versions on Windows keep the file in Network/.
     for folder in (root, *(one for one in _listed(root) if one.name == "Default" or one.name.startswith("Profile "))):
         files = (folder / "Network" / "Cookies", folder / "Cookies")
         yield from ((folder, file) for file in files if _has_file(file))
@@ -193,9 +193,9 @@ def _has_file(path: Path) -> bool:
     try:
         return path.is_file() or path.is_symlink()
     except OSError:
-        return False  # a folder that nobody may look into
+        return False  # a folder that this user may not read
 
 
 def _identity(path: Path) -> str:
-    """One file is one profile, whichever way leads there."""
+    """Return the file's real path: different paths may lead to the same profile."""
     return os.path.realpath(path)

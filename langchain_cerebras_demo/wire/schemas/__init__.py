@@ -1,1 +1,1 @@
-"""JSON schemas: made fit for the service's two modes, and answers held against them."""
+"""JSON schemas: converting them for the service's strict and lenient modes, and checking answers against them."""

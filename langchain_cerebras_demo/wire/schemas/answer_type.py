@@ -1,4 +1,4 @@
-"""A kind of answer: its JSON schema, the way back from JSON to a value, and the response format or tool that asks for it."""
+"""The type of an answer: its JSON schema, the conversion of JSON to a value, and the response format or tool to request it."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 @dataclasses.dataclass(frozen=True)
 class AnswerType:
-    """A kind of answer.
+    """The type of an answer.
 
     Attributes:
         title: Its name, as its author wrote it.
         schema: Its JSON schema, as its author wrote it.
-        from_json: Makes the value of a decoded answer; raises ``ValueError`` if the answer does not fit. No function in a
-            function: those cannot be pickled.
-        makes_instances: Values are instances, which are valid or not; otherwise they are dicts, which are useful in part.
-        strict: What the schema says of ``strict`` itself; ``None`` if it says nothing.
+        from_json: Converts a decoded answer to a value; raises ``ValueError`` if the answer does not fit. Not a nested
+            function, because those cannot be pickled.
+        makes_instances: Whether values are instances, which are complete or invalid; dicts are useful when incomplete, too.
+        strict: The schema's own ``strict``; ``None`` if it has none.
         key: If answers are not objects, the property of the object that wraps them; otherwise empty (see ``in_object``).
     """
 
@@ -47,7 +47,7 @@ class AnswerType:
 
 
 def from_schema(schema: Mapping[str, Any], title: str, strict: bool | None = None) -> AnswerType:
-    """Return the answer type of a JSON schema. Its values are what was decoded, checked against the schema."""
+    """Return the answer type of a JSON schema. Its values are the decoded answers, checked against the schema."""
     return AnswerType(title, schema, functools.partial(_checked, schema), strict=strict)
 
 
@@ -80,7 +80,8 @@ def from_mapping(given: Mapping[str, Any]) -> AnswerType:
             body = {"type": "object", "properties": {}, **{k: v for k, v in given.items() if k == "description"}}
         elif not given.keys() & _SCHEMA_WORDS:
             raise InvalidRequestError(
-                f"the dict with the keys {', '.join(map(repr, given)) or '(none)'} is not a JSON schema"
+                f"the dict with the keys {', '.join(map(repr, given)) or '(none)'} is not a JSON schema: give one with "
+                "'type' or 'properties'"
             )
     strict = given.get("strict")
     title = given.get("title") if body is given else given["name"]
@@ -88,15 +89,17 @@ def from_mapping(given: Mapping[str, Any]) -> AnswerType:
 
 
 def in_object(kind: AnswerType) -> AnswerType:
-    """Return ``kind`` wrapped in an object with one property, if its answers are lists, texts or other non-objects.
+    """Return ``kind`` wrapped in an object with one property, if its answers are not objects but lists, texts or others.
 
-    The arguments of a call are an object, and so is the root of a strict schema. An answer without the object around it,
-    as a model may write it in text, is accepted too.
+    The arguments of a call and the root of a strict schema have to be objects. Answers without the object around them, which
+    a model may write as text, are accepted too.
     """
     if _is_object(kind.schema, kind.schema):
         return kind
     key, written = "value", json.dumps(kind.schema, default=str)
-    while f'"{key}"' in written:  # the schema must not use the name: the wrapper is never mistaken for the answer
+    while (
+        f'"{key}"' in written
+    ):  # a name that the schema does not use, so that the wrapper is never mistaken for the answer
         key += "_"
     moved = _moved(kind.schema, f"{ROOT}/properties/{key}")
     outer = {name: moved.pop(name) for name in _KEYS_OF_THE_ROOT if name in moved}
@@ -130,16 +133,16 @@ def check_tool_name(name: str) -> str:
 def to_response_format(
     schema: AnswerType | Mapping[str, Any], *, strict: bool | None = None, default: bool = True
 ) -> dict[str, Any]:
-    """Return the ``response_format`` that asks for answers of this schema.
+    """Return the ``response_format`` for answers of this schema.
 
     Args:
-        schema: An answer type, what ``from_mapping`` accepts, or a response format that has no schema.
-        strict: Whether the service holds every token to the schema. ``None``: as the schema itself says.
-        default: The value of ``strict`` if neither says.
+        schema: An answer type, anything that ``from_mapping`` accepts, or a response format without a schema.
+        strict: Whether the service makes the answer follow the schema. ``None``: the schema's own ``strict``.
+        default: The value of ``strict`` if neither is given.
 
     Raises:
-        InvalidRequestError: Strict mode does not support the schema (see ``to_strict_schema``), or the schema itself says
-            another ``strict``.
+        InvalidRequestError: Strict mode does not support the schema (see ``to_strict_schema``), or the schema has another
+            ``strict``.
     """
     if isinstance(schema, Mapping) and schema.get("type") in {"text", "json_object"}:
         return dict(schema)
@@ -155,8 +158,8 @@ def to_tool(answer_type: AnswerType, *, strict: bool | None = None) -> dict[str,
 
     Args:
         answer_type: The kind of answer.
-        strict: As in ``to_response_format``, but ``None`` means no: as for every other tool, and a request must not mix
-            the two.
+        strict: As in ``to_response_format``, but ``None`` means no, as for every other tool: all tools of a request must
+            have the same.
 
     Raises:
         InvalidRequestError: As ``to_response_format``.
@@ -164,7 +167,7 @@ def to_tool(answer_type: AnswerType, *, strict: bool | None = None) -> dict[str,
     function = _named(answer_type)
     is_strict = agreed_strict(answer_type, strict, default=None)
     parameters = to_strict_schema(answer_type.schema) if is_strict else answer_type.schema
-    # The function's name and description say it.
+    # Title and description are already in the function.
     function["parameters"] = {key: value for key, value in parameters.items() if key not in {"title", "description"}}
     if is_strict is not None:
         function["strict"] = is_strict
@@ -172,14 +175,14 @@ def to_tool(answer_type: AnswerType, *, strict: bool | None = None) -> dict[str,
 
 
 def agreed_strict(answer_type: AnswerType, strict: bool | None, *, default: bool | None) -> bool | None:
-    """Return what the caller says, else what the schema says itself, else ``default``.
+    """Return the caller's ``strict``, else the schema's own, else ``default``.
 
     Raises:
-        InvalidRequestError: Caller and schema disagree.
+        InvalidRequestError: The caller's and the schema's differ.
     """
     if strict is not None and answer_type.strict is not None and strict is not answer_type.strict:
         raise InvalidRequestError(
-            f"the schema says strict={answer_type.strict} itself and strict={strict} was given: keep one"
+            f"strict={strict} was given, but the schema has strict={answer_type.strict}: remove one of them"
         )
     given = answer_type.strict if strict is None else strict
     return default if given is None else given
@@ -205,7 +208,7 @@ def _moved(node: Any, root: str) -> Any:
 
 
 def _is_object(node: Any, root: Mapping[str, Any], depth: int = 0) -> bool:
-    """Return whether everything that fits a node is an object, as far as the service would see it."""
+    """Return whether everything that fits a node is an object, as the service reads it."""
     plain = to_plain(node) if isinstance(node, Mapping) else {}
     name = reference_name(plain.get("$ref"))
     if name is not None and depth < _MAX_REFERENCES:

@@ -1,8 +1,8 @@
-"""An answer held against its JSON schema: the keywords that people write, in the meaning of draft 2020-12. Pure.
+"""Checks an answer against its JSON schema: the common keywords, with the meaning of draft 2020-12.
 
-``format`` is held too, which validators leave out by default: strict mode refuses the word, so the service never heard of it.
-``nullable``, a list under ``items`` and a boolean ``exclusiveMinimum`` mean what they do in OpenAPI and older drafts.
-Keywords and values of keywords that mean nothing here are ignored, as is a reference to another document.
+``format`` is checked, too, which validators do not do by default: strict mode refuses the keyword, so the service has not
+checked it. ``nullable``, a list under ``items`` and a boolean ``exclusiveMinimum`` mean the same as in OpenAPI and older
+drafts. Unknown keywords, invalid values of keywords, and references to other documents are ignored.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _DETAIL, _MEMBERS, _TYPE = range(3)
 
 
 def find_violations(value: Any, schema: Mapping[str, Any]) -> list[str]:
-    """What is wrong with an answer, one sentence a place; empty = nothing.
+    """Return what is wrong with an answer, one sentence per place; an empty list if it fits.
 
     Args:
         value: the answer, decoded from JSON.
-        schema: as its author wrote it, not as it went out.
+        schema: the schema as its author wrote it, not as it was sent.
     """
     return [f"{found.path} {found.words}" for found in _Checker(schema).check(value, schema, ROOT)]
 
@@ -38,7 +38,7 @@ class _Violation(NamedTuple):
     path: str
     words: str
     level: int = _DETAIL
-    """How far off the value is: of another type, an object with other members, or wrong in a detail."""
+    """How much the value differs: it has another type, other members, or is wrong in a detail."""
 
 
 class _Checker:
@@ -66,7 +66,9 @@ class _Checker:
     def _reference(self, value: Any, node: Mapping[str, Any], path: str) -> list[_Violation]:
         reference = node.get("$ref")
         place = (str(reference), id(value))
-        if not isinstance(reference, str) or place in self._followed:  # a ring that says nothing of the value
+        if (
+            not isinstance(reference, str) or place in self._followed
+        ):  # a circular reference, which does not constrain the value
             return []
         self._followed.add(place)
         try:
@@ -75,7 +77,7 @@ class _Checker:
             self._followed.discard(place)
 
     def _target(self, reference: str) -> Any:
-        """The node that a JSON pointer within this schema names; ``None`` where there is none."""
+        """Return the node of a JSON pointer within this schema; ``None`` if there is none."""
         if reference != ROOT and not reference.startswith(f"{ROOT}/"):
             return None
         node: Any = self._root
@@ -97,7 +99,7 @@ class _Checker:
             if branches and not fitting:
                 yield from _closest(value, branches, tried, path)
             elif keyword == "oneOf" and fitting > 1:
-                yield _Violation(path, f"fits {fitting} branches of oneOf, where it may fit only one")
+                yield _Violation(path, f"fits {fitting} branches of oneOf, but may fit only one")
 
     def _conditions(self, value: Any, node: Mapping[str, Any], path: str) -> Iterator[_Violation]:
         if "not" in node and not self.check(value, node["not"], path):
@@ -114,7 +116,7 @@ class _Checker:
         needed = {name: "" for name in _list(node, "required") if isinstance(name, str)}
         for name, others in _mapping(node, "dependentRequired").items():
             if name in value and isinstance(others, list):
-                needed |= {str(other): f", which has to stand beside {name!r}" for other in others}
+                needed |= {str(other): f", which is required with {name!r}" for other in others}
         for name, why in needed.items():
             if name not in value:
                 yield _Violation(path, f"has no {name!r}{why or ', which is required'}", _MEMBERS)
@@ -128,7 +130,7 @@ class _Checker:
             for part in nodes or ([] if others is False else [others]):
                 yield from self.check(member, part, f"{path}/{name}")
             if "propertyNames" in node and self.check(name, node["propertyNames"], path):
-                yield _Violation(path, f"has the key {name!r}, which its propertyNames do not allow", _MEMBERS)
+                yield _Violation(path, f"has the key {name!r}, which propertyNames does not allow", _MEMBERS)
 
     def _array(self, value: list[Any], node: Mapping[str, Any], path: str) -> Iterator[_Violation]:
         items = node.get("items")
@@ -143,11 +145,11 @@ class _Checker:
             count = sum(not self.check(item, node["contains"], path) for item in value)
             low, high = _limit(node, "minContains"), _limit(node, "maxContains")
             if count < (1 if low is None else low) or count > (math.inf if high is None else high):
-                yield _Violation(path, f"has {count} of the items that it has to contain")
+                yield _Violation(path, f"has {count} items that match 'contains', which is too few or too many")
 
 
 def _closest(value: Any, branches: Sequence[Any], tried: Sequence[list[_Violation]], path: str) -> Sequence[_Violation]:
-    """What is wrong with a value that fits no branch: told of the branch that it comes nearest to."""
+    """Return what is wrong with a value that fits no branch, for the branch that is closest to it."""
 
     def distance(found: list[_Violation]) -> tuple[bool, int, int]:
         is_other = any(one.level == _TYPE and one.path == path for one in found)
@@ -160,7 +162,7 @@ def _closest(value: Any, branches: Sequence[Any], tried: Sequence[list[_Violatio
     return [_Violation(path, f"is of type {_type_of(value)}, not {kinds}", _TYPE)]
 
 
-# -- what a node says of its own value
+# -- a value on its own, without its members
 
 
 def _own_violations(value: Any, node: Mapping[str, Any], path: str) -> Iterator[_Violation]:
@@ -177,13 +179,13 @@ def _own_violations(value: Any, node: Mapping[str, Any], path: str) -> Iterator[
 
 
 def _limit(node: Mapping[str, Any], keyword: str) -> Any:
-    """A keyword's value where it is of a kind that means something; else ``None``."""
+    """Return a keyword's value if it has a valid type, else ``None``."""
     limit = node.get(keyword)
     if keyword in {"pattern", "format"}:
         return limit if isinstance(limit, str) else None
     if keyword == "uniqueItems":
         return limit or None
-    if limit is True and keyword.startswith("exclusive"):  # as OpenAPI 3.0 says it
+    if limit is True and keyword.startswith("exclusive"):  # as in OpenAPI 3.0
         limit = node.get("minimum" if keyword == "exclusiveMinimum" else "maximum")
     return limit if isinstance(limit, int | float) and not isinstance(limit, bool) else None
 
@@ -204,7 +206,7 @@ def _listed(kinds: Any) -> list[Any]:
 
 def _has_type(value: Any, kinds: Any) -> bool:
     known = [kind for kind in _listed(kinds) if isinstance(kind, str) and kind in KEYWORDS]
-    if kinds is None or len(known) < len(_listed(kinds)):  # a type that nobody knows may be any
+    if kinds is None or len(known) < len(_listed(kinds)):  # an unknown type may be any
         return True
     found = _type_of(value)
     return found in known or (found == "integer" and "number" in known)
@@ -220,7 +222,7 @@ _TYPES = {str: "string", bool: "boolean", int: "integer", type(None): "null", li
 
 
 def _comparable(value: Any) -> Any:
-    """Equal for what JSON calls equal: 1 and 1.0 are, 1 and true are not. It can be hashed."""
+    """Return a hashable value that is equal for equal JSON values: 1 and 1.0 are equal, 1 and true are not."""
     if isinstance(value, Mapping):
         return frozenset((name, _comparable(member)) for name, member in value.items())
     if isinstance(value, list | tuple):
@@ -239,7 +241,7 @@ def _cut(text: str) -> str:
 def _matches(value: str, pattern: Any) -> bool:
     try:
         return re.search(pattern, value) is not None
-    except re.error:  # another dialect: JSON schemas speak ECMAScript's
+    except re.error:  # JSON schemas use ECMAScript's dialect
         return True
 
 
@@ -257,7 +259,7 @@ def _is_unique(value: Iterable[Any], _wanted: Any) -> bool:
 
 
 def _is_multiple(value: float, step: float) -> bool:
-    # By their digits: 0.3 is a multiple of 0.1, which it is not in binary.
+    # By decimal digits: 0.3 is a multiple of 0.1, but not in binary.
     return step == 0 or (math.isfinite(value) and (Fraction(str(value)) / Fraction(str(step))).denominator == 1)
 
 
@@ -270,7 +272,7 @@ _TIME = re.compile(r"([01]\d|2[0-3]):[0-5]\d(:([0-5]\d|60)(\.\d+)?)?([Zz]|[+-]\d
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:\S+")
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
 
-# Those that Python can tell without a further package, a little wider than their standards.
+# The formats that Python can check without another package; some checks accept a little more than the standard.
 _FORMATS: Mapping[str, Callable[[str], Any]] = {
     "date": date.fromisoformat,
     "date-time": _is_date_time,
@@ -298,7 +300,7 @@ _CHECKS: Sequence[tuple[type | tuple[type, ...], Mapping[str, _Check]]] = (
         {
             "minItems": (lambda value, limit: len(value) >= limit, "has fewer items than"),
             "maxItems": (lambda value, limit: len(value) <= limit, "has more items than"),
-            "uniqueItems": (_is_unique, "has an item twice, but uniqueItems is"),
+            "uniqueItems": (_is_unique, "has equal items, but uniqueItems is"),
         },
     ),
     (

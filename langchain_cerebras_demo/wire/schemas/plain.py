@@ -1,7 +1,7 @@
-"""One node of a JSON schema, of the many ways in which it may be written, in one way; and keywords in words. Pure.
+"""Converts a node of a JSON schema to one canonical form, and keywords to words.
 
 Pydantic 2 writes ``const``, ``oneOf`` with a ``discriminator`` and enums of mixed types, pydantic 1 an ``allOf`` around each
-reference, others lists of types or OpenAPI's ``nullable``. Cerebras takes none of the last five, and of unions ``anyOf``.
+reference, others lists of types or OpenAPI's ``nullable``. Of these, Cerebras only accepts ``const``; unions must be ``anyOf``.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import orjson
+
+from langchain_cerebras_demo.errors import InvalidRequestError
 
 ROOT = "#"
 """The whole schema, as a reference and at the start of a path."""
@@ -28,7 +30,7 @@ KEYWORDS: Mapping[str, frozenset[str]] = {
     "boolean": frozenset(),
     "null": frozenset(),
 }
-"""The types, and what can be said of each alone."""
+"""The types, with the keywords that only apply to each."""
 
 STRUCTURE = frozenset({"type", "enum", "const", "nullable", "$ref", "anyOf", "properties", "required"}) | {
     "additionalProperties",
@@ -38,14 +40,14 @@ STRUCTURE = frozenset({"type", "enum", "const", "nullable", "$ref", "anyOf", "pr
     "prefixItems",
     "additionalItems",
 }
-"""Keywords of which a schema is built; all others constrain or describe."""
+"""The keywords that define a schema's structure; all others constrain or describe."""
 
 _ANNOTATIONS = frozenset({"title", "description", "default", "examples", "deprecated"})
 _REFERENCE = re.compile(r"#/(?:\$defs|definitions)/([^/]+)")
 
 
 def to_plain(node: Mapping[str, Any]) -> dict[str, Any]:
-    """The node itself, without what lies inside it, in the one way: a type of one word, ``enum``, ``anyOf``, ``$ref``."""
+    """Return a node in the canonical form, without changing inner nodes: one type, ``enum``, ``anyOf``, ``$ref``."""
     plain = dict(node)
     while isinstance(wrapped := plain.get("allOf"), list) and len(wrapped) == 1 and isinstance(wrapped[0], Mapping):
         inner, rest = dict(wrapped[0]), {key: value for key, value in plain.items() if key != "allOf"}
@@ -62,7 +64,7 @@ def to_plain(node: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def kinds_of(values: Iterable[Any], allowed: Iterable[str] = ()) -> dict[str, list[Any]]:
-    """Single values by their JSON type; those of another type than ``allowed`` (none: any) fit nothing and are left out."""
+    """Return values by their JSON type, without those of a type that is not in ``allowed`` (if it is empty: any type)."""
     kinds = {str: "string", bool: "boolean", int: "integer", float: "number", type(None): "null"}
     values, allowed = list(values), set(allowed)
     if "number" in allowed or (not allowed and any(isinstance(value, float) for value in values)):
@@ -76,18 +78,18 @@ def kinds_of(values: Iterable[Any], allowed: Iterable[str] = ()) -> dict[str, li
 
 
 def implied_type(plain: Mapping[str, Any]) -> str | None:
-    """The type that the keywords speak of where none is given; ``None`` where they say nothing."""
+    """Return the type that the keywords imply, if no type is given; ``None`` if they do not."""
     return next((kind for kind, keywords in KEYWORDS.items() if keywords & plain.keys()), None)
 
 
 def reference_name(reference: Any) -> str | None:
-    """The name of the definition that a ``$ref`` points to; ``None`` where it points elsewhere."""
+    """Return the name of the definition that a ``$ref`` points to; ``None`` if it points elsewhere."""
     found = _REFERENCE.fullmatch(reference) if isinstance(reference, str) else None
     return found[1] if found else None
 
 
 def short_name(node: Any) -> str:
-    """A word or two for what fits a node."""
+    """Return a short name for the values that fit a node."""
     if not isinstance(node, Mapping):
         return "anything"
     plain = to_plain(node)
@@ -97,7 +99,11 @@ def short_name(node: Any) -> str:
 
 
 def in_words(keywords: Mapping[str, Any]) -> list[str]:
-    """What constraints and annotations say, for the description; what has no words of its own stands as JSON."""
+    """Return constraints and annotations as words for the description; those without a phrase are written as JSON.
+
+    Raises:
+        InvalidRequestError: A value cannot be written as JSON. The message begins with a verb; the caller adds the place.
+    """
     said = dict(keywords)
     words = [
         _count(said.pop(f"min{what}", 0), said.pop(f"max{what}", None), one, many)
@@ -108,9 +114,9 @@ def in_words(keywords: Mapping[str, Any]) -> list[str]:
         )
     ]
     if said.pop("uniqueItems", False) is True:
-        words.append("no item twice")
+        words.append("no equal items")
     if said.get("default", ...) is None:
-        del said["default"]  # "may be left out" is said by `required`
+        del said["default"]  # `required` already says that it may be left out
     return [text for text in words if text] + [
         f"{_SENTENCES.get(keyword, keyword + ':')} {_to_text(keyword, value)}" for keyword, value in said.items()
     ]
@@ -130,11 +136,21 @@ _SENTENCES = {
 
 
 def _to_text(keyword: str, value: Any) -> str:
+    """Return a keyword's value as words or JSON.
+
+    Raises:
+        InvalidRequestError: It cannot be written as JSON, such as an integer of more than 64 bits.
+    """
     if keyword in {"pattern", "format"}:
         return str(value)
     if keyword == "examples" and isinstance(value, list):
-        return ", ".join(_to_text("", one) for one in value)
-    return orjson.dumps(value, default=str).decode()
+        return ", ".join(_to_text("examples", one) for one in value)
+    try:
+        return orjson.dumps(value, default=str).decode()
+    except TypeError as error:
+        raise InvalidRequestError(
+            f"has {keyword}={value!r:.80}, which cannot be written as JSON ({error}): use a smaller number or a string"
+        ) from None
 
 
 def _count(low: Any, high: Any, one: str, many: str) -> str:
@@ -167,7 +183,7 @@ def _types(plain: Mapping[str, Any]) -> list[Any]:
 
 
 def _by_type(plain: dict[str, Any]) -> dict[str, Any]:
-    """A branch a type, each with what is said of that type; one branch is the node itself."""
+    """Return a branch for each type, with the keywords of that type; a single branch is the node itself."""
     kinds = _types(plain)
     branches: list[dict[str, Any]] = [{"type": kind} for kind in kinds]
     if isinstance(plain.get("enum"), list) and not any(isinstance(value, list | dict) for value in plain["enum"]):

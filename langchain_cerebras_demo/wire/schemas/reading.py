@@ -1,4 +1,4 @@
-"""The text of an answer read as a value of its type, and the error if there is no such value. Pure."""
+"""Reads the text of an answer as a value of its type, or explains why there is no such value."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from langchain_cerebras_demo.wire.repair import mend_all
 from langchain_cerebras_demo.wire.schemas.answer_type import AnswerType
 
 DECODER = json.JSONDecoder(strict=False)
-"""Accepts a line break within a string, which is no reason to refuse an answer."""
+"""Accepts line breaks within strings."""
 
 _FENCE = re.compile(r"(?P<fence>`{3,}|~{3,})(?:[A-Za-z][\w.+-]*)?\s*")
 _SHOWN_CHARACTERS = 200
@@ -24,7 +24,7 @@ def read_text(text: str, answer_type: AnswerType | None) -> Any:
     """Return the value of an answer's text.
 
     Args:
-        text: The whole text: JSON, or words around JSON in a code fence.
+        text: The whole text: JSON, or text with JSON in a code fence.
         answer_type: The type of the answer; ``None`` for any JSON object.
 
     Raises:

@@ -1,11 +1,11 @@
-"""JSON schemas made fit for Cerebras' strict mode. Pure: a schema in, a new one out.
+"""Converts JSON schemas to what Cerebras' strict mode accepts.
 
-What the service demands, from its structured-outputs page, the version-2 rules and refusals that people have posted:
-``additionalProperties`` false and ``properties`` on every object, a type everywhere, ``$defs`` and no ``definitions``, no
-lists of types, no ``nullable``, five branches of ``anyOf``, no recursion, limits of size. Refused by name ("Invalid fields
-for schema with types ['string']: {'maxLength'}", claude-code-router#708, elizaOS#11123): lengths, patterns, formats,
-counts of items, ``prefixItems``. It reads a list of what it knows, so what is not on ours is said in the description
-instead, and ``violations.find_violations`` holds the answer against it afterwards.
+The service's requirements, from its structured-outputs page, the version-2 rules and refusals that users have posted:
+``additionalProperties`` false and ``properties`` on every object, a type everywhere, ``$defs`` instead of ``definitions``, no
+lists of types, no ``nullable``, at most five branches of ``anyOf``, no recursion, limits of size. It refuses lengths,
+patterns, formats, counts of items and ``prefixItems`` by name ("Invalid fields for schema with types ['string']:
+{'maxLength'}", claude-code-router#708, elizaOS#11123). Keywords that are not known to be accepted are added to the
+description in words, and ``checking.find_violations`` checks the answer against them afterwards.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ MAX_PROPERTIES = 500
 MAX_ENUM_VALUES = 500
 MAX_BRANCHES = 5
 
-# Neither the grammar nor a sentence can stand for these.
+# These can be expressed neither in strict mode nor in words.
 _UNSPEAKABLE = frozenset(
     {"allOf", "contains", "dependentRequired", "dependentSchemas", "else", "if", "not", "oneOf", "then"}
     | {"unevaluatedItems"}
 )
-# Says nothing to the model, or is said otherwise.
+# These tell the model nothing, or are expressed in another way.
 _SILENT = frozenset({"$anchor", "$comment", "$defs", "$id", "$schema", "definitions", "discriminator", "strict"}) | {
     "deprecated",
     "readOnly",
@@ -59,11 +59,11 @@ _FREE = frozenset({"patternProperties", "propertyNames"})
 def to_strict_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
     """Return the schema as Cerebras' strict mode accepts it. ``schema`` is not changed, and the caller may change the result.
 
-    Properties that are not required stay so, and may then be absent from the answer (version 2 of the API).
+    Properties that are not required remain optional, and may be absent from the answer (version 2 of the API).
 
     Raises:
-        InvalidRequestError: Strict mode does not support it: a free mapping, a place without a type, recursion,
-            conditions, or too large. The message names the place as a JSON pointer, what is wrong and the remedy.
+        InvalidRequestError: Strict mode does not support it: a mapping with free keys, a place without a type, recursion,
+            conditions, or it is too large. The message names the place as a JSON pointer, the problem and the remedy.
     """
     try:
         text = orjson.dumps(schema, option=_JSON_ALONE)
@@ -75,7 +75,7 @@ def to_strict_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 @functools.lru_cache(
     maxsize=1024
-)  # by text and not by identity, since a schema may be changed; agents send the same at every step
+)  # by text, not by identity, because a schema may be changed; agents send the same one at every step
 def _to_strict_text(text: bytes) -> bytes:
     return orjson.dumps(_to_strict(orjson.loads(text)))
 
@@ -88,9 +88,9 @@ def _to_strict(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def to_lenient_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The same for ``strict: false``, where a schema is a hint: what the service would refuse by name is reworded.
+    """Return the schema for ``strict: false``, where it is a hint: keywords that the service refuses are put into words.
 
-    Nothing is refused; what strict mode could not do (free mappings, recursion) stays as it is.
+    Nothing is refused; what strict mode does not support (mappings with free keys, recursion) is not changed.
     """
     return _fit_root(schema, strict=False)
 
@@ -110,17 +110,17 @@ def _fit_root(schema: Mapping[str, Any], *, strict: bool) -> dict[str, Any]:
     definitions: dict[str, Any] = {**root.pop("definitions", {}), **root.pop("$defs", {})}
     seen: set[str | None] = set()
     while (name := reference_name(to_plain(root).get("$ref"))) in definitions.keys() - seen:
-        # Where a class stands among its own parts, pydantic's root is a reference to it.
+        # If a class is among its own definitions, the root of pydantic's schema is a reference to it.
         seen.add(name)
         root = {**definitions[str(name)], **{key: value for key, value in to_plain(root).items() if key != "$ref"}}
     fitter = _Fitter(strict, frozenset(definitions))
     fitted: dict[str, Any] = fitter.fit(root, ROOT)
-    fitted.pop("title", None)  # the name beside the schema says it
+    fitted.pop("title", None)  # the name beside the schema is the same
     if strict and fitted.get("type") != "object":
-        _refuse(ROOT, "is no object", "Wrap it in an object with one property")
+        _refuse(ROOT, "is not an object", "Wrap it in an object with one property")
     parts: dict[str, Any] = {}
     waiting = _references(fitted) if strict else list(definitions)
-    while waiting:  # what nothing refers to would only count against the size
+    while waiting:  # definitions without a reference would only count against the limits
         part = waiting.pop(0)
         if part in definitions and part not in parts:
             parts[part] = fitter.fit(definitions[part], f"{ROOT}/$defs/{part}", part)
@@ -129,7 +129,7 @@ def _fit_root(schema: Mapping[str, Any], *, strict: bool) -> dict[str, Any]:
 
 
 def _copied(node: Any) -> Any:
-    """A deep copy in which references go to ``$defs``."""
+    """Return a deep copy in which references point to ``$defs``."""
     if isinstance(node, Mapping):
         copy = {key: _copied(value) for key, value in node.items()}
         if name := reference_name(copy.get("$ref")):
@@ -140,13 +140,13 @@ def _copied(node: Any) -> Any:
 
 @dataclass(frozen=True)
 class _Fitter:
-    """Fits one node after the other. Where it is not strict, it leaves as it is what it would refuse."""
+    """Converts a schema node by node. If it is not strict, nodes that it would refuse are not changed."""
 
     strict: bool
     names: frozenset[str]
 
     def fit(self, node: Any, path: str, name: str = "") -> Any:
-        """``node`` as the service takes it; ``path`` is where it stands and ``name`` what it is called there."""
+        """Return ``node`` as the service accepts it. ``path`` is its place, and ``name`` its name there."""
         if not isinstance(node, Mapping):
             if self.strict:
                 _refuse(path, "allows anything" if node else "allows nothing", "Give it a type")
@@ -154,7 +154,9 @@ class _Fitter:
         plain = to_plain(node)
         if odd := sorted(plain.keys() & _UNSPEAKABLE):
             if self.strict:
-                _refuse(f"{path}/{odd[0]}", "is a condition that it cannot express", "Leave it out and check it after")
+                _refuse(
+                    f"{path}/{odd[0]}", "is a condition, which is not supported", "Leave it out and check it yourself"
+                )
             return node
         said: list[str] = []
         if "$ref" in plain:
@@ -163,23 +165,26 @@ class _Fitter:
             fitted = self._union(plain, path, said)
         else:
             fitted = self._typed(plain, path, said)
-        return node if fitted is None else _described(fitted, plain, said, name)
+        try:
+            return node if fitted is None else _described(fitted, plain, said, name)
+        except InvalidRequestError as error:
+            raise InvalidRequestError(f"the schema's {path} {error}") from None
 
     def _reference(self, plain: Mapping[str, Any], path: str) -> dict[str, Any] | None:
         name, target = reference_name(plain["$ref"]), plain["$ref"]
         if name in self.names and not self._has_beside(plain, "$ref", path):
             return {"$ref": target}
         if self.strict and target == ROOT:
-            _refuse(path, "refers to the whole schema: it contains itself", "Unroll it as deep as you need it")
+            _refuse(path, "refers to the whole schema, so it contains itself", "Nest it to a fixed depth instead")
         if self.strict:
-            _refuse(path, f"refers to {target!r}, which is none of its $defs", "Put the part under $defs")
+            _refuse(path, f"refers to {target!r}, which is not in $defs", "Add it to $defs")
         return None
 
     def _has_beside(self, plain: Mapping[str, Any], keyword: str, path: str) -> bool:
-        """Whether there is a second structure in one node, which would have to be merged. Strict: refused."""
+        """Return whether a node has a second structure, which would have to be merged; refuse it if strict."""
         others = sorted(plain.keys() & STRUCTURE - {keyword, "type"})
         if others and self.strict:
-            _refuse(path, f"has {others[0]!r} beside {keyword!r}", "Say both in one place")
+            _refuse(path, f"has {others[0]!r} beside {keyword!r}", "Merge them")
         return bool(others)
 
     def _union(self, plain: Mapping[str, Any], path: str, said: list[str]) -> dict[str, Any] | None:
@@ -194,7 +199,7 @@ class _Fitter:
         return self._join(branches, path, said)
 
     def _join(self, branches: list[Any], path: str, said: list[str]) -> dict[str, Any]:
-        """The union of fitted branches; of one, the branch itself."""
+        """Return the union of converted branches; for a single branch, the branch itself."""
         flat: list[Any] = []
         for branch in branches:
             inner = branch["anyOf"] if isinstance(branch, dict) and branch.keys() == {"anyOf"} else [branch]
@@ -202,7 +207,7 @@ class _Fitter:
         if self.strict and not flat:
             _refuse(path, "has no branch", "Give it a type")
         if self.strict and len(flat) > MAX_BRANCHES:
-            _refuse(path, f"has {len(flat)} branches: {len(flat) - MAX_BRANCHES} too many", "Use fewer kinds of values")
+            _refuse(path, f"has {len(flat)} branches: {len(flat) - MAX_BRANCHES} too many", "Use fewer types")
         if len(flat) != 1 or not isinstance(flat[0], dict):
             return {"anyOf": flat}
         only: dict[str, Any] = flat[0]
@@ -214,7 +219,7 @@ class _Fitter:
         kind: Any = plain.get("type") or implied_type(plain)
         if kind not in KEYWORDS:
             if self.strict:
-                _refuse(path, f"has the type {kind!r}" if kind else "says nothing of its type", "Give it a type")
+                _refuse(path, f"has the unknown type {kind!r}" if kind else "has no type", "Give it a type")
             return None
         if kind == "object":
             return self._object(plain, path)
@@ -224,16 +229,16 @@ class _Fitter:
         if "enum" in plain:
             fitted["enum"] = plain["enum"]
             if self.strict and kinds_of(plain["enum"], [kind]) != {kind: plain["enum"]}:
-                _refuse(path, f"has an enum with values that are no {kind}", "Name single values of one type")
+                _refuse(path, f"has an enum with values that are not of type {kind}", "Use values of one type")
         if kind in {"integer", "number"}:
             fitted |= {keyword: plain[keyword] for keyword in NUMBER_KEYWORDS if keyword in plain}
         return fitted
 
     def _object(self, plain: Mapping[str, Any], path: str) -> dict[str, Any]:
-        # An object that says nothing of further properties is closed; one that says nothing at all is a mapping.
+        # Without additionalProperties, an object with properties is closed, and one without them is a mapping.
         is_free = plain.get("additionalProperties", "properties" not in plain) is not False or plain.keys() & _FREE
         if is_free and self.strict:
-            _refuse(path, "is a mapping with free keys", "Name its properties, or make it a list of keys and values")
+            _refuse(path, "is a mapping with free keys", "Name its properties, or use a list of keys and values")
         properties, required = plain.get("properties", {}), list(plain.get("required", ()))
         fitted: dict[str, Any] = {"type": "object"}
         if "properties" in plain or self.strict:
@@ -242,7 +247,7 @@ class _Fitter:
             }
         for name in required if self.strict else ():
             if name not in properties:
-                _refuse(path, f"requires {name!r}, which is none of its properties", "Add the property")
+                _refuse(path, f"requires {name!r}, which is not in its properties", "Add the property")
         if required:
             fitted["required"] = required
         if self.strict:
@@ -253,11 +258,11 @@ class _Fitter:
 
     def _array(self, plain: Mapping[str, Any], path: str, said: list[str]) -> dict[str, Any]:
         items = plain.get("items", {})
-        listed = isinstance(items, list)  # how pydantic 1 writes a tuple
+        listed = isinstance(items, list)  # pydantic 1 writes a tuple like this
         places = items if listed else plain.get("prefixItems")
         if not places:
             if self.strict and items == {}:
-                _refuse(path, "says nothing of its items", "Give 'items' a type")
+                _refuse(path, "has no type for its items", "Give 'items' a type")
             return {"type": "array"} | ({"items": self.fit(items, f"{path}/items")} if "items" in plain else {})
         keyword, rest = ("items", plain.get("additionalItems")) if listed else ("prefixItems", items)
         branches = [self.fit(place, f"{path}/{keyword}/{number}") for number, place in enumerate(places)]
@@ -275,8 +280,8 @@ _TYPED = frozenset({"$ref", "allOf", "anyOf", "const", "enum", "oneOf", "type"})
 
 
 def _described(fitted: dict[str, Any], plain: Mapping[str, Any], said: list[str], name: str) -> dict[str, Any]:
-    """``fitted`` with what it could not keep of ``plain`` in words."""
-    title = plain.get("title", fitted.pop("title", None))  # of a union of one, the branch's
+    """Return ``fitted`` with the rest of ``plain`` as words in its description."""
+    title = plain.get("title", fitted.pop("title", None))  # a union of one branch has the branch's
     if isinstance(title, str) and not _repeats(title, name):
         fitted["title"] = title
     known = fitted.keys() | STRUCTURE | _SILENT | {"title", "description"}
@@ -289,15 +294,15 @@ def _described(fitted: dict[str, Any], plain: Mapping[str, Any], said: list[str]
 
 
 def _repeats(title: str, name: str) -> bool:
-    """Whether a title says no more than the name that the node has anyway, as pydantic's do."""
+    """Return whether a title only repeats the node's name, as pydantic's titles do."""
     return bool(name) and re.sub(r"[\W_]", "", title).lower() == re.sub(r"[\W_]", "", name).lower()
 
 
-# -- what the whole must be
+# -- the schema as a whole
 
 
 def _walk(node: Any, path: str = ROOT, depth: int = 0) -> Iterator[tuple[str, int, Mapping[str, Any]]]:
-    """Every node with where it stands and how deep."""
+    """Yield every node, with its place and its depth."""
     if not isinstance(node, Mapping):
         return
     yield path, depth, node
@@ -320,7 +325,7 @@ def _refuse_rings(schema: Mapping[str, Any]) -> None:
     def visit(name: str, above: tuple[str, ...]) -> None:
         if name in above:
             ring = " -> ".join([*above[above.index(name) :], name])
-            _refuse(f"{ROOT}/$defs/{name}", f"contains itself: {ring}", "Unroll it as deep as you need it")
+            _refuse(f"{ROOT}/$defs/{name}", f"contains itself: {ring}", "Nest it to a fixed depth instead")
         if name not in done:
             for part in reached[name]:
                 visit(part, (*above, name))
@@ -334,19 +339,20 @@ def _check_sizes(schema: Mapping[str, Any]) -> None:
     nodes = list(_walk(schema))
     path, depth, _ = max(nodes, key=lambda found: found[1])
     if depth > MAX_DEPTH:
-        _refuse(path, f"lies {depth} levels deep: {depth - MAX_DEPTH} too many", "Make the schema flatter")
-    for keyword, most in (("properties", MAX_PROPERTIES), ("enum", MAX_ENUM_VALUES)):
+        _refuse(path, f"is nested {depth} levels deep: {depth - MAX_DEPTH} too many", "Make the schema flatter")
+    limits = (("properties", "properties", MAX_PROPERTIES), ("enum", "enum values", MAX_ENUM_VALUES))
+    for keyword, name, most in limits:
         counts = {path: len(node.get(keyword, ())) for path, _, node in nodes}
         if (total := sum(counts.values())) > most:
-            problem = f"has {total} {keyword} in all: {total - most} too many; most at {_largest(counts)}"
+            problem = f"has {total} {name} in total: {total - most} too many; most are in {_largest(counts)}"
             _refuse(ROOT, problem, "Leave some out")
-    # The service counts names and the values of enums, and no descriptions (its structured-outputs page, 2026-10-01).
+    # The service counts names and enum values, but not descriptions (its structured-outputs page, 2026-10-01).
     names = {path: sum(map(len, (*node.get("properties", ()), *node.get("$defs", ())))) for path, _, node in nodes}
     values = {path: sum(len(str(value)) for value in node.get("enum", ())) for path, _, node in nodes}
     lengths = {path: names[path] + values[path] for path in names}
     if (length := sum(lengths.values())) > MAX_CHARACTERS:
         problem = f"has {length} characters of names and enum values: {length - MAX_CHARACTERS} too many"
-        _refuse(ROOT, f"{problem}; most at {_largest(lengths)}", "Shorten them")
+        _refuse(ROOT, f"{problem}; most are in {_largest(lengths)}", "Shorten them")
 
 
 def _largest(sizes: Mapping[str, int]) -> str:

@@ -198,8 +198,8 @@ def test_a_name_that_is_no_utf8_spoils_only_itself(profile):
     [
         (b"v20" + b"x" * 60, "app-bound encryption"),
         (b"v12" + b"x" * 60, "secret portal"),
-        (b"v10" + b"x" * 32, "the key at hand does not open its cookies"),
-        (b"v11" + b"x" * 32, "there is no D-Bus session here: DBUS_SESSION_BUS_ADDRESS is not set"),
+        (b"v10" + b"x" * 32, "cannot be decrypted with the key found"),
+        (b"v11" + b"x" * 32, "there is no D-Bus session: DBUS_SESSION_BUS_ADDRESS is not set"),
     ],
 )
 def test_cookies_that_nothing_opens_are_an_error_with_a_way_out(profile, value, words):
@@ -217,7 +217,7 @@ def test_a_d_bus_that_does_not_answer_is_a_reason_and_no_exception(profile, monk
     monkeypatch.setenv("DBUS_SESSION_BUS_ADDRESS", address)
     keyring_row = row(name="locked", encrypted_value=b"v11" + b"x" * 32)
     write_chromium(profile.database, keyring_row)
-    with pytest.raises(UnreadableError, match="desktop's keyring, which could not be asked"):
+    with pytest.raises(UnreadableError, match="desktop's keyring, which could not be read"):
         read_values(profile)
     with closing(sqlite3.connect(profile.database)) as connection, connection:
         connection.execute("UPDATE cookies SET name = 'open', encrypted_value = ?", [encrypt("readable")])
@@ -267,14 +267,16 @@ def test_the_keyring_is_asked_once_and_only_where_there_is_something_for_it_to_o
 def test_a_keyring_that_opens_nothing_is_a_reason(profile, keyring):
     """Not the exception, whose text nobody knows."""
     write_chromium(profile.database, row(encrypted_value=b"v11bad"))
-    with pytest.raises(UnreadableError, match=r"does not open its cookies; is the keyring locked\?") as caught:
+    with pytest.raises(
+        UnreadableError, match=r"cannot be decrypted with the key found; is the keyring locked\?"
+    ) as caught:
         read_values(profile)
     assert "never-shown" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
     ("platform", "words"),
-    [("darwin", "the keychain did not give the key"), ("win32", "Windows did not give the key")],
+    [("darwin", "the keychain did not return the key"), ("win32", "Windows did not return the key")],
 )
 def test_elsewhere_every_value_needs_the_systems_key(profile, monkeypatch, platform, words):
     """The keychain's and that of Windows, which stands in ``Local State``; a refusal is told in its words."""
@@ -320,7 +322,7 @@ def test_a_database_of_something_else_is_refused(profile):
     profile.database.parent.mkdir(parents=True)
     with closing(sqlite3.connect(profile.database)) as connection:
         connection.execute("CREATE TABLE cookies (host_key, name)")
-    with pytest.raises(UnreadableError, match="not the tables of a Chromium"):
+    with pytest.raises(UnreadableError, match="does not have Chromium's tables"):
         read_store(profile, NOW)
 
 

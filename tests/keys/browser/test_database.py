@@ -217,11 +217,11 @@ RUBBISH = {
     "a text file that looks like one with a log": (make_text_with_a_log_mark, "cannot be read as a database"),
     "an empty file": (Path.touch, "no such table"),
     "cut off": (make_cut, "malformed"),
-    "a folder": (Path.mkdir, "is no plain file"),
+    "a folder": (Path.mkdir, "is not a plain file"),
     "a link": (lambda file: file.symlink_to("/etc/hostname"), "is a link out of its profile"),
     "a dead link": (lambda file: file.symlink_to("nowhere"), "is a link out of its profile"),
     "a link in a circle": (lambda file: file.symlink_to(file.name), "is a link out of its profile"),
-    "a pipe": (os.mkfifo if hasattr(os, "mkfifo") else None, "is no plain file"),
+    "a pipe": (os.mkfifo if hasattr(os, "mkfifo") else None, "is not a plain file"),
     "nothing": (lambda file: None, "cannot be opened"),
 }
 
@@ -319,7 +319,7 @@ def test_a_database_that_changes_while_it_is_copied_is_copied_again(profile, tem
         if writes < 99:
             assert read(file, names) == [str(number) for number in range(writes + 1)]
         else:
-            with pytest.raises(UnreadableError, match="being written all the time"):
+            with pytest.raises(UnreadableError, match="kept changing while it was read"):
                 read(file, names)
             assert len(copies) == module._ATTEMPTS
     assert list(temporary.iterdir()) == []

@@ -162,7 +162,7 @@ def test_a_database_of_something_else_is_refused(profile, statement):
     profile.database.parent.mkdir()
     with closing(sqlite3.connect(profile.database)) as connection:
         connection.execute(statement)
-    with pytest.raises(UnreadableError, match="not the tables of a Firefox"):
+    with pytest.raises(UnreadableError, match="does not have Firefox's tables"):
         read_jars(profile)
 
 

@@ -101,7 +101,7 @@ def test_strict_is_the_callers_word_else_the_schemas_else_the_default():
     said = FORMS["response format"] | {"json_schema": FORMS["json_schema"] | {"strict": False}}
     assert to_response_format(said)["json_schema"]["strict"] is False
     assert to_response_format(SCHEMA, strict=False)["json_schema"]["strict"] is False
-    with pytest.raises(ValueError, match="strict=False itself and strict=True was given"):
+    with pytest.raises(ValueError, match="strict=True was given, but the schema has strict=False"):
         to_response_format(said, strict=True)
 
 

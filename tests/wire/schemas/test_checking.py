@@ -29,7 +29,7 @@ VIOLATIONS = [
     (WORD | {"pattern": r"\p{L}("}, None, "x", ""),
     ({"type": "array", "items": WORD, "minItems": 2}, ["x"], ["x", "x"], "has fewer items than 2"),
     ({"type": "array", "items": WORD, "maxItems": 1}, ["x", "y"], ["x"], "has more items than 1"),
-    ({"type": "array", "uniqueItems": True}, [{"a": 1}, {"a": 1.0}], ["x", "y"], "has an item twice"),
+    ({"type": "array", "uniqueItems": True}, [{"a": 1}, {"a": 1.0}], ["x", "y"], "has equal items"),
     ({"type": "array", "items": WORD | {"maxLength": 1}}, ["x", "xx"], ["x"], "#/a/1 has more characters"),
     (
         {"type": "array", "prefixItems": [{"type": "integer"}, WORD]},

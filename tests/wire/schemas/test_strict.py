@@ -13,6 +13,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from langchain_cerebras_demo.errors import InvalidRequestError
 from langchain_cerebras_demo.testing.invention import Facts, invent
 from langchain_cerebras_demo.testing.rules import strict_problems
 from langchain_cerebras_demo.wire.schemas import strict
@@ -103,7 +104,7 @@ RULES = {
     "constraints of a type that it is not mean nothing": (WORD | {"minimum": 3}, WORD),
     "counts in words": (
         {"type": "array", "items": WORD, "minItems": 2, "maxItems": 5, "uniqueItems": True},
-        {"type": "array", "items": WORD, "description": "2 to 5 items; no item twice"},
+        {"type": "array", "items": WORD, "description": "2 to 5 items; no equal items"},
     ),
     "one count": (
         {"type": "array", "items": WORD, "minItems": 1},
@@ -190,7 +191,7 @@ REFERENCE_B, REFERENCE_C = {"$ref": "#/$defs/B"}, {"$ref": "#/$defs/C"}
 REFUSALS = {
     "open object": (
         an_object(a=an_object(b=WORD) | {"additionalProperties": True}),
-        r"#/properties/a is a mapping with free keys. Name its properties, or make it a list",
+        r"#/properties/a is a mapping with free keys. Name its properties, or use a list",
     ),
     "mapping": (an_object(a={"type": "object", "additionalProperties": WORD}), "#/properties/a is a mapping"),
     "bare object": (an_object(a={"type": "object"}), "#/properties/a is a mapping"),
@@ -203,19 +204,19 @@ REFUSALS = {
         an_object(a=REFERENCE_B) | {"$defs": {"B": an_object(c={"type": "array", "items": {"type": "object"}})}},
         r"#/\$defs/B/properties/c/items is a mapping",
     ),
-    "anything": (an_object(a={}), "#/properties/a says nothing of its type. Give it a type"),
+    "anything": (an_object(a={}), "#/properties/a has no type. Give it a type"),
     "true": (an_object(a=True), "#/properties/a allows anything"),
-    "list of anything": (an_object(a={"type": "array", "items": {}}), "#/properties/a says nothing of its items"),
-    "list without items": (an_object(a={"type": "array"}), "#/properties/a says nothing of its items"),
+    "list of anything": (an_object(a={"type": "array", "items": {}}), "#/properties/a has no type for its items"),
+    "list without items": (an_object(a={"type": "array"}), "#/properties/a has no type for its items"),
     "list of nothing": (an_object(a={"type": "array", "items": False}), "#/properties/a/items allows nothing"),
     "two structures": (
         an_object(a={"allOf": [an_object(b=WORD)], "properties": {"c": WORD}}),
         "#/properties/a/allOf is a condition",
     ),
     "list of true": (an_object(a={"type": "array", "items": True}), "#/properties/a/items allows anything"),
-    "unknown type": (an_object(a={"type": "text"}), "#/properties/a has the type 'text'"),
-    "enum of objects": (an_object(a={"enum": [{}]}), "#/properties/a says nothing of its type"),
-    "enum of another type": (an_object(a=WORD | {"enum": [1]}), "#/properties/a has an enum .* no string"),
+    "unknown type": (an_object(a={"type": "text"}), "#/properties/a has the unknown type 'text'"),
+    "enum of objects": (an_object(a={"enum": [{}]}), "#/properties/a has no type"),
+    "enum of another type": (an_object(a=WORD | {"enum": [1]}), "#/properties/a has an enum .* not of type string"),
     "empty union": (an_object(a={"anyOf": []}), "#/properties/a has no branch"),
     "many branches": (
         an_object(a={"anyOf": [WORD | {"enum": [str(n)]} for n in range(7)]}),
@@ -233,17 +234,20 @@ REFUSALS = {
         an_object(a=WORD | {"allOf": [{"minLength": 1}, {"maxLength": 2}]}),
         "#/properties/a/allOf is a condition",
     ),
-    "negation": (an_object(a=WORD | {"not": {"const": "x"}}), "#/properties/a/not is a condition .* check it after"),
+    "negation": (
+        an_object(a=WORD | {"not": {"const": "x"}}),
+        "#/properties/a/not is a condition, .* check it yourself",
+    ),
     "condition": (an_object(a=WORD) | {"if": {}, "then": {}}, "#/if is a condition"),
     "reference elsewhere": (
         an_object(a={"$ref": "https://example.com/x"}),
         "#/properties/a refers to 'https://example",
     ),
-    "reference to nothing": (an_object(a=REFERENCE_B), r"refers to '#/\$defs/B', which is none of its \$defs"),
+    "reference to nothing": (an_object(a=REFERENCE_B), r"refers to '#/\$defs/B', which is not in \$defs"),
     "reference to a property": (an_object(a={"$ref": "#/properties/b"}, b=WORD), "refers to '#/properties/b'"),
-    "requires what it has not": (an_object(a=WORD) | {"required": ["b"]}, "# requires 'b', which is none"),
-    "root is a list": ({"type": "array", "items": WORD}, "# is no object. Wrap it"),
-    "root is a union": ({"anyOf": [an_object(a=WORD), an_object(b=WORD)]}, "# is no object"),
+    "requires what it has not": (an_object(a=WORD) | {"required": ["b"]}, "# requires 'b', which is not in"),
+    "root is a list": ({"type": "array", "items": WORD}, "# is not an object. Wrap it"),
+    "root is a union": ({"anyOf": [an_object(a=WORD), an_object(b=WORD)]}, "# is not an object"),
     "contains itself": (
         an_object(a=REFERENCE_B) | {"$defs": {"B": an_object(b=REFERENCE_B)}},
         r"#/\$defs/B contains itself: B -> B",
@@ -255,21 +259,21 @@ REFUSALS = {
     ),
     "refers to the whole": (
         an_object(a={"$ref": "#"}),
-        "#/properties/a refers to the whole schema: it contains itself",
+        "#/properties/a refers to the whole schema, so it contains itself",
     ),
     "root is a ring": ({"$ref": "#/$defs/B", "$defs": {"B": an_object(b=REFERENCE_B)}}, "B -> B"),
-    "too deep": (nested(11), "(/properties/a){11} lies 11 levels deep: 1 too many"),
+    "too deep": (nested(11), "(/properties/a){11} is nested 11 levels deep: 1 too many"),
     "too long": (
         an_object(a=WORD | {"enum": ["x" * 3_000, "y" * 2_000]}, b=WORD | {"description": "z" * 9_000}),
-        r"# has 5002 characters of names and enum values: 2 too many; most at #/properties/a \(5000\), # \(2\)",
+        r"# has 5002 characters of names and enum values: 2 too many; most are in #/properties/a \(5000\), # \(2\)",
     ),
     "too many properties": (
         an_object(a=an_object(**{f"p{n}": WORD for n in range(502)})),
-        r"has 503 properties in all: 3 too many; most at #/properties/a \(502\)",
+        r"has 503 properties in total: 3 too many; most are in #/properties/a \(502\)",
     ),
     "too many enum values": (
         an_object(a={"enum": list(range(501))}),
-        r"has 501 enum in all: 1 too many; most at #/properties/a \(501\)",
+        r"has 501 enum values in total: 1 too many; most are in #/properties/a \(501\)",
     ),
 }
 
@@ -281,6 +285,18 @@ def test_what_strict_mode_cannot_do_is_refused_by_place_and_remedy(case):
     with pytest.raises(ValueError, match=words) as caught:
         to_strict_schema(schema)
     assert "or pass strict=False" in str(caught.value)
+
+
+@pytest.mark.parametrize("convert", [to_strict_schema, to_lenient_schema])
+@pytest.mark.parametrize("annotation", [{"default": 2**70}, {"examples": [1, 2**70]}])
+def test_a_value_that_json_cannot_write_is_refused_by_place_and_keyword(convert, annotation):
+    """An integer of more than 64 bits, as a keyword that is put into words."""
+    (keyword,) = annotation
+    schema = an_object(a=an_object(n={"type": "integer", **annotation}))
+    words = rf"the schema's #/properties/a/properties/n has {keyword}=1180591620717411303424, which .* 64-bit"
+    with pytest.raises(InvalidRequestError, match=words) as caught:
+        convert(schema)
+    assert str(caught.value).count("the schema's") == 1
 
 
 def test_long_descriptions_do_not_count():
@@ -314,8 +330,8 @@ def test_a_lenient_schema_is_reworded_too_and_stays_open():
 # -- all of it at once
 
 REASONS = (
-    "is a mapping with free keys|says nothing of|allows anything|has the type|has an enum|has no branch|too many"
-    "|beside|is a condition|refers to|requires|is no object|contains itself"
+    "is a mapping with free keys|has no type|allows anything|has the unknown type|has an enum|has no branch|too many"
+    "|beside|is a condition|refers to|requires|is not an object|contains itself"
 )
 SCALARS = [
     WORD | {"minLength": 2, "pattern": "^x", "title": "A"},

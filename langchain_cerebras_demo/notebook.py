@@ -396,25 +396,31 @@ class _Answer:
         thoughts = sum((usage.get("output_token_details") or {}).get("reasoning", 0) for usage in usages)
         first = records[0].get("ttft") if records else None
         first = self.first_after if first is None else first
-        speed = _speed(records, usages) or (
-            tokens / (seconds - self.first_after) if tokens and self.first_after else None
-        )
+        coming = _seconds_of(records, usages)
+        if coming is None:
+            coming = seconds - (self.first_after or 0.0)
         facts = [
             f"{len(usages)} calls" if len(usages) > 1 else "",
             f"{tokens:,} tokens{f' ({thoughts:,} of reasoning)' if thoughts else ''}" if tokens else "",
-            f"first {'token' if tokens else 'text'} after {first:.2f} s" if first is not None else "",
-            f"{speed:,.0f} tokens/s" if speed else "" if tokens else f"{seconds:.1f} s in all",
+            f"first {'token' if tokens else 'text'} after {_to_words(first)}" if first is not None else "",
+            "" if tokens else f"{_to_words(seconds)} in all",
+            # What came in one read came at no measurable speed.
+            f"{tokens / coming:,.0f} tokens/s" if tokens and coming >= 0.01 else "",
         ]
         return " · ".join(filter(None, facts))
 
 
-def _speed(records: list[Mapping[str, Any]], usages: list[Any]) -> float | None:
-    """Return the tokens a second of several calls: all their tokens by all the time in which they came."""
+def _seconds_of(records: list[Mapping[str, Any]], usages: list[Any]) -> float | None:
+    """Return the time in which the tokens of several calls came, as the calls' records say; ``None`` if one does not."""
     if not records or len(records) != len(usages) or not all(record.get("tokens_per_second") for record in records):
         return None
-    tokens = [usage["output_tokens"] for usage in usages]
-    seconds = sum(count / record["tokens_per_second"] for count, record in zip(tokens, records, strict=True))
-    return sum(tokens) / seconds if seconds else None
+    return float(
+        sum(usage["output_tokens"] / record["tokens_per_second"] for usage, record in zip(usages, records, strict=True))
+    )
+
+
+def _to_words(seconds: float) -> str:
+    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
 
 
 def _pieces_of(item: Any) -> Iterator[Any]:

@@ -30,7 +30,7 @@ TOPICS = {
     "08_limits_and_bulk",
     "09_coming_from",
 }
-WITH_PICTURES = {"02_streaming", "08_limits_and_bulk"}
+WITH_PICTURES = {"02_streaming", "03_chains", "06_reasoning", "08_limits_and_bulk"}
 
 each_notebook = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 
@@ -115,7 +115,7 @@ def test_links_between_notebooks_lead_somewhere(path):
 
 
 def test_pictures_are_where_a_picture_says_more():
-    """Streaming and pacing are drawn."""
+    """Streaming, batches, reasoning and pacing are drawn."""
     drawn = {path.stem for path in PATHS if '"image/png"' in path.read_text(encoding="utf-8")}
     assert drawn == WITH_PICTURES
 

@@ -49,6 +49,7 @@ _SECRET = re.compile(r"\bc?sk-[\w-]{6,}|\bBearer \S{6,}|\beyJ[\w-]{10,}|session-
 _NEW_SESSION = """
 import os
 os.chdir({folder!r})
+get_ipython().extension_manager.unload_extension("langchain_cerebras_demo.notebook")
 get_ipython().reset(new_session=True)
 """
 

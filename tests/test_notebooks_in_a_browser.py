@@ -6,6 +6,7 @@ import asyncio
 import importlib.util
 import json
 import os
+import re
 import shutil
 import sys
 from contextlib import asynccontextmanager
@@ -25,6 +26,8 @@ pytestmark = [
 
 STEMS = [path.stem for path in sorted(NOTEBOOKS.glob("*.ipynb"))]
 PICTURES = os.environ.get("NOTEBOOK_PICTURES")  # a folder for pictures of the pages
+
+ADDRESS = re.compile(r"http://127\.0\.0\.1:\d+")
 
 APPS = {
     "lab": ("jupyterlab", "lab/tree", "--LabApp.expose_app_in_browser=True"),
@@ -65,25 +68,27 @@ async def jupyter(app, folder):
         "--IdentityProvider.token=",
         option,
     ]
-    server = await asyncio.create_subprocess_exec(
-        *command,
-        f"--ServerApp.root_dir={folder}",
-        cwd=folder,
-        env={**os.environ, **home, "PYTHONPATH": root},
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
-    )
+    log = folder / "log"
+    with log.open("wb") as writing:
+        server = await asyncio.create_subprocess_exec(
+            *command,
+            f"--ServerApp.root_dir={folder}",
+            cwd=folder,
+            env={**os.environ, **home, "PYTHONPATH": root},
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=writing,
+        )
     try:
-        while b"http://127.0.0.1:" not in (line := await asyncio.wait_for(server.stderr.readline(), 60)):
-            assert line, "the server ended"
-        reading = asyncio.create_task(server.stderr.read())
-        yield "http://127.0.0.1:" + line.decode().partition("http://127.0.0.1:")[2].partition("/")[0]
+        while not (found := ADDRESS.search(log.read_text(encoding="utf-8"))):
+            assert server.returncode is None, log.read_text(encoding="utf-8")
+            await asyncio.sleep(0.1)
+        yield found[0]
         server.terminate()  # ends the kernels
-        await reading
+        await server.wait()
     finally:
         if server.returncode is None:
             server.kill()
-        await server.communicate()
+            await server.wait()
 
 
 @asynccontextmanager
@@ -143,7 +148,6 @@ async def test_the_stop_button_ends_a_stream_with_one_line(app, tmp_path):
         )
         await page.evaluate("void jupyterapp.commands.execute('notebook:run-cell')")
         await page.wait_for(f"{cells}[3].toJSON().outputs.length > 1")
-        await take_pictures(page, f"{app}-streaming")
         await page.evaluate("jupyterapp.commands.execute('notebook:interrupt-kernel')")
         await page.wait_for(f"{PANEL}.sessionContext.session.kernel.status === 'idle'")
         outputs = json.loads(await page.wait_for(f"JSON.stringify({cells}[3].toJSON().outputs)"))

@@ -40,7 +40,7 @@ _CHARACTERS_PER_SECOND = 400_000
 _MOST_OF_A_CALL = 2_000
 
 _MUTED = "opacity: 0.65; font-size: 0.85em"
-_WRAPPED = "white-space: pre-wrap; overflow-wrap: anywhere; font-family: inherit; margin: 0"
+_WRAPPED = "white-space: pre-wrap; overflow-wrap: anywhere; font-family: inherit; margin: 0.25em 0"
 
 
 # -- show

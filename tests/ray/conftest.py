@@ -1,4 +1,4 @@
-"""What the Ray tests stand on: one cluster a module, whose workers have a key in their environment and nowhere else."""
+"""Fixtures of the Ray tests: one cluster a module, whose workers have a key in their environment and nowhere else."""
 
 from __future__ import annotations
 
@@ -53,11 +53,26 @@ def cluster():
         patch.setenv("RAY_enable_export_api_write_config", "EXPORT_DATASET_METADATA")  # what a dashboard would show
         patch.setattr(logging.getLogger("ray"), "propagate", False)  # pages of debug logs behind every failure
         try:
-            ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, _temp_dir=str(folder))
+            _start(folder)
             yield Cluster(folder)
         finally:
             ray.shutdown()
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _start(folder, tries=3):
+    """Start Ray, again if a busy machine did not manage it within Ray's own 30 seconds."""
+    import ray
+
+    for left in reversed(range(tries)):
+        try:
+            ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, _temp_dir=str(folder))
+        except Exception as error:
+            if "timed out" not in str(error) or not left:
+                raise
+            ray.shutdown()
+        else:
+            return
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -11,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from langchain_cerebras_demo import ChatCerebrasDemo
+from langchain_cerebras_demo import ChatCerebrasDemo, RateLimit
 from langchain_cerebras_demo.testing import Quota
 from tests.support.processes import environment
 
@@ -20,6 +21,7 @@ pa = pytest.importorskip("pyarrow")
 import pyarrow.parquet as pq  # noqa: E402
 
 from langchain_cerebras_demo.ray import ray_map_chat  # noqa: E402
+from langchain_cerebras_demo.ray.limiting import SharedLimiter, find_limiter  # noqa: E402
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="the processes of the cluster are looked up in /proc"),
@@ -84,6 +86,19 @@ def test_two_actors_keep_one_limit(cluster, serve, prompts, output):
     assert holding(cluster.folder, KEY) == []
     # The plan with its arguments is among the files.
     assert holding(cluster.folder, "<ActorOptions for gpt-oss-120b>")
+
+
+async def test_a_queue_that_dies_is_started_again(cluster):
+    """Requests wait for the new queue; tickets of the old one are forgotten."""
+    limit = RateLimit(requests_per_minute=600)
+    actor = find_limiter("dies")
+    worker = SharedLimiter(actor, "dies")
+    ticket = await worker.acquire("whoever", "m", 10.0, limit)
+    ray.kill(actor)
+    ticket.close()
+    again = await asyncio.wait_for(worker.acquire("whoever", "m", 10.0, limit), 30)
+    assert again.waited < 1.0
+    again.close()
 
 
 @pytest.mark.long

@@ -12,7 +12,7 @@ from langchain_cerebras_demo.errors import APITimeoutError
 
 ray = pytest.importorskip("ray", reason="Ray Data is not installed: pip install 'langchain-cerebras-demo[ray]'")
 
-from langchain_cerebras_demo.ray.limiting import Ending, LimiterActor, SharedLimiter, find_limiter  # noqa: E402
+from langchain_cerebras_demo.ray.limiting import Ending, LimiterActor, SharedLimiter  # noqa: E402
 from tests.support.announcements import announce  # noqa: E402
 
 LIMIT = RateLimit(requests_per_minute=600)
@@ -103,15 +103,3 @@ async def test_a_deadline_travels_as_seconds():
     await worker.acquire("whoever", "m", 10.0, slow)
     with pytest.raises(APITimeoutError):
         await worker.acquire("whoever", "m", 10.0, slow, deadline=asyncio.get_running_loop().time() + 0.05)
-
-
-async def test_a_queue_that_dies_is_started_again(cluster):
-    """Requests wait for the new one; tickets of the old one are forgotten."""
-    actor = find_limiter("dies")
-    worker = SharedLimiter(actor, "dies")
-    ticket = await worker.acquire("whoever", "m", 10.0, LIMIT)
-    ray.kill(actor)
-    ticket.close()
-    again = await asyncio.wait_for(worker.acquire("whoever", "m", 10.0, LIMIT), 30)
-    assert again.waited < 1.0
-    again.close()

@@ -137,10 +137,11 @@ def deepagents(session: nox.Session) -> None:
 
 @nox.session(python=False)
 def constraints(session: nox.Session) -> None:
-    """Writes constraints.txt: one file for Python 3.10 to 3.13, with the newest versions that go together."""
+    """Write constraints.txt: one file for Python 3.10 to 3.13, with the newest versions that work together."""
     session.run(
         "uv", "pip", "compile", "--quiet", "--upgrade", "--universal", "--python-version", "3.10",
-        "--all-extras", "--group", "dev", "--group", "docs", "--group", "typing", "--no-annotate", "--no-emit-package", PROJECT["project"]["name"],
+        "--all-extras", "--group", "dev", "--group", "docs", "--group", "typing", "--group", "web-long", "--no-annotate",
+        "--no-emit-package", PROJECT["project"]["name"], "--no-emit-package", "pip", "--no-emit-package", "setuptools",
         "--custom-compile-command", "nox -s constraints", "--output-file", "constraints.txt", "pyproject.toml",
     )  # fmt: skip
 

@@ -1,9 +1,8 @@
-"""What is known of the models: limits, abilities, retirement dates, and aliases.
+"""The catalogue of models: limits, capabilities, retirement dates, and aliases.
 
-The rows are in ``data/models.json`` and are read when first asked for. They are what was known on each row's ``fact_date``,
-never a gate: an id without a row goes through, since dedicated endpoints have ids of their own. The service's public list
-may be laid over them (``refresh``), for the process or for all later ones. Nothing here looks at a clock: today's date is
-always an argument.
+The rows are in ``data/models.json`` and are read when first needed. They state what was known on each row's ``fact_date``. An
+id without a row is accepted, because dedicated endpoints have their own ids. The service's public list can override the rows
+(``refresh``), in this process or also in later ones. Nothing here reads a clock: today's date is always an argument.
 """
 
 from __future__ import annotations
@@ -37,11 +36,11 @@ __all__ = [
 ]
 
 DEFAULT_MODEL: Final = "gpt-oss-120b"
-"""The id used where none is given: of the models served today, the one the service has kept longest."""
+"""The default model: of the models served today, the one that has been served longest."""
 
 BUILT_IN_ALIASES: Final[Mapping[str, str]] = MappingProxyType(
     {
-        # A hyphen too many, and the model without its size: both are what people type.
+        # Common variants: with another hyphen, or without the size.
         "llama-3.1-70b": "llama3.1-70b",
         "llama-3.1-8b": "llama3.1-8b",
         "deepseek-r1": "deepseek-r1-distill-llama-70b",
@@ -52,16 +51,16 @@ BUILT_IN_ALIASES: Final[Mapping[str, str]] = MappingProxyType(
         "glm-4.6": "zai-glm-4.6",
     }
 )
-"""Alias to model id. No key is the id of a row, so that no model is hidden."""
+"""Aliases and their model ids. No alias is the id of a row, so that no model is hidden."""
 
 
 class RetiredModelWarning(UserWarning):
-    """A model was asked for that its service has retired; the text is that of ``retirement_message``."""
+    """The requested model has been retired; the text is that of ``retirement_message``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """List price in US dollars for a million tokens, for ``input`` and for ``output``."""
+    """List price in US dollars per million tokens, for ``input`` and for ``output``."""
 
     input: float
     output: float
@@ -72,12 +71,13 @@ class ReasoningSpec:
     """How a model reasons before it answers. ``None`` means unknown.
 
     Attributes:
-        efforts: The ``reasoning_effort`` values that the model accepts and that have an effect; ``none`` is "off". Empty
-            where they are not known.
-        default_effort: The effort where the request names none.
+        efforts: The ``reasoning_effort`` values that the model accepts and that have an effect; ``none`` switches reasoning
+            off. Empty if they are not known.
+        default_effort: The effort of requests without one.
         refused_formats: The ``reasoning_format`` values that the model does not support.
-        replay: How earlier reasoning goes back: in the message's ``reasoning``, or as think tags in its content.
-        closing_tag_only: The content of an answer begins with the reasoning: ``</think>`` ends it, no tag opens it.
+        replay: How earlier reasoning is sent: in the message's ``reasoning``, or as think tags in its content.
+        closing_tag_only: Whether the content of an answer begins with the reasoning, without an opening tag, up to
+            ``</think>``.
     """
 
     efforts: tuple[str, ...] = ()
@@ -89,36 +89,37 @@ class ReasoningSpec:
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """One model of the service. ``None`` means unknown unless a line below says otherwise; nothing is guessed.
+    """One model of the service. ``None`` means unknown unless stated otherwise below; nothing is guessed.
 
-    The two limits come twice because they depend on the account's tier, which a key does not reveal: the first figure is
-    that of free trials and always safe, the second that of paid accounts.
+    There are two figures for context window and answer, because they depend on the account's tier, which a key does not
+    show: the first is that of free trials, which is safe for every account, the second that of paid accounts.
 
     Attributes:
-        id: What the request's ``model`` says.
-        family: The maker's name for the family.
-        context_window_tokens: Prompt and answer together, in a free trial.
+        id: The id for the request's ``model``.
+        family: The vendor's name of the family.
+        context_window_tokens: The context window, for prompt and answer together, in a free trial.
         context_window_max_tokens: The same on a paid account.
-        max_output_tokens: The answer, reasoning included, in a free trial.
+        max_output_tokens: The longest answer, including reasoning, in a free trial.
         max_output_max_tokens: The same on a paid account.
-        tool_calling: It accepts ``tools``.
-        parallel_tool_calls: It may ask for several tools in one turn.
-        structured_output: It accepts ``response_format`` of type ``json_schema`` with ``strict``.
-        response_format_with_tools: It accepts ``tools`` and ``response_format`` in one request. The service asks not to combine
-            them unless the model documents it, so ``None`` counts as no. It decides how agents get answers of a schema.
+        tool_calling: Whether it accepts ``tools``.
+        parallel_tool_calls: Whether it may call several tools in one turn.
+        structured_output: Whether it accepts ``response_format`` of type ``json_schema`` with ``strict``.
+        response_format_with_tools: Whether it accepts ``tools`` and ``response_format`` in one request. The service asks not
+            to combine them unless the model's page allows it, so ``None`` counts as no. It decides how agents get
+            structured answers.
         reasoning: How it reasons; ``None`` for a model that does not.
-        inputs: ``text``, ``image``.
-        image_tokens: The most that one image counts.
+        inputs: The kinds of input: ``text``, ``image``.
+        image_tokens: The most tokens that one image counts.
         price_usd_per_million_tokens: The list price.
         released: The day it was first served.
-        deprecated_on: The day its end was announced; ``None`` also for a model without an end.
-        retired_on: The first day without it on the shared endpoints; ``None`` for a model without an end.
-        preview: The service calls it a preview: not for production.
-        dedicated_only: Dedicated endpoints serve it still, shared ones do not.
-        replacement: The id that the service names in its place, itself perhaps retired; ``None`` where there is none.
-        fact_date: The day of the newest fact of the row.
-        source: Public pages and repositories that state the facts.
-        note: Doubts, in words; ``None`` where there are none.
+        deprecated_on: The day its retirement was announced; ``None`` also if none was announced.
+        retired_on: The first day on which the shared endpoints do not serve it; ``None`` if no day is known.
+        preview: Whether the service calls it a preview, not meant for production.
+        dedicated_only: Whether only dedicated endpoints still serve it.
+        replacement: The replacement that the service names, which may be retired itself; ``None`` if there is none.
+        fact_date: The day of the newest fact in the row.
+        source: The public pages and repositories with the facts.
+        note: Doubts about the facts; ``None`` if there are none.
     """
 
     id: str
@@ -157,7 +158,7 @@ class ModelSpec:
         return "live"
 
     def cost_usd(self, input_tokens: int, output_tokens: int) -> float | None:
-        """Estimate US dollars at the list price; ``None`` where the price is not known."""
+        """Estimate the cost in US dollars at the list price; ``None`` if the price is not known."""
         price = self.price_usd_per_million_tokens
         if price is None:
             return None
@@ -183,20 +184,20 @@ def spec_from_row(row: Mapping[str, Any]) -> ModelSpec:
     return ModelSpec(**fields)
 
 
-# -- the rows in force
+# -- the current rows
 
 
 @dataclass(frozen=True, slots=True)
 class _Catalogue:
     specs: Mapping[str, ModelSpec]
-    listed: frozenset[str] | None = None  # the ids of the public list, where it has been read
+    listed: frozenset[str] | None = None  # the ids of the public list, if it has been read
 
 
 _in_force: _Catalogue | None = None
 
 
 def _catalogue() -> _Catalogue:
-    """Return the rows in force: the package's, with a saved public list laid over them if it is newer.
+    """Return the current rows: the package's, overridden by a saved public list if it is newer.
 
     Files are read for the first question. ``client`` asks it when it is imported, so that no event loop waits for them.
     """
@@ -223,13 +224,13 @@ def model_specs() -> Mapping[str, ModelSpec]:
 
 
 def refresh(rows: Iterable[Any], today: date) -> None:
-    """Lay the service's public list over the package's rows, for this process.
+    """Override the package's rows with the service's public list, in this process.
 
-    What the list says of a model wins: windows and answers of paid accounts, abilities, price, and that it is served. What it
-    does not say is kept. Models that it lists alone are offered as replacements and in hints.
+    The list has context windows and answer lengths of paid accounts, capabilities, prices, and which models are served. Other
+    facts are kept. Only models of the list are then suggested as replacements.
 
     Args:
-        rows: As ``list_models(public=True)`` returns them. One without an id is passed over, and so is a list without any.
+        rows: As ``list_models(public=True)`` returns them. A row without an id is ignored, and so is a list without ids.
         today: The day of the list.
     """
     global _in_force  # noqa: PLW0603 - as above
@@ -245,7 +246,7 @@ def _with_public_list(catalogue: _Catalogue, rows: Iterable[Any], day: date) -> 
 
 
 def _from_public_row(row: Mapping[str, Any], known: ModelSpec | None, day: date) -> ModelSpec:
-    """Return the spec of a row of the public list, with what else was known of the model."""
+    """Return the spec of a row of the public list, with the other known facts about the model."""
     spec = known or replace(_UNKNOWN, id=row["id"], family=str(row.get("owned_by") or ""))
     limits, can, pricing = (_mapping(row.get(name)) for name in ("limits", "capabilities", "pricing"))
     has_future_end = spec.retired_on is not None and spec.retired_on > day
@@ -318,7 +319,7 @@ def _count(value: Any) -> int | None:
 
 
 def _price(pricing: Mapping[str, Any]) -> Price | None:
-    """Return a price in dollars a million tokens; the list has dollars a token, as strings."""
+    """Return a price in dollars per million tokens; the list has dollars per token, as strings."""
     try:
         a_token = [float(pricing[name]) for name in ("prompt", "completion")]
     except (KeyError, TypeError, ValueError):
@@ -327,7 +328,7 @@ def _price(pricing: Mapping[str, Any]) -> Price | None:
 
 
 def _day(created: Any) -> date | None:
-    """Return the day of a Unix time; the list has 0 where it does not know one."""
+    """Return the day of a Unix time; the list has 0 if it is not known."""
     try:
         return datetime.fromtimestamp(created, tz=timezone.utc).date() if created else None
     except (TypeError, ValueError, OverflowError, OSError):
@@ -338,14 +339,14 @@ def _day(created: Any) -> date | None:
 
 
 def find_spec(model_id: str) -> ModelSpec | None:
-    """Return the row of exactly that id, ``None`` for an id without one. An alias is not looked up: resolve it first."""
+    """Return the row of exactly that id, or ``None``. Aliases are not resolved."""
     return model_specs().get(model_id)
 
 
 def is_served(spec: ModelSpec, today: date) -> bool:
-    """Return whether the shared endpoints serve the model and no end has been announced.
+    """Return whether the shared endpoints serve the model and no retirement has been announced.
 
-    Where the public list has been read, a model that it does not name is not served.
+    If the public list has been read, models that it does not name are not served.
     """
     listed = _catalogue().listed
     return spec.life(today) == "live" and not spec.dedicated_only and (listed is None or spec.id in listed)
@@ -354,8 +355,8 @@ def is_served(spec: ModelSpec, today: date) -> bool:
 def live_replacement(model_id: str, today: date) -> str | None:
     """Return the id to use in place of a model that is deprecated or retired.
 
-    Replacements are followed until one that the shared endpoints serve with no end announced. ``None`` where the model
-    needs no replacement, has no row, or its replacements lead nowhere.
+    Replacements are followed until one that the shared endpoints serve, without an announced retirement. ``None`` if the
+    model needs no replacement or has no row, or if none of its replacements is served.
     """
     specs = model_specs()
     spec = specs.get(model_id)
@@ -380,10 +381,10 @@ def retirement_message(model_id: str, today: date) -> str | None:
 
 
 def nearest_ids(name: str, today: date) -> tuple[str, ...]:
-    """Return up to three names that the author of an unknown one may have meant, best first.
+    """Return up to three names that are similar to an unknown one, best first; empty if there are none.
 
-    Each is the id, or a built-in alias, of a model that is served on that day. The live replacement of a known but
-    retired id comes first. Empty where nothing is near.
+    Each is the id, or a built-in alias, of a model that is served on that day. For a retired id, its live replacement comes
+    first.
     """
     served = [spec.id for spec in model_specs().values() if is_served(spec, today)]
     served += [alias for alias, target in BUILT_IN_ALIASES.items() if target in served]
@@ -394,9 +395,9 @@ def nearest_ids(name: str, today: date) -> tuple[str, ...]:
 
 
 def unknown_model_hint(model_id: str, today: date) -> str:
-    """Return a sentence for a model that the service does not serve: its successor, the ids near it, or those that are served.
+    """Return a hint for a model that is not served: its replacement, similar ids, or the ids that are served.
 
-    The model itself is never named, whatever the rows say of it.
+    The model itself is never suggested, even if its row says that it is served.
     """
     if replacement := live_replacement(model_id, today):
         return f"Use {replacement!r} instead."
@@ -412,19 +413,19 @@ _SHOWN_IDS = 5
 
 
 class AliasTable(Mapping[str, str]):
-    """Other names for model ids: the built-in ones with the user's merged over them. Immutable and hashable.
+    """Aliases of model ids: the built-in ones, overridden by the user's. Immutable and hashable.
 
-    An alias may lead to another alias. An alias of itself (``{"gpt-oss": "gpt-oss"}``) is allowed and stands for
-    itself: that is how a built-in alias is switched off, for a dedicated endpoint of that name. Two tables are equal
-    when they hold the same pairs.
+    An alias may refer to another alias. An alias of itself (``{"gpt-oss": "gpt-oss"}``) is allowed: it switches off a
+    built-in alias, for a dedicated endpoint of that name. Two tables are equal if they have the same pairs.
 
     Args:
-        aliases: The user's, alias to model id or to another alias; an ``AliasTable`` gives those it was made of.
+        aliases: The user's aliases, to a model id or to another alias; an ``AliasTable`` stands for the aliases that it was
+            made with.
 
     Raises:
-        TypeError: ``aliases`` is no mapping, or a name in it no string.
-        ValueError: A name is empty, has white space around it or holds a line break or another control character;
-            or aliases lead round in a circle.
+        TypeError: ``aliases`` is not a mapping, or a name in it is not a string.
+        ValueError: A name is empty, has white space around it, or contains a line break or another control character; or
+            aliases refer to each other in a circle.
     """
 
     __slots__ = ("_aliases", "_own")
@@ -443,13 +444,13 @@ class AliasTable(Mapping[str, str]):
         self._aliases = MappingProxyType(merged)
 
     def resolve(self, name: str) -> str:
-        """The model id that a name stands for; a name the table does not know is returned as it is.
+        """Return the model id of an alias; any other name is returned unchanged.
 
-        Retirement is not looked at: a retired id goes through, and the caller warns with ``retirement_message``.
+        Retired ids are returned, too; the caller warns with ``retirement_message``.
 
         Raises:
-            TypeError: ``name`` is no string.
-            ValueError: ``name`` is empty, has white space around it or holds a control character.
+            TypeError: ``name`` is not a string.
+            ValueError: ``name`` is empty, has white space around it, or contains a control character.
         """
         check_name(name, "model")
         while (target := self._aliases.get(name, name)) != name:
@@ -457,10 +458,9 @@ class AliasTable(Mapping[str, str]):
         return name
 
     def merged(self, other: Mapping[str, str]) -> AliasTable:
-        """A new table with ``other`` laid over this one; the errors are those of the constructor.
+        """Return a new table with the aliases of ``other`` overriding this one's; the errors are those of the constructor.
 
-        Of another ``AliasTable`` only what it was given itself counts, so that its built-in aliases do not undo this
-        table's changes to them.
+        The built-in aliases of another ``AliasTable`` are ignored, so that they do not undo this table's changes to them.
         """
         return AliasTable({**self._own, **own_aliases(other)})
 
@@ -480,24 +480,27 @@ class AliasTable(Mapping[str, str]):
         return f"AliasTable({dict(self._own)!r})" if self._own else "AliasTable()"
 
     def __reduce__(self) -> tuple[type[AliasTable], tuple[dict[str, str]]]:
-        # A mapping proxy neither pickles nor copies; the built-in half comes from the code that unpickles.
+        # A mapping proxy cannot be pickled or copied; the built-in aliases come from the code that unpickles.
         return type(self), (dict(self._own),)
 
 
 def own_aliases(aliases: Mapping[str, str]) -> dict[str, str]:
-    """A copy of the pairs, without the built-in ones where it is an ``AliasTable``."""
+    """Return a copy of the pairs, without the built-in ones of an ``AliasTable``."""
     if isinstance(aliases, AliasTable):
         return dict(aliases._own)  # noqa: SLF001 - the table's own helper
     if not isinstance(aliases, Mapping):
-        raise TypeError(f"aliases must be a mapping of alias to model id, not {type(aliases).__name__}.")
+        raise TypeError(f"aliases is a {type(aliases).__name__}: give a mapping of aliases to model ids.")
     return dict(aliases)
 
 
 def check_name(name: object, what: str) -> None:
-    """Refuse what cannot be a model's name: it would end in a header, a log line or a puzzling 404.
+    """Refuse what cannot be a model's name, and would otherwise lead to a 404 or a broken log line.
 
-    White space around a name is refused rather than cut off, so that the slip is mended where it was made. Raises
-    ``TypeError`` for what is no string, else ``ValueError``.
+    White space around a name is refused, not removed, so that the mistake is corrected at its source.
+
+    Raises:
+        TypeError: It is not a string.
+        ValueError: It is empty, has white space around it, or contains a control character.
     """
     if not isinstance(name, str):
         raise TypeError(f"The {what} must be a string, not {name!r} ({type(name).__name__}).")
@@ -506,11 +509,11 @@ def check_name(name: object, what: str) -> None:
     if name != name.strip():
         raise ValueError(f"The {what} has white space around it: {name!r}; remove it.")
     if not name.isprintable():
-        raise ValueError(f"The {what} has a line break or another character that cannot be printed: {name!r}.")
+        raise ValueError(f"The {what} has a line break or another control character: {name!r}; remove it.")
 
 
 def refuse_circles(aliases: Mapping[str, str]) -> None:
-    """Raise ``ValueError`` that names the loop where following the aliases would never end."""
+    """Raise ``ValueError``, which names the aliases, if they refer to each other in a circle."""
     settled: set[str] = set()
     for start in aliases:
         path: dict[str, None] = {}
@@ -519,7 +522,7 @@ def refuse_circles(aliases: Mapping[str, str]) -> None:
             if name in path:
                 loop = [*path][[*path].index(name) :]
                 circle = " -> ".join([*loop, name])
-                raise ValueError(f"Aliases lead round in a circle: {circle}. Let one of them name a model id.")
+                raise ValueError(f"Aliases refer to each other in a circle: {circle}. Give one of them a model id.")
             path[name] = None
             name = target
         settled.update(path)

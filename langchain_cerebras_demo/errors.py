@@ -352,9 +352,10 @@ class RateLimitError(APIStatusError, langchain.ModelRateLimitError):
 
 
 class QueueFullError(RateLimitError):
-    """As many calls of this client wait as ``max_queue`` allows. Nothing was sent; ``attempts`` is 0.
+    """As many calls of this client wait as ``max_queue`` allows. Nothing was sent, and ``attempts`` is 0.
 
-    A web server answers its own client with 503. ``limit`` is what the calls in the queue wait for, ``None`` for a slot.
+    ``limit`` is the limit that the waiting calls wait for, ``None`` for a slot. A web server should answer its own client with
+    503.
     """
 
 

@@ -529,7 +529,7 @@ class TestAliasTable:
     @pytest.mark.parametrize("bad", [["gpt-oss"], "gpt-oss", [("a", "b")], 5])
     def test_aliases_that_are_no_mapping_are_refused(self, bad):
         """Also a list of pairs: one form is enough."""
-        with pytest.raises(TypeError, match=f"mapping of alias to model id, not {type(bad).__name__}"):
+        with pytest.raises(TypeError, match=f"aliases is a {type(bad).__name__}: give a mapping"):
             AliasTable(bad)
 
     def test_it_reads_like_a_mapping(self):

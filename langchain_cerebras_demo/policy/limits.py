@@ -3,14 +3,15 @@
 A **window** is a unit (requests or tokens) and a period (second, minute, hour, day); ``Limit`` names them.
 
 * ``GivenWindow``: a number that the user gave. It is never exceeded, in any period of that length.
-* ``AnnouncedWindow``: a limit of which the service says what is left. Other processes use it up as well.
-* ``NamedRate``: a limit that only refusals name, without a figure. Its rate is found by trial.
-* ``Gate``: the pause after a refusal, and the careful beginning after it.
+* ``AnnouncedWindow``: a limit for which the service reports the remainder. Other processes use it, too.
+* ``NamedRate``: a limit that only refusals name, without a number. Its rate is found by trial.
+* ``Gate``: the pause after a refusal, and the slow start after it.
 
-Whether the service's windows refill continuously, as its documentation says, or begin anew with the UTC minute, hour and day, as
-its answers of 2025 show, is not known. An announced window keeps to what both allow, until ``remaining`` proves that it refills.
+It is not known whether the service's windows refill continuously, as its documentation says, or reset with the UTC minute,
+hour and day, as its answers of 2025 show. An announced window allows only what both allow, until ``remaining`` proves that it
+refills.
 
-Pure: time comes in as ``clock``, seconds that never go back.
+Time is an argument, ``clock``: seconds that never go back.
 """
 
 from __future__ import annotations
@@ -31,20 +32,21 @@ _LONGEST_PROBE = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class RateLimit:
-    """Limits that the user gives, on top of those the service announces; ``None`` where there is none.
+    """Limits that apply in addition to those that the service announces; ``None`` means no additional limit.
 
-    ``RateLimit()`` is ``rate_limit="auto"``: what the service announces, and nothing else. Requests a second and a minute are spread
-    evenly; hours and days may be used up in one go. Each number is a ceiling for any period of that length.
+    ``RateLimit()`` is the same as ``rate_limit="auto"``: only the limits that the service announces. Each number is a ceiling
+    for any period of that length. Limits per second and minute are spread evenly; those per hour and day may be used up at
+    once.
 
     Args:
-        requests_per_minute: requests in any minute.
-        tokens_per_minute: tokens of prompts and answers in any minute.
-        requests_per_day: requests in any 24 hours.
-        requests_per_second: requests in any second.
-        requests_per_hour: requests in any hour.
-        tokens_per_second: tokens in any second.
-        tokens_per_hour: tokens in any hour.
-        tokens_per_day: tokens in any 24 hours.
+        requests_per_minute: the most requests in any minute.
+        tokens_per_minute: the most tokens, of prompts and answers, in any minute.
+        requests_per_day: the most requests in any 24 hours.
+        requests_per_second: the most requests in any second.
+        requests_per_hour: the most requests in any hour.
+        tokens_per_second: the most tokens in any second.
+        tokens_per_hour: the most tokens in any hour.
+        tokens_per_day: the most tokens in any 24 hours.
 
     Raises:
         TypeError, ValueError: a limit that is not a positive, finite number; the message names it.
@@ -71,10 +73,10 @@ class RateLimit:
 
     @classmethod
     def from_value(cls, value: RateLimit | str | Mapping[str, Any] | None) -> RateLimit | None:
-        """Return a ``RateLimit`` from what users give: one, ``"auto"``, or a mapping of its fields; ``None`` switches pacing off.
+        """Return a ``RateLimit`` from a ``RateLimit``, ``"auto"`` or a mapping of its fields; ``None`` switches pacing off.
 
         Raises:
-            TypeError, ValueError: anything else; the message names it.
+            TypeError, ValueError: any other value; the message names it.
         """
         if value is None or isinstance(value, RateLimit):
             return value
@@ -100,20 +102,20 @@ def _check(name: str, value: object) -> None:
 
 @dataclass(slots=True, eq=False)
 class Reservation:
-    """What one request has reserved, and what had been taken when it was sent.
+    """What one request has reserved, and the totals when it was sent.
 
     Attributes:
-        number: requests count from 1.
+        number: the request's number, from 1.
         clock: when it was sent.
-        cost: the tokens reserved: the estimated prompt and the most that the answer may have.
-        sent: all requests that had been sent by then, this one included, without those that were refused.
-        spent: all tokens taken less all that had come back by then, this request's cost included.
-        in_flight: tokens of all requests that were not over then, this one included.
-        beside: how many others were on their way to the service then.
+        cost: the tokens reserved: the estimated prompt and the longest possible answer.
+        sent: the requests sent by then, including this one, without those that were refused.
+        spent: the tokens reserved by then, less those that had been released, including this request's cost.
+        in_flight: the tokens of all requests that had not ended then, including this one.
+        beside: the number of other requests on their way to the service then.
         charge: the tokens that it was expected to use.
-        is_settled: its unused tokens have come back.
-        is_unheard: the service has said nothing of it or of a later one.
-        is_in_flight: neither headers nor a refusal have come.
+        is_settled: whether its unused tokens have been released.
+        is_unheard: whether no answer to it or to a later request has arrived.
+        is_in_flight: whether neither headers nor a refusal have arrived.
     """
 
     number: int
@@ -130,10 +132,10 @@ class Reservation:
 
 
 class GivenWindow:
-    """A number that the user gave: in no period of its length is more sent.
+    """A number that the user gave: the most that is sent in any period of its length.
 
-    The period is cut into slices; what was sent in as many of them as make the period, and one more, stays below the number. Within
-    a second and a minute it is spread evenly besides.
+    The period is divided into slices. What was sent in the slices of a period and one more stays below the number. Seconds and
+    minutes are also spread evenly.
 
     Args:
         name: the limit.
@@ -171,7 +173,7 @@ class GivenWindow:
         self._seen = 0.0
 
     def wait(self, amount: float, clock: float) -> float:
-        """Return the seconds until ``amount`` may be sent; more than the number may go when nothing else was sent."""
+        """Return the seconds until ``amount`` may be sent. More than the number may be sent if nothing else was."""
         if clock >= self._ends:
             self._begin_slice(clock)
         seconds = 0.0
@@ -179,7 +181,7 @@ class GivenWindow:
             seconds = self._time_until(amount, clock)
         if self._spacing:
             credit = self._credit + (clock - self._seen) * self._spacing
-            # What may be caught up after a late wake-up: a fiftieth of the number, for requests less than one.
+            # What may be caught up after a late wake-up: a fiftieth of the number; for requests, this may be less than one.
             most = 0.02 * self.number
             self._credit = credit = min(most, credit)
             self._seen = clock
@@ -203,7 +205,7 @@ class GivenWindow:
         self._credit -= amount
 
     def give_back(self, amount: float, sent: float) -> None:
-        """Take back what a request that was ``sent`` then did not use."""
+        """Release what a request that was ``sent`` at that time did not use."""
         position = int(sent / self._slice)
         if position in self._slices:
             self._slices[position] -= amount
@@ -230,22 +232,23 @@ class GivenWindow:
 
 
 class AnnouncedWindow:
-    """A limit of which the service says what is left: ``remaining``, on each answer.
+    """A limit for which each answer of the service reports the remainder, ``remaining``.
 
-    Two levels are kept, one for each truth: a bucket, which grows all the time, and a calendar, which is full again when the
-    period ends. What may be sent is the smaller one; it is the bucket alone once ``remaining`` has grown within a period.
+    Two levels are kept, because either may be true: a bucket, which refills continuously, and a calendar, which is full again
+    when the period ends. The smaller one is what may be sent; only the bucket counts once ``remaining`` has grown within a
+    period.
 
-    Nobody asks for a share. Every process sends at a rate in proportion to the level: with three tenths of a minute's limit left
-    as fast as it refills, with half of that half as fast. So one process comes to rest at that level, four at a quarter of it,
-    each with a quarter of the limit, and an idle one leaves its part to the others. Of an hour, only the last twentieth is shared
-    like that, since what is left is known long before; of a day nothing.
+    Processes share a limit without coordination. Each sends at a rate proportional to the level: at the refill rate with 30 % of
+    a minute's limit left, at half that rate with 15 % left. So one process settles at 30 %, four at 7.5 %, each with a quarter of
+    the limit, and the share of an idle process goes to the others. Of an hour's limit, only the last twentieth is shared like
+    that, because the remainder is known early enough; a day's limit is not.
 
     Args:
         name: the limit.
-        limit: requests or tokens a period.
-        clock: now.
+        limit: requests or tokens per period.
+        clock: the current time.
         ends: when the calendar's period ends.
-        is_blind: whether ``remaining`` speaks of another bucket, so that only what is sent here is counted.
+        is_blind: whether ``remaining`` belongs to another bucket, so that only this process's own use is counted.
     """
 
     __slots__ = (
@@ -276,14 +279,15 @@ class AnnouncedWindow:
         "period",
     )
 
-    # The part of the limit at which the pace is that of the refill.
+    # The fraction of the limit at which requests are sent at the refill rate.
     _SPANS: ClassVar = {1.0: 0.3, 60.0: 0.3, 3600.0: 0.05, 86_400.0: 0.0}
-    # Tokens: from twice the refill's pace on, the whole bucket may go within a second, in single file.
+    # Tokens: above twice the refill rate, the whole bucket may be used within a second, one request after the other.
     _BURST_PACE = 2.0
     _BURST_RATE = 60.0
-    # This part of the tokens always stays, or one request's cost if that is more: what others take before we hear of it.
+    # This fraction of the tokens, or one request's cost if that is more, is left for what others use before we know of it.
     _RESERVE = 0.05
-    # The part of what is left that may be sent before the service is heard of: four that start together do not overdraw.
+    # The fraction of the remainder that may be sent before an answer arrives, so that four processes that start together do
+    # not exceed the limit.
     _BLIND_SHARE = 0.25
     _SLOWEST = 0.005
     _CATCH_UP_SECONDS = 0.05
@@ -295,50 +299,52 @@ class AnnouncedWindow:
         self.period = name.seconds
         self.is_blind = is_blind
         self.is_refilling = False  # proven
-        self._calm_part = 0.2 if self.period > 60 else float("inf")  # above this part of the limit nothing is paced
+        self._calm_part = (
+            0.2 if self.period > 60 else float("inf")
+        )  # above this fraction of the limit, nothing is paced
         self.resize(limit)
         self._capacity = self._bucket = self._calendar = limit
         self._ends = ends
         self._seen = clock
-        self._is_known = False  # the level; until the service has said it, it is taken to be full
-        self._others = 0.0  # what others take, a second
-        self._memory = 20.0  # seconds until they are forgotten, unless seen again
+        self._is_known = False  # the level; until an answer reports it, the window is assumed to be full
+        self._others = 0.0  # what others use per second
+        self._memory = 20.0  # seconds until their use is forgotten, unless seen again
         self._corrected_at = clock
         self._credit = 0.0
         self._slowness = 1.0
         self._cost = 1.0
-        # An earlier answer: when its request was sent, remaining, what had been taken, how many others were on their way.
+        # An earlier answer: when its request was sent, `remaining`, the requests sent by then, how many were on their way.
         self._last: tuple[float, float, float, float] | None = None
         self._probe_at: float | None = None
         self._probes = 0
 
     def resize(self, limit: float) -> None:
-        """Learn that this much is allowed in a period."""
+        """Set the limit of a period."""
         self.limit = self._capacity = limit
         self._rate = limit / self.period
         self._span = self._SPANS[self.period] * limit
         self._calm = self._calm_part * limit
 
     def stay_calm(self) -> None:
-        """Let tokens go without spreading them while most of them are left: another window spreads the requests."""
+        """Do not spread tokens while most of them are left, because another window spreads the requests."""
         self._calm_part = 0.7
         self._calm = self._calm_part * self.limit
 
     @property
     def level(self) -> float:
-        """What is believed to be left, as of the last look."""
+        """The estimated remainder, as of the last update."""
         return self._bucket if self.is_refilling else min(self._bucket, self._calendar)
 
     def wait(self, amount: float, clock: float, unheard: float) -> float:
-        """Return the seconds until a request of ``amount`` may be sent, as far as can be said.
+        """Return an estimate of the seconds until a request of ``amount`` may be sent.
 
         Args:
             amount: one request, or its tokens.
-            clock: now.
-            unheard: what was sent just now and may come to the service in a period that has just begun.
+            clock: the current time.
+            unheard: what was just sent and may reach the service in a period that has just begun.
         """
         if self._bucket - amount > self._calm < self._calendar - amount:
-            return 0.0  # plenty, whatever has come since the last look
+            return 0.0  # plenty, even without what has been refilled since the last update
         self._advance(clock)
         if clock >= self._ends:
             self._begin_period(clock, unheard)
@@ -356,19 +362,19 @@ class AnnouncedWindow:
         if self._credit >= 0 or not self._span:
             return 0.0
         seconds = -self._credit / self._pace()
-        return seconds if 0.001 < seconds < 1.0 else 0.001 if seconds < 1.0 else 1.0  # the pace changes: look again
+        return seconds if 0.001 < seconds < 1.0 else 0.001 if seconds < 1.0 else 1.0  # the pace changes: check again
 
     def seconds_left(self, clock: float) -> float:
         """Return the seconds until the calendar's period ends."""
         return self._ends - clock
 
     def trusts(self, amount: float) -> bool:
-        """Return whether so much may be on its way before the service has said anything of it."""
+        """Return whether this amount may be on its way before an answer to it arrives."""
         return self.period > 60 or amount <= self._BLIND_SHARE * self.level
 
     def take(self, amount: float, charge: float) -> None:
         """Count a request that is sent now; ``charge`` is what it is expected to use."""
-        if amount > self._capacity:  # it goes because the window is full: more than that it cannot take
+        if amount > self._capacity:  # it may be sent because the window is full: it cannot use more than that
             amount, charge = self._capacity, min(charge, self._capacity)
         if self._bucket <= self._calm:
             if self._span:
@@ -382,24 +388,25 @@ class AnnouncedWindow:
         self._calendar -= amount
 
     def give_back(self, amount: float, earned: float) -> None:
-        """Count what a request gave back; ``earned`` is by how much it used less than expected."""
+        """Count what a request released; ``earned`` is how much less than expected it used."""
         capacity = self._capacity
         bucket, calendar = self._bucket + amount, self._calendar + amount
         self._bucket = min(capacity, bucket)
         self._calendar = min(capacity, calendar)
         if (
             self._span and bucket <= self._calm and self._share() < self._BURST_PACE
-        ):  # debts of a burst are paid at once
+        ):  # in a burst, the credit was reduced by the actual amount
             self._earn(earned, self._pace())
 
     def correct(self, remaining: float, since: float, reservation: Reservation, clock: float) -> None:
-        """Believe what an answer says is left.
+        """Correct the level by the remainder that an answer reports.
 
         Args:
-            remaining: what the service had left when it let the request in.
-            since: what has been taken here since then.
-            reservation: the request's. What was in flight with it, a bucket has taken; a calendar that counts what was used has not.
-            clock: now.
+            remaining: the remainder when the service accepted the request.
+            since: what this process has reserved since then.
+            reservation: the request's reservation. A bucket has already reserved what was in flight with it; a calendar that
+                counts used tokens has not.
+            clock: the current time.
         """
         sent = reservation.clock
         in_flight = reservation.in_flight if self.is_tokens else 0.0
@@ -418,9 +425,7 @@ class AnnouncedWindow:
         self._advance(clock)
         before, calendar_before = self._bucket, self._calendar
         bucket = level + (self._rate - self._others) * (clock - sent)
-        if (
-            not self.is_tokens and before > bucket
-        ):  # the header's figure is rounded down: a fraction that is known is kept
+        if not self.is_tokens and before > bucket:  # the header's figure is rounded down: keep a known fraction
             bucket = min(before, bucket + 0.999)
         self._bucket = max(-self._capacity, min(self._capacity, bucket))
         if is_of_this_period:
@@ -432,14 +437,14 @@ class AnnouncedWindow:
             self._probe_at, self._probes = None, 0
 
     def end_at(self, clock: float) -> None:
-        """Learn when the calendar's period ends."""
+        """Set when the calendar's period ends."""
         self._ends = clock
 
     def refuse(self, amount: float, clock: float) -> None:
-        """Count a refusal that names this limit without saying how long to wait: too little is left for ``amount``.
+        """Count a refusal that names this limit without a wait: there is too little left for ``amount``.
 
-        It is tried again when a bucket would have refilled, and after each further refusal when twice as much time has passed; at
-        the latest when the calendar's period is over.
+        It is tried again when a bucket would have refilled. After each further refusal the wait doubles, up to the end of the
+        calendar's period.
         """
         self._advance(clock)
         rest = amount / 2 if self.is_tokens else 0.0
@@ -450,14 +455,14 @@ class AnnouncedWindow:
         self._set_probe(amount, clock)
 
     def ease(self, amount: float) -> None:
-        """Count a refusal that says how long to wait: after that ``amount`` may be sent, and what follows at the refill's pace."""
+        """Count a refusal with a wait: after it, ``amount`` may be sent, and more at the refill rate."""
         most = max(amount, self._span)
         self._bucket = max(amount, min(self._bucket, most))
         self._calendar = max(amount, min(self._calendar, most))
 
     def slow_down(self) -> None:
-        """Send more slowly for a while: others are faster than can be seen."""
-        # Few requests are shared unevenly if who comes late to an empty window is slowed down for it without end.
+        """Send more slowly for a while, because others use the limit faster than answers show."""
+        # The bound keeps shares even: a process that comes late to an empty window must not be slowed down without end.
         self._slowness = max(0.05 if self.is_tokens else 0.3, self._slowness * 0.7)
 
     def _time_until(self, need: float, clock: float) -> float:
@@ -478,9 +483,9 @@ class AnnouncedWindow:
         self._probes += 1
 
     def _prove(self, remaining: float, since: float, reservation: Reservation) -> None:
-        """See whether more is left than could be without a refill. Of tokens this proves nothing: they come back in other ways too.
+        """Check whether more is left than possible without a refill. Not for tokens, which are released in other ways, too.
 
-        Requests that were on their way together may have come in any order, so that many may seem to have come back.
+        Requests that were on their way at the same time may have arrived in any order, so that as many may seem refilled.
         """
         sent, margin = reservation.clock, reservation.beside + since
         begins = self._ends - self.period
@@ -493,8 +498,8 @@ class AnnouncedWindow:
         self._last = (sent, remaining, reservation.sent, margin)
 
     def _see_others(self, missing: float, missing_of_period: float, clock: float) -> None:
-        """Estimate what others take, from what is missing since the last answer besides our own."""
-        if not self.is_refilling:  # then a bucket's growth may be missing for no fault of others
+        """Estimate what others use, from the drop since the last answer that our own requests do not explain."""
+        if not self.is_refilling:  # the drop may be a bucket's missing growth instead
             if self._corrected_at < self._ends - self.period:
                 return
             missing = missing_of_period
@@ -530,37 +535,39 @@ class AnnouncedWindow:
         self._credit = min(most, credit)
 
     def _share(self) -> float:
-        """Return the pace that the level allows, 1.0 being that of the refill."""
+        """Return the pace that the level allows, as a multiple of the refill rate."""
         if not self.is_tokens:
             return self._bucket / self._span
         capacity = self._capacity
         reserve = max(self._cost, self._RESERVE * self.limit)
         span = min(self._span, capacity - reserve)
-        return (self._bucket - reserve) / span if span > 0 else 1.0  # it needs the whole bucket: whenever that is full
+        return (
+            (self._bucket - reserve) / span if span > 0 else 1.0
+        )  # it needs the whole bucket, so it waits until that is full
 
     def _pace(self) -> float:
-        """Return what may be sent in a second."""
+        """Return what may be sent per second."""
         share = self._share()
         if share >= self._BURST_PACE:
             if self.is_tokens:
                 return self._rate * self._BURST_RATE * self._slowness
-            # A limit a second exists that is not announced: at most twice the mean rate, or one a second if that is more.
+            # There is an unannounced limit per second: at most twice the mean rate, or one per second if that is more.
             least = 1.0 if self._others < 0.05 * self._rate else 0.0
             return max(least, self._BURST_PACE * self._rate) * self._slowness
         return self._rate * (max(self._SLOWEST, share)) * self._slowness
 
 
 class NamedRate:
-    """A limit of requests that only refusals name, without a figure: its rate is found by trial.
+    """A limit of requests that only refusals name, without a number: its rate is found by trial.
 
-    Additive increase and multiplicative decrease: several processes that do so come to equal shares
-    (https://doi.org/10.1016/0169-7552(89)90019-6). Far below the rate that was last refused it doubles every five
-    seconds, and so it does before the second refusal: the first may have been that of a mere burst.
+    It uses additive increase and multiplicative decrease, by which several processes reach equal shares
+    (https://doi.org/10.1016/0169-7552(89)90019-6). Far below the rate that was last refused, and before the second refusal, the
+    rate doubles every five seconds: a single refusal may be due to a burst.
 
     Args:
         name: the limit.
-        per_minute: requests a minute that were sent lately.
-        clock: now.
+        per_minute: requests per minute that were sent recently.
+        clock: the current time.
     """
 
     __slots__ = ("_credit", "_is_first", "_per_minute", "_refused_at", "_seen", "name")
@@ -577,11 +584,11 @@ class NamedRate:
 
     @property
     def is_worn_out(self) -> bool:
-        """Whether it has grown so far beyond the last refusal that it says nothing any more."""
+        """Whether it has grown so far beyond the last refusal that it is no longer useful."""
         return self._per_minute > 100 * self._refused_at
 
     def wait(self, clock: float) -> float:
-        """Return the seconds until the next request, or until it is worth asking again: the rate grows meanwhile."""
+        """Return the seconds until the next request, or until a new check, because the rate grows in the meantime."""
         self._advance(clock)
         missing = 1.0 - self._credit
         return min(self._LOOK_SECONDS, missing * 60 / self._per_minute) if missing > 1e-9 else 0.0
@@ -591,10 +598,10 @@ class NamedRate:
         self._credit -= 1.0
 
     def refuse(self, clock: float, *, in_a_row: bool) -> None:
-        """Count a refusal at this rate; ``in_a_row``: nothing has been let in since the last one."""
+        """Count a refusal at this rate; ``in_a_row``: no request has been accepted since the last one."""
         self._advance(clock)
         self._is_first = False
-        if in_a_row:  # it may be an outage: what was possible before it is forgotten slowly
+        if in_a_row:  # it may be an outage: forget the rate before it slowly
             self._refused_at *= 0.85
             self._per_minute *= 0.5
         else:
@@ -613,10 +620,10 @@ class NamedRate:
 
 
 class Gate:
-    """The pause after a refusal, for all who wait, and the careful beginning after it.
+    """The pause after a refusal, for all waiting requests, and the slow start after it.
 
-    After the pause only so many may be on their way as ``width`` says; each answer lets one more go, so twice as many a round trip.
-    A pause of more than two minutes is not waited for; one request tries it now and then.
+    After the pause, at most ``width`` requests may be on their way; each answer adds one, so their number doubles with every round
+    trip. Requests do not wait for a pause of more than two minutes; one request tries it from time to time.
     """
 
     __slots__ = ("_at", "_pauses", "_probe_at", "_probes", "_until", "_width", "name", "number")
@@ -628,7 +635,7 @@ class Gate:
     def __init__(self) -> None:
         self.name = Limit.UNKNOWN
         self.number = 0  # the newest reservation when it was closed
-        self._at = 0  # of these later ones, so many are on their way
+        self._at = 0  # how many later ones are on their way
         self._until = 0.0
         self._width: float | None = None
         self._pauses = 0
@@ -636,7 +643,7 @@ class Gate:
         self._probe_at = 0.0
 
     def wait(self, clock: float) -> float:
-        """Return the seconds until a request may pass, or look again."""
+        """Return the seconds until a request may pass, or until a new check."""
         seconds = self._until - clock
         if seconds > LONGEST_WAIT and clock >= self._probe_at:
             return 0.0
@@ -651,7 +658,7 @@ class Gate:
             self._set_probe(clock)
 
     def hear(self, number: int, *, is_answer: bool) -> None:
-        """Count a request that is not on its way any more, whether it was answered or not."""
+        """Count a request that is no longer on its way, answered or not."""
         if number <= self.number:
             return
         self._at = max(0, self._at - 1)
@@ -661,7 +668,7 @@ class Gate:
                 self._width = self._width + 1 if self._width < self._WIDE else None
 
     def close(self, name: Limit, seconds: float | None, width: float | None, clock: float, number: int) -> None:
-        """Close it for so many seconds; without a number for a moment that doubles with each pause in a row."""
+        """Close it for ``seconds``; without a number, for a moment that doubles with each consecutive pause."""
         if seconds is None:
             self._pauses += 1
             seconds = min(self._LONGEST_PAUSE, 0.25 * 2.0 ** min(self._pauses, 16))

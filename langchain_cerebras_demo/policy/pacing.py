@@ -1,9 +1,9 @@
-"""When the next request may be sent, so that the account's limits are used and not run into.
+"""Decides when the next request may be sent, so that the account's limits are used fully but not exceeded.
 
-One ``Pacer`` knows one account and model. It asks each of its limits (``policy.limits``) how long a request has to wait, and the
-longest wait counts.
+A ``Pacer`` belongs to one account and model. It asks each of its limits (``policy.limits``) how long a request has to wait, and
+the longest wait counts.
 
-Pure: the time comes in as ``now``, seconds of a clock of the caller's choice. While that clock jumps back, no time passes.
+Time is an argument, ``now``: seconds of any clock. If the clock jumps back, no time passes.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ from langchain_cerebras_demo.records import AnnouncedLimit, Limit, RateLimitSnap
 _DAY_SECONDS = 86_400.0
 _LONGEST_JUMP = 1e9  # seconds between two looks at a clock; above it the clock is broken
 
-# Before anything was heard, one more request is sent in so many seconds: answers that are not streamed come late.
+# Before the first answer, one more request is sent in this interval, because answers that are not streamed arrive late.
 _FIRST_SECONDS = 2.0
 _FIRST_LOOK_SECONDS = 0.25
 
-# The ``date`` of an answer has whole seconds and is some time old when it comes: below this it does not contradict.
+# The ``date`` of an answer has whole seconds and is some time old when it arrives: a smaller difference is ignored.
 _DATE_SECONDS = 2.0
 
 _LOOK_SECONDS = 1.0
-_LEAST_SECONDS = 1e-4  # a wait that rounding errors leave would not end
+_LEAST_SECONDS = 1e-4  # a shorter wait, left by rounding errors, would not end
 
 
 class Wait(NamedTuple):
     """How long a request has to wait.
 
     Attributes:
-        seconds: 0.0 = it may be sent now. An estimate: ask again when they are over, or when anything was heard.
-        limit: the limit that it waits for; ``None`` for none.
-        is_final: the wait is too long: raise, and say when to come back.
+        seconds: 0.0 if it may be sent now. It is an estimate: ask again after that time, or when an answer arrives.
+        limit: the limit that it waits for, or ``None``.
+        is_final: whether the wait is too long, so that an error has to be raised that says when to try again.
     """
 
     seconds: float
@@ -65,7 +65,7 @@ class Pacer:
     def __init__(self, given: RateLimit | None = None, utc: float = 0.0) -> None:
         self.snapshot: RateLimitSnapshot | None = None
         self._now: float | None = None
-        self._clock = 0.0  # time that has passed; it never goes back
+        self._clock = 0.0  # the time that has passed; it never goes back
         self._epoch = utc  # the service's Unix time when the clock was 0
         self._is_dated = False
         self._given = [GivenWindow(name, number) for name, number in (given or RateLimit()).numbers().items()]
@@ -84,7 +84,7 @@ class Pacer:
         self._spent = 0.0  # tokens, without those that came back
         self._reserved = 0.0  # tokens of requests that are not over
         self._usage = 1.0  # the part of its reservation that a request uses in the end, smoothed
-        self._unheard: deque[Reservation] = deque()  # young ones of which the service has said nothing
+        self._unheard: deque[Reservation] = deque()  # recent ones without an answer to them or to a later one
         self._unheard_count = 0
         self._unheard_cost = 0.0
 
@@ -92,9 +92,9 @@ class Pacer:
         """Return how long a request has to wait.
 
         Args:
-            cost: the estimated prompt and the most the answer may have, in tokens. More than the whole of a window may go when
-                the window is full.
-            now: the time.
+            cost: the estimated prompt and the longest possible answer, in tokens. More than a whole window may be sent if the
+                window is full.
+            now: the current time.
         """
         self._advance(now)
         clock = self._clock
@@ -123,7 +123,7 @@ class Pacer:
         )
 
     def left_today(self, now: float) -> int | None:
-        """Return how many requests the day has left; ``None`` where no limit of the day ends them, or a new day is near."""
+        """Return how many requests the day has left; ``None`` if there is no daily limit, or a new day is near."""
         self._advance(now)
         counts = [
             int(window.level)
@@ -136,7 +136,7 @@ class Pacer:
         return max(0, min(counts)) if counts else None
 
     def day_ends_in(self, now: float) -> float:
-        """Return the seconds until the requests of the day are whole again."""
+        """Return the seconds until the daily limit of requests is restored."""
         self._advance(now)
         ends = [window.seconds_left(self._clock) for window in self._windows if window.name is Limit.REQUESTS_PER_DAY]
         given = [
@@ -145,7 +145,7 @@ class Pacer:
         return max(ends + given, default=0.0)
 
     def take(self, cost: float, now: float) -> Reservation:
-        """Count a request that is sent now; return what it reserves, to be handed back to the other methods."""
+        """Count a request that is sent now; return its reservation, which the other methods need."""
         self._advance(now)
         clock = self._clock
         self._number += 1
@@ -182,7 +182,7 @@ class Pacer:
         return reservation
 
     def observe(self, reservation: Reservation, snapshot: RateLimitSnapshot, now: float) -> None:
-        """Learn from the headers of an answer: ``remaining`` is what the service had left when it let the request in."""
+        """Learn from the headers of an answer: ``remaining`` is the remainder when the service accepted the request."""
         self._advance(now)
         self._learn(reservation, snapshot)
         self._arrive(reservation, is_answer=True)
@@ -190,14 +190,14 @@ class Pacer:
             self._refusals = 0
 
     def settle(self, reservation: Reservation, used_tokens: float, now: float, cached_tokens: float = 0.0) -> None:
-        """Count what a request has used: the service gives the rest back. Only the first time counts.
+        """Count what a request has used: the service releases the rest. Only the first call counts.
 
         Args:
-            reservation: the request's.
-            used_tokens: of its usage, the prompt's included.
-            now: the time.
-            cached_tokens: of these, what the service had in its cache. They count against the total of a limit alone; where the
-                service tells the total from the uncached part, the latter gets them back.
+            reservation: the request's reservation.
+            used_tokens: the tokens of its usage, including the prompt's.
+            now: the current time.
+            cached_tokens: those of ``used_tokens`` that the service had in its cache. They count only against a limit of all
+                tokens, and are released in a separate limit of uncached tokens.
         """
         self._advance(now)
         if reservation.is_settled:
@@ -232,19 +232,19 @@ class Pacer:
         *,
         is_uncached: bool = False,
     ) -> None:
-        """Learn from a 429: the service has taken nothing.
+        """Learn from a 429, for which the service has reserved nothing.
 
-        A ``retry_after`` stops all for so long. Without one, an announced window is taken to be used up; of a rate that is not
-        announced, a guess is made; anything else stops all for a moment that doubles, and then few go at first. What was sent
-        before the last refusal that counted does not count again.
+        A ``retry_after`` stops all requests for that time. Without one, an announced window counts as used up; a rate that is not
+        announced is estimated; anything else stops all requests for a moment that doubles, with a slow start after it. Refusals
+        of requests that were sent before the last refusal that counted do not count again.
 
         Args:
-            reservation: the request's.
-            limit: what the refusal names.
+            reservation: the request's reservation.
+            limit: the limit that the refusal names.
             retry_after: the seconds that it names.
-            now: the time.
-            snapshot: what it says of the limits.
-            is_uncached: whether it names uncached tokens, which the service then counts apart from the total.
+            now: the current time.
+            snapshot: the limits that it reports.
+            is_uncached: whether it names uncached tokens, which the service then counts separately.
         """
         in_flight = self._unheard_count
         self.settle(reservation, 0.0, now)
@@ -252,7 +252,7 @@ class Pacer:
         reservation.sent -= 1
         reservation.spent -= reservation.cost
         reservation.in_flight -= reservation.cost
-        for window in self._windows:  # a number that was given is one of requests sent, whatever comes of them
+        for window in self._windows:  # not for given numbers, which count all requests sent
             if not window.is_tokens:
                 window.give_back(1.0, 0.0)
         self._learn(reservation, snapshot or RateLimitSnapshot())
@@ -281,10 +281,10 @@ class Pacer:
             self._close(limit, self._pause(limit), None if limit in self._rates else 1.0)
 
     def _pause(self, limit: Limit) -> float | None:
-        """Return how long a limit needs of which nothing is known but its name; ``None`` for a moment that doubles.
+        """Return the pause for a limit of which only the name is known; ``None`` for a moment that doubles.
 
-        A day's ends with the day. A minute's or an hour's that is refused again, before anything was announced, gets the rest of the
-        minute: the retries would be used up in seconds.
+        A daily limit ends with the day. A second refusal by a limit per minute or hour, before any limit was announced, pauses for
+        the rest of the minute, because the retries would be used up within seconds.
         """
         if limit.period == "day":
             return self._ends_at(_DAY_SECONDS) - self._clock
@@ -301,7 +301,7 @@ class Pacer:
         is_news: bool,
         is_explained: bool,
     ) -> None:
-        """Take the windows that a refusal names to be used up, unless it says itself what is left of them."""
+        """Mark the windows that a refusal names as used up, unless it reports their remainder itself."""
         for window in windows:
             amount = reservation.cost if window.is_tokens else 1.0
             if retry_after is not None:
@@ -312,7 +312,7 @@ class Pacer:
                 window.slow_down()
 
     def _guess(self, limit: Limit, retry_after: float | None) -> None:
-        """Find the rate by trial, unless a minute's says how long to wait."""
+        """Start to find the rate by trial, unless the refusal of a limit per minute says how long to wait."""
         if limit in self._rates:
             self._rates[limit].refuse(self._clock, in_a_row=self._refusals > 1)
         elif retry_after is None or limit is Limit.REQUESTS_PER_SECOND:
@@ -326,7 +326,7 @@ class Pacer:
     def _advance(self, now: float) -> None:
         passed = 0.0 if self._now is None else now - self._now
         self._now = now
-        if not 0 < passed < _LONGEST_JUMP:  # back, or absurd: then no time has passed
+        if not 0 < passed < _LONGEST_JUMP:  # the clock jumped: no time has passed
             return
         self._clock += passed
         self._recent *= max(0.0, 1 - passed / 60)
@@ -336,11 +336,11 @@ class Pacer:
             self._drop_heard()
 
     def _ends_at(self, period: float) -> float:
-        """When the calendar's period is over that is now."""
+        """Return when the calendar's current period ends."""
         return self._clock + period - (self._clock + self._epoch) % period
 
     def _learn_date(self, date: float) -> None:
-        """Set the service's clock by the ``date`` of an answer, which is some time old: it is at least that late."""
+        """Set the service's clock by the ``date`` of an answer, which is already some time old."""
         epoch = date - self._clock
         if self._is_dated and self._epoch - _DATE_SECONDS < epoch <= self._epoch:
             return
@@ -364,7 +364,7 @@ class Pacer:
             self._unheard_cost -= reservation.cost
 
     def _drop_heard(self) -> None:
-        """Forget, oldest first, what the service has seen by now: its answer or a later one's has come, or it is old."""
+        """Forget, oldest first, requests that the service has seen: an answer to them or to a later one has come, or they are old."""
         seen = self._clock - BLIND_SECONDS
         while self._unheard:
             oldest = self._unheard[0]
@@ -374,20 +374,20 @@ class Pacer:
             self._hear(self._unheard.popleft())
 
     def _first_wait(self) -> Wait:
-        """Before anything was heard one request is sent, and one more every two seconds."""
+        """Return the wait before the first answer: one request is sent, and one more every two seconds."""
         if self._heard or self._began is None or not self._unheard_count:
             return _GO
         most = 1 + (self._clock - self._began) // _FIRST_SECONDS
         return _GO if self._unheard_count < most else Wait(_FIRST_LOOK_SECONDS, Limit.FIRST_ANSWER)
 
     def _to_wait(self, window: AnnouncedWindow, amount: float, seconds: float) -> Wait:
-        """A limit of the day that is used up is final, unless tokens of requests on their way may come back."""
+        """Return the wait. A used-up daily limit is final, unless running requests may release enough tokens."""
         is_final = window.period > 3600 and seconds > LONGEST_WAIT
         if is_final and window.is_tokens and window.level + self._reserved >= amount:
             return Wait(_LOOK_SECONDS, window.name)
         return Wait(seconds, window.name, is_final)
 
-    # -- what the service says
+    # -- what answers report
 
     def _learn(self, reservation: Reservation, snapshot: RateLimitSnapshot) -> None:
         if snapshot:
@@ -411,7 +411,7 @@ class Pacer:
             window = self._announced[name] = self._add(name, limit)
         elif limit and limit != window.limit:
             window.resize(limit)
-            if name in self._uncached:  # what was known of it was of another limit
+            if name in self._uncached:  # it belonged to the old limit
                 self._windows.remove(self._uncached.pop(name))
         if reset is not None and is_newest:
             window.end_at(self._clock + min(reset, window.period))
@@ -425,14 +425,12 @@ class Pacer:
             since = self._sent - reservation.sent
         was_refilling = window.is_refilling
         window.correct(remaining, since, reservation, self._clock)
-        if (
-            window.is_refilling and not was_refilling
-        ):  # what holds for one is taken to hold for all, until a refusal denies it
+        if window.is_refilling and not was_refilling:  # assumed for all windows, until a refusal shows otherwise
             for other in self._windows:
                 other.is_refilling = True
 
     def _add(self, name: Limit, limit: float, *, is_blind: bool = False) -> AnnouncedWindow:
-        """A window of which the service speaks for the first time, with what is on its way counted in."""
+        """Add a window that an answer announces for the first time, and count the requests on their way."""
         window = AnnouncedWindow(name, limit, self._clock, self._ends_at(name.seconds), is_blind=is_blind)
         window.is_refilling = any(other.is_refilling for other in self._windows)
         window.take(

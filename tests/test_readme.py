@@ -53,6 +53,7 @@ def test_the_lines_of_the_command_line_can_be_pasted():
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)
 @pytest.mark.xdist_group("embedded")
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 def test_the_lines_of_the_command_line_run(tmp_path):
@@ -71,7 +72,7 @@ def test_the_lines_of_the_command_line_run(tmp_path):
             capture_output=True,
             text=True,
             stdin=subprocess.DEVNULL,
-            timeout=170,
+            timeout=400,
             check=False,
         )
         assert re.findall(r"FAILED (\w+)", done.stdout) == ["doctor"], done

@@ -338,6 +338,7 @@ def variables(server, folder, metadata):
 
 
 @pytest.mark.long
+@pytest.mark.timeout(600)
 def test_the_program_finds_the_plugin_by_its_entry_point(server, variables):
     """Real processes: keys, models, a question with a pipe, its continuation, a schema, a tool, the logs, the embedded model."""
 
@@ -369,6 +370,7 @@ def test_the_program_finds_the_plugin_by_its_entry_point(server, variables):
 
 
 @pytest.mark.long
+@pytest.mark.timeout(600)
 @pytest.mark.filterwarnings(
     "ignore:.*forkpty.*:DeprecationWarning"
 )  # pexpect's; Python 3.12 warns of the server's thread

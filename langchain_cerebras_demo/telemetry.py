@@ -10,11 +10,14 @@ have moved. Names that begin with ``cerebras.`` are our own. ``docs/how-to/obser
 
 from __future__ import annotations
 
+import contextlib
+import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import UUID
 
 import orjson
 
@@ -23,9 +26,18 @@ from langchain_cerebras_demo.client.observers import CallStart, add_observer, re
 from langchain_cerebras_demo.records import CallRecord, FailedAttempt, Limit
 
 try:
-    from opentelemetry.context import attach
+    from opentelemetry.context import Context, attach
     from opentelemetry.metrics import MeterProvider, get_meter
-    from opentelemetry.trace import Span, SpanKind, Status, StatusCode, TracerProvider, get_current_span, get_tracer
+    from opentelemetry.trace import (
+        Span,
+        SpanKind,
+        Status,
+        StatusCode,
+        TracerProvider,
+        get_current_span,
+        get_tracer,
+        set_span_in_context,
+    )
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
     from opentelemetry.util.types import AttributeValue
 except ImportError as error:
@@ -186,6 +198,7 @@ class _Telemetry:
         common = _common(call.operation, call.model, call.address)
         span = self._tracer.start_span(
             f"{call.operation} {call.model}" if call.model else call.operation,
+            context=_openinference_parent(call.run_id),
             kind=SpanKind.CLIENT,
             attributes=_of_request(common, call),
         )
@@ -226,7 +239,24 @@ class _Telemetry:
             self._failures.add(1, {**common, ERROR_TYPE: failure.error})
 
 
-# -- spans of other processes
+# -- parents
+
+
+def _openinference_parent(run_id: str | None) -> Context | None:
+    """Return OpenInference's span of the LangChain run that makes the call; ``None`` for the current span.
+
+    OpenInference makes spans of LangChain's runs without making them current, but tells them by the id of their run. Where
+    LangChain does not pass on the run's id (``stream``, ``astream``), it is the span of the chain or of the agent's step around it.
+    """
+    module = sys.modules.get("openinference.instrumentation.langchain")
+    if module is None:
+        return None
+    with contextlib.suppress(Exception):  # of another version
+        instrumentor = module.LangChainInstrumentor()
+        if instrumentor.is_instrumented_by_opentelemetry:
+            span = instrumentor.get_span(UUID(run_id)) if run_id else module.get_current_span()
+            return None if span is None else set_span_in_context(span)
+    return None
 
 
 def current_trace() -> dict[str, str]:

@@ -231,3 +231,67 @@ def test_openllmetry_has_model_provider_tokens_finish_reason_and_id(loopback):
         assert (span["gen_ai.request.temperature"], span["gen_ai.request.max_tokens"]) == (0.5, 50)
     for span in (whole, called):
         assert span["gen_ai.response.id"].startswith("chatcmpl-")
+
+
+# -- our own spans beside theirs
+
+BESIDE = """
+import asyncio
+import json
+import sys
+
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from {package} import {instrumentor}
+from langchain_cerebras_demo.telemetry import instrument
+
+exporter, provider = InMemorySpanExporter(), TracerProvider()
+provider.add_span_processor(SimpleSpanProcessor(exporter))
+{instrumentor}().instrument(tracer_provider=provider)
+instrument(tracer_provider=provider)
+
+from langchain.agents import create_agent
+from langchain_core.runnables import RunnableLambda
+from langchain_cerebras_demo import ChatCerebrasDemo
+
+model = ChatCerebrasDemo(base_url=sys.argv[1], api_key=sys.argv[2])
+chain = RunnableLambda(lambda question: question) | model
+
+async def later():
+    await chain.ainvoke("hello")
+    assert [chunk async for chunk in chain.astream("hello")]
+    await create_agent(model, []).ainvoke({{"messages": [("human", "hello")]}})
+
+chain.invoke("hello")
+list(chain.stream("hello"))
+asyncio.run(later())
+spans = exporter.get_finished_spans()
+names = {{span.context.span_id: span.name for span in spans}}
+print(json.dumps([names.get(span.parent and span.parent.span_id) for span in spans if span.name == "chat gpt-oss-120b"]))
+"""
+
+
+def parents_beside(package, instrumentor, loopback):
+    ended = run(BESIDE.format(package=package, instrumentor=instrumentor), loopback.base_url, loopback.key)
+    return json.loads(ended.stdout)
+
+
+@pytest.mark.upstream
+@needs("openinference.instrumentation.langchain")
+def test_our_spans_are_children_of_openinferences(loopback):
+    """Of the model's run, or of the chain's where LangChain does not tell the run: it is not passed on to streams."""
+    parents = parents_beside("openinference.instrumentation.langchain", "LangChainInstrumentor", loopback)
+    model, chain = "ChatCerebrasDemo", "RunnableSequence"
+    assert parents == [model, chain, model, chain, model]
+
+
+@pytest.mark.upstream
+@needs("opentelemetry.instrumentation.langchain")
+def test_our_spans_are_children_of_openllmetrys(loopback):
+    """Of whatever it has made the current one: a chain, a task of it, or an agent's step."""
+    parents = parents_beside("opentelemetry.instrumentation.langchain", "LangchainInstrumentor", loopback)
+    assert len(parents) == 5
+    assert None not in parents
+    assert parents[-1] == "execute_task model"

@@ -7,13 +7,15 @@ import contextlib
 import os
 import random
 import re
+import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
-__all__ = ["SITE", "Client", "listen", "open_answers", "start_server", "visit", "write_site"]
+__all__ = ["SITE", "Client", "crowd", "listen", "open_answers", "server", "visit", "write_site"]
 
 PAGES = Path(__file__).parents[2] / "docs" / "how-to"
 SITE = "site_of_the_pages"
@@ -23,6 +25,7 @@ MAIN = """
 import asyncio
 import gc
 import os
+import time
 
 from {app} import app, llm as model
 from {agents} import app as agents, llm as model_of_the_agent
@@ -31,7 +34,8 @@ app.mount("/agents", agents)
 
 
 @app.get("/state")
-async def state():
+async def state(seconds: float = 0.0):
+    time.sleep(seconds)  # meanwhile another process takes the next request
     gc.collect()
     with open("/proc/self/status", encoding="utf-8") as status:
         resident = next(int(line.split()[1]) for line in status if line.startswith("VmRSS:"))
@@ -71,20 +75,27 @@ def listen() -> socket.socket:
     return listening
 
 
-def start_server(
-    command: list[str], listening: socket.socket, folder: Path, **variables: str
-) -> subprocess.Popen[bytes]:
-    """Start a server in a process; ``{fd}`` in the command is the number of the socket."""
+@contextlib.contextmanager
+def server(command: list[str], listening: socket.socket, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A server in a process, which is killed with its children; ``{fd}`` in the command is the number of the socket."""
     number = listening.fileno()
     paths = [str(folder), str(Path(__file__).parents[2])]
-    return subprocess.Popen(
-        [sys.executable, "-m", *(part.format(fd=number) for part in command)],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), **variables},
-        pass_fds=[number],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )
+    with (folder / "server.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", *(part.format(fd=number) for part in command)],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+            pass_fds=[number],
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 class Client:

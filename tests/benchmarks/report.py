@@ -18,21 +18,8 @@ from tests.benchmarks.targets import TARGETS, reached
 
 Summary = dict[str, Any]
 
-README_CASES = (
-    "astream",
-    "stream",
-    "paced_1",
-    "callback",
-    "tool_calls",
-    "structured",
-    "ainvoke",
-    "abatch",
-    "invoke",
-    "constructor",
-    "first_call",
-    "memory_rest",
-)
-README_SUBJECTS = ("ours-coalesced", "ours-exact", "langchain-cerebras", "langchain-openai", "pydantic-ai")
+README_CASES = ("astream", "tool_calls", "structured", "ainvoke", "abatch")
+README_SUBJECTS = ("ours-coalesced", "langchain-cerebras", "langchain-openai")
 README_BEGIN, README_END = "<!-- figures: begin -->", "<!-- figures: end -->"
 
 
@@ -163,7 +150,6 @@ def to_readme(summary: Summary) -> str:
         for case in (summary["cases"][name] for name in README_CASES if name in summary["cases"])
     ]
     made = f"{summary['date']}, Python {summary['python']}, {summary['machine']}"
-    packages = {package: version for name in subjects for package, version in summary["versions"].get(name, {}).items()}
     return "\n".join(
         [
             "| CPU time, memory | " + " | ".join(SUBJECTS[name].title for name in subjects) + " |",
@@ -172,7 +158,7 @@ def to_readme(summary: Summary) -> str:
             "",
             "![CPU time of a streamed delta](docs/benchmarks/astream.svg)",
             "",
-            f"{made}; {', '.join(f'{package} {version}' for package, version in sorted(packages.items()))}.",
+            f"{made}.",
             "",
         ]
     )

@@ -18,7 +18,7 @@ from tests.benchmarks.targets import TARGETS, reached
 
 Summary = dict[str, Any]
 
-README_CASES = ("astream", "tool_calls", "structured", "ainvoke", "abatch")
+README_CASES = ("astream", "tool_calls", "ainvoke", "abatch")
 README_SUBJECTS = ("ours-coalesced", "langchain-cerebras", "langchain-openai")
 README_BEGIN, README_END = "<!-- figures: begin -->", "<!-- figures: end -->"
 

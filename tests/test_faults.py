@@ -44,11 +44,11 @@ from tests.support.faults import JSON, KEY, WAYS, WHOLE, ask, delta, model_for, 
 from tests.support.leaks import all_that_shows
 
 GROUPS = {
-    "An answer is whole or an error": ANSWERS,
+    "Answers": ANSWERS,
     "Time": TIME,
-    "Tried again, or not": RETRIES,
-    "Refusals that the service has been seen to send": REFUSALS,
-    "Whatever stands in between": IN_BETWEEN,
+    "Statuses and retries": RETRIES,
+    "Refusals as the service sends them": REFUSALS,
+    "Proxies, names, TLS and HTTP": IN_BETWEEN,
 }
 FAULTS = [fault for faults in GROUPS.values() for fault in faults]
 PAGE = Path(__file__).parents[1] / "docs" / "faults.md"

@@ -84,8 +84,8 @@ def plain_instead_of_tls(_server: object) -> Iterator[dict[str, object]]:
 
 IN_BETWEEN = [
     both(
-        "limits that lie",
-        "`x-ratelimit-*` negative, NaN, letters, 1e300, and some not at all; the answer is kept",
+        "invalid rate-limit headers",
+        "`x-ratelimit-*` negative, NaN, text, 1e300, some missing; the answer is returned",
         RawAnswer(
             headers={
                 **JSON,
@@ -101,7 +101,7 @@ IN_BETWEEN = [
     ),
     staged(
         "an answer before the request ends",
-        "413 behind the head of a request of 8 MB, the rest is not read",
+        "413 after the headers of a request of 8 MB, whose body the server does not read",
         Ends(BadRequestError, "413: "),
         rude(says(b"HTTP/1.1 413 Too Large\r\ncontent-length: 0\r\n\r\n")),
         model_kwargs={"user": "x" * 8_000_000},
@@ -113,7 +113,7 @@ IN_BETWEEN = [
         Ends(APIResponseValidationError, "did not answer in proper HTTP"),
     ),
     both(
-        "a status line that is none",
+        "an invalid status line",
         "`HTTP/9.9 abc`",
         RawBytes(b"HTTP/9.9 abc\r\n\r\n"),
         Ends(APIResponseValidationError, "did not answer in proper HTTP"),
@@ -125,14 +125,14 @@ IN_BETWEEN = [
         Ends(APIConnectionError, "hung up", sends=2),
     ),
     both(
-        "a content-length below zero",
+        "a negative content-length",
         "`content-length: -5`",
         RawBytes(PLAIN_HEAD + b"content-length: -5\r\n\r\n" + WHOLE),
         Ends(APIResponseValidationError, "proper HTTP"),
     ),
     both(
-        "a chunk size that is no number",
-        "`zz` where a length belongs",
+        "an invalid chunk size",
+        "`zz` instead of a length",
         RawBytes(PLAIN_HEAD + b"transfer-encoding: chunked\r\n\r\nzz\r\n"),
         Ends(APIResponseValidationError, "did not answer in proper HTTP"),
     ),
@@ -144,30 +144,30 @@ IN_BETWEEN = [
     ),
     both(
         "an answer of HTTP/1.0",
-        "no length: the end of the connection ends the body",
+        "no length: the body ends with the connection",
         RawBytes(b"HTTP/1.0 200 OK\r\ncontent-type: application/json\r\n\r\n" + WHOLE),
         Ends(None, "whole"),
     ),
     streamed_and_whole(
-        "bytes that are no text",
+        "bytes that are not text",
         "300 bytes `0xff` as `text/event-stream`",
         (RawStream([b"\xff" * 300], end="eof"), Ends(StreamInterruptedError, "neither a finish_reason", sends=2)),
         (RawStream([b"\xff" * 300], end="eof"), Ends(APIResponseValidationError, "the answer is not UTF-8")),
     ),
     both(
-        "a stream to a whole request",
-        "events where one object was asked for: read as events",
+        "a stream instead of JSON",
+        "events instead of one object: read as a stream",
         RawStream([HI, HI, FINISH]),
         Ends(None, "HiHi"),
     ),
     both(
-        "a stream that is labelled JSON",
-        "events as `application/json`: the first bytes tell what a body is",
+        "a stream labelled as JSON",
+        "events as `application/json`: recognized by the first bytes",
         RawStream([HI, FINISH], headers=JSON),
         Ends(None, "Hi"),
     ),
     both(
-        "JSON that is labelled a stream",
+        "JSON labelled as a stream",
         "a whole answer as `text/event-stream`",
         RawAnswer(headers={"content-type": "text/event-stream"}, body=WHOLE),
         Ends(None, "whole"),
@@ -186,30 +186,30 @@ IN_BETWEEN = [
     ),
     both(
         "a header that is not UTF-8",
-        "`x-request-id: caf\\xe9-1`: the answer stands, the id is made printable",
+        "`x-request-id: caf\\xe9-1`: the answer is returned, the id is escaped",
         RawBytes(PLAIN_HEAD + b"x-request-id: caf\xe9-1\r\n" + ANSWER),
         Ends(None, "whole"),
     ),
     both(
-        "an encoding that is not read",
+        "an unsupported encoding",
         "`content-encoding: compress`, as `br` and `zstd` without their libraries",
         RawAnswer(headers={**JSON, "content-encoding": "compress"}, body=b"\x1f\x9d\x90{}"),
         Ends(APIResponseValidationError, "the body is encoded as 'compress', which cannot be read"),
     ),
     both(
-        "an error in an encoding that is not read",
-        "429 with `content-encoding: compress`: the status tells the class",
+        "an error in an unsupported encoding",
+        "429 with `content-encoding: compress`: the status decides the class",
         RawAnswer(429, headers={**JSON, "content-encoding": "compress"}, body=b"\x1f\x9d\x90{}"),
         Ends(RateLimitError, "429: the body is encoded as 'compress', which cannot be read", sends=2),
     ),
     staged(
-        "a proxy that wants a password, http",
+        "a proxy that requires a password, http",
         "407",
         Ends(APIStatusError, "from the argument proxy refused: it wants a user and a password"),
         rude(says(REFUSING_PROXY), "proxy={}"),
     ),
     staged(
-        "a proxy that wants a password, https",
+        "a proxy that requires a password, https",
         "407 to CONNECT",
         Ends(APIConnectionError, "refused to connect to api.cerebras.ai (407): it wants a user and a password"),
         rude(says(REFUSING_PROXY), "proxy={}", **CEREBRAS),
@@ -222,26 +222,26 @@ IN_BETWEEN = [
         timeout=SHORT,
     ),
     staged(
-        "no proxy there",
+        "a proxy that is not running",
         "the proxy's port is closed",
         Ends(APIConnectionError, "could not connect to the proxy", sends=2),
         no_proxy_listens,
     ),
     staged(
         "a SOCKS proxy",
-        "nothing: `ALL_PROXY=socks5://…`",
+        "nothing is sent: `ALL_PROXY=socks5://…`",
         Ends(APIConnectionError, "ALL_PROXY names a SOCKS proxy, which is not supported"),
         socks_in_the_environment,
     ),
     staged(
-        "a name that is unknown",
+        "an unknown host name",
         "DNS fails",
         Ends(APIConnectionError, "the name unknown.example could not be resolved", sends=2),
         no_names,
     ),
     staged(
-        "no TLS on the other side",
-        "a handshake is answered in plain HTTP",
+        "a server without TLS",
+        "the server answers a handshake in plain HTTP",
         Ends(APIConnectionError, "no secure connection", sends=2),
         plain_instead_of_tls,
     ),

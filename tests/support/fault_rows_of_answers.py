@@ -76,8 +76,8 @@ CUT_OFF = "neither a finish_reason nor [DONE]"
 ANSWERS = [
     # -- truncated
     stream(
-        "a stream that just ends",
-        "an event, then a proper end of the body without `finish_reason` and `[DONE]`",
+        "a stream that ends early",
+        "an event, then the regular end of the body, without `finish_reason` and `[DONE]`",
         RawStream([HI], end="eof"),
         Ends(StreamInterruptedError, CUT_OFF, partial="Hi"),
     ),
@@ -94,14 +94,14 @@ ANSWERS = [
         Ends(StreamInterruptedError, CUT_OFF, partial="Hi"),
     ),
     stream(
-        "a stream that ends in what may be a tag",
-        "`<thi`, then a proper end of the body",
+        "a stream that ends within a possible tag",
+        "`<thi`, then the regular end of the body",
         RawStream([sse(delta(content="<thi"))], end="eof"),
         Ends(StreamInterruptedError, CUT_OFF, partial="<thi"),
     ),
     stream(
         "a stream that ends within a line",
-        "an event, and half of the next one",
+        "an event and half of the next one",
         RawStream([HI, HI[:30]], end="eof"),
         Ends(StreamInterruptedError, CUT_OFF, partial="Hi"),
     ),
@@ -112,14 +112,14 @@ ANSWERS = [
         Ends(StreamInterruptedError, "the stream broke off", partial="Hi"),
     ),
     streamed_and_whole(
-        "a reset behind the headers",
+        "a reset after the headers",
         "headers, then RST",
         (RawStream([], end="reset"), Ends(APIConnectionError, "127.0.0.1", sends=2)),
         (RawBytes(PLAIN_HEAD + b"content-length: 50\r\n\r\n", "reset"), Ends(APIConnectionError, "127.0.0.1", sends=2)),
     ),
     streamed_and_whole(
-        "chunked encoding, cut",
-        "a chunk and no end of the body: the connection closes",
+        "a chunked body that is cut off",
+        "a chunk, then the connection closes without the end of the body",
         (RawStream([HI], end="no_chunk_end"), Ends(StreamInterruptedError, "broke off", partial="Hi")),
         (
             RawBytes(PLAIN_HEAD + b"transfer-encoding: chunked\r\n\r\nff\r\n{"),
@@ -140,7 +140,7 @@ ANSWERS = [
     ),
     both(
         "a body longer than its content-length",
-        "the length ends within the JSON",
+        "`content-length` ends within the JSON",
         RawBytes(PLAIN_HEAD + b"content-length: 20\r\n\r\n" + WHOLE),
         Ends(APIResponseValidationError, "did not answer in proper HTTP"),
     ),
@@ -152,7 +152,7 @@ ANSWERS = [
     ),
     stream(
         "finished, then a reset",
-        "`finish_reason`, then RST: nothing is missing",
+        "`finish_reason`, then RST: the answer is complete",
         RawStream([HI, FINISH], end="reset"),
         Ends(None, "Hi"),
     ),
@@ -165,20 +165,20 @@ ANSWERS = [
     ),
     # -- garbled
     both(
-        "garbled gzip",
-        "`content-encoding: gzip` over what is none",
+        "invalid gzip",
+        "`content-encoding: gzip`, but the body is not gzip",
         RawAnswer(headers={**EVENTS, "content-encoding": "gzip"}, body=b"this is no gzip, as anyone sees"),
         Ends(APIConnectionError, "broke off", sends=2),
     ),
     stream(
         "gzip, cut off",
-        "an event, and an archive without its end",
+        "an event in a gzip body without its end",
         cut_gzip(),
         Ends(StreamInterruptedError, CUT_OFF, partial="Hi"),
     ),
     streamed_and_whole(
         "bad JSON",
-        "a brace and no more, within a body that is whole",
+        "a single brace, in a complete body",
         (
             RawStream([HI, b"data: {broken\n\n"]),
             Ends(APIResponseValidationError, "an event of the stream is not JSON", partial="Hi"),
@@ -211,7 +211,7 @@ ANSWERS = [
     ),
     streamed_and_whole(
         "no choices",
-        "an answer that ends properly and has none",
+        "a complete answer without choices",
         (RawStream([sse({"id": "c1", "choices": []})]), Ends(APIResponseValidationError, "the stream has no choices")),
         (
             RawAnswer(headers=JSON, body=b'{"choices": []}'),
@@ -219,32 +219,32 @@ ANSWERS = [
         ),
     ),
     both(
-        "a web page at 200",
-        "`text/html` of something in between",
+        "a web page with status 200",
+        "`text/html`, as from a proxy",
         HtmlPage(),
         Ends(APIResponseValidationError, "the answer is an HTML page"),
     ),
     stream(
-        "a web page that calls itself a stream",
+        "a web page labelled as a stream",
         "HTML as `text/event-stream`",
         RawAnswer(headers=EVENTS, body=b"<!DOCTYPE html>\n<html></html>\n"),
         Ends(APIResponseValidationError, "the answer is an HTML page"),
     ),
     both(
-        "JSON to a stream request",
-        "a whole answer as `application/json`: it is taken as the answer it is",
+        "JSON instead of a stream",
+        "a whole answer as `application/json`: it is read as the answer",
         RawAnswer(headers=JSON, body=WHOLE),
         Ends(None, "whole"),
     ),
     both(
-        "an error at 200",
-        "`application/json` with the words of a 429",
+        "an error with status 200",
+        "the body of a 429 as `application/json`",
         RawAnswer(headers=JSON, body=b'{"message": "m", "type": "t", "param": "", "code": "queue_exceeded"}'),
         Ends(RateLimitError, "limit: the service's queue", sends=2),
     ),
     odd_call(
-        "a tool call whose facts are of other types",
-        "`id` is a list, `index` a word, `arguments` an object: it is read, with an id of ours",
+        "a tool call with fields of other types",
+        "`id` is a list, `index` a string, `arguments` an object: it is read, with a generated id",
         tool_calls=[{"id": [1], "index": "first", "function": {"name": "f", "arguments": {"a": 1}}}],
     ),
     odd_call(
@@ -254,7 +254,7 @@ ANSWERS = [
     ),
     odd_call(
         "a tool call in the old form",
-        "`function_call`: a tool call like any other",
+        "`function_call`: read like any other tool call",
         function_call={"name": "f", "arguments": "{}"},
     ),
     both("an empty answer", "204, no body", RawAnswer(204), Ends(APIStatusError, "204: the answer has no body")),
@@ -275,14 +275,14 @@ ANSWERS = [
         (RawAnswer(headers=JSON, body=WHOLE.replace(b"whole", rb"whole\ud83d")), Ends(None, "whole\ufffd")),
     ),
     streamed_and_whole(
-        "a message where a delta belongs",
-        "`message` in the chunk of a stream, `delta` in a whole answer",
+        "a message instead of a delta",
+        "`message` in a chunk of a stream, `delta` in a whole answer",
         (RawStream([HI.replace(b"delta", b"message"), FINISH]), Ends(None, "Hi")),
         (RawAnswer(headers=JSON, body=WHOLE.replace(b"message", b"delta")), Ends(None, "whole")),
     ),
     streamed_and_whole(
-        "facts in another type",
-        "a number as id, `usage` as words, `index` as text, a log probability that is NaN",
+        "metadata of other types",
+        "a number as id, text in `usage`, `index` as text, a log probability of NaN",
         (RawStream([odd(HI), odd(FINISH)]), Ends(None, "Hi")),
         (RawAnswer(headers=JSON, body=odd(WHOLE)), Ends(None, "whole")),
     ),
@@ -306,13 +306,13 @@ ANSWERS = [
         Ends(InternalServerError, "boom", partial="Hi"),
     ),
     stream(
-        "an event named error, of JSON",
+        "an event named error, with JSON",
         "an event, then `event: error`",
         RawStream([HI, b"event: error\n" + sse({"message": "boom", "status_code": 400})], end="eof"),
         Ends(BadRequestError, "boom", partial="Hi"),
     ),
     stream(
-        "an event named error, of words",
+        "an event named error, with text",
         "an event, then `event: error` and text",
         RawStream([HI, b"event: error\ndata: upstream went away\n\n"], end="eof"),
         Ends(InternalServerError, "upstream went away", partial="Hi"),
@@ -324,14 +324,14 @@ ANSWERS = [
         Ends(InternalServerError, "boom", partial="HiHi"),
     ),
     stream(
-        "an error behind the finish",
-        "`finish_reason`, then an error event: the answer is not whole",
+        "an error after the finish reason",
+        "`finish_reason`, then an error event: the answer is not complete",
         RawStream([HI, FINISH, sse({"error": {"message": "late"}})], end="eof"),
         Ends(InternalServerError, "late", partial="Hi"),
     ),
     stream(
         "an error that is the first event",
-        "nothing has been handed out yet",
+        "no chunk has been returned yet",
         ErrorEvent(after=0),
         Ends(InternalServerError, "the answer reported an error", sends=2),
     ),
@@ -350,26 +350,26 @@ ANSWERS = [
     ),
     stream(
         "a line without end",
-        "`data: xxx…` for as long as anybody reads",
+        "`data: xxx…` for as long as the client reads",
         Endless(),
         Ends(APIResponseValidationError, "larger than 16,777,216 bytes"),
     ),
     stream(
         "comments without end",
-        "`: ping` for as long as anybody reads",
+        "`: ping` for as long as the client reads",
         Endless(prefix=b": ping\n\n", filler=b": ping\n\n" * 1000),
         Ends(APITimeoutError, "no answer within 0.3 s (timeout.first_event)", sends=2),
         settings={"timeout": SHORT},
     ),
     both(
         "an error body without end",
-        "500 and text for as long as anybody reads: the first MiB is enough",
+        "500 and text for as long as the client reads: only the first MiB is read",
         Endless(500, prefix=b"", filler=b"boom " * 4000, content_type="text/plain"),
         Ends(InternalServerError, "500: boom boom", sends=2),
     ),
     both(
         "a hundred redirects",
-        "302 to the same address: not followed, since a key is on board",
+        "302 to the same address: not followed, because the request has a key",
         Redirect("/v1/chat/completions"),
         Ends(APIStatusError, "302: the server redirects to '/v1/chat/completions'"),
     ),

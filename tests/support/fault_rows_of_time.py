@@ -74,7 +74,7 @@ EVENTS_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n"
 TIME = [
     both(
         "silence",
-        "the request is taken and nothing comes",
+        "the request is accepted, but no answer comes",
         Silence(before_headers=True),
         Ends(APITimeoutError, NO_ANSWER, sends=2),
         settings={"timeout": SHORT},
@@ -122,7 +122,7 @@ TIME = [
     ),
     staged(
         "a TLS handshake that hangs",
-        "the connection opens and nothing comes",
+        "the connection opens, but no data comes",
         Ends(APITimeoutError, "in time", sends=2),
         silent_tls,
         timeout=Timeout(connect=0.1),
@@ -142,8 +142,8 @@ TIME = [
         settings={"timeout": Timeout(total=1)},
     ),
     both(
-        "a wish beyond the deadline",
-        "429, `retry-after: 5`, where `timeout.total` is 2 s",
+        "a retry-after beyond the deadline",
+        "429, `retry-after: 5`, with a `timeout.total` of 2 s",
         Status(429, headers={"retry-after": "5"}),
         Ends(RateLimitError, "limit: requests per minute; retry after 5 s"),
         settings={"timeout": Timeout(total=2)},
@@ -158,17 +158,17 @@ def refused(status: int, error: type[APIStatusError], why: str, body: dict[str, 
 
 RETRIES = [
     staged(
-        "nobody listens", "the port is closed", Ends(APIConnectionError, "could not connect", sends=2), nobody_listens
+        "a closed port", "nothing listens on the port", Ends(APIConnectionError, "could not connect", sends=2), nobody_listens
     ),
     both(
-        "a server that hangs up", "FIN instead of an answer", Disconnect(), Ends(APIConnectionError, "hung up", sends=2)
+        "a server that closes the connection", "FIN instead of an answer", Disconnect(), Ends(APIConnectionError, "hung up", sends=2)
     ),
     both(
-        "a server that resets", "RST for an answer", Disconnect("reset"), Ends(APIConnectionError, "127.0.0.1", sends=2)
+        "a server that resets", "RST instead of an answer", Disconnect("reset"), Ends(APIConnectionError, "127.0.0.1", sends=2)
     ),
     Fault(
-        "a server that hangs up once",
-        "FIN, and the second time an answer",
+        "a server that closes the connection once",
+        "FIN, then an answer to the second request",
         *[Way(Ends(None, "whole", sends=2), (Disconnect(), RawAnswer(headers=JSON, body=WHOLE)))] * 2,
     ),
     Fault(
@@ -182,7 +182,7 @@ RETRIES = [
     both("408: took too long", "408", Status(408), Ends(APIStatusError, "408: ", sends=2)),
     both("409: a conflict", "409", Status(409), Ends(APIStatusError, "409: ", sends=2)),
     both(
-        "524: a web page of something in front",
+        "524: a web page of a proxy",
         "524 and HTML",
         RawAnswer(524, {"content-type": "text/html"}, b"<html><title>A timeout occurred</title></html>"),
         Ends(InternalServerError, "524: an HTML page titled 'A timeout occurred'", sends=2),
@@ -220,49 +220,49 @@ RETRIES = [
     ),
     both(
         "retry-after as a date",
-        "429, a date one second after the answer's own, whatever our clock says",
+        "429, a date one second after the answer's own; the local clock does not matter",
         Status(429, headers={"date": "Thu, 01 Jan 1970 00:00:00 GMT", "retry-after": "Thu, 01 Jan 1970 00:00:01 GMT"}),
         Ends(RateLimitError, "retry after 1 s", sends=2, waited=1.0),
     ),
     both(
         "retry-after in the past",
-        "429, a date before the answer's own: a clock has jumped",
+        "429, a date before the answer's own, as after a clock change",
         Status(429, headers={"date": "Fri, 02 Jan 2026 00:00:00 GMT", "retry-after": "Thu, 01 Jan 2026 00:00:00 GMT"}),
         Ends(RateLimitError, "retry after 0 s", sends=2),
     ),
     both(
-        "retry-after in the past of our own clock",
-        "429, a date of 1970, and no `Date` to count from",
+        "retry-after in the past of the local clock",
+        "429, a date of 1970, without a `Date` header",
         RawAnswer(429, {"retry-after": "Thu, 01 Jan 1970 00:00:00 GMT"}, b"{}"),
         Ends(RateLimitError, "retry after 0 s", sends=2),
     ),
     both(
         "an absurd retry-after",
-        "429, `retry-after: 3600`: more than 120 s are not waited for",
+        "429, `retry-after: 3600`: the client waits 120 s at most",
         Status(429, headers={"retry-after": "3600"}),
         Ends(RateLimitError, "retry after 3600 s"),
     ),
     both(
-        "a retry-after of letters",
-        "503, `retry-after: soon`: as if there were none",
+        "a retry-after that is text",
+        "503, `retry-after: soon`: ignored",
         Status(503, headers={"retry-after": "soon"}),
         Ends(InternalServerError, "503: ", sends=2),
     ),
     both(
-        "a retry-after that is no number",
-        "503, `retry-after: nan`, `retry-after-ms: -1`: as if there were none",
+        "a retry-after that is not a valid number",
+        "503, `retry-after: nan`, `retry-after-ms: -1`: ignored",
         Status(503, headers={"retry-after": "nan", "retry-after-ms": "-1"}),
         Ends(InternalServerError, "2 attempts", sends=2),
     ),
     both(
         "x-should-retry: true",
-        "400 that the server wants to see again",
+        "400 that the server wants to be retried",
         Status(400, headers={"x-should-retry": "true"}),
         Ends(BadRequestError, "400: ", sends=2),
     ),
     both(
         "x-should-retry: false",
-        "503 that the server does not want to see again",
+        "503 that the server does not want to be retried",
         Status(503, headers={"x-should-retry": "false"}),
         Ends(InternalServerError, "503: "),
     ),

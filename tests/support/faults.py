@@ -1,4 +1,4 @@
-"""What a fault is, how its row is written, how the four ways of calling meet it, and how the page of all faults is made."""
+"""Faults: their rows, how the four ways of calling meet them, and the page that lists them."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class Ends:
     """How a call ends.
 
     Args:
-        error: the exception's class; ``None`` is an answer.
+        error: the exception's class; ``None`` for an answer.
         words: a part of its message, or the answer's whole text.
-        sends: the requests it took, where one retry is allowed.
+        sends: the number of requests, with one retry allowed.
         partial: the text in ``partial``.
         waited: the least seconds that the retry waited.
     """
@@ -58,10 +58,10 @@ class Fault:
     Args:
         name: what breaks.
         wire: what happens on the wire.
-        streamed: what comes of it where the answer is streamed.
-        whole: the same where it is asked for whole; ``None``: it is a stream's alone, and ``invoke`` streams inside.
-        settings: of the model.
-        stage: instead of the loopback Cerebras, or around it: whatever else has to be there, as more settings.
+        streamed: how a streamed call ends.
+        whole: how a call without streaming ends; ``None``: the fault needs a stream, and ``invoke`` streams internally.
+        settings: the model's settings.
+        stage: what else is needed besides the loopback Cerebras, or in its place; returns more settings.
     """
 
     name: str
@@ -163,14 +163,14 @@ def streamed_and_whole(
     return Fault(name, wire, *ways, **more)
 
 
-HEAD = """# What breaks, and what comes of it
+HEAD = """# Faults and their errors
 
-Every row is a scenario of the tests: played over real sockets against `invoke`, `ainvoke`, `stream` and `astream`, with one
-retry allowed. Where a row has two outcomes, the first is that of a stream and the second that of an answer asked for
-whole. The test run writes this page.
+Every row is a scenario of the tests, which play it over real sockets against `invoke`, `ainvoke`, `stream` and `astream`, with one
+retry allowed. In rows with two outcomes, the first is that of a stream and the second that of an answer that is not streamed. The
+tests write this page.
 
-`partial` is the text that the exception holds; in the chat model it is a merged `AIMessageChunk`. A hyphen is `None`: nothing
-had come.
+`partial` is the text that the exception holds; in the chat model it is a merged `AIMessageChunk`. A hyphen means `None`: nothing
+had arrived.
 """
 
 
@@ -179,7 +179,7 @@ def to_page(groups: Mapping[str, Iterable[Fault]]) -> str:
     lines = [HEAD]
     for title, faults in groups.items():
         lines += [f"## {title}", ""]
-        lines += ["| Fault | On the wire | The caller gets | `partial` | Tried again |", "|---|---|---|---|---|"]
+        lines += ["| Fault | What happens | The caller gets | `partial` | Retried |", "|---|---|---|---|---|"]
         lines += [_row(fault) for fault in faults]
         lines.append("")
     return "\n".join(lines)

@@ -25,7 +25,7 @@ PROVIDERS = ("cerebras", "local")
 # into one block. Names cannot collide, and LangChain accepts those that begin with "lc_".
 _REASONING_INDEX, _TEXT_INDEX, _REFUSAL_INDEX, _TOOL_CALL_INDEX = "lc_rs_0", "lc_txt_0", "lc_rf_0", "lc_tc_{}"
 
-# The refusal of an answer that a content filter stopped: nobody said a word. LangChain's errors quote the category.
+# The refusal of an answer that a content filter stopped, which has no text. LangChain's errors quote the category.
 _FILTERED = {"type": "refusal", "refusal": "", "extras": {"category": "content_filter"}}
 
 

@@ -168,7 +168,7 @@ def to_result(events: Sequence[Event | CallRecord], origin: Origin) -> ChatResul
 
 
 def combine_outputs(outputs: Iterable[Mapping[str, Any] | None]) -> dict[str, Any]:
-    """Return the ``llm_output`` of several prompts: the sum of their tokens, and whatever else they agree on."""
+    """Return the ``llm_output`` of several prompts: the sum of their tokens, and the other values that are equal for all."""
     first, *others = [output for output in outputs if output] or [{}]
     combined = {key: value for key, value in first.items() if all(other.get(key) == value for other in others)}
     if usage := first.get("token_usage"):

@@ -160,7 +160,7 @@ class BrowserSessionKey(DemoKeySource):
     def _tell(self, origin: str) -> None:
         if origin != self.origin:
             _log.info(
-                "the key is the demo key (experimental) of the cerebras.ai session of %s; its cookies went to %s alone. "
+                "the key is the demo key (experimental) of the cerebras.ai session of %s; its cookies were sent to %s only. "
                 "%s=0 switches this off",
                 origin,
                 SESSION_URL,

@@ -1,4 +1,4 @@
-"""Cookies of cerebras.ai: those that a browser would send to the session endpoint, and those that a file contains.
+"""Cookies of cerebras.ai: selects those that a browser would send to the session endpoint, and reads cookie files.
 
 The rules for sending are those of RFC 6265 section 5.4 (host, path, expiry) and of the ``__Host-`` prefix
 (https://developer.mozilla.org/en-US/docs/Web/HTTP/Reference/Headers/Set-Cookie#cookie_prefixes). Hosts are compared as whole

@@ -1,4 +1,4 @@
-"""One call at a time for any number of callers, which all get its result, in whatever task, thread or loop they are."""
+"""Merges concurrent calls into one, whose result all callers get, in any task, thread or event loop."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def to_local(body: Mapping[str, Any]) -> dict[str, Any]:
         The body to send. It may share parts with ``body``.
 
     Raises:
-        ValueError: if a message contains anything but text, or ``tool_choice`` names a tool that is not in ``tools``.
+        ValueError: a message contains anything but text, or ``tool_choice`` names a tool that is not in ``tools``.
     """
     given = {key: value for key, value in body.items() if key not in CEREBRAS_ONLY and value is not None}
     local = {**DEFAULT_SAMPLING, **given, "model": LOCAL_MODEL}
@@ -75,7 +75,7 @@ def to_local_message(index: int, message: Mapping[str, Any]) -> dict[str, Any]:
     """Return the message without the reasoning of earlier turns, which this model does not support.
 
     Raises:
-        ValueError: if a part of the content is not text; llama.cpp would answer 500. ``index`` is for the message.
+        ValueError: a part of the content is not text; llama.cpp would answer 500. ``index`` is used in the error's text.
     """
     content = message.get("content")
     for part in content if isinstance(content, list) else ():
@@ -115,7 +115,7 @@ def named_tool(tools: Sequence[Any], name: Any) -> Any:
     """Return the tool of that name.
 
     Raises:
-        ValueError: if there is none; llama.cpp would answer with plain text.
+        ValueError: there is no such tool; llama.cpp would answer with plain text.
     """
     names = [tool.get("function", {}).get("name") for tool in tools]
     if name not in names:

@@ -121,7 +121,7 @@ class Block:
 
     @property
     def is_over(self) -> bool:
-        """Whether nobody waits for it any more: it has failed, or was cancelled."""
+        """Whether its result is no longer needed: it has failed, or was cancelled."""
         return self.records.done()
 
     def put(self, row: int, record: BulkRecord) -> None:
@@ -178,7 +178,7 @@ class AskRows:
         return columns.fill(table, await block.records)
 
     async def _work(self) -> None:
-        """Send row after row, of whatever block is next, until there are none."""
+        """Send one row after the other, of any block, until there are none left."""
         _continue_trace(self._options.trace)
         while self._rows:
             block, item = self._rows.popleft()

@@ -1,7 +1,7 @@
 """One queue for all actors: a named Ray actor holds the limiter that a single process would have.
 
-Every request of a worker waits there for its turn, retries included, and the service's answers about its limits are reported
-there, so the pacing is that of one process.
+Every request of a worker, including retries, waits there for its turn, and the limits that the service announces are reported
+there, so requests are paced as in one process.
 """
 
 from __future__ import annotations

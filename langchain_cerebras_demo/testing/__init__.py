@@ -1,6 +1,6 @@
-"""A loopback Cerebras for tests: a real server on 127.0.0.1 that speaks the service's own wire.
+"""A loopback Cerebras for tests: a real server on 127.0.0.1 with the service's API.
 
-It answers by rules from the request's words, refuses what the service refuses, and fails in every way a test may want.
+It makes up answers from the request's words, refuses what the service refuses, and fails in the ways that a test chooses.
 
     from langchain_cerebras_demo.testing import CutAfter, LoopbackCerebras, Status
 
@@ -9,9 +9,9 @@ It answers by rules from the request's words, refuses what the service refuses, 
         ...  # base_url=server.base_url, api_key=server.key
         assert [request.path for request in server.requests] == ["/v1/chat/completions"] * 2
 
-Needs the standard library and orjson alone. It shows that a client speaks the protocol; it says nothing of any model.
-Nothing is imported until it is used: the pytest plug-in beside it (``langchain_cerebras_demo.testing.plugin``) is loaded
-at the start of every pytest run of whoever has the package installed.
+It needs only the standard library and orjson. It tests that a client uses the protocol correctly, not the quality of a model.
+Modules are imported when they are first used, because the pytest plug-in (``langchain_cerebras_demo.testing.plugin``) is
+loaded at the start of every pytest run if the package is installed.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The answers of the loopback Cerebras, made by rules from the request's own words and schemas.
+"""Makes the answers of the loopback Cerebras by rules, from the request's own words and schemas.
 
-No reply is written for a particular test. Text quotes the last user message; "Write 200 words" gets 200 words; a tool is called
-when the choice demands it or the message mentions it; arguments and JSON answers fit their schema and are filled from
-the message (see ``invention.py``). The same request always gets the same words, streamed or not.
+No answer is written for a particular test. Text quotes the last user message; "Write 200 words" returns 200 words; a tool is
+called if ``tool_choice`` requires it or the message mentions it; arguments and JSON answers fit their schema and are filled
+from the message (see ``invention.py``). The same request always gets the same text, streamed or not.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def make_choice(body: Mapping[str, Any], model: LoopbackModel, number: int) -> t
 
 
 def token_budget(body: Mapping[str, Any], model: LoopbackModel) -> int:
-    """How many tokens the answer may have, reasoning included; -1 and no limit mean the most there can be."""
+    """Return how many tokens the answer may have, including reasoning; without a limit or with -1, the most possible."""
     limit = body.get("max_completion_tokens")
     limit = body.get("max_tokens") if limit is None else limit
     most = min(model.max_output_tokens, model.context_window - prompt_tokens(body, model))
@@ -129,7 +129,7 @@ def token_budget(body: Mapping[str, Any], model: LoopbackModel) -> int:
 
 
 def last_question(messages: list[Mapping[str, Any]]) -> str:
-    """The text of the last user message; without one, of the last message."""
+    """Return the text of the last user message; without one, of the last message."""
     users = [message for message in messages if message["role"] == "user"]
     return text_of((users or messages)[-1].get("content"))
 
@@ -251,7 +251,7 @@ def chosen_tools(body: Mapping[str, Any], model: LoopbackModel, question: str) -
 
 
 def called_names(messages: list[Mapping[str, Any]]) -> set[str]:
-    """The tools called since the last user message."""
+    """Return the tools called since the last user message."""
     names: set[str] = set()
     for message in reversed(messages):
         if message["role"] == "user":
@@ -272,5 +272,5 @@ def is_asked_for(name: str, question: str) -> bool:
 
 
 def words_of(text: str) -> set[str]:
-    """The words of a sentence, of a ``snake_case`` or of a ``camelCase`` name, in lower case."""
+    """Return the words of a sentence, or of a ``snake_case`` or ``camelCase`` name, in lower case."""
     return {word.lower() for word in _BETWEEN_WORDS.split(text) if word}

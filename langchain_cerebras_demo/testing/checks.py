@@ -1,7 +1,7 @@
-"""The body of a chat request on its own, as Cerebras' OpenAPI document describes it: every key, type, range and word.
+"""Checks the fields of a chat request's body by Cerebras' OpenAPI document: every key, type, range and value.
 
-Unknown keys are refused everywhere. What the fields must say together is checked in ``rules.py``. A shape takes a value and
-its path and yields one sentence per problem, in the wording of Cerebras' own validation:
+Unknown keys are refused everywhere. ``rules.py`` checks how fields may be combined. A shape accepts a value and its path and
+yields one sentence per problem, in the wording of Cerebras' own validation:
 ``body.foo: property 'body.foo' is unsupported``.
 """
 
@@ -312,7 +312,7 @@ _NESTED = {"messages", "tools", "tool_choice", "response_format", "stream_option
 
 
 def shape_problems(body: Any) -> list[str]:
-    """What is wrong with the shape of a chat request's body, one sentence a problem; empty = nothing."""
+    """Return what is wrong with the fields of a chat request's body, one sentence per problem; empty if nothing is."""
     if not isinstance(body, dict):
         return ["body: Input should be a valid object"]
     problems = [f"body.{name}: property 'body.{name}' is missing" for name in REQUIRED if name not in body]

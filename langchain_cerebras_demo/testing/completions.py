@@ -1,7 +1,7 @@
-"""A finished answer, and its two forms on the wire: one ``chat.completion`` or a row of ``chat.completion.chunk``.
+"""A finished answer, and its two forms: one ``chat.completion`` or several ``chat.completion.chunk``.
 
-Both forms are made from one ``Completion``, so they always hold the same text, reasoning, calls and usage. The places of
-the keys, and which of them are omitted, is as recorded from the real API (2026-04 to 2026-08).
+Both forms are made from one ``Completion``, so they always have the same text, reasoning, calls and usage. The places of
+the keys, and which of them are omitted, are as recorded from the real API (2026-04 to 2026-08).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One choice of an answer; ``deltas`` are given where a script wants those very ones in a stream."""
+    """One choice of an answer; ``deltas`` are the exact deltas of a stream, if a script gives them."""
 
     content: str | None = None
     reasoning: str | None = None
@@ -41,7 +41,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """A whole answer. ``top_logprobs`` is how many alternatives a token shows; ``None`` = no log probabilities."""
+    """A whole answer. ``top_logprobs`` is the number of alternatives for each token; ``None`` = no log probabilities."""
 
     id: str
     model: str
@@ -70,7 +70,7 @@ class Completion:
 
 
 def to_completion(answer: Completion) -> dict[str, Any]:
-    """The answer as one ``chat.completion``. ``content`` is left out where there is none, as on the wire."""
+    """Return the answer as one ``chat.completion``. ``content`` is left out if there is none, as in the real API."""
     choices = []
     for index, choice in enumerate(answer.choices):
         message: dict[str, Any] = {"role": "assistant"}
@@ -109,7 +109,7 @@ def choice_rows(answer: Completion, index: int, choice: Choice) -> Iterator[dict
 
 
 def derived_deltas(answer: Completion, choice: Choice) -> Iterator[dict[str, Any]]:
-    """Role, reasoning, content, calls: in this order, as on the wire."""
+    """Yield the deltas of role, reasoning, content and calls, in this order, as in the real API."""
     yield {"role": "assistant"}
     for key, text in (("reasoning", choice.reasoning), ("content", choice.content)):
         for phrase in phrases(text or ""):
@@ -118,14 +118,14 @@ def derived_deltas(answer: Completion, choice: Choice) -> Iterator[dict[str, Any
         if answer.sends_whole_calls:
             yield {"tool_calls": [{"index": index, **to_call(call)}]}
             continue
-        # gpt-oss: name and id first, with empty arguments; then index, type and argument text alone
+        # gpt-oss: name and id first, with empty arguments; then only index, type and text of the arguments
         yield {"tool_calls": [{"index": index, **to_call(ToolCall(call.id, call.name, ""))}]}
         for phrase in phrases(call.arguments):
             yield {"tool_calls": [{"index": index, "type": "function", "function": {"arguments": phrase}}]}
 
 
 def phrases(text: str) -> Iterator[str]:
-    """A text in the portions of its deltas."""
+    """Yield a text in the pieces of its deltas."""
     tokens = pieces(text)
     for start in range(0, len(tokens), TOKENS_A_DELTA):
         yield "".join(tokens[start : start + TOKENS_A_DELTA])
@@ -144,7 +144,7 @@ def logprobs_of(answer: Completion, content: str | None, reasoning: str | None) 
 
 
 def logprob(token: str, alternatives: int) -> dict[str, Any]:
-    """One token's entry: a number that depends on the token alone, and made-up alternatives below it."""
+    """Return one token's entry: a number that depends only on the token, and made-up alternatives below it."""
     value = -round(1 / (1 + len(token)), 4)
     tops = [(token, value), *((f"{token}{n}", round(value - n, 4)) for n in range(1, alternatives))]
     return {
@@ -158,7 +158,7 @@ def logprob(token: str, alternatives: int) -> dict[str, Any]:
 
 
 def merged(deltas: tuple[Mapping[str, Any], ...]) -> Choice:
-    """What explicit deltas add up to, for a request that was not streamed."""
+    """Return the sum of explicit deltas, for a request that is not streamed."""
     texts: dict[str, str] = {}
     calls: dict[int, dict[str, str]] = {}
     for delta in deltas:

@@ -1,7 +1,7 @@
-"""HTTP/1.1 on a bare asyncio protocol: requests in, answers out, and the means to break every rule on the way.
+"""HTTP/1.1 on an asyncio protocol, with which a test can also break the rules of HTTP.
 
-No HTTP library is used, because none lets a server lie about its content length, leave a chunk open or reset a
-connection in the middle of an event.
+No HTTP library is used, because none lets a server send a wrong content length, leave a chunk open or reset a connection in
+the middle of an event.
 """
 
 from __future__ import annotations

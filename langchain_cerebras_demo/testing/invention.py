@@ -1,7 +1,6 @@
-"""JSON values that fit a schema, made from a prompt's numbers, quoted strings and proper names.
+"""Makes JSON values that fit a schema, from a prompt's numbers, quoted strings and proper names.
 
-Nothing is random: the same schema and prompt always give the same value, so that a test can write the expected values into
-its prompt.
+The same schema and prompt always give the same value, so that a test can put the expected values into its prompt.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ _BY_FORMAT = {
 
 
 class Facts:
-    """The numbers and strings of a prompt, handed out in their order; the last one is repeated.
+    """The numbers and strings of a prompt, returned in their order; the last one is repeated.
 
     Args:
         text: The prompt.
@@ -53,7 +52,7 @@ class Facts:
         return float(self.numbers.pop(0) if len(self.numbers) > 1 else self.numbers[0])
 
     def string(self, name: str) -> str:
-        """The next quoted string or proper name; where the prompt has none, ``name`` and how the prompt begins."""
+        """Return the next quoted string or proper name; if the prompt has none, ``name`` and the prompt's beginning."""
         if not self.strings:
             return f"{name}: {self.text[:80].strip()}"
         return self.strings.pop(0) if len(self.strings) > 1 else self.strings[0]
@@ -67,7 +66,7 @@ class Facts:
 
 
 def invent(schema: Any, name: str, facts: Facts, root: Mapping[str, Any] | None = None, depth: int = 0) -> Any:
-    """A value that fits a JSON schema.
+    """Return a value that fits a JSON schema.
 
     Args:
         schema: The schema; a value that is not an object counts as the schema that allows everything.
@@ -97,7 +96,7 @@ def invent(schema: Any, name: str, facts: Facts, root: Mapping[str, Any] | None 
 
 
 def resolved(schema: Mapping[str, Any], root: Mapping[str, Any], depth: int) -> Mapping[str, Any]:
-    """The schema with ``$ref``, ``allOf`` and the first sensible branch of ``anyOf`` / ``oneOf`` put in."""
+    """Return the schema with ``$ref``, ``allOf`` and one branch of ``anyOf`` or ``oneOf`` resolved."""
     for _ in range(MAX_DEPTH):
         branches = schema.get("anyOf") or schema.get("oneOf")
         if "$ref" in schema:
@@ -118,7 +117,7 @@ def resolved(schema: Mapping[str, Any], root: Mapping[str, Any], depth: int) -> 
 
 
 def invent_members(schema: Mapping[str, Any], facts: Facts, root: Mapping[str, Any], depth: int) -> dict[str, Any]:
-    """An object: what is required, and of the rest what the prompt mentions."""
+    """Return an object with the required properties and those that the prompt mentions."""
     required = schema.get("required", ())
     members = {
         **schema.get("properties", {}),
@@ -132,7 +131,7 @@ def invent_members(schema: Mapping[str, Any], facts: Facts, root: Mapping[str, A
 
 
 def invent_scalar(kind: str, schema: Mapping[str, Any], name: str, facts: Facts) -> Any:
-    """A string, number, boolean or null."""
+    """Return a string, number, boolean or null."""
     if kind == "null":
         return None
     if kind == "boolean":
@@ -145,7 +144,7 @@ def invent_scalar(kind: str, schema: Mapping[str, Any], name: str, facts: Facts)
 
 
 def within(value: float, schema: Mapping[str, Any], *, whole: bool) -> float:
-    """The value moved to where the schema's limits allow it."""
+    """Return the nearest value within the schema's limits."""
     step = schema.get("multipleOf", 1 if whole else 0)
     nudge = step or 1e-6
     low = max(schema.get("minimum", -math.inf), schema.get("exclusiveMinimum", -math.inf - nudge) + nudge)
@@ -158,7 +157,7 @@ def within(value: float, schema: Mapping[str, Any], *, whole: bool) -> float:
 
 
 def invent_object(facts: Facts) -> dict[str, Any]:
-    """An object for ``json_object``, which has no schema: the quoted names of the prompt are its keys."""
+    """Return an object for ``json_object``, which has no schema: its keys are the quoted names of the prompt."""
     keys = [text for text in facts.quoted if text.isidentifier()] or ["answer"]
     asked = facts.text[:80].strip()
     return {key: f"{key}: {asked}" for key in keys}

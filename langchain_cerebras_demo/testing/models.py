@@ -1,9 +1,9 @@
 """The models that the loopback Cerebras serves, what each of them supports, and how tokens are counted.
 
 The facts are those of Cerebras' public catalogue (``GET /public/v1/models``) and its reasoning page, 2026-07 to 2026-10.
-The list is independent of the package's catalogue, which must not be checked against itself. Counting is deterministic,
-cheap and believable, and not that of a real tokenizer: a token is up to six characters without a space, with the spaces
-in front of it. English text comes out near 1.2 tokens a word, as with the real ones.
+The list is independent of the package's catalogue, which must not be checked against itself. Tokens are not counted by a real
+tokenizer, but deterministically and quickly: a token is up to six characters without a space, with the spaces before it.
+English text has about 1.2 tokens per word, as with real tokenizers.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ ALL_FORMATS = ("none", "parsed", "text_parsed", "raw", "hidden")
 
 @dataclass(frozen=True, slots=True)
 class LoopbackModel:
-    """One served model. The defaults are those of a model that can do everything, as a dedicated endpoint may.
+    """One served model. The defaults are those of a model that supports everything, as a dedicated endpoint may.
 
     Attributes:
-        id: What a request's ``model`` must say.
-        context_window: Prompt and answer together, in tokens of the loopback's own counting.
-        max_output_tokens: The longest answer, in tokens, where a request names no limit.
-        reasoning_efforts: The accepted words; empty for a model that does not reason.
-        reasons_by_default: Whether it reasons when a request names no effort.
-        reasoning_formats: The accepted ``reasoning_format`` words.
-        raw_think_tags: Whether ``raw`` puts the reasoning between ``<think>`` tags, or simply in front (gpt-oss).
-        takes_disable_reasoning: Whether ``disable_reasoning: true`` is accepted (zai-glm alone).
-        parallel_tool_calls: Whether one answer may hold several calls.
+        id: The id for a request's ``model``.
+        context_window: Prompt and answer together, in tokens as the loopback counts them.
+        max_output_tokens: The longest answer, in tokens, of a request without a limit.
+        reasoning_efforts: The accepted values; empty for a model that does not reason.
+        reasons_by_default: Whether it reasons if a request has no effort.
+        reasoning_formats: The accepted values of ``reasoning_format``.
+        raw_think_tags: Whether ``raw`` puts the reasoning between ``<think>`` tags, or before the text (gpt-oss).
+        takes_disable_reasoning: Whether ``disable_reasoning: true`` is accepted (zai-glm only).
+        parallel_tool_calls: Whether one answer may have several calls.
         response_format_with_tools: Whether a request may have both.
         sends_whole_calls: Whether a streamed call comes in one delta (zai-glm) or in fragments (gpt-oss).
-        image_inputs: Whether user messages may hold images.
+        image_inputs: Whether user messages may have images.
         predictions: Whether ``prediction`` is accepted.
         hidden_prompt_tokens: What the service's own preamble adds to every prompt, in tokens.
         owned_by: The vendor's name in the public catalogue.
-        prices: US dollars a token for prompt and completion, as the strings that the catalogue holds.
+        prices: US dollars per token for prompt and completion, as strings, as in the catalogue.
         preview: The catalogue's flag.
         deprecated: The catalogue's flag.
     """
@@ -110,12 +110,12 @@ MODELS: tuple[LoopbackModel, ...] = (
 
 
 def to_list_row(model: LoopbackModel) -> dict[str, Any]:
-    """The model as ``GET /v1/models`` shows it: four fields, ``created`` 0 as on the wire."""
+    """Return the model as in ``GET /v1/models``: four fields, with ``created`` 0 as in the real API."""
     return {"id": model.id, "object": "model", "created": 0, "owned_by": "Cerebras"}
 
 
 def to_catalogue_row(model: LoopbackModel) -> dict[str, Any]:
-    """The model as ``GET /public/v1/models`` shows it, with the fields recorded there in 2026-07."""
+    """Return the model as in ``GET /public/v1/models``, with the fields recorded there in 2026-07."""
     return {
         "id": model.id,
         "object": "model",
@@ -162,30 +162,30 @@ _PIECE = re.compile(r"\s*\S{1,6}|\s+")
 
 
 def pieces(text: str) -> list[str]:
-    """The tokens of a text; joined they are the text again."""
+    """Return the tokens of a text; joined, they are the text."""
     return _PIECE.findall(text)
 
 
 def count(text: str) -> int:
-    """How many tokens a text has."""
+    """Return how many tokens a text has."""
     return len(pieces(text))
 
 
 def text_of(content: Any) -> str:
-    """The text of a message's ``content``: a string, a list of parts (images left out) or ``None``."""
+    """Return the text of a message's ``content``: a string, a list of parts (without images) or ``None``."""
     if isinstance(content, list):
         return "".join(part["text"] for part in content if part["type"] == "text")
     return content or ""
 
 
 def image_parts(messages: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """All image parts of a conversation, in order."""
+    """Return all image parts of a conversation, in order."""
     contents = [message.get("content") for message in messages]
     return [part for content in contents if isinstance(content, list) for part in content if part["type"] != "text"]
 
 
 def prompt_tokens(body: Mapping[str, Any], model: LoopbackModel) -> int:
-    """What a checked chat request's prompt costs: messages, tools, schema, images and the model's hidden preamble."""
+    """Return the prompt's tokens of a checked chat request: messages, tools, schema, images and the model's preamble."""
     total = model.hidden_prompt_tokens + IMAGE_TOKENS * len(image_parts(body["messages"]))
     for message in body["messages"]:
         total += TOKENS_A_MESSAGE + count(text_of(message.get("content"))) + count(text_of(message.get("reasoning")))

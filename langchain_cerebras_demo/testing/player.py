@@ -1,4 +1,4 @@
-"""Play one step of a script on one connection: the prepared answer, a broken form of it, or something else."""
+"""Plays a step of a script on a connection: the prepared answer, a broken form of it, or something else."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Player:
         self.headers = headers
 
     async def play(self, step: Step | None) -> None:
-        """Answer as ``step`` describes; ``None`` = by the rules."""
+        """Answer as ``step`` describes, or by the rules if it is ``None``."""
         match step:
             case None | Reply():
                 await self.send(self.prepare(step))
@@ -99,7 +99,7 @@ class Player:
                 await self.play_spoilt(step)
 
     async def play_spoilt(self, step: ErrorEvent | CutAfter | Silence | Slow | Gate | Disconnect) -> None:
-        """The steps that do something to a prepared answer."""
+        """Play the steps that change a prepared answer."""
         match step:
             case Slow(gap, reply):
                 await self.send(self.prepare(reply), before=lambda _: asyncio.sleep(gap))
@@ -119,7 +119,7 @@ class Player:
                 self.response.reset() if how == "reset" else self.response.close()
 
     async def whole(self, status: int, body: bytes, kind: tuple[str, str], more: Headers = ()) -> None:
-        """Send a complete answer of our own making; a refusal announces no limits."""
+        """Send a complete made-up answer; a refusal announces no limits."""
         headers = tuple(pair for pair in self.headers if status < 400 or not pair[0].startswith("x-ratelimit-"))
         await self.response.whole(status, with_headers((kind, *headers), more), body)
 

@@ -1,7 +1,7 @@
 """A pytest plug-in: the loopback Cerebras as the fixture ``loopback_cerebras``.
 
-pytest finds it by itself if the package is installed (entry point ``pytest11``); ``-p no:langchain_cerebras_demo`` switches it
-off. It costs a test run nothing until a test requests the fixture: the server is imported then.
+pytest loads it if the package is installed (entry point ``pytest11``); ``-p no:langchain_cerebras_demo`` disables it. The
+server is only imported when a test uses the fixture.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ def pytest_configure(config: pytest.Config) -> None:
 def loopback_cerebras(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[testing.LoopbackCerebras]:
-    """A running ``LoopbackCerebras`` for this test: a server on 127.0.0.1 that speaks the service's protocol.
+    """A running ``LoopbackCerebras`` for this test: a server on 127.0.0.1 with the service's API.
 
-    While it runs, ``CEREBRAS_BASE_URL`` and ``CEREBRAS_API_KEY`` point at it, so that a model made during the test without
-    ``base_url`` and ``api_key`` talks to it. ``loopback_cerebras.script(...)`` says how the next requests are answered.
+    While it runs, ``CEREBRAS_BASE_URL`` and ``CEREBRAS_API_KEY`` point to it, so that a model made during the test without
+    ``base_url`` and ``api_key`` uses it. ``loopback_cerebras.script(...)`` sets the answers to the next requests.
 
-    ``@pytest.mark.loopback_cerebras(latency=0.1)`` gives the server's settings: the arguments of ``LoopbackCerebras``; of
-    several such markers, the one nearest to the test counts.
+    ``@pytest.mark.loopback_cerebras(latency=0.1)`` sets the arguments of ``LoopbackCerebras``; of several such markers, the
+    one nearest to the test counts.
 
     Raises:
         TypeError: the marker has a setting that ``LoopbackCerebras`` does not have, or one without a name.
-        RuntimeError: the server did not start or stop, or failed by a bug of its own.
+        RuntimeError: the server did not start or stop, or failed because of a bug in it.
     """
     marker = request.node.get_closest_marker(MARKER)
     if marker is not None and marker.args:

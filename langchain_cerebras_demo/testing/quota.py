@@ -1,9 +1,9 @@
-"""The limits of an account, as the service keeps them: announced on its answers, and refused at admission.
+"""The rate limits of an account: announced with its answers, and enforced when a request arrives.
 
-Nobody outside knows which of two truths holds, so both are here. A bucket refills continuously; a request takes its estimated prompt
-and ``max_completion_tokens`` when it is let in, and what it did not use comes back when its answer is over
-(https://inference-docs.cerebras.ai/support/rate-limits). A calendar's window begins anew with the UTC minute, hour and day, and
-counts what was used when the answer is over, as the answers of 2025 show.
+It is not known which of two rules the service follows, so both are supported. A bucket refills continuously; a request
+reserves its estimated prompt and ``max_completion_tokens`` when it is accepted, and unused tokens are released when its answer
+ends (https://inference-docs.cerebras.ai/support/rate-limits). A calendar's window resets with the UTC minute, hour and day, and
+counts the tokens used when an answer ends, as the answers of 2025 show.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from langchain_cerebras_demo.testing.models import LoopbackModel
 
 
-DEFAULT_COMPLETION_TOKENS = 16_384  # what clients have measured where the request names no number
+DEFAULT_COMPLETION_TOKENS = 16_384  # as clients have measured for requests without a limit
 SECONDS = {"minute": 60.0, "hour": 3600.0, "day": 86_400.0}
 
 
 def cost_of(body: Mapping[str, Any], model: LoopbackModel) -> int:
-    """What a checked chat request takes at admission, in tokens."""
+    """Return the tokens that a checked chat request reserves."""
     most = body.get("max_completion_tokens")
     most = body.get("max_tokens") if most is None else most
     return prompt_tokens(body, model) + (DEFAULT_COMPLETION_TOKENS if most is None or most < 0 else most)
@@ -36,15 +36,15 @@ def cost_of(body: Mapping[str, Any], model: LoopbackModel) -> int:
 
 @dataclass
 class Admission:
-    """One request that was let in.
+    """One request that was accepted.
 
     Attributes:
-        number: in the order of admission, from 1.
-        time: when, on the quota's clock.
-        cost: tokens taken.
+        number: its number in the order of acceptance, from 1.
+        time: when it was accepted, on the quota's clock.
+        cost: the tokens reserved.
         request: the request itself.
-        used_tokens: of its answer's usage; 0 until the answer was made.
-        is_over: the answer has gone, and what it did not use has come back.
+        used_tokens: the tokens of its answer's usage; 0 until the answer was made.
+        is_over: whether the answer has ended, and its unused tokens have been released.
     """
 
     number: int
@@ -58,22 +58,22 @@ class Admission:
 class Quota:
     """The limits of the one account that a loopback Cerebras serves; all its models share them.
 
-    ``LoopbackCerebras(quota=Quota(tokens_minute=200_000))``. All members may be used from any thread. A limit is announced where it
-    is a number, and does not exist where it is ``None``.
+    ``LoopbackCerebras(quota=Quota(tokens_minute=200_000))``. All members may be used from any thread. Limits that are ``None`` do
+    not exist; all others are announced.
 
     Args:
-        tokens_minute: tokens a minute.
-        requests_minute: requests a minute.
-        requests_day: requests a day.
-        requests_hour: requests an hour.
-        tokens_hour: tokens an hour.
-        tokens_day: tokens a day.
-        level: how full the windows of the minute are at first, from 0.0 to 1.0.
-        requests_burst: how many requests may come at once, at the rate of those of the minute: a limit of the second, which is not
-            announced.
-        is_calendar: whether windows begin anew with the UTC minute, hour and day; otherwise they are buckets.
-        older_form: whether the headers are those of 2025: requests a day and tokens a minute, with resets.
-        clock: Unix seconds.
+        tokens_minute: tokens per minute.
+        requests_minute: requests per minute.
+        requests_day: requests per day.
+        requests_hour: requests per hour.
+        tokens_hour: tokens per hour.
+        tokens_day: tokens per day.
+        level: how full the windows of the minute are at the start, from 0.0 to 1.0.
+        requests_burst: how many requests may arrive at once, refilled at the rate of ``requests_minute``: a limit per second,
+            which is not announced.
+        is_calendar: whether windows reset with the UTC minute, hour and day; otherwise, they are buckets.
+        older_form: whether the headers are those of 2025: requests per day and tokens per minute, with resets.
+        clock: returns the time in Unix seconds.
     """
 
     def __init__(
@@ -118,13 +118,13 @@ class Quota:
 
     @property
     def admitted(self) -> int:
-        """How many requests were let in."""
+        """The number of accepted requests."""
         with self._lock:
             return len(self._admissions)
 
     @property
     def refused(self) -> int:
-        """How many requests got a 429."""
+        """The number of requests that got a 429."""
         with self._lock:
             return len(self._refusals)
 
@@ -143,18 +143,18 @@ class Quota:
 
     @property
     def admissions(self) -> list[Admission]:
-        """Everything that was let in, in order; a copy of the list."""
+        """The accepted requests in order; a copy of the list."""
         with self._lock:
             return list(self._admissions)
 
     @property
     def refusal_times(self) -> list[float]:
-        """When a 429 was given, on the quota's clock; a copy."""
+        """The times of the 429s, on the quota's clock; a copy of the list."""
         with self._lock:
             return list(self._refusals)
 
     def admit(self, cost: int, request: ReceivedRequest | None = None) -> Admission:
-        """Let a request in that takes ``cost`` tokens. Raises ``RefusedError`` with the service's 429, and takes nothing."""
+        """Accept a request and reserve ``cost`` tokens. Raises ``RefusedError`` with the service's 429, and reserves nothing."""
         with self._lock:
             now = self._refill()
             problem = self._problem(cost)
@@ -172,7 +172,7 @@ class Quota:
             return admission
 
     def end(self, admission: Admission) -> None:
-        """The answer is over: a bucket gets back what it did not use, a calendar counts what it used. Only the first time counts."""
+        """End a request: a bucket releases unused tokens, a calendar counts used ones. Only the first call counts."""
         with self._lock:
             if admission.is_over:
                 return
@@ -184,7 +184,7 @@ class Quota:
                     self._left[window] = min(limit, self._left[window] + change)
 
     def headers(self) -> tuple[tuple[str, str], ...]:
-        """The headers of an answer that is made now: limit and remaining of each window; in the older form of two, with resets."""
+        """Return the headers of an answer: limit and remainder of each window; in the older form, of two, with resets."""
         older = {("requests", "day"), ("tokens", "minute")}
         with self._lock:
             now = self._refill()

@@ -1,7 +1,7 @@
-"""The bodies of Cerebras' errors, in both shapes that are in use.
+"""The bodies of Cerebras' errors, in both shapes that it uses.
 
-Flat for 4xx (gateway, validation, quota), enveloped for errors from the servers behind it: recorded answers contradict
-summaries of the documentation that describe one shape for all.
+Bodies are flat for 4xx (gateway, validation, quota) and enveloped for errors of the servers behind the gateway, as in recorded
+answers; summaries of the documentation describe one shape for all.
 """
 
 from __future__ import annotations
@@ -10,18 +10,18 @@ from typing import Any
 
 
 def flat(message: str, kind: str, param: str, code: str) -> dict[str, Any]:
-    """A flat body; ``kind`` is the API's ``type``."""
+    """Return a flat body; ``kind`` is the API's ``type``."""
     return {"message": message, "type": kind, "param": param, "code": code}
 
 
 def enveloped(status: int, message: str = "", kind: str = "", param: str = "", code: str = "") -> dict[str, Any]:
-    """An enveloped body, as of a 500 and of an error inside a 200; ``kind`` is the API's ``type``."""
+    """Return an enveloped body, as in a 500 and in an error inside a 200; ``kind`` is the API's ``type``."""
     error = {"message": message, "type": kind, "param": param, "code": code, "id": ""}
     return {"status_code": status, "error": error}
 
 
 def quota_exceeded(unit: str, period: str) -> dict[str, Any]:
-    """The body of a 429 for a limit, in the words that users report.
+    """Return the body of a 429 for a limit, in the wording that users report.
 
     Args:
         unit: ``requests`` or ``tokens``.
@@ -33,10 +33,10 @@ def quota_exceeded(unit: str, period: str) -> dict[str, Any]:
 
 
 REQUESTS_EXCEEDED = quota_exceeded("requests", "minute")
-"""A 429 for too many requests a minute."""
+"""The body of a 429 for too many requests per minute."""
 
 TOKENS_EXCEEDED = quota_exceeded("tokens", "minute")
-"""A 429 for too many tokens a minute."""
+"""The body of a 429 for too many tokens per minute."""
 
 QUEUE_EXCEEDED = flat(
     "We're experiencing high traffic right now! Please try again soon.",
@@ -44,9 +44,9 @@ QUEUE_EXCEEDED = flat(
     "queue",
     "queue_exceeded",
 )
-"""A 429 for a busy service; not recorded, from memory."""
+"""The body of a 429 for a busy service, as users report it."""
 
-# 401: as recorded; 402, 403, 408, 409: no recording, so plain words in the recorded shape.
+# 401 is as recorded; for 402, 403, 408 and 409 there are no recordings, so their messages are made up, in the recorded shape.
 _FLAT: dict[int, tuple[str, str, str, str]] = {
     400: (
         "body.foo: property 'body.foo' is unsupported",
@@ -66,7 +66,7 @@ _FLAT: dict[int, tuple[str, str, str, str]] = {
 
 
 def documented_body(status: int) -> dict[str, Any]:
-    """The body that belongs to this status: flat for 4xx (429: too many requests a minute), enveloped for the rest."""
+    """Return the body of this status: flat for 4xx (429: too many requests per minute), enveloped for the rest."""
     if status == 429:
         return REQUESTS_EXCEEDED
     if status in _FLAT:

@@ -1,6 +1,6 @@
-"""Which request gets which answer: the paths of the loopback Cerebras, and who may use them.
+"""Selects the answer to a request: the paths of the loopback Cerebras, and the keys that may use them.
 
-Pure: a request and the service's state in, a way to prepare the answer out, or ``RefusedError``.
+Each request returns a function that prepares the answer, or raises ``RefusedError``.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 CHAT_PATH = "/v1/chat/completions"
 SESSION_PATH = "/api/auth/session"
 
-# Of an account that reaches none of them: what it has left is announced with every answer.
+# The limits of an account that never reaches them; the remainder is announced with every answer.
 UNLIMITED = {
     ("requests", "minute"): 6_000_000,
     ("requests", "hour"): 360_000_000,
@@ -61,9 +61,9 @@ class Service:
 def documented_headers(
     service: Service, inference_id: str | None = None, *, is_refusal: bool = False
 ) -> tuple[tuple[str, str], ...]:
-    """The headers of every answer: the limits, the answer's id, and Cloudflare's.
+    """Return the headers of every answer: the limits, the answer's id, and Cloudflare's.
 
-    A refusal announces no limits. The cookie is Cloudflare's too: the real service sends one, and a client must neither log it nor
+    A refusal announces no limits. The cookie is Cloudflare's: the real service sends one, and a client must neither log it nor
     send it back.
     """
     limits = service.quota.headers() if service.quota else unlimited_headers(service)
@@ -76,7 +76,7 @@ def documented_headers(
 
 
 def unlimited_headers(service: Service) -> tuple[tuple[str, str], ...]:
-    """The headers of limits that nobody reaches."""
+    """Return the headers of limits that are never reached."""
     found = []
     for (unit, period), limit in UNLIMITED.items():
         left = limit - service.answered if (unit, period) == ("requests", "day") else limit
@@ -88,7 +88,7 @@ def unlimited_headers(service: Service) -> tuple[tuple[str, str], ...]:
 
 
 def admit(service: Service, request: ReceivedRequest) -> Admission | None:
-    """Let a checked request in, where there is a quota. Raises ``RefusedError`` where it is used up."""
+    """Accept a checked request, if there is a quota. Raises ``RefusedError`` if it is used up."""
     if service.quota is None or request.path != CHAT_PATH:
         return None
     return service.quota.admit(cost_of(request.json, service.models[request.json["model"]]), request)
@@ -123,7 +123,7 @@ def authorize(service: Service, request: ReceivedRequest) -> None:
 
 
 def chat(service: Service, request: ReceivedRequest) -> Prepare:
-    """A chat completion, whole or streamed."""
+    """Return what prepares a chat completion, whole or streamed."""
     kind = (request.header("content-type") or "").partition(";")[0].strip()
     if kind != "application/json":
         problem = f"body: content type '{kind}' is not supported by the loopback; send application/json"
@@ -151,7 +151,7 @@ def chat(service: Service, request: ReceivedRequest) -> Prepare:
 
 
 def listing(service: Service, path: str) -> dict[str, Any]:
-    """The models, those of a key or the public catalogue, all or one; and what warms a connection."""
+    """Return the models of a key or of the public catalogue, all or one; or an empty object to warm a connection."""
     if path == "/v1/tcp_warming":
         return {}
     public = path.startswith("/public")
@@ -165,7 +165,7 @@ def listing(service: Service, path: str) -> dict[str, Any]:
 
 
 def session(service: Service, request: ReceivedRequest) -> dict[str, Any]:
-    """The signed-in user with the demo key where all cookies are right, else nothing, as next-auth answers."""
+    """Return the signed-in user with the demo key if all cookies are right, else an empty object, as next-auth does."""
     held = request.cookies
     expected = service.session_cookies
     if not expected or any(held.get(name) != value for name, value in expected.items()):

@@ -1,7 +1,7 @@
-"""The rules across the fields of a chat request, and what its model supports.
+"""Checks the combination of a chat request's fields, and whether its model supports them.
 
-The version-2 rules on tool calls (the default since 2026-07-21), the models' abilities, images, strict schemas and the
-context window. A request that passes here is answered.
+These are the version-2 rules for tool calls (the default since 2026-07-21), the models' capabilities, images, strict schemas and
+the context window. A request that passes is answered.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def refuse(message: str, param: str) -> NoReturn:
 
 
 def find_model(name: str, models: Mapping[str, LoopbackModel]) -> LoopbackModel:
-    """The model of this id. Raises ``RefusedError`` (404) for any other, retired ones included."""
+    """Return the model of this id. Raises ``RefusedError`` (404) for any other, including retired ones."""
     if name not in models:
         message = f"Model {name} does not exist or you do not have access to it."
         raise RefusedError(404, flat(message, "not_found_error", "model", "model_not_found"))
@@ -154,7 +154,7 @@ def check_the_rest(body: Mapping[str, Any], model: LoopbackModel) -> None:
 
 
 def check_window(body: Mapping[str, Any], model: LoopbackModel) -> None:
-    """Prompt and wanted answer have to fit the context window."""
+    """Check that prompt and requested answer fit the context window."""
     limit = body.get("max_completion_tokens")
     limit = body.get("max_tokens") if limit is None else limit
     wanted = prompt_tokens(body, model) + max(limit or 0, 0)
@@ -230,7 +230,7 @@ def walk(schema: Any, depth: int = 0) -> Iterator[tuple[int, Mapping[str, Any]]]
 
 
 def node_problems(node: Mapping[str, Any], root: Mapping[str, Any]) -> Iterator[str]:
-    """What is wrong with one schema on its own."""
+    """Yield what is wrong with one schema on its own."""
     kind = node.get("type")
     if isinstance(kind, list):
         yield "'type' must be one word; use anyOf instead of a list of types"
@@ -246,7 +246,7 @@ def node_problems(node: Mapping[str, Any], root: Mapping[str, Any]) -> Iterator[
 
 
 def enum_is_typed(values: list[Any], kind: Any) -> bool:
-    """Whether all values are of the declared type, or of one type where none is declared."""
+    """Return whether all values have the declared type, or the same type if none is declared."""
     if isinstance(kind, str):
         allowed = _JSON_TYPES.get(kind, (object,))
         return all(isinstance(value, allowed) and (kind == "boolean" or type(value) is not bool) for value in values)
@@ -254,13 +254,13 @@ def enum_is_typed(values: list[Any], kind: Any) -> bool:
 
 
 def definition(reference: str, root: Mapping[str, Any]) -> Any:
-    """The member of ``$defs`` that a reference names, or ``None``."""
+    """Return the member of ``$defs`` that a reference names, or ``None``."""
     prefix, _, name = reference.rpartition("/")
     return root.get("$defs", {}).get(name) if prefix == "#/$defs" else None
 
 
 def recursion_problems(root: Mapping[str, Any]) -> list[str]:
-    """A definition that can reach itself is refused."""
+    """Return a problem if a definition refers to itself, directly or not."""
     reaches = {
         name: {node["$ref"].rpartition("/")[2] for _, node in walk(part) if "$ref" in node}
         for name, part in root.get("$defs", {}).items()

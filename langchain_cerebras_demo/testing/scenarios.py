@@ -1,9 +1,8 @@
-"""The steps of a script: what the loopback Cerebras answers, or how it fails, one step a request.
+"""The steps of a script: how the loopback Cerebras answers or fails, one step per request.
 
-Steps that break an answer (``ErrorEvent``, ``CutAfter``, ``Silence``, ``Slow``, ``Gate``) break
-the rule-based one, or their ``reply``. In all of them ``after=n`` means: after *n* events of the stream, where the first
-event contains the role alone. A request that was not streamed has no events; the docstring of each step describes what
-happens then.
+Steps that change an answer (``ErrorEvent``, ``CutAfter``, ``Silence``, ``Slow``, ``Gate``) use the rule-based answer, or their
+``reply``. In all of them, ``after=n`` means after *n* events of the stream; the first event contains only the role. A request
+that is not streamed has no events; the docstring of each step describes what happens then.
 """
 
 from __future__ import annotations
@@ -78,11 +77,11 @@ class RawStream:
     """A 200 event stream whose body is given byte for byte.
 
     Attributes:
-        events: What the body holds, nothing added (use ``sse`` to frame an event); a ``str`` goes out as UTF-8.
+        events: The body, without any additions (use ``sse`` to frame an event); a ``str`` is sent as UTF-8.
         end: ``"done"`` adds ``data: [DONE]`` and ends the answer; ``"eof"`` ends it without; ``"no_chunk_end"`` closes
             the connection in the middle of the chunked encoding; ``"reset"`` resets it; ``"hang"`` stays silent.
-        pieces: Positions in the body at which it is cut; each piece is a TCP write and an HTTP chunk of its own.
-            ``None`` = one a member of ``events``.
+        pieces: Positions at which the body is split; each piece is a TCP write and an HTTP chunk.
+            ``None`` = one piece per member of ``events``.
         headers: Added to the documented ones, or in their place.
     """
 
@@ -100,8 +99,8 @@ class RawAnswer:
         status: The HTTP status.
         headers: All headers; only the documented ones that are not named here are added.
         body: The body.
-        content_length: What the header claims; ``None`` = the truth, ``"none"`` = no such header, and the end of the
-            connection ends the body. Where the claim is too large, the connection closes after the body.
+        content_length: The header's value; ``None`` = the real length, ``"none"`` = no such header, so that the body ends with
+            the connection. If the value is too large, the connection closes after the body.
         chunked: Send the body with chunked encoding instead of a length.
     """
 
@@ -180,7 +179,7 @@ class ErrorEvent:
     Attributes:
         after: How many events of the answer come first; 0 = the error is the first.
         shape: ``"flat"``, ``"enveloped"``, or ``"named"``: enveloped in an event with the SSE name ``error``.
-        status: The ``status_code`` of an enveloped one; a flat one cannot say it.
+        status: The ``status_code`` of an enveloped one; a flat one has none.
         body: The exact body; ``None`` = a server error in that shape.
         reply: The answer underneath.
     """
@@ -194,12 +193,12 @@ class ErrorEvent:
 
 @dataclass(frozen=True)
 class CutAfter:
-    """An answer that is cut off. A whole answer is cut in the middle of its body, with a ``Content-Length`` unmet.
+    """An answer that is cut off. A whole answer is cut in the middle of its body, before its ``Content-Length``.
 
     Attributes:
         events: How many events come first.
-        how: ``"eof"`` ends the HTTP answer properly, though neither a ``finish_reason`` nor ``[DONE]`` came (a whole
-            answer: closes the connection); ``"no_chunk_end"`` closes the connection; ``"reset"`` resets it.
+        how: ``"eof"`` ends the HTTP body regularly, but without a ``finish_reason`` or ``[DONE]`` (a whole answer: closes the
+            connection); ``"no_chunk_end"`` closes the connection; ``"reset"`` resets it.
         reply: The answer underneath.
     """
 
@@ -210,11 +209,11 @@ class CutAfter:
 
 @dataclass(frozen=True)
 class Silence:
-    """An answer that stops coming while the connection stays open, until the client leaves.
+    """An answer that stops while the connection stays open, until the client disconnects.
 
     Attributes:
-        before_headers: Not even a status line. Otherwise the headers come, and a stream's first ``after`` events.
-        keepalives: Send SSE comments all the while (a whole answer: spaces, which JSON allows in front).
+        before_headers: Whether not even a status line is sent; otherwise, the headers and the first ``after`` events are.
+        keepalives: Send SSE comments all the time (for a whole answer: spaces, which JSON allows at the beginning).
         after: How many events come first.
         interval: Seconds between two keep-alives.
         reply: The answer underneath.
@@ -237,7 +236,7 @@ class Slow:
 
 @dataclass(frozen=True)
 class Disconnect:
-    """The connection goes away.
+    """The server closes the connection.
 
     Attributes:
         how: ``"eof"`` closes it, ``"reset"`` resets it.

@@ -1,4 +1,4 @@
-"""The loopback Cerebras: a real HTTP server on 127.0.0.1, in one daemon thread with a loop of its own."""
+"""The loopback Cerebras: a real HTTP server on 127.0.0.1, in a daemon thread with its own event loop."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ HANDSHAKE_SECONDS = 5.0
 
 
 class LoopbackCerebras:
-    """A stand-in for the Cerebras service that speaks its protocol over real sockets, for tests; nothing leaves 127.0.0.1.
+    """A server with the API of the Cerebras service, for tests. It uses real sockets, but nothing leaves 127.0.0.1.
 
     ``with LoopbackCerebras() as server: ChatCerebrasDemo(base_url=server.base_url, api_key=server.key)``
 
@@ -293,7 +293,7 @@ class LoopbackCerebras:
             connection.close()
 
     async def _serve_one(self, connection: Connection) -> bool:
-        """Answer the next request; whether another may follow on this connection."""
+        """Answer the next request; return whether another may follow on this connection."""
         try:
             request = await read_request(connection)
         except MalformedRequestError as error:

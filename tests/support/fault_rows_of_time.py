@@ -158,13 +158,22 @@ def refused(status: int, error: type[APIStatusError], why: str, body: dict[str, 
 
 RETRIES = [
     staged(
-        "a closed port", "nothing listens on the port", Ends(APIConnectionError, "could not connect", sends=2), nobody_listens
+        "a closed port",
+        "nothing listens on the port",
+        Ends(APIConnectionError, "could not connect", sends=2),
+        nobody_listens,
     ),
     both(
-        "a server that closes the connection", "FIN instead of an answer", Disconnect(), Ends(APIConnectionError, "hung up", sends=2)
+        "a server that closes the connection",
+        "FIN instead of an answer",
+        Disconnect(),
+        Ends(APIConnectionError, "hung up", sends=2),
     ),
     both(
-        "a server that resets", "RST instead of an answer", Disconnect("reset"), Ends(APIConnectionError, "127.0.0.1", sends=2)
+        "a server that resets",
+        "RST instead of an answer",
+        Disconnect("reset"),
+        Ends(APIConnectionError, "127.0.0.1", sends=2),
     ),
     Fault(
         "a server that closes the connection once",

@@ -1,6 +1,7 @@
 """The cerebras.ai session of the user's own browser, read only when requested, and only from the cookies of ``HOSTS``.
 
-Reading does not write to a profile, wait for a lock, decrypt cookies of other sites or store what was read. ``profiles.py`` lists the profiles; ``firefox.py`` and ``chromium.py`` know how each family stores cookies.
+Reading does not write to a profile, wait for a lock, decrypt cookies of other sites or store what was read.
+``profiles.py`` lists the profiles; ``firefox.py`` and ``chromium.py`` read the cookies of each family.
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ async def jupyter(app, folder):
 @asynccontextmanager
 async def opened(app, stem, address, folder):
     """The page of a notebook whose kernel is ready."""
-    async with open_page(f"{address}/{APPS[app][1]}/{stem}.ipynb", folder / f"profile-{stem}") as page:
+    async with open_page(f"{address}/{APPS[app][1]}/{stem}.ipynb?reset", folder / f"profile-{stem}") as page:
         await page.wait_for(f"{PANEL}.sessionContext.session.kernel.status === 'idle'", seconds=120)
         yield page
 

@@ -157,3 +157,23 @@ async def test_the_stop_button_ends_a_stream_with_one_line(app, tmp_path):
         assert "is_possible" not in shown[1]
         assert shown[2:] == ["Stopped."]
         await take_pictures(page, f"{app}-stopped")
+
+
+HOSTILE = """
+from langchain_cerebras_demo.notebook import show
+
+show(iter(['<img src="/x" onerror="window.hit = 1">\\n\\n![p](/x)\\n\\n[l](javascript:window.hit=1)\\n\\n'
+           '```html\\n<script>window.hit = 1</script>\\n```\\n\\n1. a\\n   ```\\n   b\\n<img src="/x" onerror="window.hit = 1">']));
+"""
+
+
+async def test_html_in_an_answer_is_not_run(tmp_path):
+    """In the trusted output of a running kernel: no tag, image or script of the answer becomes an element of the page."""
+    async with jupyter("lab", tmp_path) as address, opened("lab", "02_streaming", address, tmp_path) as page:
+        cells = f"{PANEL}.content.model.sharedModel.cells"
+        await page.evaluate(f"{cells}[1].setSource({json.dumps(HOSTILE)}); {PANEL}.content.activeCellIndex = 1; void 0")
+        await page.evaluate("jupyterapp.commands.execute('notebook:run-cell')")
+        area = f"{PANEL}.content.widgets[1].node.querySelector('.jp-RenderedMarkdown')"
+        assert "<img src" in (await page.wait_for(f"{area} && {area}.textContent")).replace("\u200b", "")
+        assert await page.evaluate(f"{area}.querySelectorAll('img, script, a[href^=javascript]').length") == 0
+        assert await page.evaluate("window.hit === undefined")

@@ -403,7 +403,7 @@ def test_a_key_that_cannot_be_a_header_is_refused_and_never_shown(key):
     [
         ({"temperature": 9}, ValueError, "temperature=9"),
         ({"temprature": 1}, TypeError, "did you mean 'temperature'"),
-        ({"max_tokens": 3, "max_completion_tokens": 4}, ValueError, "one parameter"),
+        ({"max_tokens": 3, "max_completion_tokens": 4}, ValueError, "the same parameter"),
     ],
 )
 def test_bad_arguments_of_a_call_are_refused_before_sending(server, kwargs, kind, words):

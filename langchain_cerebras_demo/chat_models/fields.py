@@ -178,27 +178,26 @@ class ChatFields(BaseChatModel):
         exclude=True,
         repr=False,
         description=(
-            'A signed-in session that buys a demo key (experimental): ``{"name": "value"}``, a cookie file\'s path, or '
+            'Cookies of a signed-in session, for its demo key (experimental): ``{"name": "value"}``, a cookie file\'s path, or '
             '``"browser"``.'
         ),
     )
     aliases: Mapping[str, str] | None = Field(
         default=None,
-        description="Names for models, merged over the built-in ones.",
+        description="Aliases of model ids, which override the built-in ones.",
     )
     tier: Literal["trial", "paid"] | None = Field(
         default=None,
         description=(
-            "The account's tier, which ``profile`` then holds the limits of; ``None``: the smallest, which are those "
-            "of trials."
+            "The account's tier, whose limits ``profile`` then has; ``None``: the smallest limits, which are those of trials."
         ),
     )
     base_url: str | None = Field(
         default=None,
         validate_default=True,
         description=(
-            'Address of the service, ending in ``/v1``; ``None``: ``CEREBRAS_BASE_URL`` as it is now, else Cerebras; ``"local"``: the embedded '
-            "model."
+            "Address of the service, ending in ``/v1``; ``None``: ``CEREBRAS_BASE_URL`` when the model is made, else Cerebras; "
+            '``"local"``: the embedded model.'
         ),
     )
 
@@ -206,12 +205,12 @@ class ChatFields(BaseChatModel):
     top_p: float | None = Field(default=None, description="Share of the likeliest tokens to sample from, 0 to 1.")
     max_tokens: int | None = Field(
         default=None,
-        description="Most tokens of the answer, reasoning included; sent as ``max_completion_tokens``.",
+        description="Most tokens of the answer, including reasoning; sent as ``max_completion_tokens``.",
     )
     min_tokens: int | None = Field(default=None, description="Fewest tokens of the answer; -1 for as many as fit.")
     stop: str | list[str] | None = Field(
         default=None,
-        description="Up to four texts that end the answer and are not part of it.",
+        description="Up to four texts that end the answer and are not included in it.",
     )
     seed: int | None = Field(default=None, description="Makes sampling repeatable as far as the service can.")
     n: int | None = Field(default=None, description="Answers per request; more than one cannot be streamed.")
@@ -231,8 +230,8 @@ class ChatFields(BaseChatModel):
     reasoning_effort: Annotated[ReasoningEffort | None, _CheckedAs(str | None)] = Field(
         default=None,
         description=(
-            "``none``, ``low``, ``medium`` or ``high``, as the model supports them; other words for models unknown to "
-            "the catalogue."
+            "``none``, ``low``, ``medium`` or ``high``, if the model supports it; models without a catalogue row may have other "
+            "values."
         ),
     )
     reasoning_format: Annotated[ReasoningFormat | None, _CheckedAs(str | None)] = Field(
@@ -253,9 +252,9 @@ class ChatFields(BaseChatModel):
     replay_reasoning: bool | Literal["reasoning", "think_tags"] = Field(
         default=True,
         description=(
-            "Whether the reasoning of earlier turns goes back to the model, in the form that the catalogue knows for "
-            'it; or the form: ``"reasoning"`` or ``"think_tags"``, for dedicated endpoints and other models that the '
-            "catalogue does not know."
+            "Whether the reasoning of earlier turns is sent to the model, in the form that the catalogue has for it; or "
+            'the form itself, ``"reasoning"`` or ``"think_tags"``, for dedicated endpoints and other models without a '
+            "catalogue row."
         ),
     )
     response_format: dict[str, Any] | None = Field(
@@ -273,7 +272,7 @@ class ChatFields(BaseChatModel):
     parallel_tool_calls: bool | None = Field(default=None, description="Whether one answer may have several calls.")
     prediction: dict[str, Any] | None = Field(
         default=None,
-        description="What most of the answer is expected to be, to speed it up.",
+        description="The text that most of the answer is expected to have, to speed it up.",
     )
     prompt_cache_key: str | None = Field(
         default=None,
@@ -285,7 +284,7 @@ class ChatFields(BaseChatModel):
     )
     queue_threshold: int | None = Field(
         default=None,
-        description="Milliseconds in the service's queue above which it refuses, 50 to 20,000; a header.",
+        description="Longest time in the service's queue, in milliseconds, before it refuses, 50 to 20,000; sent as a header.",
     )
     stream_options: Annotated[dict[str, bool] | None, _CheckedAs(dict[str, Any] | None)] = Field(
         default=None,
@@ -300,7 +299,7 @@ class ChatFields(BaseChatModel):
     timeout: Annotated[Timeout | float | None, _CheckedAs(Any)] = Field(
         default=60.0,
         description=(
-            "Seconds to connect, until the first event and between two events; or a ``Timeout``; ``None`` for no bound."
+            "Seconds to connect, until the first event and between two events; or a ``Timeout``; ``None`` for no limit."
         ),
     )
     max_retries: int = Field(
@@ -319,8 +318,8 @@ class ChatFields(BaseChatModel):
     rate_limit: Annotated[RateLimit | Literal["auto"] | Mapping[str, float | None] | None, _CheckedAs(Any)] = Field(
         default="auto",
         description=(
-            '``"auto"``: requests wait so that the limits that the service announces are kept; ``None``: they never '
-            "wait; or a ``RateLimit`` (or a mapping of its fields) with numbers of your own, which are kept as well."
+            '``"auto"``: requests wait to stay within the limits that the service announces; ``None``: they never wait; or a '
+            "``RateLimit`` (or a mapping of its fields) with your own limits, which apply as well."
         ),
     )
     max_wait: float | None = Field(
@@ -328,7 +327,7 @@ class ChatFields(BaseChatModel):
         ge=0,
         description=(
             "Seconds that a call may wait for a slot (``max_concurrency``) and for rate limits before it raises "
-            "``RateLimitError``; ``None``: as long as the limits of the second, minute and hour need."
+            "``RateLimitError``; ``None``: as long as the limits per second, minute and hour require."
         ),
     )
     max_queue: int | None = Field(

@@ -151,7 +151,7 @@ async def test_what_a_reader_raises_goes_through():
 
 
 async def test_an_info_names_browser_and_profile_once_and_no_secret(caplog):
-    """However often the key is bought; a change of profile is told again."""
+    """However often the key is fetched; a change of profile is reported again."""
     sessions = [SESSION]
     key, _ = source(*(key_answer(f"{DEMO_KEY}-{n}") for n in range(3)), reader=lambda: FoundSessions(sessions, []))
     with caplog.at_level(logging.DEBUG):
@@ -188,7 +188,7 @@ async def test_a_refused_key_is_looked_for_again_but_not_twice_within_half_a_min
 
 @pytest.mark.parametrize("rule", [refuse_where_off, refuse_unasked, refuse_automatic])
 def test_zero_switches_it_off_everywhere(monkeypatch, rule):
-    """By whatever way it was asked for."""
+    """In every way of asking for it."""
     monkeypatch.setenv(BROWSER_VARIABLE, " 0 ")
     assert rule().why == "switched off by CEREBRAS_DEMO_BROWSER=0"
 
@@ -214,7 +214,7 @@ def test_a_bad_value_names_itself(monkeypatch, rule, value):
 
 @pytest.mark.parametrize("rule", [refuse_where_off, refuse_automatic])
 def test_without_the_extra_it_is_off(monkeypatch, rule):
-    """And says what to install; the chat model says first that nobody has asked."""
+    """And says what to install; the chat model says first that it is not enabled."""
     monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
     assert 'pip install "langchain-cerebras-demo[browser]"' in rule().remedy
     assert refuse_unasked().why == "not enabled"
@@ -247,7 +247,7 @@ def test_automatically_it_is_not_looked_for_as_root_in_anothers_home(monkeypatch
 
 
 def test_the_owner_of_the_home_is_the_folders(monkeypatch, tmp_path):
-    """Root where there is no home: nobody else's is there to be read."""
+    """Root without a home folder: there is no other user's browser to read."""
     assert module._owner_of_home() == tmp_path.stat().st_uid
     monkeypatch.setenv("HOME", str(tmp_path / "gone"))
     assert module._owner_of_home() == 0

@@ -128,7 +128,7 @@ def signed_in(*keys):
 
 
 async def test_the_first_source_that_has_a_key_answers():
-    """Those in front say that they have none; those behind are not asked."""
+    """Earlier sources report that they have none; later ones are not asked."""
     sources = [Source(nothing()), Source("second"), Source("third")]
     assert await ChainKeyResolver(sources).resolve() == "second"
     assert [source.asked for source in sources] == [1, 1, 0]
@@ -172,7 +172,7 @@ async def test_an_empty_chain_says_that_no_source_was_given():
 
 @pytest.mark.parametrize("error", [RuntimeError("the vault is closed"), KeyFormatError("cut"), KeyboardInterrupt()])
 async def test_any_other_exception_ends_the_chain(error):
-    """A source that failed has not said that it has none: the next one's key would be the wrong key."""
+    """A failed source may still have a key, so the next one's could be the wrong key."""
     behind = Source("other")
     with pytest.raises(type(error)) as caught:
         await ChainKeyResolver([Source(error), behind]).resolve()
@@ -216,7 +216,7 @@ def test_an_object_without_resolve_is_no_source(wrong):
 
 
 def test_our_own_sources_and_the_chain_satisfy_the_protocol():
-    """And so does whatever has an ``async def resolve``."""
+    """And so does any object with ``async def resolve``."""
     sources = [StaticKey("key"), CallableKey(str), EnvKey(), signed_in()[0], ChainKeyResolver([]), Source("key")]
     assert all(isinstance(source, KeyResolver) for source in sources)
 
@@ -228,7 +228,7 @@ def test_a_chain_shows_the_names_of_its_sources():
 
 
 async def test_a_pickled_chain_keeps_its_sources_and_drops_their_keys(monkeypatch):
-    """The copy asks the environment of where it wakes up, and says what was dropped where that has none."""
+    """The copy asks the environment of its own process, and reports what was dropped if that has no key."""
     chain = pickle.loads(pickle.dumps(ChainKeyResolver([StaticKey("csk-key"), EnvKey()])))
     with pytest.raises(MissingKeyError, match="api_key: it was dropped") as caught:
         await chain.resolve()
@@ -248,7 +248,7 @@ async def test_a_refused_explicit_key_never_falls_through(monkeypatch):
 
 
 async def test_a_refused_key_of_the_environment_never_falls_through(monkeypatch):
-    """A session's demo key does not stand in for it."""
+    """A session's demo key is not used instead."""
     monkeypatch.setenv(API_KEY_VARIABLE, "of-the-environment")
     session, transport = signed_in("demo")
     chain = ChainKeyResolver([EnvKey(), session])
@@ -258,7 +258,7 @@ async def test_a_refused_key_of_the_environment_never_falls_through(monkeypatch)
 
 
 async def test_a_refused_key_of_a_callable_is_asked_for_once_more():
-    """By that callable and by nobody else, whether or not it knows another."""
+    """Only by that callable, whether or not it has another key."""
     source, behind = Source("first", "second"), Source("other")
     chain = ChainKeyResolver([CallableKey(source.resolve), behind])
     stale = await resolve_secret(chain)
@@ -299,7 +299,7 @@ async def test_where_no_source_has_another_key_the_refused_one_comes_back():
 
 @pytest.mark.parametrize("fresh", [RuntimeError("the vault is closed"), "two words", 5])
 async def test_a_refresh_that_fails_ends_the_chain(fresh):
-    """As ``resolve`` does: an exception or a key that is none is that source's error."""
+    """As in ``resolve``: an exception or an invalid key is that source's error."""
     behind = Source("other")
     with pytest.raises((RuntimeError, KeyFormatError), match=r"vault|Refreshing"):
         await refresh_secret(ChainKeyResolver([Refreshing("a", fresh=fresh), behind]), STALE)
@@ -310,7 +310,7 @@ SECRET = "csk-never-shown"
 
 
 class Broken:
-    """A source whose own words may hold anything."""
+    """A source whose messages may contain anything."""
 
     name = "vault"
 
@@ -323,7 +323,7 @@ def states(reports):
 
 
 def test_each_source_is_told_in_order_and_the_first_with_a_key_is_used(monkeypatch):
-    """Those before it say why they had none and what to do, those behind it are not asked."""
+    """Sources before it report why they had none and what to do; sources after it are not asked."""
     monkeypatch.setenv("MY_KEY", "other")
     chain = ChainKeyResolver([AbsentKey("vault", "closed", "Open it."), StaticKey(SECRET), EnvKey("MY_KEY")])
     reports = chain.explain()
@@ -336,7 +336,7 @@ def test_each_source_is_told_in_order_and_the_first_with_a_key_is_used(monkeypat
 
 
 def test_a_source_that_fails_ends_the_chain_and_its_words_are_not_repeated():
-    """As a call would: nothing steps in behind a failure. Somebody else's words may hold the key."""
+    """As in a call: no other source replaces a failed one. Messages of users' code may contain the key."""
     reports = ChainKeyResolver([Broken(), StaticKey(SECRET)]).explain()
     assert states(reports) == [("vault", "failed"), ("api_key", "not asked")]
     assert reports[0].why == "it raised RuntimeError"

@@ -131,7 +131,7 @@ def test_the_session_is_known_by_its_cookies_name(name, answer):
 
 
 def test_a_value_shows_itself_nowhere():
-    """Neither the stored cookie's nor that which is taken."""
+    """Neither that of the stored cookie nor that of the selected one."""
     cookie = Cookie(HOST, "a", "never-shown")
     assert "never-shown" not in repr(cookie) + repr(to_session([cookie], NOW))
 
@@ -264,7 +264,7 @@ def test_a_file_without_end_is_bounded(tmp_path, monkeypatch):
 
 
 def test_values_show_themselves_nowhere(tmp_path):
-    """In ``repr``, which stands in tracebacks."""
+    """In ``repr``, which tracebacks show."""
     cookies = read_cookie_file(write(tmp_path, line(value="never-shown")))
     assert "never-shown" not in repr(cookies) + repr([cookie.value for cookie in cookies])
 
@@ -308,7 +308,7 @@ async def test_an_odd_cookie_in_a_file_costs_no_session(tmp_path):
     ],
 )
 async def test_a_file_without_a_session_is_a_missing_key(tmp_path, content, words):
-    """So a chain goes on; the file is named, its content is not."""
+    """So a chain continues; the message names the file, but not its content."""
     file = write(tmp_path, content or "")
     session = SessionCookieKey(file, transport=answers())
     if content is None:

@@ -60,7 +60,7 @@ def test_a_demo_key_goes_nowhere_else(url):
 
 
 def test_a_key_of_the_users_own_goes_where_the_user_sends_it():
-    """Only the demo key is bound to a host: gateways take keys of their own."""
+    """Only the demo key is bound to a host: gateways have their own keys."""
     check_key_host(Secret(SENTINEL, "api_key"), "https://gateway.example/v1")
     check_key_host(Secret(SENTINEL, "api_key"), "http://localhost:8080/v1")
 

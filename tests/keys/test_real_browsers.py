@@ -165,7 +165,7 @@ def only(found):
 
 
 def test_the_cookies_of_a_running_firefox_are_read_before_they_are_in_its_database(site, live_in, tmp_path):
-    """The usual case: while it runs, what was set lately stands in the write-ahead log alone."""
+    """The usual case: while it runs, recent cookies are only in the write-ahead log."""
     need("firefox")
     with Firefox(tmp_path) as browser:
         sign_in(browser, site)
@@ -217,7 +217,7 @@ def test_cookies_that_the_keyring_opens_are_read(chromium_v11, live_in, keyring)
 
 
 def test_cookies_behind_a_locked_keyring_are_passed_over_with_the_reason(site, live_in, tmp_path):
-    """As after an automatic login, where nobody has typed the keyring's password: no exception, and no waiting here."""
+    """As after an automatic login, when the keyring's password has not been entered: no exception, and no waiting."""
     need("chromium", "dbus-daemon", "dbus-send", "gnome-keyring-daemon", module="browser_cookie3")
     with Keyring() as keyring:
         env = {"DBUS_SESSION_BUS_ADDRESS": keyring.address}

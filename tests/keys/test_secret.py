@@ -60,7 +60,7 @@ REFUSED = {
 
 
 class Holder:
-    """What a user writes: a resolver that gives what it was told to."""
+    """A user's resolver, which returns a given value."""
 
     def __init__(self, key):
         self._key = key
@@ -103,7 +103,7 @@ def test_a_secret_cannot_be_pickled_or_copied(protocol):
 
 
 def test_secrets_match_by_value_and_are_not_equal_by_it():
-    """``matches`` is asked for on purpose; ``==`` would let a secret be guessed by whoever may compare."""
+    """``matches`` is called on purpose; ``==`` would allow guessing a secret by comparing."""
     assert Secret(SENTINEL, "a").matches(Secret(SENTINEL, "b"))
     assert not Secret(SENTINEL, "a").matches(Secret("other", "a"))
     assert Secret(SENTINEL, "a") != Secret(SENTINEL, "a")
@@ -203,7 +203,7 @@ async def test_a_demo_key_keeps_its_mark_through_a_refresh():
 
 
 async def test_a_demo_key_keeps_its_mark_as_a_given_api_key():
-    """Also where somebody takes it out of a session and gives it as ``api_key``."""
+    """Even if a user takes it from a session and passes it as ``api_key``."""
     assert (await resolve_secret(StaticKey(DemoKey(SENTINEL)))).demo
     assert (await resolve_secret(copy.deepcopy(StaticKey(DemoKey(SENTINEL))))).demo
 
@@ -229,7 +229,7 @@ LONG = "csk-0123/456+789"
     ],
 )
 def test_a_key_is_hidden_in_what_an_answer_repeats(text, shown):
-    """As it is, as JSON escapes it and as it stands in an address; also where the text ends in the middle of it."""
+    """Unchanged, as JSON escapes it and as in a URL; also if the text ends in the middle of it."""
     assert Secret(LONG, "api_key").hide(text.encode()).decode() == shown
 
 
@@ -240,6 +240,6 @@ def test_a_key_whose_letters_repeat_is_hidden_where_a_text_breaks_off():
 
 @pytest.mark.parametrize("placeholder", ["x", "0", "null", "q", "EMPTY", "dummy", "c" * 7])
 def test_a_placeholder_for_a_key_hides_nothing(placeholder):
-    """It is no secret, and its letters stand in every other word."""
+    """It is not a secret, and ordinary words contain its letters."""
     text = f"Bearer {placeholder}: context_length_exceeded 0 q x null".encode()
     assert Secret(placeholder, "api_key").hide(text) == text

@@ -209,7 +209,7 @@ async def test_a_small_body_that_unpacks_to_fifty_megabytes_stays_small(session,
 
 
 async def test_a_wrong_certificate_gets_no_cookie(site):
-    """Nothing is sent to whoever cannot prove to be the site."""
+    """Nothing is sent to a server that cannot prove that it is the site."""
     stranger = LoopbackTLS()
     transport = AiohttpTransport(resolver=stranger.resolver(site.port), ssl_context=stranger.client_context())
     with pytest.raises(APIConnectionError, match=r"certificate of inference.cerebras.ai is not trusted") as caught:
@@ -221,7 +221,7 @@ async def test_a_wrong_certificate_gets_no_cookie(site):
 
 
 async def test_no_proxy_of_the_environment_sees_the_cookies(session, site, server, monkeypatch):
-    """They travel through nobody's hands, whatever the variables say."""
+    """They are not sent through a proxy, even if the environment names one."""
     for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "HTTP_PROXY"):
         monkeypatch.setenv(name, f"http://127.0.0.1:{server.port}")
     assert await session.resolve() == DEMO_KEY
@@ -231,7 +231,7 @@ async def test_no_proxy_of_the_environment_sees_the_cookies(session, site, serve
 
 @pytest.mark.parametrize("cookies", [{}, None])
 async def test_without_cookies_nothing_is_asked(transport, site, cookies):
-    """An empty mapping is a missing key, so a chain goes on."""
+    """An empty mapping is a missing key, so a chain continues."""
     with pytest.raises(MissingKeyError, match="no cookie was given"):
         await SessionCookieKey(cookies, transport=transport).resolve()
     assert site.requests == []

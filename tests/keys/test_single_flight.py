@@ -123,7 +123,7 @@ async def test_a_cancelled_follower_harms_nobody():
 
 @pytest.mark.parametrize("fails", [False, True])
 async def test_a_call_whose_callers_have_all_left_ends_without_a_complaint(fails, caplog):
-    """Its answer, or its error, is nobody's; the next caller joins it while it runs."""
+    """No caller gets its answer or error; the next caller joins it while it runs."""
     call, flight = Call(*([RuntimeError("nobody hears this")] if fails else [])), SingleFlight()
     leader = asyncio.create_task(flight.run(call))
     await settle()

@@ -55,7 +55,7 @@ async def test_a_variable_that_holds_more_than_the_key_is_named(monkeypatch, kep
 
 
 async def test_a_refused_static_key_has_no_other_in_its_place():
-    """The same key comes back, so the 401 stands: an explicit key is never replaced behind the user's back."""
+    """The same key is returned, so the 401 is raised: an explicit key is never replaced by another."""
     stale = to_key(SENTINEL, "api_key")
     assert (await refresh_secret(StaticKey(SENTINEL), stale)).matches(stale)
 
@@ -94,7 +94,7 @@ async def test_a_callable_is_asked_again_for_every_request(kind, wrap):
 
 
 async def test_a_refused_key_of_a_callable_makes_it_be_asked_once_more():
-    """The callable may know a newer key by then, and has the last word."""
+    """The callable may have a newer key by then, which is used."""
     counter = Counter()
     source = CallableKey(counter)
     stale = await resolve_secret(source)
@@ -120,7 +120,7 @@ async def test_ten_calls_ask_a_function_that_blocks_at_once_and_the_loop_runs_on
 
 
 async def test_calls_at_once_have_the_key_of_their_own_context():
-    """A function may look up whose call it is: nobody gets the key of another tenant."""
+    """A function may look up whose call it is: no tenant gets another's key."""
     together = threading.Barrier(5)
 
     def of_tenant():
@@ -269,7 +269,7 @@ async def test_white_space_around_a_key_of_the_environment_is_dropped(monkeypatc
 
 @pytest.mark.parametrize("value", ["", " ", "\n", " \t\r\n"])
 async def test_an_empty_variable_counts_as_none(monkeypatch, value):
-    """That is how CI systems and compose files spell 'not set'; it is told apart, for whoever thinks that it is set."""
+    """CI systems and compose files write 'not set' like this; the message differs, to help users who think that it is set."""
     monkeypatch.setenv(API_KEY_VARIABLE, value)
     with pytest.raises(MissingKeyError) as caught:
         await EnvKey().resolve()

@@ -36,7 +36,7 @@ FITS = [
 
 @pytest.mark.parametrize(("spec", "given", "fitted"), FITS)
 def test_parameters_are_fitted_to_the_model(spec, given, fitted):
-    """What the model takes goes out, under the name it has today."""
+    """What the model supports is sent, under the current name."""
     assert fit(given, spec, check=True) == fitted
 
 
@@ -68,7 +68,7 @@ def test_what_the_model_cannot_do_is_refused_by_name(spec, given, words):
 
 
 def test_reasoning_goes_back_in_the_models_own_form():
-    """A field, think tags, or not at all where nobody knows."""
+    """As a field, as think tags, or not at all if the form is unknown."""
     assert [replay_of(spec) for spec in (GPT_OSS, QWEN, GLM, LLAMA, None)] == [
         "reasoning",
         "reasoning",

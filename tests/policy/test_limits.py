@@ -1,4 +1,4 @@
-"""The kinds of limit, one by one. How they work together is told in test_pacing.py and test_pacing_simulation.py."""
+"""The kinds of limit, one by one. test_pacing.py and test_pacing_simulation.py test how they work together."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_each_window_has_a_number():
 @pytest.mark.parametrize("name", [field.name for field in fields(RateLimit)])
 @pytest.mark.parametrize("value", [0, -1, math.nan, math.inf, 10**400, "600", True])
 def test_a_limit_that_is_not_a_positive_number_is_refused_with_its_name_and_value(name, value):
-    """Field and value stand in the message."""
+    """The message names field and value."""
     with pytest.raises((ValueError, TypeError), match=rf"rate_limit\.{name}={value!r:.20}"):
         RateLimit(**{name: value})
 
@@ -82,7 +82,7 @@ def test_the_former_address_still_works():
     steps=st.lists(st.tuples(st.floats(0, 1.5), st.floats(0, 1.0)), max_size=60),
 )
 def test_a_given_number_is_never_exceeded_in_any_period(name, number, steps):
-    """Whatever comes when: what does not fit waits as long as it is told, and then it goes."""
+    """In any order: a request that does not fit waits for the time that was returned, and is then sent."""
     window = GivenWindow(name, number)
     clock, sent = 0.0, []
     for pause, part in steps:
@@ -114,7 +114,7 @@ def test_most_of_a_given_number_can_be_used():
 
 
 def test_tokens_that_were_not_used_come_back_to_a_given_number():
-    """Where they were taken from."""
+    """To the slice that they were taken from."""
     window = GivenWindow(Limit.TOKENS_PER_HOUR, 1000)
     window.take(900, 0.0)
     assert window.wait(200, 0.0) > 0

@@ -114,7 +114,7 @@ def test_more_left_than_without_a_refill_proves_that_it_refills():
 
 
 def test_answers_in_another_order_prove_nothing():
-    """Of two requests that were on their way together the second came first: it was told that more was left."""
+    """Of two requests in flight together, the second arrived first, so its answer reports more left."""
     pacer = heard(announce(requests_hour=(3600, 100)), utc=NOON + 60)
     first, second = pacer.take(0, 10.0), pacer.take(0, 10.0)
     pacer.observe(first, announce(requests_hour=(3600, 98)), 10.0)
@@ -204,7 +204,7 @@ def test_cached_tokens_do_not_come_back_where_one_bucket_is_known():
 
 
 def test_a_refusal_that_names_uncached_tokens_tells_them_from_all():
-    """They are used up, whatever is left of all; and cached ones come back."""
+    """They are used up even if others are left; cached ones are released."""
     pacer = heard(announce(tokens_hour=(9_000, 9_000)), utc=NOON + 60)
     sent = pacer.take(4_000, 0.0)
     pacer.refused(pacer.take(1_000, 0.0), Limit.TOKENS_PER_HOUR, None, 0.0, is_uncached=True)

@@ -276,7 +276,7 @@ COSTS = pytest.mark.parametrize("costs", [(1000,), (200, 2000)], ids=["equal", "
 @USAGE
 @COSTS
 def test_500_tasks_of_one_process_use_95_percent_of_the_tokens(level, latency, usage, costs):
-    """Over the last two of three minutes; under 1 % of the answers are 429, nobody is passed by more than five."""
+    """Over the last two of three minutes; less than 1 % of the answers are 429, and no request is overtaken by more than five."""
     outcome = simulate(Setting(level=level, latency=latency, usage=usage, costs=costs))
     assert outcome.use >= 0.95
     assert outcome.refused < 0.01
@@ -437,7 +437,7 @@ def test_processes_share_a_paid_account_evenly_with_hardly_a_refusal(processes, 
 @TRUTHS
 @pytest.mark.parametrize(("processes", "refused"), [(1, 0.0), (2, 0.1), (4, 0.6)])
 def test_processes_share_the_five_requests_a_minute_of_a_free_account(processes, refused, is_bucket):
-    """All are used and nobody starves; but four cannot know in time what the others do with five, and are refused for it."""
+    """All are used and no process starves; but with five requests a minute, four processes cannot see each other's use in time, and are refused."""
     outcome = simulate_account(FREE, processes, is_bucket=is_bucket, tasks=20, cost=361, minutes=20)
     assert outcome.use >= 0.95
     assert outcome.refused <= refused

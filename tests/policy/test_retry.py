@@ -104,7 +104,7 @@ def test_what_may_pass_is_sent_again(status):
 
 
 def test_refusals_have_a_bound_of_their_own():
-    """The tenth is the last, whatever `max_retries` says and however many requests were sent."""
+    """The tenth is the last, for any `max_retries` and number of requests sent."""
     for max_retries in (0, 2, 100):
         policy = RetryPolicy(max_retries=max_retries)
         waits = [policy.wait(status_error(429), 1000, 1.0, refusals=refusals) for refusals in range(1, 12)]
@@ -130,7 +130,7 @@ def rate_limit_error(words, seconds):
     ],
 )
 def test_a_refusal_is_waited_for_where_waiting_is_of_use(words, seconds, is_waited_for):
-    """Two minutes at most, whatever limit is named; a limit of the day without a time is not."""
+    """At most two minutes, for any limit; a daily limit without a time is not waited for."""
     error = rate_limit_error(words, seconds)
     assert (RetryPolicy().wait(error, 1, 0.0, refusals=1) is not None) is is_waited_for
     assert error.is_worth_waiting is is_waited_for
@@ -156,7 +156,7 @@ def test_the_policy_says_of_every_class_what_its_exceptions_say_themselves(kind)
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 408, 409, 422, 429, 500, 503, 529])
 @pytest.mark.parametrize(("advice", "again"), [("true", True), ("False", False)])
 def test_the_servers_own_advice_counts_against_any_other_rule(status, advice, again):
-    """x-should-retry, both ways, for what is retried otherwise and for what is not."""
+    """x-should-retry, true and false, for errors that are otherwise retried and not."""
     error = from_answer(status, {"x-should-retry": advice}, b"{}")
     assert error.is_retryable is again
     assert (RetryPolicy().wait(error, 1, 0.5) is not None) is again

@@ -46,7 +46,7 @@ def test_a_timeout_is_taken_as_it_is():
 @pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize("bound", NO_BOUNDS)
 def test_a_bound_that_is_not_positive_and_finite_is_refused_by_its_name(stage, bound):
-    """A clock can be added to none of them."""
+    """None of them can be added to a clock."""
     with pytest.raises(ValueError, match=re.escape(f"timeout.{stage}={bound!r}: give a positive number of seconds")):
         Timeout(**{stage: bound})
 
@@ -54,7 +54,7 @@ def test_a_bound_that_is_not_positive_and_finite_is_refused_by_its_name(stage, b
 @pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize("bound", NO_NUMBERS)
 def test_a_bound_that_is_no_number_is_refused_by_its_name(stage, bound):
-    """A bool is none, and a tuple or a string is not guessed at."""
+    """A bool is not a number, and a tuple or a string is not interpreted."""
     with pytest.raises(TypeError, match=re.escape(f"timeout.{stage}={bound!r} is not a number of seconds")):
         Timeout(**{stage: bound})
 

@@ -67,7 +67,7 @@ def test_no_two_neighbours_of_one_kind_are_left(events):
 
 
 def test_an_id_and_a_name_come_along_from_whichever_fragment_has_them():
-    """And no arguments at all stay none: some functions take none."""
+    """And missing arguments remain missing: some functions have no parameters."""
     fragments = [
         ToolCallFragment(0, None, "add", None),
         ToolCallFragment(0, "c1", None, None),

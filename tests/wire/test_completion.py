@@ -246,7 +246,7 @@ def test_an_answer_is_known_by_the_first_chunk_that_names_it():
 
 @pytest.mark.parametrize("named", [{"id": ID}, {"model": MODEL}, {}])
 def test_an_answer_with_half_a_name_is_known_by_it(named):
-    """Neither the id nor the model hangs on the other; without both there is no identity, and none is made up."""
+    """Id and model are independent; without both there is no identity."""
     said = {"choices": [{"delta": {"content": "a"}, "finish_reason": "stop"}], **named}
     expected = [Identity(named.get("id"), named.get("model"), None)] if named else []
     assert only(Identity, streamed(said)) == expected
@@ -328,7 +328,7 @@ def test_nothing_counts_behind_done(late):
 
 
 def test_the_end_of_an_answer_without_a_finish_reason_says_so():
-    """[DONE] alone ends it; the reason is none."""
+    """Only [DONE] ends it; the reason is None."""
     assert streamed(chunk({"content": "a"}), "[DONE]")[1] == Finish(None)
 
 
@@ -373,7 +373,7 @@ def told(decoder, chunks):
 @settings(max_examples=500, deadline=None)
 @given(st.lists(CHUNKS, max_size=6))
 def test_the_short_way_for_plain_text_says_what_the_long_one_says(chunks):
-    """Most chunks are a piece of text and nothing else; whatever else one holds is not passed over."""
+    """Most chunks only contain a piece of text; anything else in a chunk is not ignored."""
     begun = [*[{"id": "c", "choices": [{"index": 0, "delta": {"content": "x"}}]}] * 2, *chunks]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(completion, "_lone_text", lambda _chunk: None)

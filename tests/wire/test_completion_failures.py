@@ -1,4 +1,4 @@
-"""What is no completion: errors inside a 200, and bytes that are no answer at all."""
+"""What is not a completion: errors inside a 200, and bytes that are not an answer."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ UNREAD = {"created", "object", "type", "token", "logprob"}
 
 
 def places(value, path=()):
-    """Every place of a completion that is read, and what stands there."""
+    """Every place of a completion that is read, and its value."""
     inner = enumerate(value) if isinstance(value, list) else value.items() if isinstance(value, dict) else ()
     for key, item in inner:
         if key not in UNREAD:
@@ -171,7 +171,7 @@ def test_a_wrong_type_where_the_answer_stands_is_no_completion(place, wrong):
 
 @pytest.mark.parametrize(("place", "wrong"), WRONG_FACTS, ids=lambda value: str(value).replace(" ", ""))
 def test_a_wrong_type_beside_the_answer_costs_that_fact_alone(place, wrong):
-    """Ids, counts, times, log probabilities, finish reason: the words and the call are there, and so is the end."""
+    """Ids, counts, times, log probabilities, finish reason: text, call and end of the answer are read."""
     decoder = CompletionDecoder()
     events = [*decoder.feed("", to_data(spoilt(place, wrong))), *decoder.end()]
     words = [event for event in events if isinstance(event, TextDelta | ReasoningDelta | ToolCallFragment)]

@@ -69,7 +69,7 @@ def joined(events, kind):
     ],
 )
 def test_half_a_character_waits_for_its_other_half(key, pieces, text):
-    """Over two deltas, in all that is text; where it never comes, U+FFFD stands in its place. In a whole answer as well."""
+    """Over two deltas, in all texts; if the second half never comes, it becomes U+FFFD. Also in a whole answer."""
     for events in (
         streamed(*(chunk({key: piece}) for piece in pieces), chunk(finish="stop")),
         streamed(chunk({"content": ""}), *(chunk({key: piece}) for piece in pieces), "[DONE]"),
@@ -118,7 +118,7 @@ def test_however_a_text_is_cut_it_is_the_same_text(pieces):
     ],
 )
 def test_arguments_hold_no_half_of_a_character(pieces, arguments):
-    """Neither as they stand nor once they are read as JSON: they go back to the service in the next turn."""
+    """Neither as text nor as decoded JSON: they are sent back to the service in the next turn."""
     fragments = [chunk({"tool_calls": [call(index=0, arguments=piece)]}) for piece in pieces]
     begin = chunk({"tool_calls": [call(index=0, call_id="c", name="f", arguments="")]})
     in_one = whole({"tool_calls": [call(call_id="c", name="f", arguments="".join(pieces))]})
@@ -129,7 +129,7 @@ def test_arguments_hold_no_half_of_a_character(pieces, arguments):
 
 
 def test_no_fact_holds_half_of_a_character():
-    """The id, the log probabilities, an error's words."""
+    """The id, the log probabilities, an error's message."""
     token = {"token": HIGH, "logprob": -1.0, "top_logprobs": [{"token": LOW}]}
     events = streamed(chunk({"content": "a"}, logprobs={"logprobs": {"content": [token]}}, id=f"c{HIGH}"), "[DONE]")
     mended = {"token": "\ufffd", "logprob": -1.0, "top_logprobs": [{"token": "\ufffd"}]}
@@ -143,7 +143,7 @@ def test_no_fact_holds_half_of_a_character():
 
 
 def test_a_log_probability_that_is_no_number_is_none():
-    """NaN is no JSON; the answer stands."""
+    """NaN is not valid JSON; the answer is returned."""
     data = to_data(
         whole({"content": "a"}, logprobs={"logprobs": {"content": [{"token": "a", "logprob": float("nan")}]}})
     )
@@ -187,7 +187,7 @@ def test_reasoning_is_read_once_under_either_name(said):
 
 
 def test_a_refusal_is_read():
-    """In one piece or in several; it is a word, so the answer is not a silent one."""
+    """In one piece or several; it is text, so the answer is not silent."""
     for events in (
         streamed(
             chunk({"role": "assistant", "content": None, "refusal": None}),
@@ -219,7 +219,7 @@ def in_message(message, **more):
 
 
 def test_a_message_in_the_place_of_a_delta_is_read():
-    """With a delta that says nothing beside it or none; and a delta in a whole answer."""
+    """With an empty delta or none beside it; and a delta in a whole answer."""
     for delta in ({}, {"delta": None}, {"delta": {}}, {"delta": {"role": "assistant", "content": None}}):
         assert streamed(in_message(MESSAGE, finish_reason="stop", **delta))[:3] == SAID
     answer = {**FRAME, "choices": [{"index": 0, "delta": MESSAGE, "finish_reason": "stop"}]}
@@ -261,7 +261,7 @@ def test_a_message_that_repeats_the_deltas_is_not_said_twice():
     ],
 )
 def test_the_content_is_reasoning_up_to_the_closing_tag(content, reason, thought, text):
-    """For models that are known to begin so. Where none comes, the finish reason tells which of the two it was."""
+    """For models that are known to begin like that. Without a closing tag, the finish reason decides which of the two it was."""
     for events in (
         streamed(*(chunk({"content": letter}) for letter in content), chunk(finish=reason), closing_tag_only=True),
         streamed(chunk({"content": content}), chunk(finish=reason), closing_tag_only=True),
@@ -326,7 +326,7 @@ def test_a_call_with_an_index_of_another_type_is_read(index):
 
 
 def test_a_new_key_on_a_plain_chunk_is_not_passed_over():
-    """The short cut knows the keys that every chunk has, and takes no chunk that has another."""
+    """The fast path accepts only chunks with the keys that every chunk has."""
     plain = [chunk({"content": "a"})] * 3
     told = {"service_tier": "flex", "another": 1}
     assert Identity(ID, MODEL, FRAME["system_fingerprint"], "flex") in streamed(*plain, chunk({"content": "b"}, **told))

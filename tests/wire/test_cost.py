@@ -58,7 +58,7 @@ def test_an_invalid_bound_is_passed_over(value):
 
 
 def test_an_image_counts_what_the_model_counts_however_long_its_data():
-    """280 tokens where nothing is known of the model; the words beside it by their characters."""
+    """280 tokens for an unknown model; the text beside it by its characters."""
     parts = [{"type": "text", "text": "x" * 350}, IMAGE, IMAGE]
     messages = [{"role": "user", "content": parts}]
     assert cost(messages=messages) == PROMPT + 2 * 280 + 10

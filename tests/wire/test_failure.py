@@ -226,7 +226,7 @@ def test_a_redirect_is_not_followed_and_names_the_host_alone(status, location, s
 )
 @pytest.mark.parametrize("status", [300, 301, 302, 303, 304, 305, 307, 308, 399])
 def test_a_redirect_without_a_target_says_so(status, location, words):
-    """And what to look at: whoever answers so is hardly the service."""
+    """And what to check: the answer is probably not the service's."""
     error = fail(status, flat(), {} if location is None else {"location": location})
     assert words in str(error)
     assert "set base_url" in str(error)
@@ -334,7 +334,7 @@ def test_no_key_changes_what_an_error_means(body, status):
 
 
 def test_a_placeholder_for_a_key_leaves_an_error_as_it_is():
-    """Its words, its body, its headers."""
+    """Its message, its body, its headers."""
     for body in BODIES:
         for key in ("x", "0", "null", "q", "message"):
             error = from_answer(400, {"x-a": "x0"}, json.dumps(body).encode(), hide=Secret(key, "api_key").hide)
@@ -460,7 +460,7 @@ def test_a_body_that_is_nested_deep_is_an_error_like_any_other(depth, shape):
     ],
 )
 def test_a_429_says_which_limit(body, limit):
-    """By its words, else by its code; as an answer and as an event in a stream."""
+    """By its message, else by its code; as an answer and as an event in a stream."""
     assert from_answer(429, {}, json.dumps(body).encode()).limit == limit
     assert from_event({"error": body, "status_code": 429}).limit == limit
 
@@ -477,7 +477,7 @@ def test_a_429_says_which_limit(body, limit):
     ],
 )
 def test_a_limit_of_the_day_or_a_long_retry_after_is_not_worth_waiting(limit, retry_after, is_worth_waiting):
-    """A `retry-after` decides, whatever limit it names."""
+    """A `retry-after` decides, for any limit."""
     error = errors.RateLimitError("429: no", retry_after=retry_after)
     error.limit = limit
     assert error.is_worth_waiting is is_worth_waiting

@@ -190,7 +190,7 @@ def test_any_wish_gives_seconds_that_can_be_waited_or_none(wish, date):
 @settings(deadline=None)
 @given(figure=st.text(alphabet="0123456789.+-eE_ nafi", max_size=8) | st.floats().map(str))
 def test_any_figure_is_sane_or_none(figure):
-    """Whatever Python's own float() would take."""
+    """Anything that Python's float() accepts."""
     for window in to_snapshot(dict.fromkeys([*OLDER, *TWELVE], figure)).windows:
         assert all(value is None or 0 <= value <= 1e15 for value in window[1:])
 

@@ -60,7 +60,7 @@ def test_a_figure_may_have_a_fraction():
     ],
 )
 def test_what_of_usage_can_be_read_is_read(facts, left_out, value, usage, said):
-    """One that says nothing is none; what is left out is named in the log, without its value."""
+    """An empty one counts as missing; the log names what was left out, without its value."""
     assert facts.usage(value) == usage
     assert left_out() == said
 

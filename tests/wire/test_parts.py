@@ -89,7 +89,7 @@ def test_an_image_that_the_api_does_not_take_is_refused_by_name(case):
 
 @pytest.mark.parametrize("case", BAD_IMAGES)
 def test_unchecked_an_image_goes_out_as_it_is(case):
-    """The service may take tomorrow what it refuses today."""
+    """The service may accept later what it refuses today."""
     assert alone(HumanMessage([BAD_IMAGES[case][0]]))[0]["content"][0]["type"] == "image_url"
 
 
@@ -156,7 +156,7 @@ MESSAGES = (HumanMessage, SystemMessage, AIMessage)
 @pytest.mark.parametrize("message", MESSAGES)
 @pytest.mark.parametrize("unknown", BLOCKS, ids=str)
 def test_a_block_that_the_api_does_not_take_is_refused_by_name(message, unknown):
-    """Nothing is dropped in silence, by none of the speakers, checked or not."""
+    """Nothing is dropped silently, for any role, checked or not."""
     with pytest.raises(ValueError, match=r"^messages\[0\]\.content\[1\] is a block of type .* use a text block"):
         alone(message(["a", unknown]))
 

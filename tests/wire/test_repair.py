@@ -30,13 +30,13 @@ HIGH, LOW = "\ud83d", "\ude00"
     ],
 )
 def test_what_can_be_mended_is_read(data, value):
-    """Halves that stand side by side are a character, one alone is U+FFFD; no number is no number."""
+    """Adjacent halves are a character, a lone half is U+FFFD; NaN is None."""
     assert loads(data) == value
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"\xef\xbb\xbf", b'"\xff"', b"[" * 100_000, b"[" * 2000 + b"]" * 2000])
 def test_what_is_not_json_is_refused(data):
-    """In orjson's words, which are the better ones."""
+    """With orjson's message, which is clearer."""
     with pytest.raises(orjson.JSONDecodeError):
         loads(data)
 
@@ -90,7 +90,7 @@ def test_escapes_in_pieces_are_the_escapes_in_one(pieces):
 
 
 def test_escapes_that_are_whole_stay_as_they_are():
-    """No character of good arguments changes, and none waits."""
+    """Valid arguments are not changed or held back."""
     halves = Halves()
     text = r'{"a": "\ud83d\ude00\n\\ud83d \u00e9"}'
     assert halves.join_json("x", text) == text

@@ -96,7 +96,7 @@ def short_id(value):
 
 
 def test_the_table_holds_every_parameter_of_the_api():
-    """`messages`, `model` and `stream` are the request's own; `max_tokens` and `min_tokens` stand for two names each."""
+    """`messages`, `model` and `stream` are the request's own; `max_tokens` and `min_tokens` have two names each."""
     assert set(PARAMETERS) == set(TABLE)
 
 
@@ -188,7 +188,7 @@ def test_an_unknown_name_is_refused_and_the_nearest_offered(name, nearest, check
 
 @pytest.mark.parametrize("name", ["metadata", "functions", "zzzz", ""])
 def test_an_unknown_name_with_nothing_near_is_refused_without_a_guess(name):
-    """Another API's word, mostly."""
+    """Usually another API's name."""
     with pytest.raises(TypeError, match=rf"^unknown parameter '{name}'.*model_kwargs\)$"):
         to_parameters({name: None})
 

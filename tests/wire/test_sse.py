@@ -185,7 +185,7 @@ def test_a_late_event_of_one_byte_more_is_refused_too():
 
 @pytest.mark.parametrize("ending", [b"", b"\n\n"])
 def test_one_byte_more_is_refused(ending):
-    """Whether the line ends or goes on for ever."""
+    """Whether the line ends or not."""
     line = b"data: ".ljust(MAX_EVENT_BYTES + 1, b"x") + ending
     decoder = SSEDecoder()
     with pytest.raises(APIResponseValidationError, match=r"larger than 16,777,216 bytes"):

@@ -112,7 +112,7 @@ def test_calls_of_one_number_are_told_apart_by_their_ids(index, together):
 
 
 def test_calls_are_told_apart_by_their_numbers():
-    """Fragments of two calls may take turns."""
+    """Fragments of two calls may alternate."""
     turns = [(0, "{"), (1, "["), (0, "}"), (1, "]")]
     events = deltas(*(call(index=index, arguments=text) for index, text in turns))
     told_first = [(event.index, event.arguments) for event in only(ToolCallFragment, events)]
@@ -124,7 +124,7 @@ def test_calls_are_told_apart_by_their_numbers():
 @pytest.mark.parametrize("names", ["fgh", "fff", "ffg", "fgf"])
 @pytest.mark.parametrize("in_pieces", [False, True])
 def test_a_name_behind_whole_arguments_begins_another_call(call_id, index, names, in_pieces):
-    """Whatever number and id say; the id that came stays, and one is made up where none came."""
+    """With any index and id; an id from the server is kept, and a missing one is made up."""
     fragments = []
     for number, name in enumerate(names):
         text = json.dumps({"a": number})
@@ -144,7 +144,7 @@ def test_a_name_behind_whole_arguments_begins_another_call(call_id, index, names
 
 
 def test_every_member_of_a_whole_answer_is_a_call_of_its_own():
-    """With equal ids, without ids, with the same name, with a number of its own or none."""
+    """With equal ids, without ids, with the same name, with or without its own index."""
     members = [
         call(call_id="d", name="f"),
         call(call_id="d", name="f", arguments="{}"),
@@ -193,7 +193,7 @@ def test_a_call_without_an_id_is_given_one():
 
 
 def test_two_choices_make_up_different_ids():
-    """They stand in one answer."""
+    """They are in one answer."""
     one = {"role": "assistant", "tool_calls": [call(name="f", arguments="{}")]}
     answer = whole(one)
     answer["choices"].append({**answer["choices"][0], "index": 1})
@@ -270,7 +270,7 @@ def test_the_end_names_the_calls_whose_arguments_are_not_an_object(arguments, br
 
 @pytest.mark.parametrize("pieces", [["null"], ["nu", "ll"], [" ", "null"], ["", "null", " "], [" "], [""], []])
 def test_null_or_nothing_for_arguments_is_a_call_without_any(pieces):
-    """How some models call a function that takes none, in any number of pieces."""
+    """Some models call a function without parameters like this, in any number of pieces."""
     fragments = [call(index=0, call_id="a", name="f"), *(call(index=0, arguments=piece) for piece in pieces)]
     assert told(deltas(*fragments)) == [["a", "f", ""]]
     answer = whole({"tool_calls": [call(call_id="a", name="f", arguments="".join(pieces))]})

@@ -1,4 +1,4 @@
-"""The store of Chromium's family: our own rows alone are decrypted, by the key at hand, and faults are told in words."""
+"""The store of Chromium's family: only rows of our hosts are decrypted, and errors explain the problem."""
 
 from __future__ import annotations
 

@@ -136,16 +136,17 @@ class ChatCerebrasDemo(ChatFields):
         return {"model": self.model, **self._identifying_params, **({"stop": stop} if stop else {}), **called_with}
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
-        given = {**self._default_parameters, **({"stop": stop} if stop else {}), **kwargs}
+        given = {"temperature": self.temperature, "max_tokens": self.max_tokens, "stop": stop or self.stop, **kwargs}
         params = super()._get_ls_params(stop=stop, **kwargs)
         params["ls_provider"] = self._provider  # equal to model_provider, or summarisation ignores reported usage
         params["ls_model_name"] = local.LOCAL_MODEL if self._is_local else given.get("model", self.model)
         params["ls_model_type"] = "chat"
-        if given.get("temperature") is not None:
+        if given["temperature"] is not None:
             params["ls_temperature"] = given["temperature"]
-        if (most := given.get("max_tokens", given.get("max_completion_tokens"))) is not None:
+        most = given["max_tokens"] if given["max_tokens"] is not None else given.get("max_completion_tokens")
+        if most is not None:
             params["ls_max_tokens"] = most
-        if stops := given.get("stop"):
+        if stops := given["stop"]:
             params["ls_stop"] = [stops] if isinstance(stops, str) else list(stops)
         return params
 

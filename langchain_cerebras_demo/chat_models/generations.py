@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, reduce
@@ -276,26 +277,29 @@ def _last_chunk(ending: Sequence[Event | CallRecord], origin: Origin) -> ChatGen
 
 
 def _to_generation(events: Sequence[Event | CallRecord], choice: int, origin: Origin) -> ChatGeneration:
-    mine = [event for event in events if getattr(event, "choice", choice) == choice]
-    _warn_of_cut(mine, is_streamed=False)
-    fragments = [event for event in mine if isinstance(event, ToolCallFragment)]
-    metadata = _to_metadata(mine, choice, origin, has_calls=bool(fragments))
-    logprobs = _to_logprobs([event for event in mine if isinstance(event, LogprobsDelta)])
+    mine: defaultdict[type, list[Any]] = defaultdict(list)
+    for event in events:
+        if getattr(event, "choice", choice) == choice:
+            mine[type(event)].append(event)
+    _warn_of_cut(mine[Finish], is_streamed=False)
+    metadata = _to_metadata(events, choice, origin, has_calls=bool(mine[ToolCallFragment]))
+    logprobs = _to_logprobs(mine[LogprobsDelta])
     metadata.update(logprobs)
-    reasoning = "".join(event.text for event in mine if isinstance(event, ReasoningDelta))
-    refusal = "".join(event.text for event in mine if isinstance(event, RefusalDelta))
+    text, reasoning, refusal = (
+        "".join([delta.text for delta in mine[kind]]) for kind in (TextDelta, ReasoningDelta, RefusalDelta)
+    )
     tool_calls: list[Any] = []
     invalid_tool_calls: list[Any] = []
-    for event in coalesce(sorted(fragments, key=attrgetter("index"))):
-        _add_tool_call(event, tool_calls, invalid_tool_calls)
+    for call in coalesce(sorted(mine[ToolCallFragment], key=attrgetter("index"))):
+        _add_tool_call(call, tool_calls, invalid_tool_calls)
     message = AIMessage(
-        content="".join(event.text for event in mine if isinstance(event, TextDelta)),
+        content=text,
         additional_kwargs={
             **({REASONING_KEY: reasoning} if reasoning else {}),
             **({REFUSAL_KEY: refusal} if refusal else {}),
         },
         response_metadata=metadata,
-        usage_metadata=_to_usage_metadata(mine) if choice == 0 else None,  # it counts all choices together
+        usage_metadata=_to_usage_metadata(mine[Usage]) if choice == 0 else None,  # it counts all choices together
         tool_calls=tool_calls,
         invalid_tool_calls=invalid_tool_calls,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import closing
+from contextlib import aclosing, closing
 
 from langchain_cerebras_demo.client.time_limits import Watch
 from langchain_cerebras_demo.errors import (
@@ -60,69 +60,83 @@ class Attempt:
         self._on_headers = on_headers
         self._hide = hide
         self._watch = Watch(bounds, deadline)
+        self.arrived: list[Event] = []  # of `answer`
 
     async def events(self, decoder: CompletionDecoder) -> AsyncGenerator[list[Event], None]:
-        """The events of a completion, a list a network read, the last list being how it ended.
+        """Yield the events of a completion, a list a network read; the last list says how it ended.
 
         Raises:
-            APIError: the service refused, the line broke, the answer is none, or it took too long.
+            APIError: The service refused, the connection broke, the answer is not valid, or it took too long.
         """
         with closing(self._watch):
             response = await self._send()
-            try:
+            with _Reading(response, decoder):
                 begin, is_stream = await self._read_beginning(response)
-                if not is_stream:
+                if is_stream:
+                    async with aclosing(self._stream(response, begin, decoder)) as batches:
+                        async for events in batches:
+                            yield events
+                else:
                     yield decoder.feed_whole(await self._read_all(response, MAX_ANSWER_BYTES, begin))
-                    return
-                sse = SSEDecoder()
-                problem: APIError | None = None
-                while not decoder.done and problem is None:
-                    events: list[Event] = []
-                    arrived: list[ServerSentEvent] = []
-                    try:
-                        received, begin = begin or await self._watch.wait(response.read()), b""
-                    except APIConnectionError as error:
-                        received, problem = b"", error
-                    try:
-                        arrived = sse.feed(received) if received else sse.finish()
-                        decoder.feed_all(arrived, events)
-                    except APIError as error:
-                        problem = error
-                    if events:  # also those that came in one read with what broke
-                        yield events
-                    if arrived:  # comments are no progress, and a consumer's own time is not the server's
-                        self._watch.begin("idle")
-                    if not received:
-                        break
-                problem = self._judge(problem, decoder)
-                if problem is not None:
-                    if held := decoder.flush():
-                        yield held  # `partial` is all that came
-                    raise problem
-                yield decoder.end()
-                await self._drain(response)
-            except APIError as error:
-                error.request_id = to_request_id(response.headers) or error.request_id
-                error.usage = decoder.usage
-                raise
-            finally:
-                response.close()
+
+    async def answer(self, decoder: CompletionDecoder) -> None:
+        """Put the events of a completion that is not streamed into ``arrived``; also of one that is, although it was not to be.
+
+        Raises:
+            APIError: As ``events``; ``arrived`` has what came before.
+        """
+        with closing(self._watch):
+            response = await self._send()
+            with _Reading(response, decoder):
+                begin, is_stream = await self._read_beginning(response)
+                if is_stream:
+                    async with aclosing(self._stream(response, begin, decoder)) as batches:
+                        async for events in batches:
+                            self.arrived += events
+                else:
+                    self.arrived = decoder.feed_whole(await self._read_all(response, MAX_ANSWER_BYTES, begin))
 
     async def body(self) -> bytes:
-        """The answer's body as it is.
+        """Return the body of the answer as it is.
 
         Raises:
-            APIError: as ``events``.
+            APIError: As ``events``.
         """
         with closing(self._watch):
             response = await self._send()
-            try:
+            with _Reading(response):
                 return await self._read_all(response, MAX_ANSWER_BYTES)
+
+    async def _stream(
+        self, response: HttpResponse, begin: bytes, decoder: CompletionDecoder
+    ) -> AsyncGenerator[list[Event], None]:
+        sse = SSEDecoder()
+        problem: APIError | None = None
+        while not decoder.done and problem is None:
+            events: list[Event] = []
+            arrived: list[ServerSentEvent] = []
+            try:
+                received, begin = begin or await self._watch.wait(response.read()), b""
+            except APIConnectionError as error:
+                received, problem = b"", error
+            try:
+                arrived = sse.feed(received) if received else sse.finish()
+                decoder.feed_all(arrived, events)
             except APIError as error:
-                error.request_id = to_request_id(response.headers)
-                raise
-            finally:
-                response.close()
+                problem = error
+            if events:  # also those that came in one read with what broke
+                yield events
+            if arrived:  # comments are no progress, and a consumer's own time is not the server's
+                self._watch.begin("idle")
+            if not received:
+                break
+        problem = self._judge(problem, decoder)
+        if problem is not None:
+            if held := decoder.flush():
+                yield held  # `partial` is all that came
+            raise problem
+        yield decoder.end()
+        await self._drain(response)
 
     async def _send(self) -> HttpResponse:
         """The answer, its status being 200."""
@@ -192,6 +206,26 @@ class Attempt:
                     f"the answer is larger than {limit:,} bytes", status_code=response.status
                 )
         return b"".join(pieces)
+
+
+class _Reading:
+    """Closes a response at the end; an error then says what is known of the answer."""
+
+    # Not a generator: one that is dropped together with its closed loop would still run its end.
+
+    def __init__(self, response: HttpResponse, decoder: CompletionDecoder | None = None) -> None:
+        self._response = response
+        self._decoder = decoder
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, problem: BaseException | None, _trace: object) -> None:
+        self._response.close()
+        if isinstance(problem, APIError):
+            problem.request_id = to_request_id(self._response.headers) or problem.request_id
+            if self._decoder is not None:
+                problem.usage = self._decoder.usage
 
 
 def now() -> float:

@@ -8,7 +8,7 @@ import gzip
 import logging
 import random
 import warnings
-from collections.abc import AsyncGenerator, Awaitable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
@@ -36,7 +36,7 @@ from langchain_cerebras_demo.errors import (
     RateLimitError,
     StreamInterruptedError,
 )
-from langchain_cerebras_demo.keys import ChainKeyResolver, Secret, refresh_secret, resolve_secret
+from langchain_cerebras_demo.keys import ChainKeyResolver, Secret, peek_secret, refresh_secret, resolve_secret
 from langchain_cerebras_demo.keys.hosts import check_key_host
 from langchain_cerebras_demo.keys.redaction import redact
 from langchain_cerebras_demo.net.endpoint import is_loopback
@@ -118,8 +118,10 @@ class Settings:
     def resolve_model(self, name: str) -> str:
         """The id that ``name`` stands for. A retired one goes through with one warning that names its replacement."""
         model = self.aliases.resolve(name)
-        message = catalog.retirement_message(model, today())
-        if message and model not in _warned and not local.is_local(self.base_url):
+        spec = catalog.find_spec(model)
+        if spec is None or spec.retired_on is None or model in _warned or local.is_local(self.base_url):
+            return model
+        if message := catalog.retirement_message(model, today()):
             _warned.add(model)
             warnings.warn(message, catalog.RetiredModelWarning, stacklevel=2)
         return model
@@ -141,7 +143,7 @@ class Settings:
 
 
 class Call:
-    """One call. ``events`` or ``models`` is used once.
+    """One call. ``events``, ``answer`` or ``models`` is used once.
 
     Args:
         settings: those of its client.
@@ -158,16 +160,17 @@ class Call:
         self._key: Secret | None = None
         self._may_refresh = False
         self._answer_tool = ""
+        self._spec: catalog.ModelSpec | None = None
         self._is_stream = False
         self._cost_tokens = 0.0
         self._limit: RateLimit | None = None
         self._row_sends = _row_sends.get()
         self._free_sends = 0  # those that do not count against max_retries
 
-    # -- the two kinds of call
+    # -- the kinds of call
 
-    async def events(self, request: ChatRequest, *, is_stream: bool) -> AsyncGenerator[list[Event | CallRecord], None]:
-        """Ask for a completion and yield its events, a list a network read; the last list holds the call's record.
+    async def events(self, request: ChatRequest) -> AsyncGenerator[list[Event | CallRecord], None]:
+        """Ask for a streamed completion and yield its events, a list a network read; the last list holds the call's record.
 
         Raises:
             APIError: after the first event it carries ``partial``, the text that had come.
@@ -175,20 +178,15 @@ class Call:
             InvalidRequestError: the API or the model does not support the request; nothing was sent.
         """
         report = self._report
-        with report.begin(self._settings.name_of(request.model), request, is_stream=is_stream):
-            request = self._fitted(request, is_stream=is_stream)
-            self.model = request.model
+        with report.begin(self._settings.name_of(request.model), request, is_stream=True):
+            request = self._fitted(request, is_stream=True)
             async with self._slot(self._settings.timeout.idle) as slot:
                 self._start_clock()
-                server = await self._local_server()
-                http = await self._prepare(request, server, is_stream=is_stream)
-                asks_for_tag_only = _has_closing_tag_only(self.model, request)
+                http = await self._prepare(request, is_stream=True)
                 place: int | None = None
                 while True:
                     ticket = await self._turn(slot, place)
-                    decoder = CompletionDecoder(hide=self._hide, salt=token_hex(8), closing_tag_only=asks_for_tag_only)
-                    answer = AnswerCall(self._answer_tool) if self._answer_tool else None
-                    report.reading = answer or decoder
+                    decoder, answer = self._new_reader(request)
                     try:
                         async with aclosing(self._attempt(http, ticket).events(decoder)) as batches:
                             async for events in batches:
@@ -218,6 +216,31 @@ class Call:
                         raise self._interrupted(problem, answer.text if answer else decoder.text)
                     http, place = await self._again(http, problem), ticket.place
 
+    async def answer(self, request: ChatRequest) -> list[Event | CallRecord]:
+        """Ask for a whole completion; return its events, the call's record being the last one.
+
+        The whole body counts as one event. Some servers stream although the request does not ask for it.
+
+        Raises:
+            As ``events``.
+        """
+        with self._report.begin(self._settings.name_of(request.model), request):
+            request = self._fitted(request, is_stream=False)
+            async with self._slot() as slot:
+                self._start_clock()
+                http = await self._prepare(request, is_stream=False)
+
+                async def read(attempt: Attempt, ticket: Ticket) -> list[Event | CallRecord]:
+                    decoder, answer = self._new_reader(request)
+                    try:
+                        await attempt.answer(decoder)
+                    finally:
+                        if answer:
+                            attempt.arrived = answer.read(attempt.arrived)
+                    return self._with_record(attempt.arrived, decoder, ticket)
+
+                return await self._repeat(http, slot, read)
+
     async def models(self, *, is_public: bool) -> list[dict[str, Any]]:
         """Return the rows of the model list: of the key's own, or of the public catalogue, which needs no key.
 
@@ -231,24 +254,31 @@ class Call:
                 server = await self._local_server()
                 base_url = server.base_url if server else self._settings.base_url
                 url = f"{base_url.removesuffix('/v1')}/public/v1/models" if is_public else f"{base_url}/models"
-                http = self._settings.request("GET", url)
                 if not is_public:
-                    http = await self._with_key(http, server)
-                while True:
-                    ticket = await self._turn(slot, None)
-                    try:
-                        body = await self._attempt(http, ticket).body()
-                    except APIError as error:
-                        problem = error
-                        self._refuse(ticket, error)
-                    except Exception as error:
-                        redact(error, self._key)  # as in `events`
-                        raise
-                    else:
-                        return _to_rows(body)
-                    finally:
-                        ticket.close()
-                    http = await self._again(http, problem)
+                    await self._find_key(url, server)
+                http = self._settings.request("GET", url, secret_headers=self._key.bearer if self._key else None)
+                return _to_rows(await self._repeat(http, slot, lambda attempt, _: attempt.body()))
+
+    async def _repeat(self, http: HttpRequest, slot: Slot, read: Callable[[Attempt, Ticket], Awaitable[T]]) -> T:
+        """Send the request until ``read`` has read its answer, as often as the retry policy allows."""
+        place: int | None = None
+        while True:
+            ticket = await self._turn(slot, place)
+            attempt = self._attempt(http, ticket)
+            try:
+                return await read(attempt, ticket)
+            except APIError as error:
+                problem = error
+                self._refuse(ticket, error)
+            except Exception as error:
+                redact(error, self._key)  # as in `events`
+                raise
+            finally:
+                ticket.close()
+            if attempt.arrived:
+                reading = self._report.reading
+                raise self._interrupted(problem, reading.text if reading else "")
+            http, place = await self._again(http, problem), ticket.place
 
     def _slot(self, idle: float | None = None) -> Slot:
         """Return the slot to wait for; rows of batch work, which has the time, may wait in any number."""
@@ -271,12 +301,21 @@ class Call:
         if request.check and abilities.answers_by_call(parameters, spec):
             parameters, self._answer_tool = to_call(parameters, model)
         parameters = abilities.fit(parameters, spec, check=request.check)
+        self.model, self._spec = model, spec
         several = request.extra.get("n", parameters.get("n", 1))
         if is_stream and several > 1:
             raise InvalidRequestError(
                 f"n={several}: several answers cannot be streamed as one; leave n out, or ask without streaming"
             )
-        return replace(request, model=model, parameters=parameters)
+        return ChatRequest(model, request.messages, parameters, request.extra, request.check)
+
+    def _new_reader(self, request: ChatRequest) -> tuple[CompletionDecoder, AnswerCall | None]:
+        """Return what reads the answer of one attempt: the decoder, and what turns the call of the answer's tool into text."""
+        closing_tag_only = _has_closing_tag_only(self._spec, request)
+        decoder = CompletionDecoder(hide=self._hide, salt=token_hex(8), closing_tag_only=closing_tag_only)
+        answer = AnswerCall(self._answer_tool) if self._answer_tool else None
+        self._report.reading = answer or decoder
+        return decoder, answer
 
     async def _local_server(self) -> local.LocalServer | None:
         """The embedded server behind ``base_url``, started if need be; ``None`` where it is somebody else's."""
@@ -284,8 +323,10 @@ class Call:
             return await in_thread(local.shared_server)
         return local.find_server(self._settings.base_url)
 
-    async def _prepare(self, request: ChatRequest, server: local.LocalServer | None, *, is_stream: bool) -> HttpRequest:
+    async def _prepare(self, request: ChatRequest, *, is_stream: bool) -> HttpRequest:
+        """Return the HTTP request, with the key that it needs."""
         settings = self._settings
+        server = await self._local_server()
         self._is_stream = is_stream
         body = request.to_body(stream=is_stream)
         headers = {
@@ -305,40 +346,41 @@ class Call:
             content = gzip.compress(content, _GZIP_LEVEL, mtime=0)
             headers["Content-Encoding"] = "gzip"
         if self._limit:
-            spec = catalog.find_spec(self.model)
+            spec = self._spec
             image_tokens = (spec.image_tokens if spec else None) or DEFAULT_IMAGE_TOKENS
             self._cost_tokens = estimate_cost(body, spec.max_output_tokens if spec else None, image_tokens)
         base_url = server.base_url if server else settings.base_url
         url = f"{base_url}/chat/completions"
-        http = HttpRequest(
+        await self._find_key(url, server)
+        return HttpRequest(
             "POST",
             url,
             headers=headers,
+            secret_headers=self._key.bearer if self._key else None,
             body=content,
             connect_timeout=settings.timeout.connect,
             proxy=settings.proxy,
             owner=settings,
         )
-        return await self._with_key(http, server)
 
-    async def _with_key(self, http: HttpRequest, server: local.LocalServer | None) -> HttpRequest:
-        """The request with the key that it goes out with, if it needs one."""
+    async def _find_key(self, url: str, server: local.LocalServer | None) -> None:
+        """Find the key that a request to ``url`` goes out with, if it needs one, and with it the account."""
         if server:
             self._key = Secret(server.api_key, "the embedded server")
         else:
-            self._key, self._may_refresh = await self._in_time(self._find_key(http.url)), True
+            self._key = peek_secret(self._settings.keys) or await self._in_time(self._ask_for_key(url))
+            self._may_refresh = True
+            if self._key:
+                check_key_host(self._key, url)
         self.account = f"{self._settings.base_url} {self._key.fingerprint() if self._key else ''}"
-        return replace(http, secret_headers=self._key.bearer if self._key else None)
 
-    async def _find_key(self, url: str) -> Secret | None:
+    async def _ask_for_key(self, url: str) -> Secret | None:
         try:
-            key = await resolve_secret(self._settings.keys)
+            return await resolve_secret(self._settings.keys)
         except MissingKeyError:
             if is_loopback(url):
                 return None
             raise
-        check_key_host(key, url)
-        return key
 
     async def _in_time(self, finding: Awaitable[T]) -> T:
         """What ``finding`` a key gives, in time: a source may be a slow network, or code that never answers."""
@@ -496,16 +538,11 @@ def _was_stale(problem: APIError) -> bool:
     return isinstance(problem, APIConnectionError) and problem.on_reused_connection
 
 
-def _has_closing_tag_only(model: str, request: ChatRequest) -> bool:
-    """Whether the answer's content begins with the reasoning: the model's way, unless another form was asked for."""
-    spec = catalog.find_spec(model)
-    form = {**request.parameters, **request.extra}.get("reasoning_format")
-    return (
-        form in {None, "none", "raw"}
-        and spec is not None
-        and spec.reasoning is not None
-        and bool(spec.reasoning.closing_tag_only)
-    )
+def _has_closing_tag_only(spec: catalog.ModelSpec | None, request: ChatRequest) -> bool:
+    """Return whether the answer's content begins with the reasoning: the model's way, unless another form was asked for."""
+    if spec is None or spec.reasoning is None or not spec.reasoning.closing_tag_only:
+        return False
+    return {**request.parameters, **request.extra}.get("reasoning_format") in {None, "none", "raw"}
 
 
 def _with_hint(problem: APIError, model: str, dropped: Sequence[str]) -> APIError:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
@@ -129,7 +128,7 @@ class Client:
             APIError: after the first event it carries ``partial``, the text that had come.
             MissingKeyError, KeyFormatError, KeyHostError, LocalServerError: before anything was sent.
         """
-        return self._call(run_id).events(request, is_stream=True)
+        return self._call(run_id).events(request)
 
     async def complete(self, request: ChatRequest, *, run_id: object = None) -> list[Event | CallRecord]:
         """The whole answer's events, asked for without streaming: the body counts as one event.
@@ -137,11 +136,7 @@ class Client:
         Args, Raises:
             As ``stream``.
         """
-        arrived: list[Event | CallRecord] = []
-        async with aclosing(self._call(run_id).events(request, is_stream=False)) as batches:
-            async for events in batches:  # a loop: a comprehension is a frame of its own up to Python 3.11
-                arrived += events
-        return with_whole_calls(arrived)  # some servers stream although the request did not ask for it
+        return with_whole_calls(await self._call(run_id).answer(request))
 
     async def list_models(self, *, public: bool = False) -> list[dict[str, Any]]:
         """The rows of the model list: of the key's own, or of the public catalogue, which needs no key.

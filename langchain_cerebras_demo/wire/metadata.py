@@ -100,8 +100,8 @@ class FactReader:
 
     def _count(self, of: Mapping[str, Any], key: str) -> int | None:
         value = of.get(key)
-        if value is None:
-            return None
+        if value is None or (type(value) is int and 0 <= value <= _LARGEST_FIGURE):  # the usual cases
+            return value
         count = to_count(value)
         if count is None:
             self.leave_out(f"usage.{key}")
@@ -110,8 +110,6 @@ class FactReader:
 
 def to_figure(value: Any) -> float | None:
     """Return a number, which may be given as text; ``None`` for anything else, and for negative or absurdly large numbers."""
-    if type(value) is float and 0 <= value <= _LARGEST_FIGURE:  # the usual case
-        return value
     if isinstance(value, str):
         try:
             value = float(value)
@@ -124,7 +122,5 @@ def to_figure(value: Any) -> float | None:
 
 def to_count(value: Any) -> int | None:
     """Return a whole number, which may be given as a float or text; otherwise ``None``, as ``to_figure``."""
-    if type(value) is int and 0 <= value <= _LARGEST_FIGURE:  # the usual case
-        return value
     figure = to_figure(value)
     return int(figure) if figure is not None and figure == int(figure) else None

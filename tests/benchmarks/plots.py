@@ -19,6 +19,7 @@ _COLOURS = {
     "langchain-cerebras": "#1971c2",
     "langchain-openai": "#4c6ef5",
     "pydantic-ai": "#9c36b5",
+    "lm15": "#2f9e44",
 }
 _STYLE = (
     "<style>text{font:13px system-ui,sans-serif;fill:#24292f}.title{font-size:15px;font-weight:600}.faint{fill:#6e7781}"
@@ -82,7 +83,7 @@ def bars(case: Mapping[str, Any]) -> str:
 
 
 def _axis(unit: str) -> str:
-    return unit if unit.startswith("KiB") else unit.replace(" ", " of CPU ", 1)
+    return unit if unit.startswith(("KiB", "MiB")) else unit.replace(" ", " of CPU ", 1)
 
 
 def lines(title: str, across: str, up: str, series: Mapping[str, Sequence[tuple[int, float]]]) -> str:

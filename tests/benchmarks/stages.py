@@ -8,6 +8,7 @@ expensive. Synchronous calls are not in the table: signals reach the main thread
 from __future__ import annotations
 
 import asyncio
+import functools
 import signal
 import sys
 import time
@@ -27,25 +28,43 @@ SECONDS = 20.0  # CPU time of each column
 _INTERVAL = 0.001  # the system may sample less often
 
 _OURS = "langchain_cerebras_demo"
-_OTHERS = {
-    "langchain_core": "LangChain",
-    "langsmith": "LangChain",
-    "pydantic": "LangChain",
-    "aiohttp": "aiohttp",
-}
+
+# The first beginning that fits a file counts; files of this package are named without the package.
+STAGES: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("LangChain", ("langchain_core/", "langsmith/", "pydantic/")),
+    ("aiohttp", ("aiohttp/",)),
+    ("messages to request", ("chat_models/base.py", "chat_models/fields.py", "chat_models/messages.py")),
+    ("messages to request", ("wire/request.py", "wire/history.py", "wire/parts.py", "wire/cost.py", "catalog.py")),
+    ("messages to request", ("policy/abilities.py",)),
+    ("events to message", ("chat_models/", "wire/coalescing.py")),
+    ("key", ("keys/", "net/endpoint.py")),
+    ("rate limits", ("client/limiter.py", "client/slots.py", "policy/", "wire/headers.py")),
+    ("record of the call", ("client/report.py", "client/observers.py", "records.py")),
+    ("call, attempts, time limits", ("client/", "local/")),
+    ("transport", ("net/",)),
+    ("decoding", ("wire/",)),
+)
+EVENT_LOOP = "event loop"
 
 
 def stage_of(frame: FrameType | None) -> str:
     """Return the part of the program that a stack belongs to."""
     while frame is not None:
-        parts = Path(frame.f_code.co_filename).parts
-        if _OURS in parts:
-            return "/".join(parts[parts.index(_OURS) + 1 :])
-        for package, stage in _OTHERS.items():
-            if package in parts:
+        file = _named(frame.f_code.co_filename)
+        for stage, beginnings in STAGES:
+            if file.startswith(beginnings):
                 return stage
         frame = frame.f_back
-    return "the event loop"
+    return EVENT_LOOP
+
+
+@functools.cache
+def _named(path: str) -> str:
+    """Return a file's path behind the folder that its package is in, or behind this package."""
+    for folder in (f"/{_OURS}/", "/site-packages/"):
+        if folder in path:
+            return path.rpartition(folder)[2]
+    return path
 
 
 class Sampler:
@@ -66,16 +85,15 @@ class Sampler:
         self.counts[stage_of(frame)] += 1
 
 
-def sample(call: Callable[[], int]) -> tuple[float, Counter[str]]:
-    """Return the microseconds of a call, and how they divide into stages. ``call`` returns how many calls it has made."""
+def sample(call: Callable[[], int]) -> tuple[float, dict[str, float]]:
+    """Return the microseconds of a call, and the part of each stage. ``call`` returns how many calls it has made."""
     call()
     calls, began = 0, time.process_time()
     with Sampler() as sampler:
         while time.process_time() - began < SECONDS:
             calls += call()
     spent = (time.process_time() - began) / calls * 1e6
-    samples = sampler.counts.total()
-    return spent, Counter({stage: round(spent * count / samples, 1) for stage, count in sampler.counts.items()})  # type: ignore[misc]
+    return spent, {stage: count / sampler.counts.total() for stage, count in sampler.counts.items()}
 
 
 def columns(address: str, loop: asyncio.AbstractEventLoop) -> dict[str, Callable[[], int]]:
@@ -100,14 +118,11 @@ def main() -> None:
     asyncio.set_event_loop(loop)
     with serving(Path(sys.executable)) as server:
         found = {title: sample(call) for title, call in columns(server["http"], loop).items()}
-    stages = sorted(
-        {stage for _, counts in found.values() for stage in counts}, key=lambda stage: -found["ainvoke"][1][stage]
-    )
-    print("| µs a call | " + " | ".join(found) + " |")
+    print("| part of the CPU time | " + " | ".join(found) + " |")
     print("|---|" + "---:|" * len(found))
-    for stage in stages:
-        print(f"| {stage} | " + " | ".join(f"{counts[stage]:.0f}" for _, counts in found.values()) + " |")
-    print("| all | " + " | ".join(f"{spent:.0f}" for spent, _ in found.values()) + " |")
+    for stage in [EVENT_LOOP, *dict(STAGES)]:
+        print(f"| {stage} | " + " | ".join(f"{parts.get(stage, 0):.1%}" for _, parts in found.values()) + " |")
+    print("| µs a call | " + " | ".join(f"{spent:.0f}" for spent, _ in found.values()) + " |")
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from tests.benchmarks import report, server, targets
-from tests.benchmarks.cases import CASES
+from tests.benchmarks import plots, report, server, targets
+from tests.benchmarks.cases import CASES, SUBJECTS
 from tests.benchmarks.environments import ENVIRONMENTS, REPOSITORY, requirements
 from tests.benchmarks.plain_subjects import SUBJECT_CLASSES
 from tests.benchmarks.prepared import Plan, expected, whole
@@ -161,3 +161,8 @@ def test_every_target_speaks_of_cases_and_subjects_that_exist():
 def test_every_environment_has_its_requirements(environment):
     """What a peer's environment is made of is written down."""
     assert requirements(environment)
+
+
+def test_every_subject_has_a_class_and_a_colour():
+    """A full run takes ten minutes and must not fail when it draws."""
+    assert set(SUBJECT_CLASSES) == set(SUBJECTS) == set(plots._COLOURS)

@@ -405,7 +405,6 @@ class Call:
     async def _turn(self, slot: Slot, place: int | None) -> Ticket:
         """Wait until the account's limits allow the next send, or for what ``max_wait`` leaves after the wait for a slot."""
         report, began = self._report, now()
-        ticket: Ticket | None = None
         try:
             ticket = await process_limiter().acquire(
                 self.account,
@@ -417,10 +416,12 @@ class Call:
                 max_wait=self._left_of_max_wait(),
                 queueing=slot.queueing,
             )
-        except APIError as problem:
-            raise self._give_up(problem) from None
-        finally:
-            report.paced += now() - began if ticket is None else ticket.waited
+        except BaseException as problem:  # a cancelled call has waited, too
+            report.paced += now() - began
+            if isinstance(problem, APIError):
+                raise self._give_up(problem) from None
+            raise
+        report.paced += ticket.waited
         slot.was_admitted = True
         report.sent()
         if self._row_sends is not None:

@@ -237,7 +237,7 @@ class LangChain(Subject):
     async def structured(self) -> Delivery:
         asked = self.model.with_structured_output(self.answer_type)
         values = [value async for value in asked.astream(PROMPT)]
-        return Delivery([json.dumps(values[-1])])
+        return Delivery([json.dumps(values[-1])] if values else [])
 
     async def chunks_to_add(self) -> list[Any]:
         return [chunk async for chunk in self.model.astream(PROMPT)]

@@ -122,7 +122,8 @@ class Output:
         if offset is None:
             return None
         self._reader.seek(offset)
-        return BulkRecord.from_json(self._reader.readline())
+        record = BulkRecord.from_json(self._reader.readline())
+        return record if record.prompt_hash == prompt_hash else None
 
     def table(self, types: Mapping[str, Any] | None = None, *, is_whole_input: bool = False) -> AnswerTable:
         """Return the table of all rows that have been answered or have failed so far, in the order of the input.

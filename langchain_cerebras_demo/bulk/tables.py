@@ -111,12 +111,8 @@ class AnswerTable:
             if not path.is_file():
                 continue
             number = len(self._files)
-            for start, record in read_objects(path):
-                place = place_of(record, start) if path == records else record.get("row") or _LAST
-                if place is not None:
-                    key = str(record["id"]).encode("utf-8", "surrogatepass")
-                    self._index.execute("INSERT OR REPLACE INTO lines VALUES (?, ?, ?, ?)", (key, place, number, start))
-                    self._columns.note(record)
+            find = place_of if path == records else lambda record, _: record.get("row") or _LAST
+            self._index.executemany("INSERT OR REPLACE INTO lines VALUES (?, ?, ?, ?)", self._note(path, number, find))
             self._files.append(path.open("rb"))
         self.names = self._columns.names()
 
@@ -125,6 +121,16 @@ class AnswerTable:
         self._index.close()
         for file in self._files:
             file.close()
+
+    def _note(
+        self, path: Path, number: int, place_of: Callable[[dict[str, Any], int], int | None]
+    ) -> Iterator[tuple[bytes, int, int, int]]:
+        """See the columns of a file's records; yield the lines for the index."""
+        for start, record in read_objects(path):
+            place = place_of(record, start)
+            if place is not None:
+                self._columns.note(record)
+                yield str(record["id"]).encode("utf-8", "surrogatepass"), place, number, start
 
     def rows(self) -> Iterator[list[Any]]:
         """Yield the values of each row, in the order of the table."""

@@ -70,6 +70,7 @@ EXTRAS = {
     "parquet": "pyarrow",
     "ray": "ray",
     "notebook": "ipython",
+    "otel": "opentelemetry-api",
     "llm": "llm",
 }
 """This package's extras, and a package that each of them installs."""

@@ -266,7 +266,7 @@ def test_what_is_not_installed_is_named(monkeypatch):
 
 def test_every_extra_that_is_installed_is_listed():
     """By the package that it brings; this test runs on the extra cli."""
-    assert diagnosis.EXTRAS.keys() == {"local", "browser", "cli", "parquet", "ray", "notebook", "llm"}
+    assert diagnosis.EXTRAS.keys() == {"local", "browser", "cli", "parquet", "ray", "notebook", "otel", "llm"}
     found = {finding.topic: finding for finding in diagnosis.examine_machine()}
     assert "cli (typer " in found["extras"].what
 

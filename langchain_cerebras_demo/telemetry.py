@@ -300,14 +300,17 @@ def _of_request(common: Mapping[str, AttributeValue], call: CallStart) -> dict[s
         found[RUN_ID] = call.run_id
     if call.output_type is not None:
         found[OUTPUT_TYPE] = call.output_type
-    for name, value in call.parameters.items():
+    for name, value in call.parameters.items():  # not checked yet: anything may be here
         attribute = PARAMETERS.get(name)
-        if attribute is not None:
-            found[attribute] = value
-        elif name == "stop":
-            found[STOP_SEQUENCES] = (value,) if isinstance(value, str) else tuple(value)
-        elif name == "n" and value != 1:
-            found[CHOICE_COUNT] = value
+        if name == "stop":
+            stops = (value,) if isinstance(value, str) else value
+            if isinstance(stops, list | tuple) and all(isinstance(one, str) for one in stops):
+                found[STOP_SEQUENCES] = tuple(stops)
+        elif isinstance(value, str | int | float):
+            if attribute is not None:
+                found[attribute] = value
+            elif name == "n" and value != 1:
+                found[CHOICE_COUNT] = value
     if call.messages is not None:
         found[INPUT_MESSAGES] = orjson.dumps([_to_message(one) for one in call.messages], default=str).decode()
     return found

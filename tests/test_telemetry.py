@@ -25,6 +25,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from langchain_cerebras_demo import (
     APITimeoutError,
     ChatCerebrasDemo,
+    InvalidRequestError,
     MissingKeyError,
     RateLimitError,
     StreamInterruptedError,
@@ -238,6 +239,27 @@ async def test_a_missing_key_is_an_error_of_a_call_that_sent_nothing(exported):
     assert span.attributes["error.type"] == "MissingKeyError"
     assert span.attributes["cerebras.attempts"] == 0
     assert (span.attributes["server.address"], span.attributes["server.port"]) == ("api.cerebras.ai", 443)
+
+
+@pytest.mark.parametrize(
+    "refused", [{"temperature": "hot"}, {"stop": 5}, {"stop": [1]}, {"n": [2]}, {"seed": object()}, {"no_such": 1}]
+)
+async def test_a_request_that_is_refused_before_sending_is_an_error(exported, model, refused):
+    """Whatever its parameters hold, which nobody has checked when the span begins."""
+    span = await failure(model, (InvalidRequestError, TypeError), exported, **refused)
+    assert span.attributes["error.type"].startswith("InvalidRequest")
+    assert span.attributes["cerebras.attempts"] == 0
+
+
+def test_a_list_of_models_is_a_span_of_its_own_name(exported, server, model):
+    """It asks no model."""
+    model.list_models()
+    (span,) = exported.spans()
+    wanted = {**common(server), "gen_ai.operation.name": "list_models"}
+    del wanted["gen_ai.request.model"]
+    assert span.name == "list_models"
+    assert wanted.items() <= dict(span.attributes).items()
+    assert "gen_ai.request.model" not in span.attributes
 
 
 @pytest.mark.parametrize("way", ["cancelled", "left early"])

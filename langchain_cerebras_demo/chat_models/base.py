@@ -147,7 +147,7 @@ class ChatCerebrasDemo(ChatFields):
         if most is not None:
             params["ls_max_tokens"] = most
         if stops := given["stop"]:
-            params["ls_stop"] = [stops] if isinstance(stops, str) else list(stops)
+            params["ls_stop"] = list(stops) if isinstance(stops, list | tuple) else [stops]
         return params
 
     # -- facts of the model

@@ -56,13 +56,12 @@ def code_of(page: str, title: str) -> str:
 
 
 def write_site(folder: Path, *changes: tuple[str, str]) -> str:
-    """Write the applications into a folder, the first with other settings; return the name of the module that has both."""
-    code = code_of("web_server.md", "app.py")
-    for setting, other in changes:
-        assert setting in code
-        code = code.replace(setting, other)
-    (folder / f"{SITE}_app.py").write_text(code, encoding="utf-8")
-    (folder / f"{SITE}_agents.py").write_text(code_of("agents_over_http.md", "agents.py"), encoding="utf-8")
+    """Write the applications into a folder, with some of their code changed; return the name of the module that has both."""
+    for page, title in (("web_server.md", "app"), ("agents_over_http.md", "agents")):
+        code = code_of(page, f"{title}.py")
+        for old, new in changes:
+            code = code.replace(old, new)
+        (folder / f"{SITE}_{title}.py").write_text(code, encoding="utf-8")
     (folder / f"{SITE}.py").write_text(MAIN.format(app=f"{SITE}_app", agents=f"{SITE}_agents"), encoding="utf-8")
     return SITE
 

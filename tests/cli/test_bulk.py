@@ -88,12 +88,13 @@ def test_a_dry_run_sends_nothing_and_estimates(run, server, source, output):
     assert not output.exists()
 
 
-def test_a_model_that_does_not_exist_stops_at_the_first_row(run, server, source, output):
-    """With the models that do, and no failed rows; another model continues."""
-    done = run("bulk", source, output, "-t", "{word}", "-c", "1", "-m", "no-such-model")
+def test_a_model_that_the_service_does_not_have_stops_at_the_first_row(run, server, source, output):
+    """No row fails for it: all are left for a run with another model."""
+    server.script(Status(404))
+    done = run("bulk", source, output, "-t", "{word}", "-c", "1", "-m", "qwen-3.8-27b")
     assert done.returncode == 1
     assert "0 rows answered, none failed; 1 request" in done.stderr
-    assert "stopped: NotFoundError: 404: Model no-such-model does not exist" in done.stderr
+    assert "stopped: NotFoundError: 404: Model x does not exist" in done.stderr
     assert "5 rows are left: continue with --resume" in done.stderr
     assert run("bulk", source, output, "-t", "{word}", "--resume").returncode == 0
 

@@ -32,6 +32,7 @@ from tests.support.wire_shapes import SHAPES, to_data, to_sse
 
 FAULTS = 0.02
 STALL_SECONDS = 2.0  # the client's patience; only a server that is silent takes so long
+LONG_STALL_SECONDS = 10.0  # in the whole form, in which a busy machine may hold up one of the two processes
 TASKS = 60
 THREADS = 4
 SAMPLES = 200
@@ -135,8 +136,8 @@ def assert_endures(calls, seed, most_bytes_a_call):
     assert len(told["endings"]) == calls
     assert set(letters) == {WHOLE, *KINDS}, "a kind of fault did not come"
     assert abs(1 - letters[WHOLE] / letters.total() - FAULTS) < (0.003 if calls > 50_000 else 0.02)
-    assert_counts_agree(served, told)
     assert_records_agree(told)
+    assert_counts_agree(served, told)
     assert endings["whole"] > 0.94 * calls
     assert endings["MissingKeyError"] == calls // 100
     assert endings[CANCELLED] > 0.9 * calls / 50  # some fail before
@@ -280,12 +281,13 @@ class Soak:
         self.calls = calls
         self.endings, self.attempts = [None] * calls, bytearray(calls)
         self.samples, self.done = [], 0
+        patience = STALL_SECONDS if calls <= 2000 else LONG_STALL_SECONDS
         self.model = ChatCerebrasDemo(
             base_url=f"http://127.0.0.1:{port}/v1",
             api_key="csk-soak",
             rate_limit=None,
             max_retries=1,
-            timeout=Timeout(connect=30.0, first_event=STALL_SECONDS, idle=STALL_SECONDS),
+            timeout=Timeout(connect=30.0, first_event=patience, idle=patience),
         )
         self.keyless = ChatCerebrasDemo(base_url="https://cerebras.invalid/v1", api_key=no_key)
         self.starts, self.ends, self.outcomes = bytearray(calls), bytearray(calls), [None] * calls

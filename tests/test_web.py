@@ -36,7 +36,7 @@ async def serving(folder, monkeypatch, *changes):
     module = write_site(folder, *changes)
     monkeypatch.syspath_prepend(folder)
     site = importlib.import_module(module)
-    running = uvicorn.Server(uvicorn.Config(site.app, log_level="error", timeout_graceful_shutdown=20))
+    running = uvicorn.Server(uvicorn.Config(site.app, log_level="error", ws="none", timeout_graceful_shutdown=20))
     listening = listen()
     task = asyncio.create_task(running._serve([listening]))  # `serve` without the signals of the whole process
     try:

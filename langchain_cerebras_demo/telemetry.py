@@ -218,7 +218,8 @@ class _Telemetry:
     def _measure(self, record: CallRecord) -> None:
         """Add a call to the metrics."""
         error = error_type(record)
-        common = _common(record.operation, record.model, record.address, record.response_model)
+        of = record.operation, record.model, record.address, record.response_model
+        common = _common(*of)
         failed = common if error is None else {**common, ERROR_TYPE: error}
         self._duration.record(record.seconds, failed)
         if record.ttft is not None:
@@ -226,15 +227,19 @@ class _Telemetry:
             for seconds in record.chunk_times:
                 self._next_chunk.record(seconds, common)
         if record.prompt_tokens is not None:
-            self._tokens.record(record.prompt_tokens, {**common, TOKEN_TYPE: "input"})
+            self._tokens.record(record.prompt_tokens, _with(TOKEN_TYPE, "input", of))
         if record.completion_tokens is not None:
-            self._tokens.record(record.completion_tokens, {**common, TOKEN_TYPE: "output"})
-        for name, seconds in (record.time_info or {}).items():
-            if name in STAGES and name != "total_time":
-                self._stages.record(seconds, {**common, STAGE: STAGES[name]})
-        for kind, seconds in (("queue", record.queued), ("limit", record.paced), ("retry", record.backed_off)):
-            if seconds > 0:
-                self._waits.record(seconds, {**common, WAIT: kind})
+            self._tokens.record(record.completion_tokens, _with(TOKEN_TYPE, "output", of))
+        if record.time_info:
+            for name, stage in STAGES.items():
+                if stage != "total" and name in record.time_info:
+                    self._stages.record(record.time_info[name], _with(STAGE, stage, of))
+        if record.queued:
+            self._waits.record(record.queued, _with(WAIT, "queue", of))
+        if record.paced:
+            self._waits.record(record.paced, _with(WAIT, "limit", of))
+        if record.backed_off:
+            self._waits.record(record.backed_off, _with(WAIT, "retry", of))
         for failure in record.failures:
             self._failures.add(1, {**common, ERROR_TYPE: failure.error})
 
@@ -290,6 +295,12 @@ def _common(operation: str, model: str, address: str, response_model: str | None
         found[SERVER_ADDRESS] = url.hostname or ""
         found[SERVER_PORT] = url.port or (80 if url.scheme == "http" else 443)
     return found
+
+
+@lru_cache(maxsize=1024)
+def _with(name: str, value: str, of: tuple[str, str, str, str | None]) -> dict[str, AttributeValue]:
+    """Return what ``_common`` returns of the rest, and one attribute more."""
+    return {**_common(*of), name: value}
 
 
 def _of_request(common: Mapping[str, AttributeValue], call: CallStart) -> dict[str, AttributeValue]:

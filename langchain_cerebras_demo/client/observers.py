@@ -94,7 +94,7 @@ class Listener:
     def started(self, call: CallStart) -> End | None:
         """See ``Observer.started``."""
         try:
-            return self._started(call if self.wants_messages else replace(call, messages=None))
+            return self._started(call if self.wants_messages or call.messages is None else replace(call, messages=None))
         except Exception as problem:  # noqa: BLE001 - a broken metric must not cost an answer
             self._report(problem)
         return None

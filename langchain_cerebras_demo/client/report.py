@@ -113,7 +113,7 @@ class Report:
                 None if self._run_id is None else str(self._run_id),
                 {name: value for name, value in parameters.items() if name in _SAMPLING and value is not None},
                 _output_type(parameters.get("response_format")),
-                request.messages if request else None,
+                request.messages if request and any(listener.wants_messages for listener in listeners) else None,
             )
             self._observation = Observation(listeners, call)
             self._chunk_times = [] if is_stream and self._observation.wants_chunk_times else None

@@ -1,4 +1,4 @@
-"""The folder in which the package keeps what it has fetched, and the list of models in it."""
+"""The cache folder, and the list of models that is saved in it."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 CACHE_VARIABLE = "CEREBRAS_DEMO_CACHE"
-"""Names the folder, instead of the platform's."""
+"""The environment variable that sets the cache folder."""
 
 
 def cache_folder() -> Path:
-    """Return the folder that ``CEREBRAS_DEMO_CACHE`` names, else one of ours in the user's cache folder. It may not exist.
+    """Return the folder from ``CEREBRAS_DEMO_CACHE``, else this package's in the user's cache folder. It may not exist yet.
 
     Raises:
-        RuntimeError: The user has no home folder.
+        RuntimeError: the user has no home folder.
     """
     if chosen := os.environ.get(CACHE_VARIABLE):
         return Path(chosen).expanduser().absolute()
@@ -29,15 +29,15 @@ _MODELS = "public_models.json"
 
 
 def save_models(rows: Iterable[Any], day: date) -> None:
-    """Keep the service's public list of models, where later processes find it. A release of the package with newer facts supersedes it.
+    """Save the service's public list of models for later processes. A newer release of this package supersedes it.
 
     Args:
-        rows: as ``list_models(public=True)`` returns them.
-        day: the day of the list.
+        rows: the rows that ``list_models(public=True)`` returns.
+        day: the date of the list.
 
     Raises:
-        OSError: The file cannot be written.
-        RuntimeError: The user has no home folder.
+        OSError: the file cannot be written.
+        RuntimeError: the user has no home folder.
     """
     folder = cache_folder()
     folder.mkdir(parents=True, exist_ok=True)
@@ -47,7 +47,7 @@ def save_models(rows: Iterable[Any], day: date) -> None:
 
 
 def saved_models() -> tuple[list[Any], date] | None:
-    """Return the list of models that was kept and its day; ``None`` where there is none, or a damaged one."""
+    """Return the saved list of models and its date; ``None`` if there is none or it is damaged."""
     try:
         saved = json.loads((cache_folder() / _MODELS).read_bytes())
         return list(saved["rows"]), date.fromisoformat(saved["day"])
@@ -56,10 +56,12 @@ def saved_models() -> tuple[list[Any], date] | None:
 
 
 def _user_cache_folder() -> Path:
-    """Return the platform's folder for a user's caches."""
+    """Return the platform's cache folder for the user."""
     if sys.platform == "win32":
         return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Caches"
     chosen = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    return chosen if chosen.is_absolute() else Path.home() / ".cache"  # the XDG specification: ignore a relative one
+    return (
+        chosen if chosen.is_absolute() else Path.home() / ".cache"
+    )  # the XDG specification says to ignore a relative path

@@ -1,4 +1,4 @@
-"""What is known of a call and of an account: for metrics, the debug log and ``response_metadata``."""
+"""Records of calls and of an account's limits, for metrics, the debug log and ``response_metadata``."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any, Literal, NamedTuple
 
 
 class Limit(str, Enum):
-    """The limits that a request may wait for or be refused by. Each is also its name in words: ``"requests per minute"``.
+    """The limits that can delay or refuse a request. Each is equal to its name, for example ``"requests per minute"``.
 
-    The first eight are windows: a unit and a period. ``QUEUE`` is a busy service, ``FIRST_ANSWER`` the wait for the first answer,
-    which announces the limits, and ``UNKNOWN`` what a refusal does not name.
+    The first eight are windows: a unit and a period. ``QUEUE`` means that the service is busy, ``FIRST_ANSWER`` that the request
+    waits for the first answer, which announces the limits, and ``UNKNOWN`` that a refusal does not name the limit.
     """
 
     REQUESTS_PER_SECOND = "requests per second"
@@ -28,34 +28,34 @@ class Limit(str, Enum):
     UNKNOWN = "an unnamed limit"
 
     def __str__(self) -> str:
-        """Return the name in words."""
+        """Return the name."""
         return self.value
 
     @property
     def unit(self) -> str | None:
-        """``requests`` or ``tokens``; ``None`` for what is not a window."""
+        """``requests`` or ``tokens``; ``None`` if it is not a window."""
         return self.value.split(" per ")[0] if " per " in self.value else None
 
     @property
     def period(self) -> str | None:
-        """``second``, ``minute``, ``hour`` or ``day``; ``None`` for what is not a window."""
+        """``second``, ``minute``, ``hour`` or ``day``; ``None`` if it is not a window."""
         return self.value.split(" per ")[1] if " per " in self.value else None
 
     @property
     def seconds(self) -> float:
-        """The length of the period; 0.0 for what is not a window."""
+        """The length of the period; 0.0 if it is not a window."""
         return {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86_400.0}.get(self.period or "", 0.0)
 
 
 class AnnouncedLimit(NamedTuple):
-    """What one answer says of one limit; ``None`` where it does not say it.
+    """One limit as an answer announces it; values that it does not announce are ``None``.
 
     Attributes:
         name: the limit.
-        limit: requests or tokens a period.
-        remaining: what is left. It may be more than ``limit``: the service has been seen to announce the limit of uncached tokens
-            and what is left of all tokens.
-        reset: seconds until the limit is whole again.
+        limit: requests or tokens per period.
+        remaining: what is left. It may be more than ``limit``, because the service has been seen to announce the limit of
+            uncached tokens together with the remaining number of all tokens.
+        reset: seconds until the limit is fully available again.
     """
 
     name: Limit
@@ -66,68 +66,68 @@ class AnnouncedLimit(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RateLimitSnapshot:
-    """What the service last said of its limits: the ``x-ratelimit-*`` figures of one answer.
+    """The limits that the service announced in one answer (``x-ratelimit-*`` headers).
 
-    ``snapshot["requests per minute"]`` is one of them, an ``AnnouncedLimit``. Limits belong to the account and the model, not to
-    a connection.
+    ``snapshot["requests per minute"]`` returns one of them, an ``AnnouncedLimit``. Limits belong to the account and the model, not
+    to a connection.
 
     Attributes:
-        windows: the limits that the answer announces.
-        date: when the answer was sent, by the service's clock: Unix seconds.
+        windows: the announced limits.
+        date: when the answer was sent, by the service's clock, in Unix seconds.
     """
 
     windows: tuple[AnnouncedLimit, ...] = ()
     date: float | None = field(default=None, compare=False)
 
     def __bool__(self) -> bool:
-        """Return whether the service announced anything at all."""
+        """Return whether the answer announced any limit."""
         return bool(self.windows)
 
     def __getitem__(self, name: Limit | str) -> AnnouncedLimit:
-        """Return what is announced of a limit, all ``None`` where nothing is.
+        """Return a limit as announced; its values are ``None`` if it was not announced.
 
         Raises:
-            ValueError: there is no such limit.
+            ValueError: the name is not that of a limit.
         """
         limit = Limit(name)
         return next((window for window in self.windows if window.name is limit), AnnouncedLimit(limit))
 
     @property
     def limit_requests_day(self) -> int | None:
-        """Requests a day."""
+        """Requests per day."""
         return self[Limit.REQUESTS_PER_DAY].limit
 
     @property
     def remaining_requests_day(self) -> int | None:
-        """What is left of the requests of the day."""
+        """The remaining requests of the day."""
         return self[Limit.REQUESTS_PER_DAY].remaining
 
     @property
     def reset_requests_day(self) -> float | None:
-        """Seconds until the requests of the day are whole again."""
+        """Seconds until the daily requests are fully available again."""
         return self[Limit.REQUESTS_PER_DAY].reset
 
     @property
     def limit_tokens_minute(self) -> int | None:
-        """Tokens a minute."""
+        """Tokens per minute."""
         return self[Limit.TOKENS_PER_MINUTE].limit
 
     @property
     def remaining_tokens_minute(self) -> int | None:
-        """What is left of the tokens of the minute."""
+        """The remaining tokens of the minute."""
         return self[Limit.TOKENS_PER_MINUTE].remaining
 
     @property
     def reset_tokens_minute(self) -> float | None:
-        """Seconds until the tokens of the minute are whole again."""
+        """Seconds until the tokens per minute are fully available again."""
         return self[Limit.TOKENS_PER_MINUTE].reset
 
 
 class Load(NamedTuple):
-    """How many calls a client has under way at this moment.
+    """The current number of a client's calls.
 
     Attributes:
-        in_flight: calls that are not waiting for a slot or for a limit; the wait between two attempts counts as in flight.
+        in_flight: calls that do not wait for a slot or for a limit. A call that waits before a retry counts as in flight.
         queued: calls that wait for a slot (``max_concurrency``) or for a rate limit.
     """
 
@@ -137,15 +137,15 @@ class Load(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class FailedAttempt:
-    """Why an attempt failed that was made again.
+    """A failed attempt that was retried.
 
     Attributes:
-        error: the exception's class.
-        status_code: the status that the service answered with, ``None`` where it did not answer.
+        error: the name of the exception's class.
+        status_code: the status of the service's answer; ``None`` without an answer.
         limit: the limit that a 429 names.
         waited: seconds from the failure until the next attempt was sent, or until the call ended.
-        request_id: the service's name for the request.
-        at: seconds from the call's beginning to the failure.
+        request_id: the service's id of the request.
+        at: seconds from the beginning of the call to the failure.
     """
 
     error: str
@@ -158,47 +158,46 @@ class FailedAttempt:
 
 @dataclass(frozen=True, slots=True)
 class CallRecord:
-    """One call, from the moment that the user made it to its end. All times are seconds.
+    """The record of one call, from the moment the user made it to its end. All times are in seconds.
 
     Args:
-        model: the model id that was asked, also where the request was refused before sending; for a list of models it is empty.
+        model: the model id, even if the request was refused before it was sent; empty for a list of models.
         outcome: ``answered``, ``failed``, or ``cancelled`` (left early, or interrupted).
-        error: the exception's class where it failed.
-        attempts: requests that were sent; 0 if the call ended before anything was sent.
-        seconds: from the call's beginning to its end, all waits included.
-        paced: of these, waiting for a rate limit before sending.
-        backed_off: of these, waiting between attempts.
-        ttft: from the last attempt's sending to the first event, ``None`` where none came or nothing was streamed.
-        tokens_per_second: completion tokens over the time from the first event to the end; ``None`` where unknown.
-        prompt_tokens: as the service counts them.
-        completion_tokens: reasoning included.
-        time_info: the service's own times: ``queue_time``, ``prompt_time``, ``completion_time``, ``total_time``; ``None`` where
-            it does not announce them.
-        estimated_cost_usd: US dollars at the catalogue's list price; ``None`` where no price or no usage is known.
-        request_id: the service's name for the request.
-        limits: what the service last said of the account's limits.
+        error: the name of the exception's class if the call failed.
+        attempts: requests sent; 0 if the call ended before anything was sent.
+        seconds: from the beginning of the call to its end, including all waits.
+        paced: the part of ``seconds`` spent waiting for a rate limit before sending.
+        backed_off: the part of ``seconds`` spent waiting between attempts.
+        ttft: from sending the last attempt to the first event; ``None`` without an event or without streaming.
+        tokens_per_second: completion tokens divided by the time from the first event to the end; ``None`` if unknown.
+        prompt_tokens: prompt tokens, as counted by the service.
+        completion_tokens: completion tokens, including reasoning.
+        time_info: the service's own times (``queue_time``, ``prompt_time``, ``completion_time``, ``total_time``); ``None`` if it
+            does not send them.
+        estimated_cost_usd: the cost in US dollars at the catalogue's list price; ``None`` if the price or the usage is unknown.
+        request_id: the service's id of the request.
+        limits: the account's limits as last announced by the service.
         operation: ``chat``, or ``list_models``.
-        is_stream: whether a stream was asked for.
+        is_stream: whether a stream was requested.
         address: where the request goes: scheme, host and port; ``local`` for ``base_url="local"``.
-        started_at: when the call began: Unix seconds.
-        run_id: LangChain's id of the run that made the call; ``None`` outside LangChain, and for ``stream`` and ``astream``, where
+        started_at: when the call began, in Unix seconds.
+        run_id: the id of the LangChain run that made the call; ``None`` outside LangChain, and for ``stream`` and ``astream``, where
             LangChain does not pass it on.
-        queued: of ``seconds``, waiting for a slot (``max_concurrency``).
-        streamed: from the first event of a stream to its end; ``None`` where ``ttft`` is.
-        chunks: network reads that brought a part of a streamed answer; 0 for one that was not streamed.
-        chunk_times: seconds between each of these and the one before, for an observer with ``wants_chunk_times`` alone; otherwise
-            empty.
-        status_code: the status of the last answer: the HTTP status, or what an error event in a stream names; ``None`` where
-            nothing was answered.
-        limit: the limit that a ``RateLimitError`` names, also one that was raised before sending.
-        retry_after: the seconds after which it says to come back.
-        cached_tokens: of ``prompt_tokens``, those that the service had in its cache.
-        reasoning_tokens: of ``completion_tokens``, those of the reasoning.
-        finish_reasons: why the answer ended, one for each choice; empty where it did not end.
-        response_model: the model that answered, as it names itself.
+        queued: the part of ``seconds`` spent waiting for a slot (``max_concurrency``).
+        streamed: from the first event of a stream to its end; ``None`` if ``ttft`` is.
+        chunks: network reads that contained a part of a streamed answer; 0 without streaming.
+        chunk_times: seconds between consecutive chunks, only for an observer with ``wants_chunk_times``; otherwise empty.
+        status_code: the HTTP status of the last answer, or the status that an error event in a stream names; ``None`` without an
+            answer.
+        limit: the limit that a ``RateLimitError`` names, even if it was raised before sending.
+        retry_after: the seconds to wait before a new call, according to the error.
+        cached_tokens: the part of ``prompt_tokens`` that the service had in its cache.
+        reasoning_tokens: the part of ``completion_tokens`` used for reasoning.
+        finish_reasons: why the answer ended, one for each choice; empty if it did not end.
+        response_model: the model named in the answer.
         response_id: the service's id of the answer.
-        failures: why each attempt failed that was made again, in order.
-        answer: the text of the first choice, for an observer with ``wants_messages`` alone; otherwise ``None``.
+        failures: the failed attempts that were retried, in order.
+        answer: the text of the first choice, only for an observer with ``wants_messages``; otherwise ``None``.
     """
 
     model: str
@@ -237,7 +236,7 @@ class CallRecord:
     answer: str | None = field(default=None, repr=False)
 
     def __str__(self) -> str:
-        """One line for a log."""
+        """Return one line for a log."""
         facts = [
             f"{self.outcome}{f' ({self.error})' if self.error else ''} in {self.seconds:.3f} s",
             f"{self.attempts} attempt{'' if self.attempts == 1 else 's'}",

@@ -1,4 +1,4 @@
-"""One conversation with the service: the settings of a client, its calls, and the process-wide queue that they wait in."""
+"""The client of the service: its settings, its calls, and the process-wide queue in which they wait for rate limits."""
 
 from langchain_cerebras_demo.client.client import Client
 

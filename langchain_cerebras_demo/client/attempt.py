@@ -1,4 +1,4 @@
-"""One attempt: a request sent, its answer read and decoded, each within its time."""
+"""One attempt: send a request, read and decode the answer, each within its time limit."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from langchain_cerebras_demo.wire.sse import ServerSentEvent, SSEDecoder, is_eve
 MAX_ERROR_BYTES = 1024 * 1024
 MAX_ANSWER_BYTES = 256 * 1024 * 1024
 
-_TELLING_BYTES = 16  # so many bytes tell a stream from another body, a byte order mark and a field's name included
+_SNIFFED_BYTES = 16  # enough to recognize a stream: a byte order mark and a field's name
 
-# A server that has said [DONE] owes only the end of the body, which lets the connection be used again.
+# After [DONE], only the end of the body is missing. Once it is read, the connection can be reused.
 _DRAIN_SECONDS = 0.1
 
 
@@ -34,13 +34,13 @@ class Attempt:
     """A request and its answer.
 
     Args:
-        transport: what carries the bytes.
-        request: what is sent.
-        is_stream: whether events were asked for.
-        bounds: how long each stage may take.
-        deadline: the time of the running loop by which the whole call has to be done, retries included.
-        on_headers: called with the headers of a 200, as soon as they are here.
-        hide: takes out of an answer what no error may repeat.
+        transport: sends the request.
+        request: the request to send.
+        is_stream: whether the request asks for a stream.
+        bounds: the time-outs of the stages.
+        deadline: the running loop's time by which the whole call, including retries, must be done.
+        on_headers: called with the headers of a 200 as soon as they arrive.
+        hide: removes the key from the body of an error answer.
     """
 
     def __init__(
@@ -63,10 +63,10 @@ class Attempt:
         self.arrived: list[Event] = []  # of `answer`
 
     async def events(self, decoder: CompletionDecoder) -> AsyncGenerator[list[Event], None]:
-        """Yield the events of a completion, a list a network read; the last list says how it ended.
+        """Yield the events of a completion, one list per network read; the last list says how it ended.
 
         Raises:
-            APIError: The service refused, the connection broke, the answer is not valid, or it took too long.
+            APIError: the service refused, the connection broke, the answer is invalid, or it took too long.
         """
         with closing(self._watch):
             response = await self._send()
@@ -80,10 +80,10 @@ class Attempt:
                     yield decoder.feed_whole(await self._read_all(response, MAX_ANSWER_BYTES, begin))
 
     async def answer(self, decoder: CompletionDecoder) -> None:
-        """Put the events of a completion that is not streamed into ``arrived``; also of one that is, although it was not to be.
+        """Read a completion that was requested without streaming into ``arrived``. Servers that stream anyway are supported.
 
         Raises:
-            APIError: As ``events``; ``arrived`` has what came before.
+            APIError: as ``events``; ``arrived`` holds the events before the failure.
         """
         with closing(self._watch):
             response = await self._send()
@@ -97,10 +97,10 @@ class Attempt:
                     self.arrived = decoder.feed_whole(await self._read_all(response, MAX_ANSWER_BYTES, begin))
 
     async def body(self) -> bytes:
-        """Return the body of the answer as it is.
+        """Return the body of the answer, unchanged.
 
         Raises:
-            APIError: As ``events``.
+            APIError: as ``events``.
         """
         with closing(self._watch):
             response = await self._send()
@@ -124,22 +124,22 @@ class Attempt:
                 decoder.feed_all(arrived, events)
             except APIError as error:
                 problem = error
-            if events:  # also those that came in one read with what broke
+            if events:  # also those that precede a failure in the same read
                 yield events
-            if arrived:  # comments are no progress, and a consumer's own time is not the server's
+            if arrived:  # comments are not progress; restarting after the yield excludes the consumer's own time
                 self._watch.begin("idle")
             if not received:
                 break
         problem = self._judge(problem, decoder)
         if problem is not None:
             if held := decoder.flush():
-                yield held  # `partial` is all that came
+                yield held  # so that `partial` is complete
             raise problem
         yield decoder.end()
         await self._drain(response)
 
     async def _send(self) -> HttpResponse:
-        """The answer, its status being 200."""
+        """Send the request and return the response if its status is 200; raise otherwise."""
         response: HttpResponse = await self._watch.wait(self._transport.send(self._request))
         if response.status == 200:
             if self._on_headers is not None:
@@ -152,24 +152,24 @@ class Attempt:
         raise failure.from_answer(response.status, response.headers, body, hide=self._hide, now=time.time())
 
     async def _read_some(self, response: HttpResponse, limit: int) -> bytes:
-        """The beginning of an error's body: the status has said the most, so nothing that breaks here counts."""
+        """Return the beginning of an error's body. Failures are ignored: the status matters more."""
         body = b""
         try:
             while len(body) < limit and (piece := await self._watch.wait(response.read())):
                 body += piece
         except APIResponseValidationError as error:
-            return str(error).encode()  # its encoding cannot be read, and that is all there is to say of the body
+            return str(error).encode()  # the body's encoding cannot be read: say so instead of the body
         except APIError:
             pass
         return body[:limit]
 
     async def _read_beginning(self, response: HttpResponse) -> tuple[bytes, bool]:
-        """The first bytes of the body, and whether it is a stream of events.
+        """Return the first bytes of the body, and whether it is a stream of events.
 
-        The bytes decide: there are servers that label one as the other. Where they tell nothing, the label does.
+        The bytes decide, because some servers send the wrong content type. If they are inconclusive, the content type decides.
         """
         begin, is_stream = b"", None
-        while is_stream is None and len(begin) < _TELLING_BYTES and (piece := await self._watch.wait(response.read())):
+        while is_stream is None and len(begin) < _SNIFFED_BYTES and (piece := await self._watch.wait(response.read())):
             begin = piece if begin.isspace() else begin + piece
             is_stream = is_event_stream(begin)
         if is_stream is None:
@@ -178,9 +178,9 @@ class Attempt:
         return begin, is_stream
 
     def _judge(self, problem: APIError | None, decoder: CompletionDecoder) -> APIError | None:
-        """What is wrong with a stream that is over, if anything."""
+        """Return the error of a stream that has ended, or ``None`` if it is complete."""
         if isinstance(problem, APIConnectionError) and decoder.complete:
-            return None  # silence or a reset behind the last word takes nothing away
+            return None  # a time-out or a reset after the last event loses nothing
         if problem is None and not decoder.complete:
             return StreamInterruptedError("the stream ended with neither a finish_reason nor [DONE]: it is cut off")
         if problem is None and not decoder.has_choices:
@@ -193,7 +193,7 @@ class Attempt:
                 while await response.read():
                     pass
         except (asyncio.TimeoutError, APIError):
-            pass  # then the connection is closed instead of used again
+            pass  # the connection is closed instead of reused
 
     async def _read_all(self, response: HttpResponse, limit: int, begin: bytes = b"") -> bytes:
         pieces = [begin]
@@ -209,9 +209,9 @@ class Attempt:
 
 
 class _Reading:
-    """Closes a response at the end; an error then says what is known of the answer."""
+    """Close a response at the end, and add the request id and the usage to an error."""
 
-    # Not a generator: one that is dropped together with its closed loop would still run its end.
+    # Not a generator: if dropped after its loop was closed, a generator would still run its cleanup code.
 
     def __init__(self, response: HttpResponse, decoder: CompletionDecoder | None = None) -> None:
         self._response = response
@@ -229,5 +229,5 @@ class _Reading:
 
 
 def now() -> float:
-    """The running loop's time, in seconds."""
+    """Return the running loop's time in seconds."""
     return asyncio.get_running_loop().time()

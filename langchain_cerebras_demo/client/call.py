@@ -1,4 +1,4 @@
-"""One call, from its key to its end. It owns its attempts: what is sent, when, and whether it is sent again."""
+"""One call, from finding the key to the end of the answer. It decides what is sent, when, and whether it is retried."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ from langchain_cerebras_demo.wire.headers import to_request_id, to_snapshot
 from langchain_cerebras_demo.wire.request import ChatRequest, to_json, to_parameters
 
 COMPRESS_FROM_BYTES = 8192
-"""A body from this size on is zipped, for cerebras.ai (https://inference-docs.cerebras.ai, "payload optimization").
+"""Bodies of at least this size are compressed for cerebras.ai (https://inference-docs.cerebras.ai, "payload optimization").
 
-Measured on prose: 60 us for 8 KiB, to a third; that is won back on the wire at any speed up to 1 Gbit/s."""
+Measured on prose: 8 KiB take 60 us and shrink to a third; this saves time on any connection up to 1 Gbit/s."""
 
-_GZIP_LEVEL = 1  # a third of level 6's time for 15 % more bytes
+_GZIP_LEVEL = 1  # compared to level 6: a third of the time, 15 % more bytes
 
 _log = logging.getLogger("langchain_cerebras_demo")
 _warned: set[str] = set()
@@ -69,8 +69,8 @@ class Sends:
     """The requests sent inside ``waiting_out_refusals``.
 
     Attributes:
-        total: all of them.
-        refused: those answered with a 429.
+        total: all requests.
+        refused: the requests answered with a 429.
     """
 
     total: int = 0
@@ -82,11 +82,11 @@ _row_sends: ContextVar[Sends | None] = ContextVar("row_sends", default=None)
 
 @contextlib.contextmanager
 def waiting_out_refusals() -> Iterator[Sends]:
-    """Let calls wait for a rate limit instead of failing, for batch work that has the time; count what they send.
+    """Let calls of batch work wait for a rate limit instead of failing, and count the requests they send.
 
-    Inside, a 429 uses up no retries: the request goes back to its place in the queue, until the calls have been refused
-    ``RetryPolicy.max_refusals`` times in all. Being a context variable, it also reaches the calls that a LangChain runnable
-    makes in tasks and threads of its own.
+    Inside, a 429 does not use up retries: the request returns to its place in the queue, until the calls have been refused
+    ``RetryPolicy.max_refusals`` times in total. This is a context variable, so it also applies to calls that a LangChain
+    runnable makes in its own tasks and threads.
     """
     sends = Sends()
     token = _row_sends.set(sends)
@@ -98,7 +98,7 @@ def waiting_out_refusals() -> Iterator[Sends]:
 
 @dataclass(frozen=True)
 class Settings:
-    """What all calls of one client share; ``Client`` says what each of them means."""
+    """The settings that all calls of a client share; ``Client`` documents them."""
 
     base_url: str
     aliases: catalog.AliasTable
@@ -116,7 +116,7 @@ class Settings:
     address: str
 
     def resolve_model(self, name: str) -> str:
-        """The id that ``name`` stands for. A retired one goes through with one warning that names its replacement."""
+        """Return the model id for ``name``, which may be an alias. Warn once about a retired model; the warning names its replacement."""
         model = self.aliases.resolve(name)
         spec = catalog.find_spec(model)
         if spec is None or spec.retired_on is None or model in _warned or local.is_local(self.base_url):
@@ -127,7 +127,7 @@ class Settings:
         return model
 
     def name_of(self, model: Any) -> str:
-        """What observers are told of the model that a call asks, also where the call is about to be refused."""
+        """Return the model id for observers, even if the call is about to be refused."""
         if local.is_local(self.base_url):
             return local.LOCAL_MODEL
         try:
@@ -136,19 +136,19 @@ class Settings:
             return str(model)
 
     def request(self, method: str, url: str, **fields: Any) -> HttpRequest:
-        """A request with what every request of the client has."""
+        """Return a request with the headers, proxy and time-out that all requests of the client have."""
         headers = {**fields.pop("headers", {}), **self.headers}
         timeout, proxy = self.timeout.connect, self.proxy
         return HttpRequest(method, url, headers=headers, connect_timeout=timeout, proxy=proxy, owner=self, **fields)
 
 
 class Call:
-    """One call. ``events``, ``answer`` or ``models`` is used once.
+    """One call. Use one of ``events``, ``answer`` and ``models``, once.
 
     Args:
-        settings: those of its client.
-        operation: what it is for.
-        run_id: LangChain's id of the run that makes it.
+        settings: the client's settings.
+        operation: the kind of call.
+        run_id: the id of the LangChain run that makes the call.
     """
 
     def __init__(self, settings: Settings, operation: Operation = "chat", run_id: object = None) -> None:
@@ -165,16 +165,16 @@ class Call:
         self._cost_tokens = 0.0
         self._limit: RateLimit | None = None
         self._row_sends = _row_sends.get()
-        self._free_sends = 0  # those that do not count against max_retries
+        self._free_sends = 0  # requests that do not count against max_retries
 
     # -- the kinds of call
 
     async def events(self, request: ChatRequest) -> AsyncGenerator[list[Event | CallRecord], None]:
-        """Ask for a streamed completion and yield its events, a list a network read; the last list holds the call's record.
+        """Request a streamed completion and yield its events, one list per network read; the last list contains the call's record.
 
         Raises:
-            APIError: after the first event it carries ``partial``, the text that had come.
-            MissingKeyError, KeyFormatError, KeyHostError, LocalServerError: before anything was sent.
+            APIError: the call failed; after the first event, ``partial`` holds the text received so far.
+            MissingKeyError, KeyFormatError, KeyHostError, LocalServerError: before anything is sent.
             InvalidRequestError: the API or the model does not support the request; nothing was sent.
         """
         report = self._report
@@ -193,33 +193,33 @@ class Call:
                                 if report.first_at is None:
                                     report.first_at = now()
                                 if answer:
-                                    events = answer.read(events)  # noqa: PLW2901 - the same events, read further
+                                    events = answer.read(events)  # noqa: PLW2901 - the same events, processed further
                                 slot.pause()
                                 if decoder.ended:
                                     yield self._with_record(events, decoder, ticket)
                                 else:
                                     report.arrived()
-                                    yield events  # type: ignore[misc]  # a list[Event] that nobody will add to
+                                    yield events  # type: ignore[misc]  # a list[Event] that is not modified any more
                                 slot.resume()
                     except APIError as error:
                         problem = error
                         self._refuse(ticket, error)
                     except Exception as error:
-                        redact(error, self._key)  # a bug, perhaps a transport's: its frames hold the key or the answer
+                        redact(error, self._key)  # a bug, perhaps of a transport: its frames hold the key or the answer
                         raise
                     else:
                         return
                     finally:
                         ticket.close()
-                        events = []  # what arrived is not for the variables of a traceback
+                        events = []  # a traceback that shows locals must not show the answer
                     if report.first_at is not None:
                         raise self._interrupted(problem, answer.text if answer else decoder.text)
                     http, place = await self._again(http, problem), ticket.place
 
     async def answer(self, request: ChatRequest) -> list[Event | CallRecord]:
-        """Ask for a whole completion; return its events, the call's record being the last one.
+        """Request a completion without streaming; return its events and, as the last one, the call's record.
 
-        The whole body counts as one event. Some servers stream although the request does not ask for it.
+        For time-outs, the whole body counts as one event. Servers that stream anyway are supported.
 
         Raises:
             As ``events``.
@@ -242,7 +242,7 @@ class Call:
                 return await self._repeat(http, slot, read)
 
     async def models(self, *, is_public: bool) -> list[dict[str, Any]]:
-        """Return the rows of the model list: of the key's own, or of the public catalogue, which needs no key.
+        """Return the rows of the model list: the models of the key, or the public list, which needs no key.
 
         Raises:
             APIError, MissingKeyError: as ``events``.
@@ -260,7 +260,7 @@ class Call:
                 return _to_rows(await self._repeat(http, slot, lambda attempt, _: attempt.body()))
 
     async def _repeat(self, http: HttpRequest, slot: Slot, read: Callable[[Attempt, Ticket], Awaitable[T]]) -> T:
-        """Send the request until ``read`` has read its answer, as often as the retry policy allows."""
+        """Send the request, as often as the retry policy allows, and return what ``read`` makes of the answer."""
         place: int | None = None
         while True:
             ticket = await self._turn(slot, place)
@@ -281,13 +281,13 @@ class Call:
             http, place = await self._again(http, problem), ticket.place
 
     def _slot(self, idle: float | None = None) -> Slot:
-        """Return the slot to wait for; rows of batch work, which has the time, may wait in any number."""
+        """Return the slot to wait for. ``max_queue`` does not apply to the rows of batch work."""
         settings, is_bounded = self._settings, self._row_sends is None
         slot = self._report.slot = settings.slots.take(settings.max_wait, idle, is_bounded=is_bounded)
         return slot
 
     def _start_clock(self) -> None:
-        """The time-outs of a call begin when it has its slot."""
+        """Start the total time-out, when the call has its slot."""
         total = self._settings.timeout.total
         self._deadline = None if total is None else now() + total
 
@@ -305,12 +305,12 @@ class Call:
         several = request.extra.get("n", parameters.get("n", 1))
         if is_stream and several > 1:
             raise InvalidRequestError(
-                f"n={several}: several answers cannot be streamed as one; leave n out, or ask without streaming"
+                f"n={several} cannot be streamed: leave n out, or call the model without streaming"
             )
         return ChatRequest(model, request.messages, parameters, request.extra, request.check)
 
     def _new_reader(self, request: ChatRequest) -> tuple[CompletionDecoder, AnswerCall | None]:
-        """Return what reads the answer of one attempt: the decoder, and what turns the call of the answer's tool into text."""
+        """Return the decoder for one attempt, and the converter of the answer tool's call into text if there is one."""
         closing_tag_only = _has_closing_tag_only(self._spec, request)
         decoder = CompletionDecoder(hide=self._hide, salt=token_hex(8), closing_tag_only=closing_tag_only)
         answer = AnswerCall(self._answer_tool) if self._answer_tool else None
@@ -318,13 +318,13 @@ class Call:
         return decoder, answer
 
     async def _local_server(self) -> local.LocalServer | None:
-        """The embedded server behind ``base_url``, started if need be; ``None`` where it is somebody else's."""
+        """Return the embedded server at ``base_url``, started if necessary; ``None`` if ``base_url`` is another server."""
         if self._settings.base_url == "local":
             return await in_thread(local.shared_server)
         return local.find_server(self._settings.base_url)
 
     async def _prepare(self, request: ChatRequest, *, is_stream: bool) -> HttpRequest:
-        """Return the HTTP request, with the key that it needs."""
+        """Return the HTTP request, including the key if it needs one."""
         settings = self._settings
         server = await self._local_server()
         self._is_stream = is_stream
@@ -364,7 +364,7 @@ class Call:
         )
 
     async def _find_key(self, url: str, server: local.LocalServer | None) -> None:
-        """Find the key that a request to ``url`` goes out with, if it needs one, and with it the account."""
+        """Find the key for a request to ``url``, if it needs one, and the account."""
         if server:
             self._key = Secret(server.api_key, "the embedded server")
         else:
@@ -383,7 +383,7 @@ class Call:
             raise
 
     async def _in_time(self, finding: Awaitable[T]) -> T:
-        """What ``finding`` a key gives, in time: a source may be a slow network, or code that never answers."""
+        """Return the result of ``finding`` a key within the call's time-outs: a source may use a slow network, or never return."""
         bounds = self._settings.timeout
         left, stage = bounds.first_event, "first_event"
         if self._deadline is not None and (left is None or self._deadline - now() < left):
@@ -403,7 +403,7 @@ class Call:
     # -- its turn and its attempts
 
     async def _turn(self, slot: Slot, place: int | None) -> Ticket:
-        """Wait until the account's limits allow the next send, or for what ``max_wait`` leaves after the wait for a slot."""
+        """Wait until the account's limits allow the next request, at most for what is left of ``max_wait``."""
         report, began = self._report, now()
         try:
             ticket = await process_limiter().acquire(
@@ -416,7 +416,7 @@ class Call:
                 max_wait=self._left_of_max_wait(),
                 queueing=slot.queueing,
             )
-        except BaseException as problem:  # a cancelled call has waited, too
+        except BaseException as problem:  # also a cancellation: the call has waited
             report.paced += now() - began
             if isinstance(problem, APIError):
                 raise self._give_up(problem) from None
@@ -449,7 +449,7 @@ class Call:
         )
 
     async def _again(self, http: HttpRequest, problem: APIError) -> HttpRequest:
-        """The request to send next, once it is time for it; raises ``problem`` where nothing is sent again."""
+        """Return the next request when it is time to send it; raise ``problem`` if there is no retry."""
         report = self._report
         report.failed(redact(problem, self._key))
         if isinstance(problem, AuthenticationError) and self._may_refresh and self._key:
@@ -480,19 +480,19 @@ class Call:
         return http if http.fresh_connection else replace(http, fresh_connection=_was_stale(problem))
 
     def _is_too_long(self, wait: float, problem: APIError) -> bool:
-        """Whether the time is up before the next attempt could be made: that of the call, or that of its waits for a limit."""
+        """Return whether the wait would exceed the call's deadline or, for a rate limit, ``max_wait``."""
         if self._deadline is not None and now() + wait >= self._deadline:
             return True
         left = self._left_of_max_wait() if isinstance(problem, RateLimitError) else None
         return left is not None and wait > left
 
     def _refuse(self, ticket: Ticket, problem: APIError) -> None:
-        """Tell the limiter of an answer whose status was an error: it took nothing of the account's limits."""
+        """Report an answer with an error status to the limiter: it used up none of the account's limits."""
         if isinstance(problem, APIStatusError) and problem.response is not None:
             ticket.refused(problem)
 
     def _give_up(self, problem: APIError) -> APIError:
-        """``problem`` with what was done about it: attempts, the time waited, the limit that was hit."""
+        """Return ``problem`` with the attempts, the time waited and the limit added."""
         problem.attempts, problem.waited = self._report.sends, self._report.paced + self._report.backed_off
         facts = [f"{problem.attempts} attempts, {problem.waited:.1f} s waited"] if problem.attempts > 1 else []
         if isinstance(problem, RateLimitError):
@@ -501,11 +501,11 @@ class Call:
             if problem.retry_after is not None:
                 facts.append(f"retry after {problem.retry_after:g} s")
         if facts:
-            problem.args = CerebrasError(f"{problem} ({'; '.join(facts)})").args  # bounded
+            problem.args = CerebrasError(f"{problem} ({'; '.join(facts)})").args  # its length is limited
         return problem
 
     def _interrupted(self, problem: APIError, text: str) -> APIError:
-        """The failure of an answer that had begun, with what had come."""
+        """Return the error of an answer that broke off, with the text received so far."""
         self._report.failed(redact(problem, self._key))
         if type(problem) is APIConnectionError:
             cause, problem = problem, StreamInterruptedError(f"the stream broke off: {problem}")
@@ -515,7 +515,7 @@ class Call:
         return self._give_up(problem)
 
     def _with_record(self, events: list[Event], decoder: CompletionDecoder, ticket: Ticket) -> list[Event | CallRecord]:
-        """The last events of an answer, with the record of the call behind them."""
+        """Return the last events of an answer, followed by the call's record."""
         usage = decoder.usage
         if usage is not None:
             ticket.settle(usage.total_tokens, usage.cached_tokens or 0)
@@ -523,7 +523,7 @@ class Call:
 
 
 def today() -> Any:
-    """The date by which a model is retired or not."""
+    """Return today's date (UTC), which decides whether a model is retired."""
     return datetime.now(tz=timezone.utc).date()
 
 
@@ -540,14 +540,14 @@ def _was_stale(problem: APIError) -> bool:
 
 
 def _has_closing_tag_only(spec: catalog.ModelSpec | None, request: ChatRequest) -> bool:
-    """Return whether the answer's content begins with the reasoning: the model's way, unless another form was asked for."""
+    """Return whether the content begins with the reasoning: some models do so unless another format was requested."""
     if spec is None or spec.reasoning is None or not spec.reasoning.closing_tag_only:
         return False
     return {**request.parameters, **request.extra}.get("reasoning_format") in {None, "none", "raw"}
 
 
 def _with_hint(problem: APIError, model: str, dropped: Sequence[str]) -> APIError:
-    """Return the error with a sentence on what to do: about a model that is not served, or a key that a pickle had to drop."""
+    """Return the error with a remedy added, for a model that is not served or a key that was dropped from a pickle."""
     hint = ""
     if isinstance(problem, NotFoundError):
         if problem.param == "model" or problem.code in {"model_not_found", "model_archived"}:
@@ -555,5 +555,5 @@ def _with_hint(problem: APIError, model: str, dropped: Sequence[str]) -> APIErro
     elif isinstance(problem, AuthenticationError) and dropped:
         names = " and ".join(dropped)
         hint = f"({names} was dropped when the model was pickled or saved: keys and cookies never are. Set it again.)"
-    problem.args = CerebrasError(f"{problem} {hint}".rstrip()).args  # bounded
+    problem.args = CerebrasError(f"{problem} {hint}".rstrip()).args  # its length is limited
     return problem

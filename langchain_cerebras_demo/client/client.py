@@ -1,4 +1,4 @@
-"""What a caller has of a service: its settings, and the calls that are made with them."""
+"""The client: its settings, and the methods that make calls with them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from langchain_cerebras_demo.records import CallRecord, Load, RateLimitSnapshot
 from langchain_cerebras_demo.wire.completion import Event, with_whole_calls
 from langchain_cerebras_demo.wire.request import ChatRequest
 
-catalog.model_specs()  # it reads files for the first question: here, and in nobody's event loop
+catalog.model_specs()  # the first use reads files: do it on import, not in an event loop
 
 _WARM_SECONDS = 5.0
 
@@ -38,28 +38,29 @@ USER_AGENT = f"langchain-cerebras-demo/{__version__}"
 
 
 class Client:
-    """Sends chat requests and gives back typed events.
+    """A client that sends chat requests and returns typed events.
 
     Args:
-        base_url: ends in ``/v1``; ``"local"`` is the embedded server; ``None`` asks ``CEREBRAS_BASE_URL``, else it is Cerebras.
-        keys: where the key comes from; by default the environment.
-        transport: what carries the bytes; by default the one that the process shares.
-        timeout: the bounds of one call.
-        retry: when a failed attempt is made again.
-        aliases: names for models.
+        base_url: an address that ends in ``/v1``, or ``"local"`` for the embedded server. Default: ``CEREBRAS_BASE_URL``, else
+            Cerebras.
+        keys: the key source. Default: the environment.
+        transport: the transport. Default: the one that the process shares.
+        timeout: the time-outs of a call.
+        retry: when a failed attempt is retried.
+        aliases: aliases for model ids.
         headers: sent with every request.
-        user_agent: instead of our own.
-        proxy: instead of the environment's.
-        max_concurrency: requests of this client that may run at once in one loop; the others wait their turn, and their
-            time-outs start then. A stream holds its place until it is read to its end or closed, or not read for
-            ``timeout.idle`` seconds. Or the slots that it shares with other clients.
-        rate_limit: what the account allows besides what the service announces; ``None`` sends at once, whatever it says.
-        max_wait: seconds that a call may wait for a slot and for rate limits; ``None`` for as long as it takes.
+        user_agent: replaces the default ``User-Agent``.
+        proxy: used instead of the environment's proxy.
+        max_concurrency: concurrent requests of this client per event loop; the others wait, and their time-outs start when they
+            are sent. A stream holds its slot until it is read to its end or closed, or not read for ``timeout.idle`` seconds.
+            Pass ``Slots`` to share them with other clients.
+        rate_limit: limits to keep besides those that the service announces; ``None`` ignores all limits and sends at once.
+        max_wait: seconds that a call may wait for a slot and for rate limits; ``None`` for no bound.
         max_queue: calls that may wait for a slot or for a rate limit; one more raises ``QueueFullError``. ``None`` for no bound.
-            With ``Slots`` as ``max_concurrency`` it is theirs.
-        compress: whether large bodies are zipped; by default for cerebras.ai, which takes it.
-        on_start: told when a call begins (see ``CallStart``).
-        on_call: given a record of every call when it ends. Both must be quick; what they raise is logged and ignored.
+            Ignored if ``max_concurrency`` is ``Slots``, which have their own.
+        compress: whether large bodies are compressed. Default: only for cerebras.ai, which accepts it.
+        on_start: called when a call begins (see ``CallStart``).
+        on_call: called with the record of each call when it ends. Both must be quick; their exceptions are logged and ignored.
 
     Raises:
         ValueError: a ``base_url`` without scheme or host, an invalid header, or a proxy that cannot be used.
@@ -111,27 +112,27 @@ class Client:
 
     @property
     def is_local(self) -> bool:
-        """Whether the embedded model answers, and not Cerebras."""
+        """Whether the embedded model answers instead of Cerebras."""
         return local.is_local(self.base_url)
 
     def stream(self, request: ChatRequest, *, run_id: object = None) -> AsyncGenerator[list[Event | CallRecord], None]:
-        """The answer as it comes: a list of events a network read, the last list being how it ended.
+        """Stream the answer: one list of events per network read; the last list says how it ended.
 
-        An attempt that fails before its first event is made again as the retry policy says. Enter it with ``aclosing``:
+        An attempt that fails before its first event is retried as the retry policy allows. Use it with ``aclosing``, so that
         leaving early closes the connection.
 
         Args:
-            request: what is asked.
-            run_id: LangChain's id of the run that asks, for the call's record.
+            request: the request.
+            run_id: the id of the LangChain run, for the call's record.
 
         Raises:
-            APIError: after the first event it carries ``partial``, the text that had come.
-            MissingKeyError, KeyFormatError, KeyHostError, LocalServerError: before anything was sent.
+            APIError: the call failed; after the first event, ``partial`` holds the text received so far.
+            MissingKeyError, KeyFormatError, KeyHostError, LocalServerError: before anything is sent.
         """
         return self._call(run_id).events(request)
 
     async def complete(self, request: ChatRequest, *, run_id: object = None) -> list[Event | CallRecord]:
-        """The whole answer's events, asked for without streaming: the body counts as one event.
+        """Request an answer without streaming and return its events. For time-outs, the body counts as one event.
 
         Args, Raises:
             As ``stream``.
@@ -139,7 +140,7 @@ class Client:
         return with_whole_calls(await self._call(run_id).answer(request))
 
     async def list_models(self, *, public: bool = False) -> list[dict[str, Any]]:
-        """The rows of the model list: of the key's own, or of the public catalogue, which needs no key.
+        """Return the rows of the model list: the models of the key, or the public list, which needs no key.
 
         Raises:
             APIError, MissingKeyError: as ``complete``.
@@ -148,14 +149,14 @@ class Client:
         return await Call(self._settings, "list_models").models(is_public=public)
 
     async def refresh_catalog(self, *, save: bool = False) -> None:
-        """Lay the service's public list over the catalogue: limits, abilities, prices, and which models are served.
+        """Update the catalogue from the service's public list: limits, abilities, prices, and which models are served.
 
         Args:
-            save: Whether later processes use it too: it is kept in the cache folder. Otherwise it counts for this process.
+            save: whether to save the list in the cache folder for later processes. Otherwise it only affects this process.
 
         Raises:
-            APIError: The list could not be read.
-            OSError, RuntimeError: It could not be kept.
+            APIError: the list could not be fetched.
+            OSError, RuntimeError: the list could not be saved.
         """
         rows, day = await self.list_models(public=True), today()
         catalog.refresh(rows, day)
@@ -163,22 +164,20 @@ class Client:
             await in_thread(save_models, rows, day)
 
     async def warm(self) -> None:
-        """Opens the connection ahead of the first request, without a key. Errors are ignored here; the first request raises them."""
+        """Open the connection before the first request, without a key. Errors are ignored; the first request raises them."""
         if self.is_local:
             return
         settings = self._settings
-        request = settings.request(
-            "GET", f"{self.base_url}/tcp_warming"
-        )  # as Cerebras' own SDK does, which sends the key too
+        request = settings.request("GET", f"{self.base_url}/tcp_warming")  # as Cerebras' SDK does, but without the key
         bounds = replace(settings.timeout, total=_WARM_SECONDS)
         deadline = now() + _WARM_SECONDS
         with contextlib.suppress(APIError):
             await Attempt(settings.transport, request, is_stream=False, bounds=bounds, deadline=deadline).body()
 
     async def aclose(self) -> None:
-        """Closes this loop's connections, except those that other clients are using, where the transport can.
+        """Close this loop's connections, except those that other clients are using.
 
-        A transport of the user's own that has ``aclose`` but not ``aclose_of`` is closed whole.
+        A custom transport that has ``aclose`` but not ``aclose_of`` is closed entirely; one with neither stays open.
         """
         transport = self._settings.transport
         if (close_own := getattr(transport, "aclose_of", None)) is not None:
@@ -187,27 +186,27 @@ class Client:
             await close()
 
     def resolve_model(self, name: str) -> str:
-        """The id that ``name`` stands for. A retired one goes through with one warning that names its replacement."""
+        """Return the model id for ``name``, which may be an alias. Warn once about a retired model; the warning names its replacement."""
         return self._settings.resolve_model(name)
 
     @property
     def limits(self) -> RateLimitSnapshot | None:
-        """What the service last said of the account's limits for the model asked last; ``None`` before it has."""
+        """The limits that the service last announced for the account and the model of the last call; ``None`` before the first."""
         last = self._last_call
         return process_limiter().snapshot(last.account, last.model) if last else None
 
     @property
     def load(self) -> Load:
-        """How many calls of this client are in flight and how many wait; from any thread. For those who shed load."""
+        """The number of this client's calls in flight and of those that wait, for load shedding; readable from any thread."""
         return self._settings.slots.load
 
     def refuse(self, problem: Exception, model: str, *, is_stream: bool, run_id: object = None) -> None:
-        """Make the record of a call whose request could not be made: it was refused before the client saw it.
+        """Report a call to the observers whose request could not be built.
 
         Args:
-            problem: why.
-            model: the model that was to be asked.
-            is_stream: whether a stream was asked for.
+            problem: the reason.
+            model: the model that was requested.
+            is_stream: whether a stream was requested.
             run_id: as for ``stream``.
         """
         settings = self._settings

@@ -1,8 +1,7 @@
-"""The process-wide queue around ``policy.pacing``: first come, first served, from any task, thread or loop.
+"""The process-wide queue around ``policy.pacing``: first come, first served, for all tasks, threads and loops.
 
-Limits belong to an account and a model, so there is one queue a pair, and a request that needs much is not passed by
-those behind it that need less. No thread or task runs here: the caller whose turn is next sleeps until its time, and
-every answer wakes it earlier.
+Limits belong to an account and a model, so there is one queue for each pair. Small requests do not overtake a large one. There
+is no background thread or task: the caller at the head of the queue sleeps until its time, and each answer wakes it to look again.
 """
 
 from __future__ import annotations
@@ -29,21 +28,21 @@ __all__ = ["Limiter", "Queueing", "Ticket", "process_limiter", "unbounded"]
 
 _LOG = logging.getLogger("langchain_cerebras_demo")
 
-# A queue whose last request waits for less is not logged, and one that was empty meanwhile not again so soon.
+# The shortest wait (of the last request in the queue) that is logged, and the shortest time between two lines about one limit.
 _LOGGED_SECONDS = 1.0
 _QUIET_SECONDS = 10.0
 
-# How often a caller behind one of another loop looks whether that loop still runs: event loops give no shutdown notice.
+# How often a caller checks whether the loop of the caller in front of it still runs: event loops give no shutdown notice.
 _LOOK_SECONDS = 0.5
 
-# Queues that nobody uses and that are still remembered: accounts and models of a process, not of a service's lifetime.
+# With more queues than this, idle ones are dropped.
 _MOST_LANES = 1024
 
 _place = attrgetter("place")
 
 
 class _Waiter:
-    """One caller in a queue, and what wakes it."""
+    """One caller in a queue, and the future that wakes it."""
 
     __slots__ = ("bell", "cost", "loop", "place")
 
@@ -60,7 +59,7 @@ class _Waiter:
                 self.loop.call_soon_threadsafe(_ring, bell)
 
     async def nap(self, bell: asyncio.Future[None], seconds: float | None) -> None:
-        """Sleep until it is woken, or for ``seconds``."""
+        """Sleep until ``wake`` is called, at most for ``seconds``."""
         alarm = None if seconds is None else self.loop.call_later(seconds, _ring, bell)
         try:
             await bell
@@ -75,16 +74,16 @@ def _ring(bell: asyncio.Future[None]) -> None:
 
 
 class _Lane:
-    """The queue of one account, model and given limit."""
+    """The queue for one account, model and ``rate_limit``."""
 
     def __init__(self, limit: RateLimit | None, utc: float) -> None:
         self.is_paced = limit is not None
         self.pacer = Pacer(limit, utc)
-        self.waiters: list[_Waiter] = []  # by place; one that asks again after a 429 keeps its own
+        self.waiters: list[_Waiter] = []  # sorted by place; a request that was refused (429) keeps its place
         self.open_tickets = 0
-        self.heard = 0.0  # when the service was last heard of
-        self.limit = Limit.UNKNOWN  # what the queue waits for
-        self.logged: set[Limit] = set()  # of the limits that this queue has waited for since it was empty
+        self.last_answer_at = 0.0
+        self.limit = Limit.UNKNOWN  # the limit that the queue waits for
+        self.logged: set[Limit] = set()  # limits whose wait was logged since the queue was last empty
         self.quiet_until: dict[Limit, float] = {}
 
     @property
@@ -92,7 +91,7 @@ class _Lane:
         return not self.waiters and not self.open_tickets
 
     def head(self) -> _Waiter | None:
-        """Return whose turn is next: the first whose loop runs. Those of closed loops are dropped."""
+        """Return the first waiter whose loop runs. Waiters of closed loops are removed."""
         while self.waiters and self.waiters[0].loop.is_closed():
             del self.waiters[0]
         return next((waiter for waiter in self.waiters if waiter.loop.is_running()), None)
@@ -102,7 +101,7 @@ class _Lane:
             head.wake()
 
     def wake_hopeless(self, now: float) -> None:
-        """Wake those for whom the day has nothing left, so that they are refused at once."""
+        """Wake the waiters for which nothing is left today, so that they fail at once."""
         if len(self.waiters) > 1 and self.is_paced:
             left = self.pacer.left_today(now)
             if left is not None:
@@ -110,7 +109,7 @@ class _Lane:
                     waiter.wake()
 
     def is_hopeless(self, waiter: _Waiter, now: float) -> bool:
-        """Return whether those in front of ``waiter`` use up what the day has left."""
+        """Return whether the waiters in front of ``waiter`` use up what is left today."""
         left = self.pacer.left_today(now)
         return left is not None and bisect_left(self.waiters, waiter.place, key=_place) >= max(1, left)
 
@@ -118,7 +117,7 @@ class _Lane:
         position = bisect_left(self.waiters, waiter.place, key=_place)
         self.waiters.insert(position, waiter)
         if position + 1 < len(self.waiters):
-            self.waiters[position + 1].wake()  # it is not the head any more, or has a new neighbour
+            self.waiters[position + 1].wake()  # it is no longer the head, or there is a new waiter in front of it
 
     def remove(self, waiter: _Waiter) -> None:
         position = bisect_left(self.waiters, waiter.place, key=_place)
@@ -131,7 +130,7 @@ class _Lane:
             self.logged.clear()
 
     def is_news(self, wait: Wait, now: float) -> bool:
-        """Whether a wait for a limit begins that is worth a line of the log: one for each limit as long as requests wait."""
+        """Return whether to log this wait: once for each limit, until the queue is empty."""
         limit, last_waits = wait.limit, wait.seconds * len(self.waiters)
         if limit is None or limit is Limit.FIRST_ANSWER or last_waits < _LOGGED_SECONDS:
             return False
@@ -142,7 +141,7 @@ class _Lane:
         return True
 
     def is_behind_a_stranger(self, waiter: _Waiter) -> bool:
-        """Whether the next in front belongs to another loop, which may die without a word."""
+        """Return whether the waiter in front belongs to another loop, which may end without notice."""
         position = bisect_left(self.waiters, waiter.place, key=_place)
         return 0 < position <= len(self.waiters) and self.waiters[position - 1].loop is not waiter.loop
 
@@ -153,18 +152,18 @@ Queueing: TypeAlias = "Callable[[Limit | None], contextlib.AbstractContextManage
 
 
 def unbounded(_limit: Limit | None) -> contextlib.AbstractContextManager[None]:
-    """Return a context that any number may wait in."""
+    """Return a context manager that admits any number of waiting calls."""
     return contextlib.nullcontext()
 
 
 class Limiter:
-    """Lets requests go when the limits of their account and model allow it.
+    """A limiter that admits requests when the limits of their account and model allow it.
 
-    All methods may be called from any thread and loop. Usually ``process_limiter()`` is the one to call.
+    All methods may be called from any thread and loop. Normally use ``process_limiter()``.
 
     Args:
-        clock: seconds that only grow.
-        utc: the Unix time, for windows that begin anew with the calendar; the dates of answers correct it.
+        clock: a monotonic clock in seconds.
+        utc: the Unix time, for windows that begin with the calendar day or hour; corrected by the dates of answers.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, utc: Callable[[], float] = time.time) -> None:
@@ -173,7 +172,7 @@ class Limiter:
         self.forget()
 
     def forget(self) -> None:
-        """Start anew, as a forked child has to: whoever waited, waits in the parent."""
+        """Reset, for a forked child: the waiting callers belong to the parent."""
         self._lock = threading.RLock()  # a ticket may be closed by the garbage collector, anywhere
         self._lanes: OrderedDict[_Key, _Lane] = OrderedDict()
         self._places = itertools.count(1)
@@ -190,25 +189,26 @@ class Limiter:
         max_wait: float | None = None,
         queueing: Queueing = unbounded,
     ) -> Ticket:
-        """Wait for this request's turn. The ticket has to be closed.
+        """Wait for this request's turn and return its ticket, which must be closed.
 
         Args:
-            account: whose limits these are; a fingerprint, never the key.
-            model: the model's id.
-            cost_tokens: the estimated prompt and ``max_completion_tokens``: what the service takes when it lets a
-                request in.
-            limit: numbers that the user gave; ``RateLimit()`` for none besides what the service announces; ``None``
-                lets everything go at once and only listens.
-            deadline: the time of the running loop by which the call has to be done.
-            place: of the ticket that was refused before, so that the request does not queue up anew.
-            max_wait: seconds that it may wait.
-            queueing: makes the context that it waits in, if it has to: it counts those who wait, and may refuse one more.
+            account: the account that the limits belong to: a fingerprint, never the key.
+            model: the model id.
+            cost_tokens: the estimated prompt tokens plus ``max_completion_tokens``: the tokens that the service reserves when it
+                admits a request.
+            limit: the user's limits; ``RateLimit()`` for none besides those that the service announces; ``None`` admits every
+                request at once and only records the announced limits.
+            deadline: the running loop's time by which the call must be done.
+            place: the place of an earlier ticket that was refused, so that the request does not start at the end of the queue.
+            max_wait: the longest wait in seconds.
+            queueing: returns the context manager to wait in, if the request has to wait: it counts the waiting calls, and may
+                refuse one more.
 
         Raises:
             QueueFullError: ``queueing`` refuses.
-            RateLimitError: a limit of the day is used up, a ``retry-after`` is over in more than two minutes, or ``max_wait`` is
-                over; ``retry_after`` says when to come back. Nothing was sent.
-            APITimeoutError: the deadline has come.
+            RateLimitError: a daily limit is used up, a ``retry-after`` of more than two minutes is in effect, or ``max_wait`` is
+                over; ``retry_after`` says how long to wait before a new call. Nothing was sent.
+            APITimeoutError: the deadline has passed.
         """
         with self._lock:
             lane = self._lane((account, model, limit))
@@ -227,11 +227,11 @@ class Limiter:
             return await self._queue(lane, waiter, model, deadline, max_wait)
 
     def snapshot(self, account: str, model: str) -> RateLimitSnapshot | None:
-        """What the service last said of this account's limits for this model; ``None`` before it has said anything."""
+        """Return the limits that the service last announced for this account and model; ``None`` before the first answer."""
         with self._lock:
             lanes = [lane for (whose, which, _), lane in self._lanes.items() if (whose, which) == (account, model)]
             lanes = [lane for lane in lanes if lane.pacer.snapshot is not None]
-            return max(lanes, key=lambda lane: lane.heard).pacer.snapshot if lanes else None
+            return max(lanes, key=lambda lane: lane.last_answer_at).pacer.snapshot if lanes else None
 
     def _lane(self, key: _Key) -> _Lane:
         lane = self._lanes.get(key)
@@ -281,7 +281,7 @@ class Limiter:
         return ticket
 
     def _turn(self, lane: _Lane, waiter: _Waiter) -> Wait | None:
-        """Return how long the first in the queue has to wait, or one for whom nothing is left; ``None`` for all others."""
+        """Return the wait of the head of the queue, or of a waiter for which nothing is left today; ``None`` for all others."""
         now = self._clock()
         if lane.head() is not waiter:
             if not lane.is_hopeless(waiter, now):
@@ -293,18 +293,18 @@ class Limiter:
 
     @staticmethod
     def _wake(lane: _Lane, now: float) -> None:
-        """Have the next in the queue look again, after something was heard of its limits."""
+        """Wake the head of the queue to look again, after its limits have changed."""
         if lane.waiters:
             lane.wake_head()
             lane.wake_hopeless(now)
 
 
 class Ticket:
-    """The leave to send one request; made by ``Limiter.acquire``.
+    """The permission to send one request; made by ``Limiter.acquire``.
 
     Attributes:
-        waited: seconds until its turn.
-        place: its place in the queue, for a request that was refused and is sent again.
+        waited: the seconds that the request waited.
+        place: its place in the queue, for a retry after a refusal.
     """
 
     def __init__(self, limiter: Limiter, lane: _Lane, reservation: Reservation, place: int, waited: float) -> None:
@@ -317,24 +317,24 @@ class Ticket:
         self._was_let_in = False
 
     def observe(self, snapshot: RateLimitSnapshot) -> None:
-        """Count the headers of a 200, also those that announce nothing."""
+        """Record the limits that a 200 announces; there may be none."""
         limiter, lane = self._limiter, self._lane
         with limiter._lock:  # noqa: SLF001 - its own
             now = limiter._clock()  # noqa: SLF001
             self._was_let_in = True
-            lane.heard = now
+            lane.last_answer_at = now
             lane.pacer.observe(self._reservation, snapshot, now)
             limiter._wake(lane, now)  # noqa: SLF001
 
     def refused(self, error: APIStatusError) -> None:
-        """Count an error as the answer: the service has taken nothing, and a 429 says which limit. The ticket is closed."""
+        """Record an error answer, which used up no limits, and close the ticket. A 429 names the limit that was hit."""
         limiter, lane = self._limiter, self._lane
         limits = error.limits or RateLimitSnapshot()
         with limiter._lock:  # noqa: SLF001 - its own
             if not self._is_open:
                 return
             now = limiter._clock()  # noqa: SLF001
-            lane.heard = now
+            lane.last_answer_at = now
             if isinstance(error, RateLimitError):
                 lane.pacer.refused(
                     self._reservation,
@@ -351,11 +351,11 @@ class Ticket:
             limiter._wake(lane, now)  # noqa: SLF001
 
     def settle(self, total_tokens: float, cached_tokens: float = 0.0) -> None:
-        """Count what the answer has used, now that it is over. The ticket is closed.
+        """Record the tokens that the finished answer used, and close the ticket.
 
         Args:
-            total_tokens: of its usage, the prompt's included.
-            cached_tokens: of these, what the service had in its cache.
+            total_tokens: prompt and completion tokens.
+            cached_tokens: those of them that the service had in its cache.
         """
         limiter, lane = self._limiter, self._lane
         with limiter._lock:  # noqa: SLF001 - its own
@@ -367,10 +367,10 @@ class Ticket:
             limiter._wake(lane, now)  # noqa: SLF001
 
     def close(self) -> None:
-        """The request is over, whatever came of it; may be called again.
+        """Close the ticket; may be called again.
 
-        Without ``settle``, one that was never answered gives all back; one that was let in counts as used up, until the
-        service says what is left.
+        Without ``settle``, a request that was not admitted returns its whole reservation; one that was admitted keeps it, until
+        the service announces what is left.
         """
         if self._is_open:
             self.settle(self._reservation.cost if self._was_let_in else 0.0)
@@ -401,7 +401,7 @@ def _log_wait(wait: Wait, model: str, queued: int) -> None:
 def _in_time(
     seconds: float | None, deadline: float | None, loop: asyncio.AbstractEventLoop, limit: Limit, waited: float
 ) -> float | None:
-    """Return how long to sleep at most. Raises where the deadline has come."""
+    """Return the longest time to sleep. Raise ``APITimeoutError`` if the deadline has passed."""
     if deadline is None:
         return seconds
     left = deadline - loop.time()
@@ -411,28 +411,28 @@ def _in_time(
 
 
 def waited_too_long(waited: float, limit: Limit | None, seconds: float | None) -> RateLimitError:
-    """Return the error of a call that has waited for ``max_wait``.
+    """Return the error of a call that has waited for ``max_wait`` seconds.
 
     Args:
-        waited: seconds.
-        limit: what it waited for; ``None`` for a slot.
-        seconds: how much longer it would have to wait, where that is known.
+        waited: how long it waited, in seconds.
+        limit: the limit that it waited for; ``None`` for a slot.
+        seconds: how much longer it would have to wait, if known.
     """
     what = f"for the rate limit ({limit})" if limit else "for a slot (max_concurrency)"
     return _unsent(f"429: not sent within max_wait: waited {waited:.1f} s {what}", limit, seconds)
 
 
 def queue_is_full(most: int, limit: Limit | None) -> QueueFullError:
-    """Return the error of a call that would be one more than may wait.
+    """Return the error of a call that the queue has no room for.
 
     Args:
-        most: as many as wait.
-        limit: what the call would wait for; ``None`` for a slot.
+        most: the size of the queue.
+        limit: the limit that the call would wait for; ``None`` for a slot.
     """
     what = f"the rate limit ({limit})" if limit else "a slot (max_concurrency)"
     error = QueueFullError(
-        f"429: not sent: it would have to wait for {what}, and the queue of this client is full (max_queue={most}): "
-        "try again later, or give max_queue a larger number",
+        f"429: not sent: it would have to wait for {what}, and the queue of this client is full (max_queue={most}); "
+        "try again later, or increase max_queue",
         code="queue_full",
         type="too_many_requests_error",
     )
@@ -460,13 +460,13 @@ _process_limiter = Limiter()
 
 
 def process_limiter() -> Limiter:
-    """The one limiter of this process: limits belong to the account, and not to a model object."""
+    """Return the limiter of this process; all models share it, because limits belong to the account."""
     return _process_limiter
 
 
 def use_limiter(limiter: Limiter) -> None:
-    """Let all requests of this process wait in ``limiter`` from now on: for a process whose turns are given elsewhere."""
-    global _process_limiter  # noqa: PLW0603 - this is the one place that a process has for it
+    """Use ``limiter`` for all requests of this process from now on, for example one that another process controls."""
+    global _process_limiter  # noqa: PLW0603 - the process's limiter
     _process_limiter = limiter
 
 

@@ -1,4 +1,4 @@
-"""Those who are told of calls: the one thing that the client knows of metrics, traces and logs of others."""
+"""Observers of calls: the interface for metrics, traces and logs."""
 
 from __future__ import annotations
 
@@ -20,19 +20,18 @@ _LOG = logging.getLogger("langchain_cerebras_demo")
 
 @dataclass(frozen=True, slots=True)
 class CallStart:
-    """A call that begins.
+    """The beginning of a call.
 
     Args:
-        model: the model id that is asked; empty for a list of models.
+        model: the model id; empty for a list of models.
         operation: ``chat``, or ``list_models``.
-        is_stream: whether a stream is asked for.
+        is_stream: whether a stream is requested.
         address: where the request goes: scheme, host and port; ``local`` for ``base_url="local"``.
         started_at: Unix seconds.
         run_id: as in ``CallRecord``.
-        parameters: those that shape the sampling (``temperature``, ``max_tokens``, ``stop``, …) as the request has them. Neither
-            messages nor tools are among them.
-        output_type: ``text`` or ``json``, as ``response_format`` asks; ``None`` where it does not.
-        messages: the messages in the API's own form, for an observer with ``wants_messages`` alone; otherwise ``None``.
+        parameters: the request's sampling parameters (``temperature``, ``max_tokens``, ``stop``, …), without messages and tools.
+        output_type: ``text`` or ``json``, depending on ``response_format``; ``None`` without it.
+        messages: the messages in the API's form, only for an observer with ``wants_messages``; otherwise ``None``.
     """
 
     model: str
@@ -50,25 +49,25 @@ End: TypeAlias = Callable[[CallRecord], None]
 
 
 class Observer(Protocol):
-    """Anything that is told of each call's beginning and end.
+    """An object that is notified of the beginning and the end of each call.
 
-    Both are told in one copy of the context (``contextvars``) in which the user made the call, on the thread of the event loop
-    that runs it: they must be quick. What they raise is logged once and ignored.
+    ``started`` and the function it returns are called in the same copy of the context (``contextvars``) of the caller, on the
+    thread of the event loop that runs the call, so they must be quick. Their exceptions are logged once and ignored.
 
-    An observer that has an attribute ``wants_messages`` that is true also gets the messages and the text of the answer, and one
-    with ``wants_chunk_times`` the times between the chunks of a stream.
+    With a true attribute ``wants_messages``, an observer also gets the messages and the text of the answer; with
+    ``wants_chunk_times``, the times between the chunks of a stream.
     """
 
     def started(self, call: CallStart) -> End | None:
-        """Note the beginning of a call; return what is to be called with its record at its end, exactly once."""
+        """Observe the beginning of a call. The function it returns is called exactly once, with the record, at the end."""
 
 
 class Listener:
-    """An observer whose exceptions are logged once and ignored.
+    """A wrapper of an observer that logs its exceptions once and ignores them.
 
     Args:
-        started: as ``Observer.started``.
-        name: what the log calls it.
+        started: the observer's ``started``.
+        name: the observer's name in the log.
         wants_messages: whether it gets messages and answers.
         wants_chunk_times: whether it gets the times between chunks.
     """
@@ -100,7 +99,7 @@ class Listener:
         return None
 
     def ended(self, end: End, record: CallRecord) -> None:
-        """Pass on the record."""
+        """Pass the record to the observer."""
         try:
             end(record if self.wants_messages or record.answer is None else replace(record, answer=None))
         except Exception as problem:  # noqa: BLE001 - as above
@@ -115,9 +114,9 @@ class Listener:
 def to_listeners(
     on_start: Callable[[CallStart], None] | None, on_call: Callable[[CallRecord], None] | None
 ) -> tuple[Listener, ...]:
-    """Return a client's own two functions as listeners."""
+    """Return listeners for a client's two functions."""
 
-    def started(call: CallStart) -> None:  # whatever `on_start` returns
+    def started(call: CallStart) -> None:  # ignores what `on_start` returns
         if on_start is not None:
             on_start(call)
 
@@ -130,11 +129,11 @@ def to_listeners(
 
 
 class Observation:
-    """One call and those who are told of it.
+    """One call and its listeners.
 
     Args:
-        listeners: they.
-        call: its beginning, messages included.
+        listeners: the listeners to notify.
+        call: the beginning of the call, including its messages.
     """
 
     __slots__ = ("_context", "_ends", "wants_answer", "wants_chunk_times")
@@ -146,7 +145,7 @@ class Observation:
         self.wants_chunk_times = any(listener.wants_chunk_times for listener in listeners)
 
     def end(self, record: CallRecord) -> None:
-        """Tell all of the call's end."""
+        """Notify the listeners of the end of the call."""
         for listener, end in self._ends:
             if end is not None:
                 self._context.run(listener.ended, end, record)
@@ -157,7 +156,7 @@ _lock = threading.Lock()
 
 
 def add_observer(observer: Observer) -> None:
-    """Tell ``observer`` of every call that begins in this process from now on. Added twice, it is told once."""
+    """Notify ``observer`` of each call that begins in this process from now on. Adding it twice has no effect."""
     global _of_process  # noqa: PLW0603 - the process's observers
     listener = Listener(
         observer.started,
@@ -172,27 +171,27 @@ def add_observer(observer: Observer) -> None:
 
 
 def remove_observer(observer: Observer) -> None:
-    """Tell ``observer`` of no further call; it is still told how those end that have begun."""
+    """Stop notifying ``observer`` of new calls; it still gets the end of those that have begun."""
     global _of_process  # noqa: PLW0603 - as above
     with _lock:
         _of_process = tuple(listener for listener in _of_process if listener.observer is not observer)
 
 
 def process_listeners() -> tuple[Listener, ...]:
-    """Return those who are told of all calls of this process."""
+    """Return the listeners of all calls of this process."""
     return _of_process
 
 
 SWITCH = "CEREBRAS_DEMO_OTEL"
-"""``1`` makes OpenTelemetry an observer of this process."""
+"""Set it to ``1`` to trace this process with OpenTelemetry."""
 
 _is_switched_on = False
 
 
 def observe_by_environment() -> None:
-    """Load the observer that ``CEREBRAS_DEMO_OTEL=1`` asks for. Called whenever a client is made; it does so once.
+    """Add the OpenTelemetry observer, once, if ``CEREBRAS_DEMO_OTEL=1`` is set. Each new client calls this.
 
-    The module is named in a text, because the client knows no observer: whoever does not ask for this one never imports it.
+    The module is imported by name, so that it is only loaded on request and this package does not depend on it.
 
     Raises:
         ImportError: OpenTelemetry is not installed.

@@ -1,4 +1,4 @@
-"""What is noted of a call while it runs, and the record that is made of it."""
+"""The report of a running call, from which its record is made."""
 
 from __future__ import annotations
 
@@ -42,32 +42,32 @@ _SAMPLING = frozenset(
         "service_tier",
     }
 )
-"""The parameters that observers are told: none of them holds a part of the prompt."""
+"""The parameters that observers get. None of them contains a part of the prompt."""
 
 Operation = Literal["chat", "list_models"]
 Outcome = Literal["answered", "failed", "cancelled"]
 
 
 class HasText(Protocol):
-    """Whatever collects an answer."""
+    """An object that collects the text of an answer."""
 
     @property
     def text(self) -> str:
-        """The text of the first choice so far."""
+        """The text of the first choice received so far."""
 
 
 class Report:
-    """What is noted of one call. Entered when the user makes it and left at its end, it makes one record of it.
+    """The report of one call: a context manager that makes the call's record at the end.
 
-    The record is made where somebody wants it: an observer, the debug log, or the answer's own metadata.
+    The record is only made if it is used: by an observer, the debug log, or the answer's metadata.
 
     Attributes:
-        model: the id of the model that is asked.
-        asked_at: when the user made the call, by the loop's clock.
-        sends: requests that were sent.
+        model: the model id.
+        asked_at: the loop's time at which the user made the call.
+        sends: the number of requests sent.
         paced, backed_off, sent_at, first_at, chunks: see ``CallRecord``.
-        slot: the slot that the call waits for or has; ``None`` before it does.
-        reading: what collects the answer.
+        slot: the slot that the call waits for or holds; ``None`` before that.
+        reading: the collector of the answer's text.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Report:
         self.asked_at = self.sent_at = self.paced = self.backed_off = 0.0
         self.first_at: float | None = None
         self.sends = self.chunks = 0
-        self._chunk_times: list[float] | None = None  # when they came, if somebody wants to know
+        self._chunk_times: list[float] | None = None  # the arrival times of chunks, if an observer wants them
         self.slot: Slot | None = None
         self.reading: HasText | None = None
         self._operation: Operation = operation
@@ -94,12 +94,12 @@ class Report:
         self._usage: Usage | None = None
         self._ending: Sequence[Event] = ()
         self._failures: tuple[FailedAttempt, ...] = ()
-        self._failed_at: float | None = None  # of an attempt that is to be made again
+        self._failed_at: float | None = None  # when the attempt failed that will be retried
 
     # -- its beginning and its end
 
     def begin(self, model: str, request: ChatRequest | None = None, *, is_stream: bool = False) -> Self:
-        """Note that the user makes the call, and tell those who want to know."""
+        """Start the report and notify the observers."""
         self.model, self._is_stream = model, is_stream
         self.asked_at, self._started_at = _clock(), time.time()
         if listeners := self._listeners + process_listeners():
@@ -128,59 +128,59 @@ class Report:
         self.end(problem)
 
     def end(self, problem: BaseException | None) -> None:
-        """Make the record, unless it has been made: the call ends with this exception, or without one."""
+        """End the call with this exception or ``None``, and make the record unless it exists."""
         if problem is None:
             self._tell("answered")
         elif isinstance(problem, Exception):
             self._tell("failed", problem)
-        else:  # a generator that is closed, a task that is cancelled, Ctrl-C
+        else:  # a closed generator, a cancelled task, Ctrl-C
             self._tell("cancelled")
 
     def __del__(self) -> None:
-        """The end of a call whose generator was dropped when its loop had been closed."""
+        """End a call whose generator was dropped after its loop was closed."""
         if self._observation is not None and not self._is_told:
             with contextlib.suppress(Exception):
                 self._tell("cancelled")
 
-    # -- what happens meanwhile
+    # -- during the call
 
     @property
     def queued(self) -> float:
-        """Seconds waited for a slot."""
+        """The seconds waited for a slot."""
         return self.slot.waited if self.slot else 0.0
 
     @property
     def waited(self) -> float:
-        """Seconds waited so far: for a slot, for limits and between attempts."""
+        """The seconds waited so far: for a slot, for limits and between attempts."""
         return self.queued + self.paced + self.backed_off
 
     def sent(self) -> None:
-        """Note that a request goes out."""
+        """Record that a request is sent."""
         self.sent_at = now()
         self.sends += 1
         self._status_code = self._request_id = None
         self._close_failure()
 
     def arrived(self) -> None:
-        """Note that a part of the answer came."""
+        """Record that a part of the answer has arrived."""
         self.chunks += 1
         if self._chunk_times is not None:
             self._chunk_times.append(now())
 
     def answered_with(self, status_code: int, limits: RateLimitSnapshot, request_id: str | None) -> None:
-        """Note the headers of an answer."""
+        """Record the status, the limits and the request id of an answer."""
         self._status_code, self._request_id = status_code, request_id
         self._limits = limits or self._limits
 
     def failed(self, problem: APIError) -> None:
-        """Note why an attempt failed. Its message and its request id have been redacted."""
+        """Record why an attempt failed. The error has been redacted before."""
         self._status_code = getattr(problem, "status_code", None) or self._status_code
         self._request_id = problem.request_id or self._request_id
         self._limits = getattr(problem, "limits", None) or self._limits
         self._usage = problem.usage or self._usage
 
     def repeats(self, problem: APIError, wait: float) -> None:
-        """Note, and log, that the attempt that failed will be made again in ``wait`` seconds."""
+        """Record and log that the failed attempt will be retried in ``wait`` seconds."""
         limit = problem.limit if isinstance(problem, RateLimitError) else None
         at = now()
         kind = type(problem).__name__
@@ -189,7 +189,7 @@ class Report:
         if _log.isEnabledFor(logging.INFO):
             facts = [failed.error, str(failed.status_code or ""), str(limit or "")]
             _log.info(
-                "attempt %d of a call to %s failed (%s): the next one follows in %.1f s",
+                "attempt %d of a call to %s failed (%s): retrying in %.1f s",
                 self.sends,
                 self.model or self._address,
                 ", ".join(filter(None, facts)),
@@ -208,11 +208,11 @@ class Report:
             )
 
     def completed(self, events: Sequence[Event], usage: Usage | None) -> CallRecord:
-        """Return the record of a call that is answered, and tell it: nothing that happens to it now changes that.
+        """Return the record of an answered call, and notify the observers; later events do not change it.
 
         Args:
-            events: the last ones, which say how the answer ended.
-            usage: its token counts.
+            events: the last events, which say how the answer ended.
+            usage: the token counts.
         """
         self._ending, self._usage = events, usage
         return self._tell("answered") or self._record("answered")
@@ -278,7 +278,7 @@ class Report:
         )
 
     def _close_failure(self, at: float | None = None) -> None:
-        """Note how long was waited since the last attempt failed."""
+        """Record how long the call waited since the last attempt failed."""
         if self._failed_at is not None:
             *others, last = self._failures
             waited = (self.sent_at if at is None else at) - self._failed_at
@@ -291,7 +291,7 @@ def _output_type(response_format: Any) -> Literal["text", "json"] | None:
 
 
 def _clock() -> float:
-    """Return the running loop's time; where none runs, the time by the clock that event loops go by."""
+    """Return the running loop's time; without a loop, that of the clock that event loops use."""
     try:
         return now()
     except RuntimeError:

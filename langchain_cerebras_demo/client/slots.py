@@ -1,4 +1,4 @@
-"""How many calls of a client may run at once in one event loop, how many may wait, and how many do."""
+"""Slots: bounds on the calls of a client that run and that wait at the same time."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ _counting: WeakSet[Slots] = WeakSet()
 
 
 class Slot:
-    """A place among the calls that run: ``async with`` waits for it and gives it back.
+    """A slot for one running call: ``async with`` waits for it and releases it at the end.
 
-    A stream that nobody reads gives it back early, and continues without one when it is read again: no request should wait for a
-    stream that was forgotten, and if it had to wait for a place again, two streams that are read in turn could block each other.
+    A stream that is not read releases its slot early, and continues without one when it is read again: no request should wait for
+    a forgotten stream, and if a stream had to wait for a slot again, two streams that are read in turn could block each other.
 
     Args:
-        slots: whose place it is.
-        semaphore: Its places; ``None`` if there is no bound.
-        max_wait: Seconds that it may take to get one; ``None`` for as long as it takes.
-        idle: Seconds without a reader after which it is given back; ``None``: never.
-        is_bounded: whether ``max_queue`` holds for it.
+        slots: the slots that it belongs to.
+        semaphore: the semaphore that counts them; ``None`` if there is no bound.
+        max_wait: the longest wait in seconds; ``None`` for no bound.
+        idle: seconds without a reader after which the slot is released; ``None`` for never.
+        is_bounded: whether ``max_queue`` applies to the call.
 
     Attributes:
-        waited: seconds waited for it.
-        was_admitted: whether the call has waited or has sent something: then it is not turned away from a full queue any more.
+        waited: the seconds waited for the slot.
+        was_admitted: whether the call has waited or sent a request before; then a full queue does not refuse it any more.
 
     Raises:
-        QueueFullError: On entering; it is taken, and as many wait as may.
-        RateLimitError: On entering; there was none within ``max_wait`` seconds.
+        QueueFullError: on entering, if no slot is free and the queue is full.
+        RateLimitError: on entering, if no slot became free within ``max_wait`` seconds.
     """
 
-    # No async generator: a loop that ends closes all of those at once, this one before the call that holds it.
+    # Not an async generator: a loop that ends closes all generators at once, and might close this one before the call that uses it.
 
     def __init__(
         self,
@@ -93,13 +93,13 @@ class Slot:
 
     @contextlib.contextmanager
     def queueing(self, limit: Limit | None) -> Iterator[None]:
-        """Count the call among those that wait, inside.
+        """Return a context in which the call counts as waiting.
 
         Args:
-            limit: what it waits for; ``None`` for a slot.
+            limit: the limit that it waits for; ``None`` for a slot.
 
         Raises:
-            QueueFullError: as many wait as may, and this call has not been admitted before.
+            QueueFullError: the queue is full, and this call has not been admitted before.
         """
         if not self._slots.enter_queue(is_bounded=self._is_bounded and not self.was_admitted):
             raise queue_is_full(self._slots.max_queue or 0, limit)
@@ -114,22 +114,22 @@ class Slot:
         self._give_back()
 
     def pause(self) -> None:
-        """Say that the reader has something, and has to come back for more."""
+        """Note that the reader has received events and has to ask for more."""
         if not self._is_held or self._idle is None:
             return
         loop = asyncio.get_running_loop()
         self._unread_since, self._is_unread = loop.time(), True
-        if self._timer is None:  # one for many pauses: a timer for each would cost more than the pause
+        if self._timer is None:  # one timer for many pauses: one for each would cost more than the pause
             self._timer = loop.call_later(self._idle, self._check)
 
     def resume(self) -> None:
-        """Say that the reader has come back."""
+        """Note that the reader asks for more."""
         self._is_unread = False
 
     def _check(self) -> None:
         self._timer = None
         if not self._is_unread or self._idle is None:
-            return  # the next pause sets it again
+            return  # the next pause sets the timer again
         loop = asyncio.get_running_loop()
         due = self._unread_since + self._idle
         if loop.time() < due:
@@ -147,11 +147,11 @@ class Slot:
 
 
 class Slots:
-    """Bounds on calls: how many may run at once in a loop, and how many of all loops may wait.
+    """Bounds on the calls that run at the same time in one loop, and on those of all loops that wait.
 
     Args:
-        most: how many may run; ``None`` for no bound. A semaphore counts them, which belongs to one loop.
-        max_queue: how many may wait for a slot or for a rate limit; ``None`` for no bound.
+        most: the most calls that run in one loop; ``None`` for no bound.
+        max_queue: the most calls that wait for a slot or for a rate limit; ``None`` for no bound.
     """
 
     def __init__(self, most: int | None, max_queue: int | None = None) -> None:
@@ -162,12 +162,12 @@ class Slots:
         _counting.add(self)
 
     def forget(self) -> None:
-        """Start anew, as a forked child has to: the calls run in the parent."""
+        """Reset, for a forked child: the calls belong to the parent."""
         self._lock = threading.Lock()
         self._calls = self._queued = 0
 
     def take(self, max_wait: float | None = None, idle: float | None = None, *, is_bounded: bool = True) -> Slot:
-        """Return a place among those that run, to be entered; the arguments are those of ``Slot``."""
+        """Return a slot to enter; see ``Slot`` for the arguments."""
         semaphore = None
         if self._most is not None:
             semaphore = self._semaphore.get()
@@ -178,18 +178,18 @@ class Slots:
 
     @property
     def load(self) -> Load:
-        """How many calls run and wait; from any thread."""
+        """The numbers of calls that run and that wait; readable from any thread."""
         with self._lock:
             return Load(self._calls - self._queued, self._queued)
 
     def count(self, *, calls: int = 0, queued: int = 0) -> None:
-        """Count calls that begin or end, and such that join or leave the queue."""
+        """Change the number of calls, and of those among them that wait."""
         with self._lock:
             self._calls += calls
             self._queued += queued
 
     def enter_queue(self, *, is_bounded: bool) -> bool:
-        """Count one more that waits; ``False`` if there are as many as may."""
+        """Count one more waiting call; return ``False`` if the queue is full."""
         with self._lock:
             if is_bounded and self.max_queue is not None and self._queued >= self.max_queue:
                 return False
@@ -201,16 +201,16 @@ _lock = threading.Lock()
 
 
 class SharedSlots:
-    """The slots of one model and of its copies: those with the same settings have the same.
+    """The slots of a model and of its copies: copies with the same settings share them.
 
-    They live as long as a client uses them. A copy of this object is the object itself; in a pickle it is a new one.
+    Slots exist as long as a client uses them. Copying this object returns the object itself; unpickling creates a new one.
     """
 
     def __init__(self) -> None:
         self._live: WeakKeyDictionary[Slots, tuple[Any, ...]] | None = None
 
     def slots(self, most: int | None, max_queue: int | None, *settings: Any) -> Slots:
-        """Return the slots for two bounds and whatever else must be the same."""
+        """Return the slots for the two bounds and the other settings that must be equal."""
         with _lock:
             if self._live is None:
                 self._live = WeakKeyDictionary()

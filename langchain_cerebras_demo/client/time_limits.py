@@ -15,14 +15,14 @@ _LATE = {"first_event": "no answer", "idle": "no further event", "total": "not f
 
 
 class Watch:
-    """Ends a wait of the current task when the time of its stage is up.
+    """A watch that ends a wait of the current task when the time of its stage is up.
 
-    It does what ``asyncio.timeout`` does with one timer for all waits: a timer for each network read costs a tenth of a
-    streamed delta. When the timer fires, it ends the wait in progress if that is due; otherwise it is set again.
+    It works like ``asyncio.timeout``, but with one timer for all waits: a timer for each network read would take a tenth of the
+    time of a streamed delta. When the timer fires, it ends the current wait if its time is up; otherwise it is set again.
 
     Args:
-        bounds: How long each stage may take.
-        deadline: The running loop's time by which everything has to be done; ``None`` for no deadline.
+        bounds: the time-outs of the stages.
+        deadline: the running loop's time by which everything must be done; ``None`` for no deadline.
     """
 
     def __init__(self, bounds: Timeout, deadline: float | None = None) -> None:
@@ -35,7 +35,7 @@ class Watch:
         self.begin("first_event")
 
     def begin(self, stage: Literal["first_event", "idle"]) -> None:
-        """Start a stage: its bound counts from now on, or the deadline if that is sooner."""
+        """Start a stage, with its time-out from now on, or the deadline if that is sooner."""
         bound: float | None = getattr(self._bounds, stage)
         self._stage: Literal["first_event", "idle", "total"] = stage
         self._due = None if bound is None else self._loop.time() + bound
@@ -46,7 +46,7 @@ class Watch:
         """Return the result of ``awaitable`` if it arrives within the time of the current stage.
 
         Raises:
-            APITimeoutError: The time is up. A task that was cancelled as well is cancelled.
+            APITimeoutError: the time is up. If the task was also cancelled, ``CancelledError`` is raised instead.
         """
         due = self._due
         if due is None:

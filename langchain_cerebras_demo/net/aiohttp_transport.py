@@ -1,6 +1,6 @@
-"""The transport that is used unless another is given: one aiohttp session a running event loop, shared by every model.
+"""The default transport: one aiohttp session per running event loop, shared by all models.
 
-It is imported by the first call: aiohttp is a large part of what importing the package would cost otherwise.
+The first call imports this module, because importing aiohttp takes a large part of the package's import time.
 """
 
 from __future__ import annotations
@@ -47,15 +47,15 @@ _MOST_BYTES_AT_ONCE = 2**20
 
 
 class AiohttpTransport:
-    """The real transport.
+    """The default transport, over aiohttp.
 
     Args:
-        resolver: how names become addresses; by default the system's.
-        ssl_context: which certificates are believed; by default the system's. For a company's own authority.
+        resolver: resolves host names. Default: the system's resolver.
+        ssl_context: the trusted certificates, for example of a company's own authority. Default: the system's.
 
-    A session is opened by the first request of a loop and closed when the loop shuts down its generators, as
-    ``asyncio.run`` does. It is forgotten, its sockets left to the garbage collector, where a loop was closed without that,
-    in a forked child, and when the interpreter ends.
+    The first request of a loop opens a session. It is closed when the loop shuts down its generators, as ``asyncio.run`` does.
+    In a forked child, when the interpreter ends, and after a loop was closed without that, the session is dropped and its sockets
+    are left to the garbage collector.
     """
 
     def __init__(self, *, resolver: AbstractResolver | None = None, ssl_context: ssl.SSLContext | None = None) -> None:
@@ -66,15 +66,15 @@ class AiohttpTransport:
         holding_sockets.add(self)
 
     async def send(self, request: HttpRequest) -> AiohttpResponse:
-        """Sends and waits for status and headers; see ``Transport.send``.
+        """Send the request and wait for status and headers; see ``Transport.send``.
 
-        Every request is sent once. An error of one that went out on a pooled connection, which the server may have closed
-        meanwhile, says so in ``on_reused_connection``.
+        Each request is sent once. If a request fails on a pooled connection, which the server may have closed meanwhile, the
+        error's ``on_reused_connection`` is set.
         """
         session = await self._session()
         proxy = session.proxy_for(request)
         connection = ConnectionTrace()
-        current_trace.set(connection)  # and not reset: a generator may be closed in another context
+        current_trace.set(connection)  # not reset, because a generator may be closed in another context
         session.sending[id(request.owner)] += 1
         try:
             response = await session.http_for(request).request(
@@ -91,21 +91,21 @@ class AiohttpTransport:
             if isinstance(failure, APIConnectionError):
                 broke = isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError)
                 failure.on_reused_connection = broke and connection.is_reused
-        except BaseException as error:  # noqa: BLE001 - cancellations, too; raised again below
+        except BaseException as error:  # noqa: BLE001 - includes cancellations; raised again below
             failure = error.with_traceback(None)
             failure.__cause__ = None if error.__cause__ is None else OriginalError.of(error.__cause__)
         else:
             if proxy is None or response.status != 407:
                 return session.opened(AiohttpResponse(response, proxy), request.owner)
             response.close()
-            failure = APIStatusError(f"407: the proxy {proxy} refused: {_wish(proxy)}", status_code=407)
+            failure = APIStatusError(f"407: the proxy {proxy} refused: {_proxy_remedy(proxy)}", status_code=407)
         finally:
             session.sending[id(request.owner)] -= 1
-        # Raised here and not in the handler: aiohttp's exceptions and frames hold the request's headers, key included.
+        # Raised here and not in the handler: aiohttp's exceptions and frames hold the request's headers, including the key.
         try:
             raise failure
         finally:
-            failure.__context__ = None  # asyncio's tasks in Python may be in a handler of their own
+            failure.__context__ = None  # set if an asyncio task implemented in Python is in an exception handler
             del failure  # its traceback holds this frame
 
     async def _session(self) -> _LoopSession:
@@ -121,9 +121,9 @@ class AiohttpTransport:
         return session
 
     async def aclose_of(self, owner: object) -> None:
-        """Closes the running loop's connections, except those that requests of others than ``owner`` are using.
+        """Close the running loop's connections, except those that requests of other owners are using.
 
-        What the owner is reading is broken off; what others do goes on. If they do nothing, this is ``aclose``.
+        The owner's own responses are broken off. If no other owner has a request in flight, this is the same as ``aclose``.
         """
         session = self._session_of_loop.get()
         if session is not None and session.is_used_by_others(owner):
@@ -133,14 +133,14 @@ class AiohttpTransport:
             await self.aclose()
 
     async def aclose(self) -> None:
-        """Closes the running loop's session and breaks off whatever uses it. The next request opens a new one."""
+        """Close the running loop's session and break off the requests that use it. The next request opens a new session."""
         session = self._session_of_loop.pop()
         if session is not None and session.guard is not None:
             session.break_off()
             await session.guard.aclose()
 
     def forget(self) -> None:
-        """Lets go of all sessions without closing a socket: after a fork, and when the interpreter ends."""
+        """Drop all sessions without closing a socket: after a fork, and when the interpreter ends."""
         sessions, self._sessions = list(self._sessions), weakref.WeakSet()
         self._session_of_loop = LoopLocal()
         for session in sessions:
@@ -161,11 +161,11 @@ class AiohttpTransport:
     def __reduce__(self) -> tuple[object, ...]:
         if self._resolver is None and self._ssl_context is None:
             return (default_transport if self is shared else AiohttpTransport, ())
-        raise TypeError("an AiohttpTransport with a resolver or an ssl_context of its own cannot be pickled")
+        raise TypeError("an AiohttpTransport with a custom resolver or ssl_context cannot be pickled")
 
 
 class _LoopSession:
-    """One loop's aiohttp session, and the generator that closes it with the loop."""
+    """The aiohttp session of one loop, and the async generator that closes it together with the loop."""
 
     def __init__(self, resolver: AbstractResolver | None, ssl_context: ssl.SSLContext | None) -> None:
         self.loop = asyncio.get_running_loop()
@@ -175,7 +175,7 @@ class _LoopSession:
         self.opened_http = [self.http]
         self._fresh: aiohttp.ClientSession | None = None
         self.guard: AsyncGenerator[None, None] | None = None
-        self.sending: Counter[int] = Counter()  # by owner, the requests whose answer has not begun
+        self.sending: Counter[int] = Counter()  # by owner, the number of requests without an answer yet
         self._responses: weakref.WeakSet[AiohttpResponse] = weakref.WeakSet()
         self._proxies: dict[tuple[str | None, ...], Proxy | None] = {}
 
@@ -184,7 +184,7 @@ class _LoopSession:
         if resolver is None and aiohttp.DefaultResolver is aiohttp.ThreadedResolver:
             resolver = Resolver()
         connector = Connector(
-            limit=0,  # who may send when is decided above; a queue down here would eat the caller's time-outs
+            limit=0,  # the client limits requests; a queue here would use up the caller's time-outs
             resolver=resolver,
             ssl=self._ssl_context or True,
             ttl_dns_cache=300,
@@ -194,19 +194,19 @@ class _LoopSession:
         connector.owner = os.getpid()
         http = aiohttp.ClientSession(
             connector=connector,
-            cookie_jar=aiohttp.DummyCookieJar(),  # an answer's cookies are dropped, none is ever sent by itself
+            cookie_jar=aiohttp.DummyCookieJar(),  # cookies of answers are dropped, and none is sent automatically
             timeout=aiohttp.ClientTimeout(total=None),  # the client times each stage itself
             auto_decompress=False,  # see encodings.py
-            trust_env=False,  # it would also send what ~/.netrc knows; proxies are looked up below
+            trust_env=False,  # it would also send credentials from ~/.netrc; proxies are looked up below
             read_bufsize=2**18,
             response_class=QuietResponse,
         )
-        # aiohttp sends a GET again by itself when the connection breaks. Its own test client has no other way to stop that.
+        # aiohttp repeats a GET when the connection breaks. There is no public way to stop that; its own test client does the same.
         http._retry_connection = False  # noqa: SLF001
         return http
 
     def http_for(self, request: HttpRequest) -> aiohttp.ClientSession:
-        """Aiohttp's session for the request: that of the pool, or one that opens a connection for each."""
+        """Return aiohttp's session for the request: the pooled one, or one that opens a connection for each request."""
         if not request.fresh_connection:
             return self.http
         if self._fresh is None:
@@ -215,49 +215,49 @@ class _LoopSession:
         return self._fresh
 
     def __del__(self) -> None:
-        """Where a loop is dropped without being closed, aiohttp would complain of a session that nobody has closed."""
+        """Forget the session of a loop that was dropped without being closed, because aiohttp would warn about it."""
         if hasattr(self, "opened_http") and not self.loop.is_running():
             self.forget()
 
     def opened(self, response: AiohttpResponse, owner: object) -> AiohttpResponse:
-        """``response``, remembered while it is read."""
+        """Return ``response``, and remember it while it is read."""
         self._responses.add(response)
         response.owner, response.on_close = owner, self._responses.discard
         return response
 
     def is_used_by_others(self, owner: object) -> bool:
-        """Whether a request of others than ``owner`` is under way."""
+        """Return whether another owner has a request in flight."""
         own = id(owner)
         is_sending = any(count > 0 for other, count in self.sending.items() if other != own)
         return is_sending or any(response.owner is not owner for response in self._responses)
 
     def close_idle(self) -> None:
-        """Closes the connections that no request is using."""
+        """Close the idle connections."""
         for http in self.opened_http:
             if isinstance(http.connector, Connector):
                 http.connector.close_idle()
 
     def break_off(self, owner: object = None) -> None:
-        """Wakes whoever reads, or ``owner`` alone: aiohttp closes the sockets and tells nobody."""
+        """Make reads of all responses fail, or those of ``owner``: aiohttp closes sockets without notifying readers."""
         for response in list(self._responses):
             if owner is None or response.owner is owner:
                 response.break_off()
 
     def forget(self) -> None:
-        """Lets go without closing anything, and without a complaint."""
+        """Drop the session without closing anything, and without a warning."""
         for http in self.opened_http:
             if isinstance(http.connector, Connector):
                 http.connector.owner = 0
             http.detach()
         if self.guard is not None:
             with contextlib.suppress(StopIteration, RuntimeError):
-                self.guard.aclose().send(None)  # it has nothing left to close, so it ends here and needs no loop for it
+                self.guard.aclose().send(None)  # nothing is left to close, so the generator ends without a loop
 
     def proxy_for(self, request: HttpRequest) -> Proxy | None:
-        """The request's own proxy, else the environment's, which is looked up again where a variable has changed.
+        """Return the request's own proxy, else the environment's, which is looked up again when a variable has changed.
 
         Raises:
-            APIConnectionError: it cannot be used.
+            APIConnectionError: the proxy cannot be used.
         """
         try:
             proxy = to_proxy(request.proxy, ARGUMENT) if request.proxy else None
@@ -267,7 +267,7 @@ class _LoopSession:
                 self._check_tls_in_tls(proxy, urlsplit(request.url).scheme)
         except ValueError as error:
             failure = APIConnectionError(str(error))
-            failure.is_retryable = False  # nothing gets better by itself
+            failure.is_retryable = False  # a retry would fail in the same way
         else:
             return proxy
         raise failure
@@ -288,12 +288,12 @@ class _LoopSession:
 
 
 def _to_data(body: bytes | None) -> bytes | io.BytesIO | None:
-    """``body`` as aiohttp wants it: it warns of more than a MiB of bytes, since one write of them holds up the loop."""
+    """Return ``body`` in the form for aiohttp, which warns about more than 1 MiB of bytes because one write of them blocks the loop."""
     return io.BytesIO(body) if body is not None and len(body) > _MOST_BYTES_AT_ONCE else body
 
 
 async def _live(opened: list[aiohttp.ClientSession]) -> AsyncGenerator[None, None]:
-    """Closes the sessions when it is closed itself: ``loop.shutdown_asyncgens`` does that, and the garbage collector."""
+    """Close the sessions when this generator is closed, by ``loop.shutdown_asyncgens`` or the garbage collector."""
     try:
         yield
     finally:
@@ -302,7 +302,7 @@ async def _live(opened: list[aiohttp.ClientSession]) -> AsyncGenerator[None, Non
 
 
 class AiohttpResponse:
-    """aiohttp's answer behind the protocol above."""
+    """An ``HttpResponse`` over aiohttp's response."""
 
     def __init__(self, response: aiohttp.ClientResponse, proxy: Proxy | None = None) -> None:
         self._response = response
@@ -315,7 +315,7 @@ class AiohttpResponse:
         self._has_begun = False
 
     async def read(self) -> bytes:
-        """What has arrived; see ``HttpResponse.read``."""
+        """Return the bytes that have arrived; see ``HttpResponse.read``."""
         failure: APIError
         try:
             return await self._read()
@@ -344,12 +344,12 @@ class AiohttpResponse:
     def close(self) -> None:
         """See ``HttpResponse.close``."""
         self._abort()
-        self._response.close()  # a body read to its end has already given its connection back
+        self._response.close()  # after the end of the body, the connection is already back in the pool
         if self.on_close is not None:
             self.on_close(self)
 
     def break_off(self) -> None:
-        """Closes the connection and makes a reader that waits fail now."""
+        """Close the connection and make a waiting reader fail at once."""
         if not self._response.content.is_eof():
             self._response.content.set_exception(aiohttp.ClientConnectionError("the transport was closed"))
         self._abort()
@@ -357,7 +357,7 @@ class AiohttpResponse:
     def _abort(self) -> None:
         connection = self._response.connection
         if connection is not None and connection.transport is not None:
-            connection.transport.abort()  # a farewell by TLS could outlive the loop
+            connection.transport.abort()  # closing TLS properly could take longer than the loop exists
 
     def __repr__(self) -> str:
         return f"<AiohttpResponse {self.status}>"
@@ -365,12 +365,12 @@ class AiohttpResponse:
 
 _KNOWN = (aiohttp.ClientError, OSError, ValueError, asyncio.TimeoutError)
 
-# The first match counts, so a class stands before its bases. tests/test_transport_failures.py holds this table complete.
-# {host} is the service and {way} the service with the proxy on the way there; {peer} is whichever of the two sent a certificate.
+# The first match counts, so a class comes before its bases. A test checks that the table is complete.
+# {host} is the service, {way} the service and the proxy to it, and {peer} the one of the two that sent a certificate.
 _FAILURES: tuple[tuple[type[BaseException], type[APIConnectionError | APIResponseValidationError], str], ...] = (
     (aiohttp.ConnectionTimeoutError, APITimeoutError, "could not connect to {way} in time"),
     (asyncio.TimeoutError, APITimeoutError, "{way} did not answer in time"),
-    (TimeoutError, APITimeoutError, "{way} did not answer in time"),  # the system's; up to Python 3.10 a class apart
+    (TimeoutError, APITimeoutError, "{way} did not answer in time"),  # the system's; a separate class in Python 3.10
     (aiohttp.ClientConnectorDNSError, APIConnectionError, "the name {name} could not be resolved"),
     (aiohttp.ClientConnectorCertificateError, APIConnectionError, "the certificate of {peer} is not trusted"),
     (aiohttp.ClientConnectorSSLError, APIConnectionError, "no secure connection to {peer}"),
@@ -378,29 +378,29 @@ _FAILURES: tuple[tuple[type[BaseException], type[APIConnectionError | APIRespons
     (aiohttp.ClientProxyConnectionError, APIConnectionError, "could not connect to {proxy}"),
     (aiohttp.ClientHttpProxyError, APIConnectionError, "{proxy} refused to connect to {host}"),
     (aiohttp.ClientConnectorError, APIConnectionError, "could not connect to {way}"),
-    (aiohttp.ServerDisconnectedError, APIConnectionError, "{way} hung up without an answer"),
+    (aiohttp.ServerDisconnectedError, APIConnectionError, "{way} closed the connection without an answer"),
     (aiohttp.ClientPayloadError, APIConnectionError, "the answer of {way} broke off"),
     (aiohttp.InvalidURL, APIConnectionError, "the address is not valid"),
-    (aiohttp.ClientResponseError, APIResponseValidationError, "{way} did not answer in proper HTTP"),
+    (aiohttp.ClientResponseError, APIResponseValidationError, "the answer of {way} is not valid HTTP"),
     (aiohttp.ClientError, APIConnectionError, "the connection to {way} failed"),
     (OSError, APIConnectionError, "the connection to {way} failed"),
     (ValueError, APIConnectionError, "the request to {host} could not be sent"),
 )
 
-_UNKNOWN_AUTHORITY = frozenset({2, 18, 19, 20, 21})  # X509_V_ERR_*: no issuer that is believed
+_UNKNOWN_AUTHORITY = frozenset({2, 18, 19, 20, 21})  # X509_V_ERR_*: no trusted issuer
 _WRONG_TIME = frozenset({9, 10})
 
 
 def translate(
     error: BaseException, url: str, proxy: Proxy | None = None, ssl_context: ssl.SSLContext | None = None
 ) -> APIConnectionError | APIResponseValidationError:
-    """Our exception for one of aiohttp's: the host and the operating system's words, nothing of the request.
+    """Return this package's exception for one of aiohttp's. It contains the host and the system's message, nothing of the request.
 
     Args:
-        error: what was raised.
-        url: where the request was to go.
-        proxy: the proxy it went through.
-        ssl_context: the transport's own; ``None`` where the system's certificates are believed.
+        error: the exception that was raised.
+        url: the URL of the request.
+        proxy: the proxy of the request.
+        ssl_context: the transport's own context; ``None`` if the system's certificates are trusted.
     """
     kind, sentence = next((kind, sentence) for foreign, kind, sentence in _FAILURES if isinstance(error, foreign))
     host = urlsplit(url).netloc.rpartition("@")[2]
@@ -412,7 +412,7 @@ def translate(
     failure = kind(f"{sentence.format(**words)} ({_reason(error)}){_hint(error, proxy, ssl_context)}")
     failure.__cause__ = OriginalError.of(error)
     if isinstance(error, aiohttp.ClientHttpProxyError) and error.status == 407:
-        failure.is_retryable = False  # nobody gives it a password meanwhile
+        failure.is_retryable = False  # a retry would lack the password, too
     return failure
 
 
@@ -425,37 +425,37 @@ def _reason(error: BaseException) -> str:
 
 
 def _hint(error: BaseException, proxy: Proxy | None, ssl_context: ssl.SSLContext | None) -> str:
-    """What to do about it, where that is known."""
+    """Return the remedy, if one is known."""
     if isinstance(error, aiohttp.ClientHttpProxyError) and error.status == 407 and proxy:
-        return f": {_wish(proxy)}"
+        return f": {_proxy_remedy(proxy)}"
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         code = getattr(error.certificate_error, "verify_code", 0)
         if code in _WRONG_TIME:
-            return ": look at this machine's clock"
+            return ": check this machine's clock"
         if code in _UNKNOWN_AUTHORITY:
             return f": {_authorities(ssl_context)}"
     if isinstance(error, aiohttp.ClientConnectorSSLError) and "WRONG_VERSION_NUMBER" in _reason(error):
-        return ": what answers there speaks no TLS; is https right?"
+        return ": the server does not use TLS; check whether the address should begin with http"
     return ""
 
 
 def _authorities(ssl_context: ssl.SSLContext | None) -> str:
-    """Whom the connection believed, and where to name another."""
+    """Return which certificates are trusted, and how to add another authority."""
     if ssl_context is not None:
-        return "the transport's ssl_context does not know who signed it"
+        return "the transport's ssl_context does not trust its issuer"
     for name, exists in (("SSL_CERT_FILE", os.path.isfile), ("SSL_CERT_DIR", os.path.isdir)):
         path = os.environ.get(name)
         if path:
-            what = "does not know who signed it" if exists(path) else "names nothing that exists"
+            what = "does not contain its issuer" if exists(path) else "does not exist"
             return f"{name}={path!r} {what}"
-    return "name a company's own authority by SSL_CERT_FILE"
+    return "set SSL_CERT_FILE to the certificate of a company's own authority"
 
 
-def _wish(proxy: Proxy) -> str:
+def _proxy_remedy(proxy: Proxy) -> str:
     if "@" in proxy.url:
         return "it does not accept the user or the password"
-    return "it wants a user and a password (http://user:password@host:port)"
+    return "it requires a user and a password (http://user:password@host:port)"
 
 
 shared = AiohttpTransport()
-"""The one that ``default_transport`` returns."""
+"""The transport that ``default_transport`` returns."""

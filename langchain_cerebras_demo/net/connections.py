@@ -1,4 +1,4 @@
-"""Subclasses of aiohttp's classes that cope with forks, closed loops and peers that disappear without notice."""
+"""Subclasses of aiohttp's classes that handle forks, closed loops and peers that disappear without notice."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from langchain_cerebras_demo.net.shutdown import is_ending
 
 
 class ConnectionTrace:
-    """What ``Connector`` reports about the connection of a request."""
+    """Facts about the connection of a request, set by ``Connector``."""
 
     def __init__(self) -> None:
         self.is_reused = False
 
 
 current_trace: ContextVar[ConnectionTrace] = ContextVar("cerebras_demo_connection_trace")
-"""The trace of the request that the running task sends. aiohttp's own traces cost a tenth of a request."""
+"""The trace of the request that the running task sends. aiohttp's tracing would take a tenth of the time of a request."""
 
 
 def open_socket(address: tuple[Any, ...]) -> socket.socket:
-    """Return a socket that notices a peer that has disappeared: it is probed after half a minute of silence."""
+    """Return a socket with keep-alive probes after 30 seconds of silence, to detect a peer that has disappeared."""
     family, kind, protocol = address[:3]
     opened = socket.socket(family=family, type=kind, proto=protocol)
     opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -51,11 +51,11 @@ class Resolver(aiohttp.ThreadedResolver):
             return await super().resolve(host, port, family)
         except UnicodeError:
             pass
-        raise OSError(socket.EAI_NONAME, "it has an empty part, or one of more than 63 characters")
+        raise OSError(socket.EAI_NONAME, "it has an empty label, or one of more than 63 characters")
 
 
 class _LookUps:
-    """The two look-up methods of a loop, without a thread."""
+    """The two name lookup methods of a loop, without a thread."""
 
     async def getaddrinfo(self, host: str, port: int, **more: Any) -> list[Any]:
         return socket.getaddrinfo(host, port, **more)
@@ -65,13 +65,13 @@ class _LookUps:
 
 
 class Connector(aiohttp.TCPConnector):
-    """aiohttp's connector, without complaints about connections left by a fork, a closed loop or the end of the process.
+    """aiohttp's connector, without warnings about connections left by a fork, a closed loop or the end of the process.
 
-    In a forked child the parent's sockets must not be closed (the event poll is shared with the parent), on a closed loop
-    they cannot be, and at the end the system does it.
+    In a forked child the parent's sockets must not be closed (both processes share the event poll), on a closed loop they cannot
+    be closed, and at the end of the process the system closes them.
     """
 
-    owner = 0  # the id of the process that opened it
+    owner = 0  # the id of the process that opened it; 0: do not close the connections
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
@@ -80,13 +80,13 @@ class Connector(aiohttp.TCPConnector):
     async def connect(
         self, req: aiohttp.ClientRequest, traces: list[Any], timeout: aiohttp.ClientTimeout
     ) -> aiohttp.connector.Connection:
-        """Return a connection that the server has not closed: the loop may not have noticed yet that one in the pool is."""
+        """Return a connection that the server has not closed. The loop may not have noticed yet that a pooled one is closed."""
         while True:
             connection = await super().connect(req, traces, timeout)
             transport, protocol = connection.transport, connection.protocol
             if transport is None or protocol is None:
                 return connection
-            if protocol not in self._used:  # a new one: over TLS, it may have tickets to read
+            if protocol not in self._used:  # a new one; over TLS, session tickets may have arrived
                 self._used.add(protocol)
                 return connection
             if not _has_something_to_read(transport):
@@ -96,12 +96,12 @@ class Connector(aiohttp.TCPConnector):
             connection.close()
 
     def close_idle(self) -> None:
-        """Close the connections of the pool that no request is using."""
+        """Close the idle connections of the pool."""
         idle = [protocol for pooled in self._conns.values() for protocol, _ in pooled]
         self._conns.clear()
         for protocol in idle:
             if protocol.transport is not None:
-                protocol.transport.abort()  # a farewell by TLS could outlive the loop
+                protocol.transport.abort()  # closing TLS properly could take longer than the loop exists
             protocol.close()
 
     def __del__(self, *args: object, **kwargs: object) -> None:
@@ -110,7 +110,7 @@ class Connector(aiohttp.TCPConnector):
 
 
 def _has_something_to_read(transport: asyncio.Transport) -> bool:
-    """Return whether there is something to read before anything was sent: the end, or bytes that belong to no answer."""
+    """Return whether an idle connection has something to read: its end, or bytes that belong to no answer."""
     pipe = transport.get_extra_info("socket")
     if pipe is None or pipe.fileno() < 0:
         return False
@@ -122,7 +122,7 @@ def _has_something_to_read(transport: asyncio.Transport) -> bool:
 
 
 class QuietResponse(aiohttp.ClientResponse):
-    """aiohttp's response, without a complaint if its loop was closed before it."""
+    """aiohttp's response, without a warning if its loop was closed first."""
 
     def __del__(self, *args: object, **kwargs: object) -> None:
         if not self._loop.is_closed():

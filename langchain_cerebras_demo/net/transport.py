@@ -1,6 +1,6 @@
-"""Bytes out, bytes in: the one seam between the package and the network.
+"""The interface between the package and the network: HTTP requests and responses.
 
-``Transport`` is a single method, so that a test double is short. Nothing here knows about chat.
+``Transport`` has a single method, so that test doubles are short.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ class HttpRequest:
     Args:
         method: ``GET`` or ``POST``.
         url: the absolute address.
-        headers: those that may be shown.
-        secret_headers: called at the last moment for those that may not; they are kept nowhere.
-        body: the bytes to send, if any.
-        connect_timeout: seconds to open a connection (TCP and TLS), ``None`` for no bound.
-        proxy: the proxy to use, before any of the environment.
-        environment_proxy: whether the proxy variables of the environment count (never for loopback).
-        fresh_connection: whether it goes out on a connection of its own, and on none that has been used before.
-        owner: who sends it, compared by identity: an owner may close its connections without disturbing others.
+        headers: headers that may be logged or shown.
+        secret_headers: returns the headers that may not be shown; called just before sending, and never stored.
+        body: the bytes to send, or ``None``.
+        connect_timeout: the longest time to open a connection (TCP and TLS), in seconds; ``None`` for no bound.
+        proxy: the proxy to use instead of the environment's.
+        environment_proxy: whether to use the environment's proxy variables (never used for loopback).
+        fresh_connection: whether to use a new connection instead of one from the pool.
+        owner: the sender, compared by identity, so that it can close its connections without disturbing others.
     """
 
     method: str
@@ -55,7 +55,7 @@ class HttpRequest:
 
 
 class HttpResponse(Protocol):
-    """An answer with its status and headers; its body is read piece by piece."""
+    """An HTTP response: status, headers, and a body that is read piece by piece."""
 
     @property
     def status(self) -> int:
@@ -63,10 +63,10 @@ class HttpResponse(Protocol):
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """The headers: names in lower case, values as text that can be printed."""
+        """The headers: lower-case names and printable values."""
 
     async def read(self) -> bytes:
-        """Return the bytes that have arrived, waiting for some if there are none; ``b""`` at the end of the body.
+        """Return the bytes that have arrived, or wait for some; ``b""`` at the end of the body.
 
         Raises:
             APIConnectionError: the connection broke before the end.
@@ -74,31 +74,31 @@ class HttpResponse(Protocol):
         """
 
     def close(self) -> None:
-        """Return the connection to the pool if the body was read to its end, else close it. Never waits, never raises."""
+        """Return the connection to the pool if the body was read to its end, else close it. This never waits and never raises."""
 
 
 @runtime_checkable
 class Transport(Protocol):
-    """Anything that sends a request: ``AiohttpTransport``, or a test double."""
+    """An object that sends requests: ``AiohttpTransport``, or a test double."""
 
     async def send(self, request: HttpRequest) -> HttpResponse:
         """Send the request and wait for status and headers. Redirects are not followed.
 
         Raises:
-            APIConnectionError: the host could not be reached or hung up (``APITimeoutError``: in time).
-            APIResponseValidationError: what came back is not HTTP.
+            APIConnectionError: the host could not be reached or closed the connection; ``APITimeoutError`` if it took too long.
+            APIResponseValidationError: the response is not valid HTTP.
         """
 
 
 def default_transport() -> AiohttpTransport:
-    """Return the transport that every model of this process shares unless it is given one."""
+    """Return the transport that all models of this process share by default."""
     from langchain_cerebras_demo.net import aiohttp_transport  # noqa: PLC0415 - see there
 
     return aiohttp_transport.shared
 
 
 holding_sockets: weakref.WeakSet[Any] = weakref.WeakSet()
-"""The transports that hold sockets, which they forget in a forked child and when the interpreter ends."""
+"""The transports with open sockets; they drop them in a forked child and when the interpreter ends."""
 
 
 def _forget_all() -> None:
@@ -106,7 +106,7 @@ def _forget_all() -> None:
         transport.forget()
 
 
-# Registered here, before a portal is: what is registered last is called first, and the portal's calls need their sockets.
+# Registered before the portal's handler, so that it runs after it: the portal's calls still need their sockets.
 atexit.register(_forget_all)
 with contextlib.suppress(AttributeError):  # Windows has no fork
     os.register_at_fork(after_in_child=_forget_all)

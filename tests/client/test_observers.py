@@ -137,7 +137,7 @@ def test_the_record_says_why_each_attempt_was_made_again(server, model, notes, c
     assert (
         lines[0]
         .getMessage()
-        .startswith("attempt 1 of a call to gpt-oss-120b failed (InternalServerError, 503): the next one follows in ")
+        .startswith("attempt 1 of a call to gpt-oss-120b failed (InternalServerError, 503): retrying in ")
     )
     assert lines[1].cerebras_run_id == record.run_id
     assert {line.levelno for line in lines} == {logging.INFO}

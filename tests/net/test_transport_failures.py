@@ -78,11 +78,11 @@ CERTIFICATE_ERROR.verify_message = "self-signed certificate"
 # Each of aiohttp's exceptions: how it is made, what it becomes, and how the sentence goes.
 TABLE = {
     "ClientError": (lambda c: c(SENTINEL), APIConnectionError, "the connection to"),
-    "ClientResponseError": (lambda c: c(INFO, ()), APIResponseValidationError, "proper HTTP"),
-    "ContentTypeError": (lambda c: c(INFO, ()), APIResponseValidationError, "proper HTTP"),
-    "WSServerHandshakeError": (lambda c: c(INFO, ()), APIResponseValidationError, "proper HTTP"),
+    "ClientResponseError": (lambda c: c(INFO, ()), APIResponseValidationError, "is not valid HTTP"),
+    "ContentTypeError": (lambda c: c(INFO, ()), APIResponseValidationError, "is not valid HTTP"),
+    "WSServerHandshakeError": (lambda c: c(INFO, ()), APIResponseValidationError, "is not valid HTTP"),
     "ClientHttpProxyError": (lambda c: c(INFO, (), status=407), APIConnectionError, r"refused to connect to .*\(407\)"),
-    "TooManyRedirects": (lambda c: c(INFO, ()), APIResponseValidationError, "proper HTTP"),
+    "TooManyRedirects": (lambda c: c(INFO, ()), APIResponseValidationError, "is not valid HTTP"),
     "ClientConnectionError": (lambda c: c(SENTINEL), APIConnectionError, "the connection to"),
     "ClientConnectionResetError": (lambda c: c(SENTINEL), APIConnectionError, "the connection to"),
     "ClientOSError": (lambda c: c(104, "reset by peer"), APIConnectionError, r"the connection .*\(reset by peer\)"),
@@ -91,7 +91,7 @@ TABLE = {
     "ClientProxyConnectionError": (lambda c: c(KEY, OS_ERROR), APIConnectionError, "could not connect"),
     "UnixClientConnectorError": (lambda c: c("/sock", KEY, OS_ERROR), APIConnectionError, "could not connect"),
     "ServerConnectionError": (lambda c: c(SENTINEL), APIConnectionError, "the connection to"),
-    "ServerDisconnectedError": (lambda c: c(SENTINEL), APIConnectionError, "hung up without an answer"),
+    "ServerDisconnectedError": (lambda c: c(SENTINEL), APIConnectionError, "closed the connection without an answer"),
     "ServerTimeoutError": (lambda c: c(SENTINEL), APITimeoutError, "did not answer in time"),
     "ConnectionTimeoutError": (lambda c: c(SENTINEL), APITimeoutError, "could not connect .* in time"),
     "SocketTimeoutError": (lambda c: c(SENTINEL), APITimeoutError, "did not answer in time"),
@@ -177,8 +177,8 @@ THROUGH_A_PROXY = {
     "ClientConnectorCertificateError": f"^the certificate of {BY_PROXY} is not trusted",
     "ClientConnectorSSLError": f"^no secure connection to {BY_PROXY} ",
     "ConnectionTimeoutError": f"^could not connect to {BY_PROXY} in time",
-    "ServerDisconnectedError": f"^{BY_PROXY} hung up",
-    "ClientResponseError": f"^{BY_PROXY} did not answer in proper HTTP",
+    "ServerDisconnectedError": f"^{BY_PROXY} closed the connection",
+    "ClientResponseError": f"^the answer of {BY_PROXY} is not valid HTTP",
     "ClientOSError": f"^the connection to {BY_PROXY} failed",
     "ClientPayloadError": f"^the answer of {BY_PROXY} broke off",
 }
@@ -210,12 +210,12 @@ def test_a_proxy_that_is_spoken_to_by_tls_has_a_certificate_of_its_own(name, wor
 @pytest.mark.parametrize(
     ("code", "variables", "hint"),
     [
-        (20, {}, "name a company's own authority by SSL_CERT_FILE"),
-        (19, {"SSL_CERT_FILE": "/no/such.pem"}, "SSL_CERT_FILE='/no/such.pem' names nothing that exists"),
-        (18, {"SSL_CERT_FILE": __file__}, f"SSL_CERT_FILE={__file__!r} does not know who signed it"),
-        (20, {"SSL_CERT_DIR": "/no/such"}, "SSL_CERT_DIR='/no/such' names nothing that exists"),
-        (10, {}, "look at this machine's clock"),
-        (9, {}, "look at this machine's clock"),
+        (20, {}, "set SSL_CERT_FILE to the certificate of a company's own authority"),
+        (19, {"SSL_CERT_FILE": "/no/such.pem"}, "SSL_CERT_FILE='/no/such.pem' does not exist"),
+        (18, {"SSL_CERT_FILE": __file__}, f"SSL_CERT_FILE={__file__!r} does not contain its issuer"),
+        (20, {"SSL_CERT_DIR": "/no/such"}, "SSL_CERT_DIR='/no/such' does not exist"),
+        (10, {}, "check this machine's clock"),
+        (9, {}, "check this machine's clock"),
         (62, {}, None),
     ],
 )
@@ -266,12 +266,12 @@ REAL = {
     "a server that hangs up": (
         lambda server: scripted(server, Disconnect("eof")),
         APIConnectionError,
-        "hung up without an answer",
+        "closed the connection without an answer",
     ),
     "an answer that is no HTTP": (
         lambda server: scripted(server, RawBytes(b"HTTP/9.9 abc\r\n\r\n")),
         APIResponseValidationError,
-        "did not answer in proper HTTP",
+        "is not valid HTTP",
     ),
     "a header with a line break": (
         lambda server: post(server.base_url, secret_headers=lambda: {"Authorization": f"{SENTINEL}\r\nX: 1"}),
@@ -331,7 +331,9 @@ async def test_tls_to_a_server_that_speaks_none_is_no_secure_connection(transpor
 
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as plain:
         port = plain.sockets[0].getsockname()[1]
-        with pytest.raises(APIConnectionError, match=r"no secure connection to 127\.0\.0\.1.*speaks no TLS") as caught:
+        with pytest.raises(
+            APIConnectionError, match=r"no secure connection to 127\.0\.0\.1.*does not use TLS"
+        ) as caught:
             await transport.send(post(f"https://127.0.0.1:{port}{CHAT}"))
     assert SENTINEL.encode() not in b"".join(heard)
     assert SENTINEL not in all_that_shows(caught.value)

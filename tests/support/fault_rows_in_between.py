@@ -110,13 +110,13 @@ IN_BETWEEN = [
         "a header line of 64 KiB",
         "`x-long: xxx…`",
         RawBytes(PLAIN_HEAD + b"x-long: " + b"x" * 65_536 + b"\r\n" + ANSWER),
-        Ends(APIResponseValidationError, "did not answer in proper HTTP"),
+        Ends(APIResponseValidationError, "is not valid HTTP"),
     ),
     both(
         "an invalid status line",
         "`HTTP/9.9 abc`",
         RawBytes(b"HTTP/9.9 abc\r\n\r\n"),
-        Ends(APIResponseValidationError, "did not answer in proper HTTP"),
+        Ends(APIResponseValidationError, "is not valid HTTP"),
     ),
     both(
         "headers cut off",
@@ -128,13 +128,13 @@ IN_BETWEEN = [
         "a negative content-length",
         "`content-length: -5`",
         RawBytes(PLAIN_HEAD + b"content-length: -5\r\n\r\n" + WHOLE),
-        Ends(APIResponseValidationError, "proper HTTP"),
+        Ends(APIResponseValidationError, "is not valid HTTP"),
     ),
     both(
         "an invalid chunk size",
         "`zz` instead of a length",
         RawBytes(PLAIN_HEAD + b"transfer-encoding: chunked\r\n\r\nzz\r\n"),
-        Ends(APIResponseValidationError, "did not answer in proper HTTP"),
+        Ends(APIResponseValidationError, "is not valid HTTP"),
     ),
     both(
         "early hints",
@@ -205,13 +205,13 @@ IN_BETWEEN = [
     staged(
         "a proxy that requires a password, http",
         "407",
-        Ends(APIStatusError, "from the argument proxy refused: it wants a user and a password"),
+        Ends(APIStatusError, "from the argument proxy refused: it requires a user and a password"),
         rude(says(REFUSING_PROXY), "proxy={}"),
     ),
     staged(
         "a proxy that requires a password, https",
         "407 to CONNECT",
-        Ends(APIConnectionError, "refused to connect to api.cerebras.ai (407): it wants a user and a password"),
+        Ends(APIConnectionError, "refused to connect to api.cerebras.ai (407): it requires a user and a password"),
         rude(says(REFUSING_PROXY), "proxy={}", **CEREBRAS),
     ),
     staged(

@@ -142,7 +142,7 @@ ANSWERS = [
         "a body longer than its content-length",
         "`content-length` ends within the JSON",
         RawBytes(PLAIN_HEAD + b"content-length: 20\r\n\r\n" + WHOLE),
-        Ends(APIResponseValidationError, "did not answer in proper HTTP"),
+        Ends(APIResponseValidationError, "is not valid HTTP"),
     ),
     stream(
         "finished, without [DONE]",

@@ -122,7 +122,7 @@ IN_BETWEEN = [
         "headers cut off",
         "the connection closes within a header line",
         RawBytes(PLAIN_HEAD[:-5]),
-        Ends(APIConnectionError, "hung up", sends=2),
+        Ends(APIConnectionError, "closed the connection", sends=2),
     ),
     both(
         "a negative content-length",

@@ -167,7 +167,7 @@ RETRIES = [
         "a server that closes the connection",
         "FIN instead of an answer",
         Disconnect(),
-        Ends(APIConnectionError, "hung up", sends=2),
+        Ends(APIConnectionError, "closed the connection", sends=2),
     ),
     both(
         "a server that resets",

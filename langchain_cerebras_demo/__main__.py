@@ -8,25 +8,25 @@ EXIT_INTERRUPTED = 130
 
 
 def main() -> None:
-    """Runs the command line; where its extra is missing, says how to get it."""
+    """Run the command line, or say how to install its extra if that is missing."""
     try:
         run()
-    except KeyboardInterrupt:  # while modules are being loaded: the commands see to their own
+    except KeyboardInterrupt:  # while modules are loaded; commands handle it themselves
         sys.exit(EXIT_INTERRUPTED)
     finally:
-        import signal  # noqa: PLC0415 - here, since Ctrl-C while it is being loaded up there would be a traceback
+        import signal  # noqa: PLC0415 - not at the top, where Ctrl-C during the import would show a traceback
 
-        # From here on Ctrl-C ends the process at once: in the interpreter's own last steps it would be a traceback, too.
+        # Ctrl-C now ends the process at once; while the interpreter shuts down, it would show a traceback.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def run() -> None:
-    """The command line itself. It ends by ``SystemExit``."""
+    """Run the command line, which always ends with ``SystemExit``."""
     try:
-        import typer  # noqa: F401, PLC0415 - only to see whether it is there
+        import typer  # noqa: F401, PLC0415 - only to check whether it is installed
     except ImportError:
         sys.exit('The command line needs the "cli" extra: pip install "langchain-cerebras-demo[cli]"')
-    from langchain_cerebras_demo.cli import app  # noqa: PLC0415 - the extra is there now
+    from langchain_cerebras_demo.cli import app  # noqa: PLC0415 - needs the extra
 
     app(prog_name="cerebras-demo")
 

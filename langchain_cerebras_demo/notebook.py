@@ -1,11 +1,11 @@
-"""Answers drawn in a notebook while they come.
+"""Display of answers in a notebook while they arrive.
 
     from langchain_cerebras_demo.notebook import show
 
     answer = await show(llm.astream("Why is the sky blue?"))
 
-``%load_ext langchain_cerebras_demo.notebook`` adds the cell magic ``%%ask``. IPython is imported when it is used; where there is
-no rich display (a terminal, a script), the text is printed.
+``%load_ext langchain_cerebras_demo.notebook`` adds the cell magic ``%%ask``. IPython is imported only when needed; without a rich
+display (in a terminal or a script), the text is printed.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ __all__ = ["load_ipython_extension", "show", "unload_ipython_extension"]
 UPDATE_SECONDS = 0.05
 """The shortest time between two updates of the display."""
 
-# A browser needs longer to draw a long answer: 100,000 characters are drawn four times a second.
+# Browsers need more time to render a long answer: 100,000 characters are updated four times per second.
 _CHARACTERS_PER_SECOND = 400_000
 
-# The most of a tool's arguments or result that is shown; the message holds all of it.
+# The most characters of a tool's arguments or result that are shown; the message has all of them.
 _MOST_OF_A_CALL = 2_000
 
 _MUTED = "opacity: 0.65; font-size: 0.85em"
@@ -71,22 +71,22 @@ def show(stream: Iterable[Any]) -> Any: ...
 
 
 def show(stream: Any) -> Any:
-    """Draw a stream while it comes, and return what it adds up to.
+    """Display a stream while it arrives, and return the merged result.
 
-    The answer is drawn as Markdown, the reasoning folded above it, tool calls and their results as they happen, and below it the
-    time to the first token and the tokens a second. The display is updated at most twenty times a second. HTML in an answer is
-    shown as text, and images in it as links.
+    The answer is displayed as Markdown, with the reasoning folded above it, tool calls and their results as they happen, and below
+    it the time to the first token and the tokens per second. The display is updated at most twenty times per second. HTML in an
+    answer is shown as text, and images as links.
 
-    The stop button (or Ctrl-C) ends the stream: the display ends with ``Stopped.``, and what had come is returned, without a
-    ``finish_reason``. Other cancellations and errors are raised, after what had come is drawn.
+    The stop button (or Ctrl-C) ends the stream: the display ends with ``Stopped.``, and the partial result is returned, without a
+    ``finish_reason``. Other cancellations and errors are raised, after the partial result is displayed.
 
     Args:
-        stream: What ``stream`` or ``astream`` of a model, a chain or an agent (with ``stream_mode="messages"``) returns; also
-            ``astream_events`` with ``version="v2"``. Whatever else a stream yields, its newest value is shown.
+        stream: the result of ``stream`` or ``astream`` of a model, a chain or an agent (with ``stream_mode="messages"``), or of
+            ``astream_events`` with ``version="v2"``. For a stream of other values, the newest value is shown.
 
     Returns:
-        The merged message of a stream of messages (of several messages, the last), the text of a stream of strings, the last of
-        other values; an empty message if nothing came. For an async stream, an awaitable of it.
+        The merged message of a stream of messages (the last message if there are several), the text of a stream of strings, or the
+        last of other values; an empty message if nothing arrived. For an async stream, an awaitable of the result.
 
     Raises:
         TypeError: ``stream`` cannot be iterated.
@@ -95,7 +95,7 @@ def show(stream: Any) -> Any:
         return _show_async(stream)
     if isinstance(stream, (str, BaseMessage, Mapping)) or not isinstance(stream, Iterable):
         raise TypeError(
-            f"show() was given an object of type {type(stream).__name__}: give it a stream, such as llm.astream(…) or llm.stream(…)"
+            f"show() got an object of type {type(stream).__name__}: pass a stream, such as llm.astream(…) or llm.stream(…)"
         )
     return _show_sync(stream)
 
@@ -104,7 +104,7 @@ async def _show_async(stream: AsyncIterable[Any]) -> Any:
     answer = _Answer()
     view = _new_view(answer)
     loop = asyncio.get_running_loop()
-    # In a task of its own, so that the stop button cancels the stream and not the cell.
+    # In a separate task, so that the stop button cancels the stream and not the cell.
     collecting = asyncio.create_task(_collect(stream, answer))
     with _stop_button(lambda: loop.call_soon_threadsafe(collecting.cancel)):
         try:
@@ -139,7 +139,7 @@ def _show_sync(stream: Iterable[Any]) -> Any:
         while not is_over.wait(view.pause):
             view.draw()
 
-    # The main thread waits for the stream. Kernels know the cell of an output by a context variable.
+    # The main thread waits for the stream. The context is copied because kernels store the cell of an output in a context variable.
     drawing = threading.Thread(target=copy_context().run, args=(draw,), name="notebook-show", daemon=True)
     is_stopped = is_failed = False
     with _interrupts_raise():
@@ -163,13 +163,13 @@ def _show_sync(stream: Iterable[Any]) -> Any:
 
 # -- the stop button
 
-_stops: list[Callable[[], object]] = []  # of the async streams that are shown now
+_stops: list[Callable[[], object]] = []  # for each async stream that is being shown
 _handler_before: list[Any] = []
 
 
 @contextmanager
 def _stop_button(stop: Callable[[], object]) -> Iterator[None]:
-    """Call ``stop`` on SIGINT instead of what a notebook or IPython does, which leaves a long traceback or the stream running."""
+    """Call ``stop`` on SIGINT. A notebook or IPython would show a long traceback or leave the stream running."""
     if threading.current_thread() is not threading.main_thread():  # signals are not handled in other threads
         yield
         return
@@ -186,7 +186,7 @@ def _stop_button(stop: Callable[[], object]) -> Iterator[None]:
 
 @contextmanager
 def _interrupts_raise() -> Iterator[None]:
-    """Raise ``KeyboardInterrupt`` on SIGINT: in a cell with ``await``, ipykernel waits for the event loop instead."""
+    """Raise ``KeyboardInterrupt`` on SIGINT; in a cell with ``await``, ipykernel would wait for the event loop instead."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -197,16 +197,16 @@ def _interrupts_raise() -> Iterator[None]:
         signal.signal(signal.SIGINT, before or signal.SIG_DFL)
 
 
-# -- what has come
+# -- the answer so far
 
 _B = TypeVar("_B", bound="_Block")
 
 
 class _Block:
-    """A part of the display that is drawn and updated by itself: the text of one message, its reasoning, one tool call."""
+    """A part of the display that is updated separately: the text of a message, its reasoning, or a tool call."""
 
     def __init__(self) -> None:
-        self.pieces: list[str] = []  # of the text that is printed where there is no rich display
+        self.pieces: list[str] = []  # of the text that is printed without a rich display
         self.is_changed = True
 
     def add(self, piece: str) -> None:
@@ -283,7 +283,7 @@ class _Line(_Block):
 
 
 class _Message:
-    """One message of the stream: its chunks, and the blocks that show it."""
+    """One message of the stream, with its chunks and the blocks that show it."""
 
     def __init__(self) -> None:
         self.chunks: list[AIMessage] = []
@@ -293,7 +293,7 @@ class _Message:
 
 
 class _Answer:
-    """What has come of a stream: adding to it takes the same time however much there is."""
+    """The part of a stream that has arrived. Adding an item takes constant time."""
 
     def __init__(self) -> None:
         self.blocks: list[_Block] = []
@@ -319,7 +319,7 @@ class _Answer:
                 self._text.add(piece)
             elif isinstance(piece, ToolMessage):
                 self._add_result(piece)
-            elif not isinstance(piece, BaseMessage):  # what goes into a model is not shown
+            elif not isinstance(piece, BaseMessage):  # messages to a model are not shown
                 if self._value is None:
                     self._value = self._new(_Value())
                 self._value.set(piece)
@@ -376,7 +376,7 @@ class _Answer:
         block.end(f"{'error: ' if result.status == 'error' else ''}{result.text}")
 
     def merged(self, *, is_whole: bool) -> Any:
-        """Return what the stream adds up to."""
+        """Return the merged result of the stream."""
         if self._last is not None:
             return _merge(self._last.chunks, is_whole=is_whole)
         if self._text is not None:
@@ -384,7 +384,7 @@ class _Answer:
         return AIMessageChunk(content="") if self._value is None else self._last_value
 
     def facts(self) -> str:
-        """Return one line: model, tokens, the time to the first token, tokens a second."""
+        """Return one line with the tokens, the time to the first token, and the tokens per second."""
         records: list[Mapping[str, Any]] = []
         usages: list[Any] = []
         for message in self._messages.values():
@@ -404,14 +404,14 @@ class _Answer:
             f"{tokens:,} tokens{f' ({thoughts:,} of reasoning)' if thoughts else ''}" if tokens else "",
             f"first {'token' if tokens else 'text'} after {_to_words(first)}" if first is not None else "",
             "" if tokens else f"{_to_words(seconds)} in all",
-            # What came in one read came at no measurable speed.
+            # The speed of an answer that arrived in one read cannot be measured.
             f"{tokens / coming:,.0f} tokens/s" if tokens and coming >= 0.01 else "",
         ]
         return " · ".join(filter(None, facts))
 
 
 def _seconds_of(records: list[Mapping[str, Any]], usages: list[Any]) -> float | None:
-    """Return the time in which the tokens of several calls came, as the calls' records say; ``None`` if one does not."""
+    """Return the time in which the tokens arrived, according to the calls' records; ``None`` if a record lacks it."""
     if not records or len(records) != len(usages) or not all(record.get("tokens_per_second") for record in records):
         return None
     return float(
@@ -469,10 +469,10 @@ def _merge(chunks: list[AIMessage], *, is_whole: bool) -> AIMessage:
 
 
 class _RichView:
-    """Draws blocks with Jupyter's display messages."""
+    """A view that displays blocks by Jupyter's display messages."""
 
     def __init__(self, answer: _Answer) -> None:
-        from IPython.display import display  # noqa: PLC0415 - its kernel is running
+        from IPython.display import display  # noqa: PLC0415 - already loaded by its kernel
 
         self._display = display
         self._answer = answer
@@ -487,7 +487,7 @@ class _RichView:
         for number, block in enumerate(self._answer.blocks):
             if not block.is_changed:
                 continue
-            block.is_changed = False  # first: more may come in another thread meanwhile
+            block.is_changed = False  # before reading it, because another thread may add to it
             bundle = block.to_bundle()
             if number < len(self._handles):
                 self._handles[number].update(bundle, raw=True)
@@ -504,7 +504,7 @@ class _RichView:
 
 
 class _PlainView:
-    """Prints blocks, where there is no rich display."""
+    """A view that prints blocks, without a rich display."""
 
     def __init__(self, answer: _Answer) -> None:
         self._answer = answer
@@ -534,7 +534,7 @@ class _PlainView:
     def end(self, *, is_stopped: bool = False, is_failed: bool = False) -> None:
         self.draw()
         for block in self._answer.blocks:
-            if isinstance(block, _Value):  # the newest alone: a line cannot be taken back
+            if isinstance(block, _Value):  # only the newest value, because printed lines cannot be removed
                 self._print(block, block.text)
         line = "Stopped." if is_stopped else "" if is_failed else self._answer.facts()
         if line:
@@ -543,7 +543,7 @@ class _PlainView:
         sys.stdout.flush()
 
 
-# What moves a terminal's cursor or changes its settings.
+# Control characters, which could move a terminal's cursor or change its settings.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
@@ -552,13 +552,13 @@ def _new_view(answer: _Answer) -> _RichView | _PlainView:
 
 
 def _shell() -> Any:
-    """Return the IPython shell of this process, ``None`` without one; nothing is imported to find out."""
+    """Return the IPython shell of this process, or ``None``, without importing IPython."""
     module = sys.modules.get("IPython")
     return module.get_ipython() if module is not None else None
 
 
 def _not_shown_again(result: Any) -> Any:
-    """Return ``result``; if it is the value of the cell's last line, it is not displayed a second time."""
+    """Return ``result``, which is not displayed again if it is the value of the cell's last line."""
     if _shell() is not None:
         display = sys.displayhook  # IPython sets it for each cell
         sys.displayhook = _DisplayOthers(display.display if isinstance(display, _DisplayOthers) else display, result)
@@ -566,7 +566,7 @@ def _not_shown_again(result: Any) -> Any:
 
 
 class _DisplayOthers:
-    """Display every value but one."""
+    """A display hook that skips one value."""
 
     def __init__(self, display: Callable[[Any], object], shown: Any) -> None:
         self.display = display
@@ -581,11 +581,11 @@ def _cut(text: str) -> str:
     return text if len(text) <= _MOST_OF_A_CALL else f"{text[:_MOST_OF_A_CALL]} …"
 
 
-# -- Markdown from strangers
+# -- untrusted Markdown
 #
-# Jupyter trusts the outputs of a running kernel: HTML in Markdown is executed, and an image is fetched from wherever it is. An
-# invisible character (U+200B) after `<`, `!` or `]` keeps what follows from being read as a tag, an image or a link to anything
-# but a web page. Code keeps its characters, so that it can be copied: a fence that holds such a character becomes HTML of our own.
+# Jupyter trusts the outputs of a running kernel: HTML in Markdown is executed, and images are fetched from any address. An invisible
+# character (U+200B) after `<`, `!` or `]` prevents a tag, an image, or a link to anything but a web page. Code must be copied
+# unchanged, so a code block with such characters is written as escaped HTML instead.
 
 _FENCE = re.compile(
     r"^(?P<marks>`{3,}|~{3,})[^\n`]*\n(?P<code>.*?)(?:^(?P=marks)[`~]*[ \t]*$|\Z)", re.MULTILINE | re.DOTALL
@@ -595,7 +595,7 @@ _MEANINGFUL = re.compile(r"[^\w .,;=+\-]")
 
 
 def _to_safe_markdown(text: str) -> str:
-    """Return Markdown in which nothing is active: no HTML, no images, links to web pages only."""
+    """Return Markdown without active content: no HTML, no images, and only links to web pages."""
     if not _ACTIVE.search(text):
         return text
     parts: list[str] = []
@@ -616,20 +616,20 @@ def _to_inactive(text: str) -> str:
 
 
 def load_ipython_extension(shell: Any) -> None:
-    """Add ``%%ask`` to a shell, and let the stop button or Ctrl-C end any awaited cell with one line.
+    """Add ``%%ask`` to a shell, and let the stop button or Ctrl-C end any awaited cell without a traceback.
 
-    ``%%ask`` asks the rest of the cell of ``ChatCerebrasDemo()``, and shows the answer. ``%%ask llm`` asks another model or chain,
-    and ``--into answer`` keeps the answer in a variable.
+    ``%%ask`` sends the rest of the cell to ``ChatCerebrasDemo()`` and shows the answer. ``%%ask llm`` uses another model or chain,
+    and ``--into answer`` stores the answer in a variable.
     """
     from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring  # noqa: PLC0415 - the shell's
 
     models: list[Any] = []
 
     @magic_arguments("ask")
-    @argument("model", nargs="?", help="A model or a chain of the notebook; by default ChatCerebrasDemo().")
-    @argument("--into", metavar="NAME", help="The variable that the answer is put into.")
+    @argument("model", nargs="?", help="A model or a chain of the notebook. Default: ChatCerebrasDemo().")
+    @argument("--into", metavar="NAME", help="The variable to store the answer in.")
     def ask(line: str, cell: str) -> None:
-        """Ask a model the text of the cell, and show the answer while it comes."""
+        """Send the text of the cell to a model, and show the answer while it arrives."""
         given = parse_argstring(ask, line)
         if given.model is None and not models:
             from langchain_cerebras_demo import ChatCerebrasDemo  # noqa: PLC0415 - aiohttp loads with it
@@ -647,7 +647,7 @@ def load_ipython_extension(shell: Any) -> None:
 
 
 def unload_ipython_extension(shell: Any) -> None:
-    """Take ``%%ask`` away again."""
+    """Remove ``%%ask``."""
     shell.magics_manager.magics["cell"].pop("ask", None)
     if shell.custom_exceptions == (asyncio.CancelledError,):
         shell.set_custom_exc((), None)
@@ -660,7 +660,7 @@ def _print_stopped(*_: Any, **__: Any) -> None:
 
 
 def _run_cell(coroutine: Any) -> Any:
-    """Run a cell in a terminal's event loop, and cancel it on Ctrl-C: IPython leaves it to go on with the next ``await``."""
+    """Run a cell in a terminal's event loop, and cancel it on Ctrl-C; IPython would continue it at the next ``await``."""
     from IPython.core.async_helpers import get_asyncio_loop  # noqa: PLC0415 - the shell's
 
     loop = get_asyncio_loop()

@@ -1,11 +1,11 @@
-"""OpenTelemetry: a span and metrics for every call, by the semantic conventions for generative AI.
+"""OpenTelemetry spans and metrics for every call, following the semantic conventions for generative AI.
 
-``instrument()`` switches it on, or ``CEREBRAS_DEMO_OTEL=1``. The extra ``otel`` installs the API of OpenTelemetry; the SDK and the
-exporter are the application's. Nothing else in the package imports OpenTelemetry, and switched off it costs nothing.
+``instrument()`` or ``CEREBRAS_DEMO_OTEL=1`` turns it on. The extra ``otel`` installs the API of OpenTelemetry; the application
+provides the SDK and the exporter. No other module of the package imports OpenTelemetry, so it costs nothing when turned off.
 
-The names are those of version 1.41 of the semantic conventions, the last one that contains generative AI; its status there is
-Development, so they may change. ``gen_ai.request.reasoning.level`` is of version 0.1 of semantic-conventions-genai, to which they
-have moved. Names that begin with ``cerebras.`` are our own. ``docs/how-to/observability.md`` lists all of them.
+The names are those of version 1.41 of the semantic conventions, the last one that includes generative AI; their status is
+Development, so they may change. ``gen_ai.request.reasoning.level`` is from version 0.1 of semantic-conventions-genai, to which they
+have moved. Names that begin with ``cerebras.`` are this package's own. ``docs/how-to/observability.md`` lists all names.
 """
 
 from __future__ import annotations
@@ -86,9 +86,9 @@ PARAMETERS: Mapping[str, str] = {
     "reasoning_effort": "gen_ai.request.reasoning.level",
     "service_tier": "cerebras.request.service_tier",
 }
-"""Parameters of a request whose value is an attribute as it is."""
+"""Request parameters whose values become attributes unchanged."""
 
-# -- our own attributes
+# -- this package's own attributes
 
 ATTEMPTS = "cerebras.attempts"
 QUEUED = "cerebras.wait.queue"
@@ -109,7 +109,7 @@ STAGES: Mapping[str, str] = {
     "completion_time": "completion",
     "total_time": "total",
 }
-"""The service's own times by the names of its ``time_info``, and what we call them."""
+"""The service's own times: their names in ``time_info`` and in attributes."""
 
 CANCELLED = "cancelled"
 """``error.type`` of a call that was cancelled or whose stream was left early."""
@@ -120,7 +120,7 @@ SECONDS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20
 TOKENS = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216, 67108864)
 
 SHORT_SECONDS = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
-"""For the service's own times: a stage of a Cerebras answer takes a millisecond."""
+"""For the service's own times: a stage of a Cerebras answer may take only a millisecond."""
 
 _installed: _Telemetry | None = None
 _lock = threading.Lock()
@@ -132,16 +132,16 @@ def instrument(
     meter_provider: MeterProvider | None = None,
     capture_content: bool = False,
 ) -> None:
-    """Make a span and metrics of every call that begins in this process from now on.
+    """Create a span and metrics for each call that begins in this process from now on.
 
-    A second call replaces the providers of the first one.
+    Calling it again replaces the providers.
 
     Args:
-        tracer_provider: Makes the spans; by default the global one.
-        meter_provider: Makes the metrics; by default the global one.
-        capture_content: Whether spans contain the messages of the request and the text of the answer.
+        tracer_provider: the provider of spans. Default: the global one.
+        meter_provider: the provider of metrics. Default: the global one.
+        capture_content: whether spans contain the messages of the request and the text of the answer.
     """
-    global _installed  # noqa: PLW0603 - one for the process
+    global _installed  # noqa: PLW0603 - one per process
     with _lock:
         if _installed is not None:
             remove_observer(_installed)
@@ -150,7 +150,7 @@ def instrument(
 
 
 def uninstrument() -> None:
-    """Undo ``instrument``. Calls that are running still end their spans."""
+    """Undo ``instrument``. Running calls still end their spans."""
     global _installed  # noqa: PLW0603 - as above
     with _lock:
         if _installed is not None:
@@ -159,13 +159,13 @@ def uninstrument() -> None:
 
 
 def instrument_by_environment() -> None:
-    """Do what ``instrument()`` does, unless the application has called it itself."""
+    """Call ``instrument()``, unless the application has already done so."""
     if _installed is None:
         instrument()
 
 
 class _Telemetry:
-    """The observer of the client's calls. Its arguments are those of ``instrument``."""
+    """The observer of the client's calls; see ``instrument`` for its arguments."""
 
     wants_chunk_times = True
 
@@ -188,13 +188,13 @@ class _Telemetry:
         )
         self._stages = histogram("cerebras.server.duration", "s", "Times that the service reports.", SHORT_SECONDS)
         self._waits = histogram("cerebras.client.wait.duration", "s", "Time that calls waited before sending.", SECONDS)
-        self._active = meter.create_up_down_counter("cerebras.client.active_calls", "{call}", "Calls under way.")
+        self._active = meter.create_up_down_counter("cerebras.client.active_calls", "{call}", "Calls in progress.")
         self._failures = meter.create_counter(
-            "cerebras.client.failed_attempts", "{attempt}", "Attempts that failed and were made again."
+            "cerebras.client.failed_attempts", "{attempt}", "Failed attempts that were retried."
         )
 
     def started(self, call: CallStart) -> Callable[[CallRecord], None]:
-        """Start a span below the current one, and return what ends it."""
+        """Start a child span of the current one, and return a function that ends it."""
         common = _common(call.operation, call.model, call.address)
         span = self._tracer.start_span(
             f"{call.operation} {call.model}" if call.model else call.operation,
@@ -216,7 +216,7 @@ class _Telemetry:
         return end
 
     def _measure(self, record: CallRecord) -> None:
-        """Add a call to the metrics."""
+        """Record the metrics of a call."""
         error = error_type(record)
         of = record.operation, record.model, record.address, record.response_model
         common = _common(*of)
@@ -248,15 +248,15 @@ class _Telemetry:
 
 
 def _openinference_parent(run_id: str | None) -> Context | None:
-    """Return OpenInference's span of the LangChain run that makes the call; ``None`` for the current span.
+    """Return OpenInference's span for the LangChain run that makes the call; ``None`` to use the current span.
 
-    OpenInference makes spans of LangChain's runs without making them current, but tells them by the id of their run. Where
-    LangChain does not pass on the run's id (``stream``, ``astream``), it is the span of the chain or of the agent's step around it.
+    OpenInference creates spans for LangChain's runs without making them current, but returns them by the id of their run. If
+    LangChain does not pass on the run's id (``stream``, ``astream``), this is the span of the surrounding chain or agent step.
     """
     module = sys.modules.get("openinference.instrumentation.langchain")
     if module is None:
         return None
-    with contextlib.suppress(Exception):  # of another version
+    with contextlib.suppress(Exception):  # the interface may differ in other versions
         instrumentor = module.LangChainInstrumentor()
         if instrumentor.is_instrumented_by_opentelemetry:
             span = instrumentor.get_span(UUID(run_id)) if run_id else module.get_current_span()
@@ -265,14 +265,14 @@ def _openinference_parent(run_id: str | None) -> Context | None:
 
 
 def current_trace() -> dict[str, str]:
-    """Return the current span as the headers of W3C Trace Context, for another process; empty if there is none."""
+    """Return the current span as W3C Trace Context headers, for another process; empty without a span."""
     headers: dict[str, str] = {}
     TraceContextTextMapPropagator().inject(headers)
     return headers
 
 
 def continue_trace(headers: Mapping[str, str]) -> None:
-    """Make the span of another process the current one, to the end of this task, unless this process has one of its own."""
+    """Make the span of another process the current one until the end of this task, unless there is a current span."""
     if not get_current_span().get_span_context().is_valid:
         attach(TraceContextTextMapPropagator().extract(headers))
 
@@ -282,7 +282,7 @@ def continue_trace(headers: Mapping[str, str]) -> None:
 
 @lru_cache(maxsize=256)
 def _common(operation: str, model: str, address: str, response_model: str | None = None) -> dict[str, AttributeValue]:
-    """Return what a call's span and all of its metrics have. The dict is shared: copy it to add to it."""
+    """Return the attributes that a call's span and metrics have in common. The dict is shared: copy it before changing it."""
     found: dict[str, AttributeValue] = {OPERATION: operation, PROVIDER: "cerebras"}
     if model:
         found[REQUEST_MODEL] = model
@@ -299,7 +299,7 @@ def _common(operation: str, model: str, address: str, response_model: str | None
 
 @lru_cache(maxsize=1024)
 def _with(name: str, value: str, of: tuple[str, str, str, str | None]) -> dict[str, AttributeValue]:
-    """Return what ``_common`` returns of the rest, and one attribute more."""
+    """Return the common attributes of a call, with another one."""
     return {**_common(*of), name: value}
 
 
@@ -311,7 +311,7 @@ def _of_request(common: Mapping[str, AttributeValue], call: CallStart) -> dict[s
         found[RUN_ID] = call.run_id
     if call.output_type is not None:
         found[OUTPUT_TYPE] = call.output_type
-    for name, value in call.parameters.items():  # not checked yet: anything may be here
+    for name, value in call.parameters.items():  # not validated yet
         attribute = PARAMETERS.get(name)
         if name == "stop":
             stops = (value,) if isinstance(value, str) else value
@@ -331,7 +331,7 @@ _REMAINING = {limit: f"cerebras.limits.{limit.value.replace(' ', '_')}.remaining
 
 
 def _finish(span: Span, record: CallRecord) -> None:
-    """Put what a call has come to on its span."""
+    """Set the attributes, events and status of a call's span at its end."""
     found: dict[str, AttributeValue | None] = {
         RESPONSE_MODEL: record.response_model,
         RESPONSE_ID: record.response_id,
@@ -380,13 +380,13 @@ def _of_failure(failure: FailedAttempt) -> dict[str, AttributeValue]:
 
 
 def error_type(record: CallRecord) -> str | None:
-    """Return the class of the exception, ``cancelled``, or ``None`` for a call that was answered."""
+    """Return the class of the exception, or ``cancelled``; ``None`` for an answered call."""
     if record.outcome == "answered":
         return None
     return record.error or CANCELLED
 
 
-# -- content, by the JSON schemas of the conventions
+# -- content, following the JSON schemas of the conventions
 
 
 def _to_message(message: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,9 +5,9 @@
     run_bulk(llm, "in.csv", template="Is {text} positive?", output="out.csv", resume=True).run()
     async for record in run_bulk(llm, rows): ...
 
-``files`` and ``sources`` read rows, ``rows`` turns a row into a prompt, ``workers`` sends the prompts, ``reuse`` knows those that need not
-be sent, ``records`` has the answers, ``output``, ``answered`` and ``journal`` keep them, ``tables`` makes tables of them, ``budget`` and
-``estimate`` count what a run costs, and ``run`` ties everything together.
+``files`` and ``sources`` read rows, ``rows`` turns a row into a prompt, ``workers`` sends the prompts, ``reuse`` finds answers that are
+already known, ``records`` defines the result of a row, ``output``, ``answered`` and ``journal`` store the results, ``tables`` makes tables
+of them, ``budget`` and ``estimate`` calculate costs, and ``run`` connects all of these.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from langchain_cerebras_demo.bulk.run import BulkRun, bulk
 from langchain_cerebras_demo.bulk.workers import Runnable, ask
 
 run_bulk = bulk
-"""``bulk`` under the name that it has at the top of the package, where ``bulk`` is this module."""
+"""``bulk`` under its name in the top-level package, where ``bulk`` is this module."""
 
 __all__ = [
     "Budget",

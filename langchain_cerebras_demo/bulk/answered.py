@@ -1,11 +1,11 @@
-"""What is known of the answers in an output: by id, for resuming, and by prompt, so that equal requests are sent once."""
+"""An index of the answers in an output: by id, for resuming, and by prompt, so that equal requests are sent once."""
 
 from __future__ import annotations
 
 import sqlite3
 from typing import NamedTuple
 
-_CACHE_KIB = 32 * 1024  # more than that goes to a temporary file
+_CACHE_KIB = 32 * 1024  # the rest is in a temporary file
 _PROMPTS_A_WRITE = 1000
 _HEX_DIGITS_OF_A_NUMBER = 15  # fits SQLite's 64 bits
 
@@ -15,7 +15,7 @@ class Known(NamedTuple):
 
     Args:
         prompt_hash: the hash of the prompt that was answered; ``""`` if the record has none.
-        offset: where its line begins in the records.
+        offset: the position of its line in the records.
     """
 
     prompt_hash: str
@@ -25,7 +25,7 @@ class Known(NamedTuple):
 class Answered:
     """The answered rows of an output, in bounded memory: a SQLite database that the system deletes when it is closed.
 
-    ``"7"`` and ``7`` are the same id. It may be used by one thread after the other, and has to be closed.
+    ``"7"`` and ``7`` are the same id. Threads may use it one at a time. It must be closed.
     """
 
     def __init__(self) -> None:
@@ -36,8 +36,8 @@ class Answered:
             "CREATE TABLE ids (id BLOB PRIMARY KEY, hash TEXT, start INTEGER, row INTEGER) WITHOUT ROWID"
         )
         self._database.execute("CREATE TABLE prompts (hash INTEGER PRIMARY KEY, start INTEGER)")
-        self._new_prompts: dict[int, int] = {}  # written together, which takes a fifth of the time
-        self._database.execute("BEGIN")  # it is never committed: nobody reads the file
+        self._new_prompts: dict[int, int] = {}  # written in batches, which takes a fifth of the time
+        self._database.execute("BEGIN")  # never committed, because the file is temporary
 
     def add_row(self, row_id: str | int, prompt_hash: str, offset: int) -> bool:
         """Add an answered row, or replace it; return whether it is new."""
@@ -47,19 +47,19 @@ class Answered:
         return is_new
 
     def add_prompt(self, prompt_hash: str, offset: int) -> None:
-        """Add where the answer to a prompt is."""
+        """Add the position of the answer to a prompt."""
         self._new_prompts[_to_number(prompt_hash)] = offset
         if len(self._new_prompts) == _PROMPTS_A_WRITE:
             self._database.executemany("INSERT OR REPLACE INTO prompts VALUES (?, ?)", self._new_prompts.items())
             self._new_prompts.clear()
 
     def find_row(self, row_id: str | int) -> Known | None:
-        """Return what is known of a row; ``None`` if it has no answer."""
+        """Return an answered row; ``None`` if it has no answer."""
         found = self._database.execute("SELECT hash, start FROM ids WHERE id = ?", (_to_key(row_id),)).fetchone()
         return None if found is None else Known(*found)
 
     def find_prompt(self, prompt_hash: str) -> int | None:
-        """Return where the answer to a prompt is; ``None`` if there is none. Another prompt may be there, if very rarely."""
+        """Return the position of the answer to a prompt; ``None`` if there is none. Very rarely, the prompt there is another one."""
         key = _to_number(prompt_hash)
         new = self._new_prompts.get(key)
         if new is not None:
@@ -68,11 +68,11 @@ class Answered:
         return None if row is None else row[0]
 
     def note_number(self, row_id: str | int, number: int) -> None:
-        """Note the number that an answered row has in the input of this run."""
+        """Store the number of an answered row in the input of this run."""
         self._database.execute("UPDATE ids SET row = ? WHERE id = ?", (number, _to_key(row_id)))
 
     def number_of(self, row_id: str | int) -> int | None:
-        """Return the number that was noted; ``None`` if this run has not seen the row."""
+        """Return the stored number; ``None`` if this run has not read the row."""
         found = self._database.execute("SELECT row FROM ids WHERE id = ?", (_to_key(row_id),)).fetchone()
         return None if found is None else found[0]
 
@@ -96,4 +96,4 @@ def _to_number(prompt_hash: str) -> int:
     try:
         return int(prompt_hash[:_HEX_DIGITS_OF_A_NUMBER], 16)
     except ValueError:
-        return -1  # not a hash of ours
+        return -1  # not a hash of this package

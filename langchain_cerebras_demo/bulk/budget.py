@@ -1,4 +1,4 @@
-"""The budget of a run, and what has been spent of it."""
+"""The budget of a run, and the part of it that is spent."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Budget:
         tokens: tokens of prompts and answers together, as counted by the service.
         requests: requests sent, failed ones included.
         usd: US dollars at the catalogue's list prices.
-        deadline: when no further row is sent: ``"07:00"``, the next time that it is seven here, a ``datetime`` (without a
-            time zone: local time), or a ``timedelta`` from the beginning of the run.
+        deadline: the time after which no row is sent: ``"07:00"`` for the next 7 a.m. local time, a ``datetime`` (without a time
+            zone: local time), or a ``timedelta`` from the beginning of the run.
 
     Raises:
         ValueError: a bound is not a positive number, or the deadline is not a time; the message names it.
@@ -40,21 +40,21 @@ class Budget:
         for name in ("tokens", "requests", "usd"):
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not value > 0):
-                raise ValueError(f"budget.{name}={value!r}: give a positive number, or None for no bound")
+                raise ValueError(f"budget.{name}={value!r}: use a positive number, or None for no bound")
         self.ends_at(datetime.now().astimezone())
 
     def ends_at(self, now: datetime) -> float | None:
         """Return the deadline of a run that begins now, in Unix seconds; ``None`` if there is none.
 
         Raises:
-            ValueError: it is not a time.
+            ValueError: the deadline is not a time.
         """
         given = self.deadline
         if given is None:
             return None
         if isinstance(given, timedelta):
             if given <= timedelta(0):
-                raise ValueError(f"budget.deadline={given!r}: give a time to come")
+                raise ValueError(f"budget.deadline={given!r}: use a positive timedelta")
             return (now + given).timestamp()
         if isinstance(given, datetime):
             return given.timestamp()
@@ -66,7 +66,7 @@ class Budget:
             return datetime.fromisoformat(given).timestamp()
         except (TypeError, ValueError):
             raise ValueError(
-                f'budget.deadline={given!r}: give "07:00", "2026-01-31 07:00", a datetime or a timedelta'
+                f'budget.deadline={given!r}: use "07:00", "2026-01-31 07:00", a datetime or a timedelta'
             ) from None
 
     @classmethod
@@ -74,7 +74,7 @@ class Budget:
         """Return the budget for a ``Budget``, a text such as ``"2M tokens, $5, by 07:00"``, or a mapping; ``None`` is no bound.
 
         Raises:
-            ValueError: anything else.
+            ValueError: it is anything else.
         """
         if value is None:
             return cls()
@@ -87,7 +87,7 @@ class Budget:
             return cls(**bounds)
         if isinstance(value, Mapping) and value.keys() <= {bound.name for bound in fields(cls)}:
             return cls(**value)
-        raise ValueError(f"budget={value!r}: give {_EXAMPLES}")
+        raise ValueError(f"budget={value!r}: use {_EXAMPLES}")
 
 
 def _from_text(part: str, whole: str) -> dict[str, Any]:
@@ -98,7 +98,7 @@ def _from_text(part: str, whole: str) -> dict[str, Any]:
         return {"usd": _to_number(found[1] or found[2])}
     if found := _DEADLINE.fullmatch(part):
         return {"deadline": found[1]}
-    raise ValueError(f"budget={whole!r}: give {_EXAMPLES}")
+    raise ValueError(f"budget={whole!r}: use {_EXAMPLES}")
 
 
 def _to_number(text: str) -> float:
@@ -106,15 +106,15 @@ def _to_number(text: str) -> float:
 
 
 class Spending:
-    """What has been spent of a budget, and whether it allows another row.
+    """The spent part of a budget, and whether it allows another row.
 
-    A row in flight counts as the mean of the finished ones: the budget is exceeded by what the last rows need beyond that. Before
-    the first answer the tokens of a row are unknown, and as many rows as there are workers may start. Rows whose answers are
-    reused count for nothing.
+    A row in flight counts as the mean of the finished ones, so the budget can only be exceeded by what the last rows need beyond
+    that mean. Before the first answer the tokens of a row are unknown, and each worker may start a row. Rows whose answers are
+    reused do not count.
 
     Args:
         budget: the bounds.
-        clock: Unix seconds.
+        clock: returns Unix seconds.
     """
 
     def __init__(self, budget: Budget, clock: Callable[[], float] = time.time) -> None:
@@ -154,7 +154,7 @@ class Spending:
             tokens: tokens that it used.
             requests: requests that were sent for it.
             usd: US dollars that it cost.
-            is_reused: whether nothing had to be sent for it.
+            is_reused: whether its answer was reused, without a request.
         """
         self._in_flight -= 1
         self._finished += not is_reused
@@ -163,7 +163,7 @@ class Spending:
         self.usd += usd
 
     def __str__(self) -> str:
-        """Return the figures of each bound."""
+        """Return the spent and the total amount of each bound."""
         spent = (("tokens", self.tokens, self.budget.tokens), ("requests", self.requests, self.budget.requests))
         figures = [f"{used:,} of {bound:,.0f} {name}" for name, used, bound in spent if bound is not None]
         if self.budget.usd is not None:

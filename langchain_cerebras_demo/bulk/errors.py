@@ -1,4 +1,4 @@
-"""What stops a bulk run, or prevents it from starting. An error of a single row is in the row's record instead."""
+"""Errors that stop a bulk run or prevent it from starting. The error of a single row is in the row's record instead."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class BulkInputError(BulkError, ValueError):
 
 
 class BulkOutputError(BulkError):
-    """The output cannot be used or written: another run uses it, the settings differ, the disk is full. Says what to do."""
+    """The output cannot be used or written: another run uses it, the settings differ, the disk is full. The message names the remedy."""
 
 
 class BulkStoppedError(BulkError):
@@ -31,5 +31,5 @@ class BulkStoppedError(BulkError):
 
 
 STOP_REASONS = ("refused", "limit", "budget", "deadline", "failing", "interrupted")
-"""Why a run stops: the key, the account, the model or a setting was refused; a limit is used up for more than two minutes; the
-budget is spent; the deadline has passed; too many rows failed one after the other; a signal, or ``BulkRun.stop``."""
+"""The reasons why a run stops: the key, the account, the model or a setting was refused; a limit is used up for more than two minutes; the
+budget is spent; the deadline has passed; too many consecutive rows failed; a signal, or ``BulkRun.stop``."""

@@ -71,7 +71,7 @@ def estimate_run(
         output_tokens=output_tokens,
         cost_usd=None if spec is None else spec.cost_usd(input_tokens, output_tokens),
         seconds=slowest,
-        basis=f"{why}; {f'limits: {known_limits}' if limits else 'the limits of the account are not known yet'}",
+        basis=f"{why}; {f'limits: {known_limits}' if limits else 'the limits of the account are unknown'}",
     )
 
 
@@ -93,7 +93,7 @@ def _to_wire(message: Any) -> Mapping[str, Any]:
 
 
 def _answer(chat: Any, records: Path | None) -> tuple[float, float | None, str]:
-    """Return the tokens of an answer, its seconds where earlier answers tell them, and where that comes from."""
+    """Return the tokens of an answer, its seconds if earlier answers show them, and the source of these figures."""
     found = []
     for _, record in read_objects(records) if records is not None else ():
         if (record.get("usage") or {}).get("output_tokens"):
@@ -105,12 +105,12 @@ def _answer(chat: Any, records: Path | None) -> tuple[float, float | None, str]:
         return tokens, seconds, f"answers of {tokens:,.0f} tokens, as in this output so far"
     most = getattr(chat, "max_tokens", None)
     if most:
-        return most, None, f"answers of {most:,} tokens, the most that max_tokens allows"
-    return _ASSUMED_OUTPUT_TOKENS, None, f"answers of {_ASSUMED_OUTPUT_TOKENS} tokens, an assumption"
+        return most, None, f"answers of {most:,} tokens, as max_tokens allows"
+    return _ASSUMED_OUTPUT_TOKENS, None, f"answers of {_ASSUMED_OUTPUT_TOKENS} tokens (assumed)"
 
 
 def _limits(chat: Any) -> dict[Limit, float]:
-    """Return the limits that were given or announced; the lower one of both."""
+    """Return the user's and the announced limits; the lower number if both have one."""
     limits: dict[Limit, float] = {}
     for window in getattr(getattr(chat, "limits", None), "windows", ()):
         if window.limit and window.name.unit:
@@ -122,7 +122,7 @@ def _limits(chat: Any) -> dict[Limit, float]:
 
 
 def _seconds(limits: Mapping[Limit, float], requests: int, tokens: int) -> float | None:
-    """Return the time that the slowest limit needs. Hours and days may be used up in one go, shorter periods are spread."""
+    """Return the time that the tightest limit requires. Limits per hour and day may be used up at once; shorter ones are spread."""
     needed = []
     for limit, number in limits.items():
         periods = (requests if limit.unit == "requests" else tokens) / number

@@ -1,4 +1,4 @@
-"""The kinds of files that rows are read from: JSON, CSV, text and Parquet files, each also compressed with gzip."""
+"""Readers of input files: JSON, CSV, text and Parquet, optionally compressed with gzip."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from langchain_cerebras_demo.bulk.errors import BulkInputError
 from langchain_cerebras_demo.bulk.rows import Row
 
 MAX_LINE_BYTES = 16 * 1024 * 1024
-"""A row with a longer line fails: it would not fit any model's context window, and each worker may hold one."""
+"""A row with a longer line fails: it would exceed every model's context window, and each worker may hold one in memory."""
 
 _BOM = b"\xef\xbb\xbf"
 _PARQUET_ROWS_PER_READ = 256
@@ -39,7 +39,7 @@ class RowFile(Protocol):
 
 
 def open_file(path: str | os.PathLike[str], kind: str | None = None) -> RowFile:
-    """Return the file, of the kind that its suffix names: one of ``FORMATS``, with or without ``.gz``.
+    """Return a reader for the file, by its suffix: one of ``FORMATS``, with or without ``.gz``.
 
     Args:
         path: the file.
@@ -57,9 +57,9 @@ def open_file(path: str | os.PathLike[str], kind: str | None = None) -> RowFile:
     if make is None:
         names = ", ".join(_KINDS)
         if kind:
-            raise BulkInputError(f"format={kind!r}: give one of {', '.join(FORMATS)}")
+            raise BulkInputError(f"format={kind!r}: use one of {', '.join(FORMATS)}")
         raise BulkInputError(
-            f"the input {str(found)!r} has none of the suffixes {names}, with or without .gz: rename it, or name its format"
+            f"the input {str(found)!r} has none of the suffixes {names}, with or without .gz: rename it, or pass its format"
         )
     if found.is_dir():
         raise BulkInputError(f"the input {str(found)!r} is a folder")
@@ -128,7 +128,7 @@ class JsonFile:
             yield from self._members()
         elif self._may_be_array and first.startswith(b"{") and not _is_json(first):
             raise BulkInputError(
-                f"the input {str(self._path)!r} is neither an array of rows nor a JSON value per line: give one of the two"
+                f"the input {str(self._path)!r} is neither an array of rows nor a JSON value per line: convert it to one of these"
             )
         else:
             yield from self._lines()
@@ -200,7 +200,7 @@ def read_array(file: BinaryIO) -> Iterator[Any]:
         while True:
             try:
                 value, end = decoder.raw_decode(text, position)
-                if end < len(text) or is_over:  # otherwise a number may go on
+                if end < len(text) or is_over:  # otherwise a number may continue
                     break
             except json.JSONDecodeError as error:
                 if is_over:
@@ -288,7 +288,7 @@ class _LineTooLongError(Exception):
 
 
 class _TextLines:
-    """The lines as text for ``csv``. Unlike a generator, it can be read further after an exception."""
+    """The lines of a file as text, for ``csv``. Unlike a generator, it can continue after an exception."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.number = 0
@@ -305,7 +305,7 @@ class _TextLines:
 
 
 def _next_cells(reader: Iterator[list[str]]) -> list[str]:
-    """Return the next row. The process-wide bound of a cell's size is ours during this call only."""
+    """Return the next row. The process-wide limit of a cell's size is changed only during this call."""
     before = csv.field_size_limit(MAX_LINE_BYTES)
     try:
         return next(reader)

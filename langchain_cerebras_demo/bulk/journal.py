@@ -1,4 +1,4 @@
-"""The journal beside the output: the settings that produced it, how each run ended, and a lock while a run uses it."""
+"""The journal of an output: the settings that produced it, how each run ended, and a lock while a run uses it."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _SECRET_NAME = re.compile(r"api_?key|secret|password|authorization", re.IGNORECA
 class Journal:
     """``<output>.journal``: one line of JSON with the settings, then one for each run with how it ended.
 
-    It is locked while a run uses it; the operating system releases the lock when the process ends, in whatever way.
+    It is locked while a run uses it; the operating system releases the lock when the process ends, even if it is killed.
 
     Args:
         output: the output file.
 
     Raises:
-        BulkOutputError: another run uses it, or it cannot be opened.
+        BulkOutputError: another run uses the output, or the journal cannot be opened.
     """
 
     def __init__(self, output: Path) -> None:
@@ -44,7 +44,7 @@ class Journal:
             os.close(self._file)
             if isinstance(error, BlockingIOError | PermissionError):
                 raise BulkOutputError(
-                    f"another run is writing {str(output)!r}: wait for it to end, or name another output"
+                    f"another run is writing {str(output)!r}: wait until it ends, or use another output"
                 ) from None
             raise BulkOutputError(
                 f"{str(self.path)!r} cannot be locked: {error.strerror}: use another folder"
@@ -67,7 +67,7 @@ class Journal:
         except (orjson.JSONDecodeError, TypeError, KeyError):
             pass
         raise BulkOutputError(
-            f"{str(self.path)!r} is not a journal that this version can read: name another output, or move the file away"
+            f"{str(self.path)!r} is not a journal that this version can read: use another output, or move the file"
         )
 
     def begin(self, settings: Mapping[str, Any]) -> None:
@@ -101,7 +101,7 @@ class Journal:
         changed = differences(before, settings)
         if changed:
             raise BulkOutputError(
-                f"{str(self._output)!r} was made with other settings: {'; '.join(changed)}. Use the same, or name another output"
+                f"{str(self._output)!r} was made with other settings: {'; '.join(changed)}. Use the same settings, or another output"
             )
 
     def close(self) -> None:
@@ -138,10 +138,10 @@ def fingerprint(runnable: Any, template: Any = None, system: str | None = None, 
     """Return the settings that answers depend on, as JSON in clear text and without a key.
 
     Args:
-        runnable: the model or chain. Of a chat model, its identifying parameters are returned; of a binding, what is bound; of a
-            sequence, its steps; of an object that LangChain can serialise, that form, which hides secrets; of anything else,
-            the name of its type.
-        template: makes prompts of rows.
+        runnable: the model or chain. A chat model is described by its identifying parameters, a binding by the bound object and
+            arguments, a sequence by its steps, an object that LangChain can serialise by that form, which hides secrets, and
+            anything else by the name of its type.
+        template: the template that turns rows into prompts.
         system: the system prompt.
         schema: the schema of the answers.
     """
@@ -156,7 +156,7 @@ def fingerprint(runnable: Any, template: Any = None, system: str | None = None, 
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Return one sentence for each setting that has changed: ``model.temperature was 0.2 and is 0.7``."""
+    """Return one sentence for each changed setting, such as ``model.temperature was 0.2 and is 0.7``."""
     old, new = dict(_flat(before)), dict(_flat(now))
     return [
         f"{name} was {_shown(old.get(name, _MISSING))} and is {_shown(new.get(name, _MISSING))}"
@@ -173,7 +173,7 @@ def _shown(value: Any) -> str:
 
 
 def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield pairs of a dotted name and a value that is not an object; a setting that is ``None`` is left out."""
+    """Yield pairs of a dotted name and a value that is not an object; ``None`` is omitted."""
     if isinstance(value, Mapping):
         for key, inner in value.items():
             yield from _flat(inner, f"{name}.{key}" if name else str(key))
@@ -182,7 +182,9 @@ def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _describe(thing: Any) -> Any:
-    if hasattr(thing, "bound") and hasattr(thing, "kwargs"):  # first: a binding has the attributes of what it binds
+    if hasattr(thing, "bound") and hasattr(
+        thing, "kwargs"
+    ):  # first, because a binding has the attributes of the bound object
         return {"bound": _describe(thing.bound), "kwargs": thing.kwargs}
     parameters = getattr(thing, "_identifying_params", None)  # LangChain's own name for exactly this
     if isinstance(parameters, Mapping):
@@ -197,7 +199,7 @@ def _describe(thing: Any) -> Any:
 
 
 def _without_secrets(value: Any) -> Any:
-    """Return the JSON without the secrets that another package's model may have among its parameters."""
+    """Return the JSON without secrets, which models of other packages may have among their parameters."""
     if isinstance(value, dict):
         return {
             name: _HIDDEN if _SECRET_NAME.search(name) and isinstance(inner, str) else _without_secrets(inner)
@@ -207,7 +209,7 @@ def _without_secrets(value: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """Return LangChain's serialised form, which hides secrets; of an object without one, the name of its type."""
+    """Return LangChain's serialised form, which hides secrets; else the name of the object's type."""
     to_json = getattr(value, "to_json", None)
     if to_json is not None and not isinstance(value, type):
         return to_json()

@@ -1,11 +1,11 @@
-"""The files of a run: one line for each answered row, appended and never changed, and the table that is made of them.
+"""The output files of a run: one appended line for each answered row, and the table that is made from them.
 
-A record is written to the system as soon as the answer arrives: a killed process loses only the requests in flight. The file
-is synced every few seconds and at the end: a power cut loses no more than that, and a resumed run removes a torn line. Rows
-that failed are in ``<output>.failures.jsonl``, which every run begins anew; a resumed run sends them again.
+A record is written as soon as the answer arrives, so a killed process loses only the requests in flight. The file is synced every
+few seconds and at the end, so a power cut loses only the answers since then; a resumed run removes an incomplete line. Failed rows
+are in ``<output>.failures.jsonl``, which each run starts empty; a resumed run sends them again.
 
 If the output is a table (``.csv``, ``.tsv``, ``.json``, ``.parquet``), the records are in ``<output>.records.jsonl``, and the table
-is written of them whenever a run ends.
+is made from them at the end of each run.
 """
 
 from __future__ import annotations
@@ -32,25 +32,25 @@ from langchain_cerebras_demo.bulk.tables import (
 )
 
 SYNC_SECONDS = 5.0
-"""The seconds of answers that a power cut can lose."""
+"""The time between two syncs: the most that a power cut can lose, in seconds of answers."""
 
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
 _FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
-_LAST = 2**62  # the place of a record of unknown order
+_LAST = 2**62  # the place of a record whose row is unknown
 _UNSYNCABLE = {errno.EINVAL, errno.ENOTSUP, errno.EROFS}  # a pipe or a device, which has nothing to sync
 
 
 class Output:
-    """The files of one run. It has to be closed.
+    """The output files of one run. It must be closed.
 
     Args:
-        path: the output file; the journal, the failures and a table's records are beside it.
-        settings: what the answers depend on.
-        resume: whether an existing output is continued; if there is none, a new one is begun.
+        path: the output file; the journal, the failures and a table's records are in the same folder.
+        settings: the settings that the answers depend on.
+        resume: whether to continue an existing output; without one, a new output is begun.
         source: the input file, if it is one.
 
     Attributes:
-        records_path: the file of the answered rows: the output itself, or what its table is made of.
+        records_path: the file of the answered rows: the output itself, or the records of its table.
         done: the rows that are answered.
 
     Raises:
@@ -71,7 +71,7 @@ class Output:
             undo.callback(self._journal.close)
             self._open(settings, resume=resume)
             self.done = mend(self.records_path)
-            weakref.finalize(self, self.done.close)  # a table may be asked for when the run is over
+            weakref.finalize(self, self.done.close)  # still used by `to_table` after the run
             undo.callback(self.done.close)
             self._records = _AppendOnly(self.records_path)
             self._reader = self.records_path.open("rb")
@@ -83,14 +83,14 @@ class Output:
     def _open(self, settings: Mapping[str, Any], *, resume: bool) -> None:
         exists = _has_content(self.records_path)
         if (exists or _has_content(self.path)) and not resume:
-            raise BulkOutputError(f"{str(self.path)!r} exists already: resume it, or name another output")
+            raise BulkOutputError(f"{str(self.path)!r} already exists: pass resume=True, or use another output")
         before = self._journal.settings() if exists or self.is_table else None
         if before is None and (exists or _has_content(self.path)):
             raise BulkOutputError(
                 f"{str(self.path)!r} has no journal ({self._journal.path.name!r}), so its settings are unknown: "
                 "name another output"
             )
-        if not exists:  # there are no answers yet: other settings do no harm
+        if not exists:  # without answers, settings may change
             before = None
         if before is None:
             os.close(_open_to_append(self.records_path))
@@ -184,7 +184,7 @@ class _AppendOnly:
         self._is_dirty = False
 
     def append(self, line: bytes) -> int:
-        """Append a line, and return where it begins."""
+        """Append a line, and return its position."""
         data = line + b"\n"
         try:
             written = os.write(self._file, data)
@@ -230,14 +230,14 @@ class _Line(NamedTuple):
 class _Scan(NamedTuple):
     answered: Answered
     end: int  # of the last good line
-    is_torn: bool  # damaged before the end, or with a line whose row has been answered again
+    is_torn: bool  # damaged before the end, or with an outdated line whose row was answered again
 
 
 def mend(path: Path) -> Answered:
     """Return the answered rows of an output; remove everything else from it.
 
-    A torn end is cut off; for damage before the end, as after a power cut, the file is rewritten beside and renamed. So is one
-    in which a row was answered again because its prompt had changed: its last answer is kept.
+    An incomplete last line is cut off. If there is damage before the end, as after a power cut, a repaired copy replaces the file;
+    also if a row was answered again because its prompt had changed: then only its last answer is kept.
     """
     answered, end, is_torn = _scan(path)
     try:
@@ -249,14 +249,14 @@ def mend(path: Path) -> Answered:
     except BaseException:
         answered.close()
         raise
-    if is_torn:  # the lines are elsewhere now
+    if is_torn:  # the positions of the lines have changed
         answered.close()
         answered = _scan(path).answered
     return answered
 
 
 def read_answered(path: Path) -> Answered:
-    """Return the answered rows of an output without touching it; none if it does not exist."""
+    """Return the answered rows of an output without changing it; none if it does not exist."""
     return _scan(path).answered if path.is_file() else Answered()
 
 
@@ -307,7 +307,7 @@ def _rewrite(path: Path, answered: Answered) -> None:
 
 
 def check_place(path: Path, source: Path | None) -> None:
-    """Check that the output can be written where it is named.
+    """Check that the output can be written at this path.
 
     Args:
         path: the output file.
@@ -319,7 +319,7 @@ def check_place(path: Path, source: Path | None) -> None:
     if not path.parent.is_dir():
         raise BulkOutputError(f"the folder of the output, {str(path.parent)!r}, does not exist: create it first")
     if path.is_dir():
-        raise BulkOutputError(f"the output {str(path)!r} is a folder: name a file")
+        raise BulkOutputError(f"the output {str(path)!r} is a folder: use a file")
     suffix = path.suffix.lower()
     if suffix not in (*TABLE_SUFFIXES, *RECORD_SUFFIXES):
         known = ", ".join((*TABLE_SUFFIXES, *filter(None, RECORD_SUFFIXES)))
@@ -328,11 +328,11 @@ def check_place(path: Path, source: Path | None) -> None:
         import_pyarrow(f"{str(path)!r}: Parquet")
     for ours in (path, records_path(path), failures_path(path)):
         if source is not None and source.exists() and ours.exists() and ours.samefile(source):
-            raise BulkOutputError(f"the output {str(ours)!r} is the input: name another file")
+            raise BulkOutputError(f"the output {str(ours)!r} is the input: use another file")
 
 
 def is_table(path: Path) -> bool:
-    """Return whether an output of that name is a table; otherwise it is the records themselves."""
+    """Return whether an output of that name is a table; otherwise it is a file of records."""
     return path.suffix.lower() in TABLE_SUFFIXES
 
 
@@ -358,7 +358,7 @@ def _open_to_append(path: Path) -> int:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Sync the folder, so that a new file's name is on the disk too."""
+    """Sync the folder, so that the name of a new file is on the disk."""
     if os.name == "posix":
         file = os.open(folder, os.O_RDONLY)
         try:

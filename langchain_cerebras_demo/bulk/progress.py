@@ -12,21 +12,21 @@ from langchain_cerebras_demo.bulk.records import BulkRecord
 from langchain_cerebras_demo.chat_models.bulk_support import spec_of
 from langchain_cerebras_demo.policy import RateLimit
 
-_SAMPLES = 30  # one a second at most: the rates are those of the last half minute
+_SAMPLES = 30  # at most one per second, so rates are those of the last half minute
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a run is going to need. Tokens of prompts are estimated from their characters, rather too many than too few.
+    """The estimated needs of a run. The tokens of prompts are estimated from their characters, and rather too high than too low.
 
     Args:
         rows: rows of the input.
         requests: requests for the rows that are left; equal ones count once.
         input_tokens: tokens of their prompts.
         output_tokens: tokens of their answers.
-        cost_usd: US dollars at the catalogue's list price; ``None`` where the price is not known.
-        seconds: at the limits that were given, or that the service has announced; ``None`` where there are none.
-        basis: where the length of the answers and the limits come from, in words.
+        cost_usd: US dollars at the catalogue's list price; ``None`` if the price is unknown.
+        seconds: the time at the user's or the announced limits; ``None`` without any.
+        basis: a description of how the length of the answers and the limits were determined.
     """
 
     rows: int
@@ -52,23 +52,23 @@ class Progress:
         done: rows answered by this run.
         failed: rows that failed in this run.
         skipped: rows answered by an earlier run.
-        changed: rows that an earlier run has answered to another prompt, and that are sent again.
-        duplicates: rows, of those in ``done``, with the answer to an equal row of the output.
-        cached: rows, of those in ``done``, with an answer from the cache.
-        in_flight: rows being answered at the moment.
+        changed: rows that are sent again because their prompt has changed since an earlier run.
+        duplicates: rows in ``done`` that share the answer of an equal row.
+        cached: rows in ``done`` with an answer from the cache.
+        in_flight: rows being answered now.
         errors: the number of failed rows by class of error.
         requests: requests sent.
         tokens: tokens of prompts and answers, as counted by the service.
-        cost_usd: US dollars for these at the catalogue's list price; ``None`` where the price is not known.
-        seconds: since the run began.
+        cost_usd: their cost in US dollars at the catalogue's list price; ``None`` if the price is unknown.
+        seconds: the time since the run began.
         rows_per_second: finished rows per second, failed ones included.
         tokens_per_second: tokens of these rows per second.
         seconds_left: seconds until the end at this rate; ``None`` if unknown.
-        limit: the limit in force, in words: the user's own, and the announced one of which least is left; ``""`` if none is known.
-        stopped: why the run ended before its input did, one of ``STOP_REASONS``; ``""`` if it did not.
-        message: the reason in words.
+        limit: a description of the limits: the user's, and the announced one of which the smallest part is left; ``""`` if unknown.
+        stopped: why the run ended before all rows were sent, one of ``STOP_REASONS``; ``""`` if it did not.
+        message: a description of the reason.
         retry_after: seconds after which the run can be resumed; ``None`` if unknown.
-        estimate: what ``BulkRun.estimate`` returned before the run, to compare; ``None`` if it was not called.
+        estimate: the result of ``BulkRun.estimate`` before the run; ``None`` if it was not called.
     """
 
     total: int | None = None
@@ -100,7 +100,7 @@ class Progress:
 
 
 class Meter:
-    """Counts the rows and requests of a run.
+    """A counter of the rows and requests of a run.
 
     Args:
         model: a ``ChatCerebrasDemo``, or a chain with one; its rate limits are shown.
@@ -136,7 +136,7 @@ class Meter:
         return self._spec is not None and self._spec.price_usd_per_million_tokens is not None
 
     def cost_usd(self, record: BulkRecord) -> float:
-        """Return US dollars for an answer at the list price; 0.0 where the price or the tokens are not known."""
+        """Return the cost of an answer in US dollars at the list price; 0.0 if the price or the tokens are unknown."""
         usage = record.usage
         if usage is None or self._spec is None:
             return 0.0
@@ -184,7 +184,7 @@ def model_within(model: Any) -> Any:
 
 
 def _to_words(model: Any) -> str:
-    """The limits that were given, and the announced one of which the smallest part is left."""
+    """Describe the user's limits, and the announced limit of which the smallest part is left."""
     given = RateLimit.from_value(getattr(model, "rate_limit", None)) or RateLimit()
     words = [f"{number:,.10g} {limit} (given)" for limit, number in given.numbers().items()]
     announced = getattr(getattr(model, "limits", None), "windows", ())

@@ -12,32 +12,32 @@ from typing import Any, Literal
 from langchain_cerebras_demo.bulk import exact_json
 from langchain_cerebras_demo.errors import MAX_MESSAGE_CHARACTERS
 
-# The client hides the key in everything that comes from the service; a user's own resolver or tool may still show it.
+# The client hides the key in answers of the service; the user's resolver or tools may still show it.
 _KEY = re.compile(r"csk-[\w-]{4,}")
 _RAW_KEYS = frozenset({"raw", "parsed", "parsing_error"})  # of with_structured_output(..., include_raw=True)
 
 
 @dataclass(frozen=True, slots=True)
 class BulkRecord:
-    """The answer to one row, or the reason why there is none.
+    """The result of one row: the answer or the error.
 
     Args:
-        id: the row's own, or the derived one.
-        content: the answer's text; ``None`` if there is no answer, a list if the model answers in content blocks.
-        reasoning: the reasoning that came with it.
+        id: the row's id, given or derived.
+        content: the answer's text; ``None`` without an answer, a list if the model answers in content blocks.
+        reasoning: the reasoning.
         tool_calls: the tool calls of the answer, each ``{"name", "args", "id"}``; ``None`` if there are none.
-        parsed: the value, if a schema was given; in the output file its JSON.
-        finish_reason: as the service sent it; ``"length"`` means that the answer was cut off.
+        parsed: the value, if a schema was given; JSON in the output file.
+        finish_reason: the service's reason; ``"length"`` means that the answer was cut off.
         usage: LangChain's ``usage_metadata``: ``input_tokens``, ``output_tokens``, ``total_tokens`` and details.
-        timing: ``seconds`` from the request to the answer, waits included, and the service's ``time_info`` of the last call.
+        timing: ``seconds`` from the request to the answer, including waits, and the service's ``time_info`` of the last call.
         attempts: requests sent for the row; 0 for an answer that was reused.
-        refusals: the number of these that were refused by a rate limit (429); they do not count as failures of the row.
+        refusals: the part of ``attempts`` that a rate limit refused (429); they do not count as failures of the row.
         error: ``None``, or ``{"type": class, "message": text}``.
         row: the row's number in the input, from 1.
-        input: the row's columns as given; ``None`` if they are not kept, or the row could not be read.
-        prompt_hash: a hash of the prompt, by which a resumed run notices that the row has changed.
-        reused: ``"duplicate"`` for the answer to an equal prompt of this output, ``"cache"`` for one from the cache, which both
-            have no ``usage`` of their own; ``None`` for an answer that was sent for.
+        input: the row's columns; ``None`` if they are not kept, or the row could not be read.
+        prompt_hash: a hash of the prompt, so that a resumed run can detect that the row has changed.
+        reused: ``"duplicate"`` for the answer to an equal prompt of this output, ``"cache"`` for one from the cache, both without
+            ``usage``; ``None`` if the row was sent.
     """
 
     id: str | int
@@ -63,7 +63,7 @@ class BulkRecord:
 
     @property
     def error_text(self) -> str:
-        """The error as text, ``"RateLimitError: …"``; ``""`` if there is none."""
+        """The error as text, such as ``"RateLimitError: …"``; ``""`` if there is none."""
         return f"{self.error['type']}: {self.error['message']}" if self.error else ""
 
     @property
@@ -76,12 +76,12 @@ class BulkRecord:
         return {name: getattr(self, name) for name in _NAMES}
 
     def to_json(self) -> bytes:
-        """Return one line of the output file, without a line break: UTF-8."""
+        """Return one line of the output file in UTF-8, without a line break."""
         return exact_json.dumps(self.to_dict(), default=to_plain)
 
     @classmethod
     def from_json(cls, line: bytes | str) -> BulkRecord:
-        """Return the record of a line. ``parsed`` is then plain JSON, not an instance of the schema.
+        """Return the record of a line, with ``parsed`` as plain JSON, not as an instance of the schema.
 
         Raises:
             ValueError: the line is not a JSON object, or has no ``id``.
@@ -95,7 +95,7 @@ class BulkRecord:
         return cls(**{name: decoded[name] for name in _NAMES if name in decoded})
 
     def reuse(self, how: Literal["duplicate", "cache"]) -> BulkRecord:
-        """Return this answer for an equal row: nothing was sent, so no tokens are counted."""
+        """Return this answer for an equal row, without usage, because nothing was sent."""
         return replace(self, reused=how, attempts=0, refusals=0, usage=None, timing=None)
 
 
@@ -103,7 +103,7 @@ _NAMES = tuple(field.name for field in fields(BulkRecord))
 
 
 def to_plain(value: Any) -> Any:
-    """Return JSON for what orjson cannot write: pydantic models as they dump themselves, bytes in base64, anything else as text."""
+    """Return JSON for values that orjson does not support: pydantic models by ``model_dump``, bytes in base64, others as text."""
     if isinstance(value, bytes | bytearray | memoryview):
         return base64.b64encode(value).decode()
     dump = getattr(value, "model_dump", None)
@@ -122,7 +122,7 @@ def to_record(row_id: str | int, answer: Any, seconds: float) -> BulkRecord:
 
     Args:
         row_id: the row's id.
-        answer: what the runnable returned.
+        answer: the value that the runnable returned.
         seconds: from the request to the answer.
     """
     if isinstance(answer, dict) and answer.keys() == _RAW_KEYS:
@@ -153,12 +153,12 @@ def to_record(row_id: str | int, answer: Any, seconds: float) -> BulkRecord:
 
 def to_failure(row_id: str | int, problem: Exception, seconds: float) -> BulkRecord:
     """Return the record of a row that failed with ``problem``."""
-    attempts = getattr(problem, "attempts", 0)  # without a count, nothing had been sent
+    attempts = getattr(problem, "attempts", 0)  # errors without a count are raised before sending
     return BulkRecord(row_id, timing={"seconds": seconds}, attempts=attempts, error=_to_error(problem))
 
 
 def _to_error(problem: BaseException) -> Mapping[str, str]:
-    """Return ``{"type", "message"}``: bounded, and without anything that looks like a Cerebras key."""
+    """Return ``{"type", "message"}``, with a limited length and without anything that looks like a Cerebras key."""
     message = _KEY.sub("**********", str(problem))
     return {"type": type(problem).__name__, "message": message[:MAX_MESSAGE_CHARACTERS]}
 

@@ -1,4 +1,4 @@
-"""Answers that need not be sent for: of an equal row of the same output, or of a cache."""
+"""Reuse of answers: of an equal row of the same output, or from a cache."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ _CACHE_KIB = 16 * 1024
 
 
 class Outcome(NamedTuple):
-    """A row's record, and the exception behind its error."""
+    """A row's record, and the exception that caused its error."""
 
     record: BulkRecord
     problem: Exception | None = None
 
 
 class Store(Protocol):
-    """Keeps the answers of a run by their prompts."""
+    """A store of the answers of a run by their prompts."""
 
     def write(self, record: BulkRecord) -> None:
-        """Keep a record."""
+        """Store a record."""
 
     def find_answer(self, prompt_hash: str) -> BulkRecord | None:
-        """Return the record of the row that was answered to an equal prompt; ``None`` if there is none."""
+        """Return the record of an answered row with an equal prompt; ``None`` if there is none."""
 
 
 class Cache(Protocol):
-    """Keeps answers over runs, as texts by the text of their prompts."""
+    """A cache of answers across runs: texts by the text of their prompts."""
 
     async def find(self, prompt: str) -> str | None:
         """Return the answer to a prompt; ``None`` if there is none."""
 
     async def add(self, prompt: str, answer: str) -> None:
-        """Keep an answer."""
+        """Store an answer."""
 
 
 class MemoryStore:
-    """The answers of a run without an output, in bounded memory: more of them go to a temporary file. It has to be closed."""
+    """The answers of a run without an output, in bounded memory: the rest is in a temporary file. It must be closed."""
 
     def __init__(self) -> None:
         self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
@@ -53,13 +53,13 @@ class MemoryStore:
         self._database.execute("BEGIN")
 
     def write(self, record: BulkRecord) -> None:
-        """Keep a record, if its row was answered by a request of its own."""
+        """Store a record, if its row was sent and answered."""
         if record.is_good and record.prompt_hash and record.reused is None:
             line = replace(record, input=None).to_json()
             self._database.execute("INSERT OR REPLACE INTO answers VALUES (?, ?)", (record.prompt_hash, line))
 
     def find_answer(self, prompt_hash: str) -> BulkRecord | None:
-        """As ``Store.find_answer``."""
+        """See ``Store.find_answer``."""
         found = self._database.execute("SELECT record FROM answers WHERE hash = ?", (prompt_hash,)).fetchone()
         return None if found is None else BulkRecord.from_json(found[0])
 
@@ -69,15 +69,15 @@ class MemoryStore:
 
 
 class Reuse:
-    """Sends a row, unless its answer is known.
+    """Sends rows whose answers are not known.
 
     Args:
         store: the answers of this run; ``None`` to send equal rows again.
         cache: the answers of other runs; ``None`` for no cache.
-        schema: the schema of the answers: values that were stored as JSON become its instances again.
+        schema: the schema of the answers, to convert stored JSON into its instances.
 
     Attributes:
-        problem: the exception of a cache that could not keep an answer.
+        problem: the error of a cache that could not store an answer.
     """
 
     def __init__(self, store: Store | None, cache: Cache | None = None, schema: Any = None) -> None:
@@ -88,7 +88,7 @@ class Reuse:
         self._open: dict[str, asyncio.Future[Outcome | None]] = {}  # by prompt, until the store has the answer
 
     async def ask(self, item: Item, send: Callable[[Item], Awaitable[Outcome]]) -> Outcome:
-        """Return the answer to a row: a known one, or what ``send`` returns.
+        """Return the answer to a row: a known one, or the result of ``send``.
 
         A row that is equal to one in flight waits for it, and shares its answer or its error.
 
@@ -100,7 +100,7 @@ class Reuse:
             return await self._ask_cache(item, send)
         while (first := self._open.get(key)) is not None:
             shared = await asyncio.shield(first)
-            if shared is not None:  # otherwise it was cancelled
+            if shared is not None:  # otherwise the first row was cancelled
                 return Outcome(_for(item, shared.record, "duplicate"), shared.problem)
         known = self._store.find_answer(key)
         if known is not None:
@@ -116,7 +116,7 @@ class Reuse:
         return outcome
 
     def note_stored(self, record: BulkRecord) -> None:
-        """Note that the store has a record by now."""
+        """Note that a record has been stored."""
         self._open.pop(record.prompt_hash or "", None)
 
     async def _ask_cache(self, item: Item, send: Callable[[Item], Awaitable[Outcome]]) -> Outcome:
@@ -131,12 +131,12 @@ class Reuse:
             try:
                 return Outcome(_for(item, self._revive(BulkRecord.from_json(text)), "cache"))
             except (ValueError, TypeError):
-                pass  # not an answer of ours
+                pass  # not stored by this package
         outcome = await send(item)
         if outcome.record.is_good:
             try:
                 await self._cache.add(prompt, replace(outcome.record, input=None, row=None).to_json().decode())
-            except Exception as error:  # noqa: BLE001 - the answer is paid for: it is kept before this is raised
+            except Exception as error:  # noqa: BLE001 - raised later, after the answer has been stored
                 self.problem = BulkError(f"the cache cannot be written: {type(error).__name__}: {error}")
         return outcome
 
@@ -149,7 +149,7 @@ def _for(item: Item, record: BulkRecord, how: Literal["duplicate", "cache"]) -> 
 
 
 def _to_instances_of(schema: Any) -> Callable[[Any], Any]:
-    """Return a function from JSON to an instance of the schema; values of other schemas are JSON already."""
+    """Return a function that converts JSON to instances of the schema. If its values are JSON, they are not converted."""
     if not isinstance(schema, type) or isinstance(schema, Mapping):
         return lambda value: value
     from pydantic import TypeAdapter  # noqa: PLC0415 - only here

@@ -1,4 +1,4 @@
-"""One row of the input: as it was read, its id, and the prompt that it becomes."""
+"""A row of the input, its id, and its conversion to a prompt."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from langchain_cerebras_demo.bulk.records import to_plain
 
 _OPTIONS = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
 _SHOWN_COLUMNS = 20
-_CACHE_KIB = 32 * 1024  # about a million ids; more of them go to a temporary file
+_CACHE_KIB = 32 * 1024  # about a million ids; the rest is in a temporary file
 _HASH_BYTES = 12
 
 
@@ -25,11 +25,11 @@ class Row(NamedTuple):
     """One row as it was read.
 
     Args:
-        number: from 1.
-        line: the line that it begins in, from 1; ``None`` if the input has no lines.
+        number: its number, from 1.
+        line: the line in which it begins, from 1; ``None`` if the input has no lines.
         value: its content: a dict of columns, a str, or messages.
         problem: why it could not be read; ``""`` if it could.
-        raw: its bytes, if the input has them; a derived id is made from them.
+        raw: its bytes, if available; a derived id is made from them.
     """
 
     number: int
@@ -45,13 +45,13 @@ class Row(NamedTuple):
 
     @property
     def given_id(self) -> str | int | None:
-        """The row's own id; ``None`` if it has none that can be used."""
+        """The id in the row; ``None`` if it has no valid id."""
         found = self.value.get("id") if isinstance(self.value, dict) else None
         return found if _is_id(found) else None
 
     @property
     def id(self) -> str | int:
-        """The row's own id, or the derived one."""
+        """The id in the row, or the derived one."""
         given = self.given_id
         if given is not None:
             return given
@@ -59,7 +59,7 @@ class Row(NamedTuple):
 
     @property
     def columns(self) -> dict[str, Any] | None:
-        """The row as columns: a text is the column ``text``, and messages are ``messages``; ``None`` if it could not be read."""
+        """The row as columns; a text is the column ``text``, messages are the column ``messages``. ``None`` if it could not be read."""
         value = self.value
         if isinstance(value, dict):
             return value
@@ -70,11 +70,11 @@ class Row(NamedTuple):
         return {"messages": value if isinstance(value, list | tuple) or hasattr(value, "to_messages") else [value]}
 
     def id_problem(self) -> str:
-        """Return what is wrong with the row's own id; ``""`` if nothing is."""
+        """Return the problem of the id in the row; ``""`` if there is none."""
         found = self.value.get("id") if isinstance(self.value, dict) else None
         if found is None or found == "" or _is_id(found):
             return ""
-        return f"{self.place}: the id {str(found)[:100]!r} is a {type(found).__name__}: give a text or a whole number"
+        return f"{self.place}: the id {str(found)[:100]!r} is a {type(found).__name__}: use a text or an integer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +82,13 @@ class Item:
     """One row of the input, ready to be sent.
 
     Args:
-        id: its id in the output; given or derived.
-        prompt: what the model is called with: a str, messages, or a prompt value.
+        id: its id in the output, given or derived.
+        prompt: the input of the model: a str, messages, or a prompt value.
         row: its number, from 1.
-        line: the line that it begins in, from 1; ``None`` if the input has no lines.
+        line: the line in which it begins, from 1; ``None`` if the input has no lines.
         problem: why it cannot be sent; ``""`` if it can.
         input: its columns.
-        prompt_hash: a hash of the prompt: rows with equal ones are equal requests; ``""`` if it cannot be sent.
+        prompt_hash: a hash of the prompt, equal for equal requests; ``""`` if the row cannot be sent.
     """
 
     id: str | int
@@ -106,7 +106,7 @@ class Item:
 
 
 def derive_id(content: Any, row: int) -> str:
-    """Return an id for a row that has none: its number and a hash of its content, the same in every run over the same input.
+    """Return an id for a row that has none: its number and a hash of its content. It is the same in every run over the same input.
 
     Args:
         content: the row as it was read: bytes, text, JSON, or LangChain messages.
@@ -117,20 +117,20 @@ def derive_id(content: Any, row: int) -> str:
 
 
 def hash_prompt(prompt: Any) -> str:
-    """Return a hash of a prompt; equal for equal texts or messages, in every run."""
+    """Return a hash of a prompt. Equal texts or messages have equal hashes in all runs."""
     return hashlib.blake2b(_to_bytes(prompt), digest_size=_HASH_BYTES).hexdigest()
 
 
 def prompt_text(prompt: Any) -> str:
-    """Return a prompt as one text: itself, or its messages as JSON."""
+    """Return a prompt as one text; messages are converted to JSON."""
     return prompt if isinstance(prompt, str) else _to_bytes(prompt).decode("utf-8", "replace")
 
 
 class IdIndex:
     """The ids seen so far and their rows, in bounded memory: a SQLite database that the system deletes when it is closed.
 
-    A million ids take 35 MB, more of them take no more memory but a temporary file. ``"7"`` and ``7`` are the same id: in a
-    table of answers they could not be told apart. It may be used by one thread after the other, and has to be closed.
+    A million ids take 35 MB of memory; the rest is in a temporary file. ``"7"`` and ``7`` are the same id, because a table of answers
+    could not distinguish them. Threads may use it one at a time. It must be closed.
     """
 
     def __init__(self) -> None:
@@ -138,7 +138,7 @@ class IdIndex:
         self._database.execute("PRAGMA journal_mode = OFF")
         self._database.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         self._database.execute("CREATE TABLE ids (id BLOB PRIMARY KEY, row INTEGER) WITHOUT ROWID")
-        self._database.execute("BEGIN")  # it is never committed: nobody reads the file
+        self._database.execute("BEGIN")  # never committed, because the file is temporary
 
     def add(self, row_id: str | int, row: int) -> int | None:
         """Add an id and return ``None``, or return the row that already has it."""
@@ -166,12 +166,12 @@ class IdIndex:
 
 
 class Prompts:
-    """Makes the prompt of each row.
+    """Makes prompts from rows.
 
     Args:
         template: a str with ``{column}``; or an object with ``format_messages(**columns)`` or ``invoke(columns)``, such as
             LangChain's prompt templates. ``None``: a row is a str or messages, or has a column ``prompt`` or ``messages``.
-        system: the system prompt of every conversation that has none of its own.
+        system: the system prompt of conversations that have none.
 
     Raises:
         BulkInputError: the template cannot be used.
@@ -183,7 +183,7 @@ class Prompts:
         self.names = _names_of(template)
 
     def why_not(self, row: Row) -> str:
-        """Return why the row cannot be sent, with its place; ``""`` if nothing speaks against it."""
+        """Return why the row cannot be sent, with its place; ``""`` if it can."""
         if row.problem:
             return row.problem
         return row.id_problem() or (f"{row.place}: {problem}" if (problem := self._problem(row.value)) else "")
@@ -195,7 +195,7 @@ class Prompts:
             try:
                 prompt = self._with_system(self._to_prompt(row.value))
                 return Item(row_id, prompt, row.number, row.line, "", row.columns, hash_prompt(prompt))
-            except Exception as error:  # noqa: BLE001 - a template is the user's own, and this is one row of many
+            except Exception as error:  # noqa: BLE001 - the user's template may raise anything; other rows continue
                 problem = f"{row.place}: the prompt cannot be made: {type(error).__name__}: {error}"
         return Item(row_id, None, row.number, row.line, problem, row.columns)
 
@@ -212,9 +212,7 @@ class Prompts:
             return "" if value and (not isinstance(value, str) or value.strip()) else "the prompt is empty"
         if hasattr(value, "to_messages") or hasattr(value, "content"):
             return ""
-        return (
-            f"{type(value).__name__} is not a prompt: give a text, messages, or an object with 'prompt' or 'messages'"
-        )
+        return f"{type(value).__name__} is not a prompt: use a text, messages, or an object with 'prompt' or 'messages'"
 
     def _to_prompt(self, value: Any) -> Any:
         if self._template is not None and isinstance(value, str):
@@ -257,13 +255,13 @@ def _names_of(template: Any) -> tuple[str, ...]:
         return tuple(dict.fromkeys(names))
     if not hasattr(template, "format_messages") and not hasattr(template, "invoke"):
         raise BulkInputError(
-            f"template is a {type(template).__name__}: give a str with {{column}}, or a prompt template"
+            f"template is a {type(template).__name__}: use a str with {{column}}, or a prompt template"
         )
     return tuple(getattr(template, "input_variables", ()))
 
 
 def _problem_of_template(names: Iterable[str], value: dict[str, Any]) -> str:
-    """Return which columns of a template are missing, or null."""
+    """Return a message about columns of the template that are missing or null."""
     missing = [repr(name) for name in names if name not in value]
     null = [repr(name) for name in names if name in value and value[name] is None]
     problems = []
@@ -281,10 +279,8 @@ def _problem_of_columns(value: dict[str, Any]) -> str:
     if prompt is None and messages is None:
         null = next((name for name in ("prompt", "messages") if name in value), None)
         if null is not None:
-            return f"its {null!r} is null: give a text"
-        return (
-            f"it has neither 'prompt' nor 'messages'; {_shown(value)}. Use a template to make prompts of other columns"
-        )
+            return f"its {null!r} is null: set a text"
+        return f"it has neither 'prompt' nor 'messages'; {_shown(value)}. Use a template to make prompts from other columns"
     if messages is not None:
         return "" if messages and isinstance(messages, list | str) else "its 'messages' are empty or not a list"
     return "" if isinstance(prompt, str) and prompt.strip() else "its 'prompt' is empty or not a text"

@@ -1,4 +1,4 @@
-"""A bulk run: rows in, records out. Whatever ends it, the output can be resumed."""
+"""A bulk run, which sends rows and returns records. Its output can always be resumed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from langchain_cerebras_demo.chat_models.bulk_support import AnswerCache, withou
 from langchain_cerebras_demo.net.portal import portal
 
 GRACE_SECONDS = 5.0
-"""How long rows in flight may take after a signal."""
+"""The time that rows in flight have to finish after a signal."""
 
 GIVE_UP_AFTER = 200
 
@@ -64,27 +64,26 @@ def bulk(
     Args:
         model: a ``ChatCerebrasDemo``, or any LangChain runnable. Its rate limits and its ``max_concurrency`` apply.
         records: a path (``.csv``, ``.tsv``, ``.jsonl``, ``.json``, ``.txt``, ``.parquet``, also with ``.gz``), a pandas, Polars or
-            Arrow table, or an iterable, async ones included, of texts, messages or dicts. A dict has a ``prompt`` or ``messages``,
-            or the columns of the template; ``id`` is optional: the id of a row without one is made of its number and its content.
+            Arrow table, or an iterable or async iterable of texts, messages or dicts. A dict has a ``prompt`` or ``messages``, or
+            the columns of the template; ``id`` is optional, and otherwise derived from the row's number and content.
         output: a table (``.csv``, ``.tsv``, ``.json``, ``.parquet``) of the input's columns and the answers, in the order of the
-            rows, or a ``.jsonl`` file of records, as they arrive. Failed rows are in ``<output>.failures.jsonl``. ``None`` writes
-            no file.
+            rows, or a ``.jsonl`` file of records in the order of their arrival. Failed rows are in ``<output>.failures.jsonl``.
+            ``None`` writes no file.
         concurrency: rows in flight at once.
-        ordered: whether records come in the order of the rows; a table is always in that order. After a resume, rows that
-            failed before come later.
+        ordered: whether records are returned in the order of the rows; tables always are in that order. In a resumed run, rows
+            that failed before come later.
         template: a str with ``{column}``, or a LangChain prompt template. A row that is a text has the column ``text``.
-        system: the system prompt of every conversation that has none.
-        schema: the schema of the answers, as for ``with_structured_output``; the value is in ``parsed``, its fields are columns
+        system: the system prompt of conversations that have none.
+        schema: the schema of the answers, as for ``with_structured_output``; the value is in ``parsed``, and its fields are columns
             of the table.
-        resume: whether to continue an existing output; if there is none, a new one is begun.
+        resume: whether to continue an existing output; without one, a new output is begun.
         budget: what this run may spend: ``"2M tokens"``, ``"500 requests"``, ``"$5"``, ``"by 07:00"``, several of these with commas,
             or a ``Budget``.
-        on_progress: called with the progress, at most five times a second and at the end; an exception that it raises ends
-            the run.
+        on_progress: called with the progress, at most five times a second and at the end; its exceptions end the run.
         give_up_after: consecutive failures that stop the run; ``None`` for no bound.
-        keep_input: whether records and tables have the columns of the input.
-        dedupe: whether rows with equal prompts are sent once and share the answer. Use False to sample several answers.
-        cache: a LangChain cache of answers, over runs; ``None`` for none. Only answers without an error are kept.
+        keep_input: whether records and tables include the columns of the input.
+        dedupe: whether rows with equal prompts are sent once and share the answer. Use ``False`` to sample several answers.
+        cache: a LangChain cache for answers across runs; ``None`` for none. Only answers without an error are stored.
         format: the format of the input file, in place of its suffix: ``"csv"``, ``"jsonl"``, ...
 
     Raises:
@@ -92,7 +91,7 @@ def bulk(
     """
     workers: Any = concurrency
     if not isinstance(workers, int) or isinstance(workers, bool) or workers < 1:
-        raise ValueError(f"concurrency={concurrency!r}: give a whole number of at least 1")
+        raise ValueError(f"concurrency={concurrency!r}: use an integer of at least 1")
     return BulkRun(
         model,
         records,
@@ -131,7 +130,7 @@ class BulkRun:
         kind: str | None = None,
     ) -> None:
         if resume and output is None:
-            raise ValueError("resume=True without an output: give output=, the file to continue")
+            raise ValueError("resume=True needs an output: pass output=, the file to continue")
         self._runnable = without_runs(model if schema is None else _with_schema(model, schema))
         self._model = model
         self._schema = schema
@@ -146,7 +145,7 @@ class BulkRun:
         self._meter = Meter(model)
         if budget.usd is not None and not self._meter.has_price:
             raise ValueError(
-                f"budget.usd={budget.usd:g}: the catalogue has no price of the model; give tokens or requests"
+                f"budget.usd={budget.usd:g}: the catalogue has no price for the model; use tokens or requests"
             )
         self._source = Source(records, prompts, self._meter, self._check_stop, kind)
         self._reported_at = 0.0
@@ -174,9 +173,9 @@ class BulkRun:
         return None if self._output_path is None or self._is_temporary else failures_path(self._output_path)
 
     def estimate(self) -> Estimate:
-        """Estimate the requests, tokens, dollars and time of the run; nothing is sent. The rows are read once more.
+        """Estimate the requests, tokens, dollars and time of the run, without sending anything. This reads the rows once more.
 
-        The progress then has the estimate beside what was used.
+        The progress then includes the estimate.
 
         Raises:
             BulkInputError: the input cannot be used, or its rows can be read only once.
@@ -196,15 +195,15 @@ class BulkRun:
     def to_table(self) -> Any:
         """Return the answers so far as a ``pyarrow.Table`` (extra ``parquet``), in the order of the rows, failed ones included.
 
-        The columns are those of the input, then the answers'. ``.to_pandas()`` and ``polars.from_arrow(...)`` make frames of it. It
-        may be called while the run is going on, and after it.
+        The columns of the input come first, then those of the answers. Convert it by ``.to_pandas()`` or ``polars.from_arrow(...)``.
+        This may be called during and after the run.
 
         Raises:
-            BulkError: the run has not begun, or it was iterated over without an output, or pyarrow is missing.
+            BulkError: the run has not begun, was iterated over without an output, or pyarrow is missing.
         """
         if self._output is None:
             raise BulkOutputError(
-                "there are no answers to make a table of: call run() or arun() first, or give output= to iterate"
+                "there are no answers for a table: call run() or arun() first, or pass output= to iterate"
             )
         with closing(self._table(self._output)) as table:
             return table.to_arrow()
@@ -216,20 +215,20 @@ class BulkRun:
             self._workers.stop(self._stopped, GRACE_SECONDS)
 
     def __aiter__(self) -> AsyncGenerator[BulkRecord, None]:
-        """Iterate over the records, as they arrive or in order. Leaving early cancels the rows in flight.
+        """Iterate over the records, in the order of arrival or of the rows. Leaving early cancels the rows in flight.
 
         Raises:
-            BulkInputError: the input cannot be used; nothing was sent, unless it is an iterable with a duplicate id.
+            BulkInputError: the input is invalid; nothing was sent, unless it is an iterable with a duplicate id.
             BulkOutputError: the output cannot be used or written.
-            BulkStoppedError: the run ended before its input did; all records have been handed out.
+            BulkStoppedError: the run ended before all rows were sent; all records were returned.
         """
         if self._was_used:
-            raise RuntimeError("a bulk run can be used once: make another one")
+            raise RuntimeError("a bulk run can be used only once: create another one")
         self._was_used = True
         return self._iterate()
 
     async def arun(self, *, signals: bool = False) -> Progress:
-        """Run to the end, or until the run is stopped; the progress then says why.
+        """Run to the end, or until the run is stopped; ``stopped`` of the progress then says why.
 
         Args:
             signals: whether SIGINT and SIGTERM stop the run: the first one finishes the rows in flight, the second one
@@ -239,7 +238,7 @@ class BulkRun:
             BulkInputError, BulkOutputError: as when iterating.
         """
         loop, me = asyncio.get_running_loop(), asyncio.current_task()
-        if self._output_path is None and not self._was_used:  # for to_table: nobody else sees the records
+        if self._output_path is None and not self._was_used:  # keep the records for to_table
             folder = tempfile.mkdtemp(prefix="cerebras-bulk-")
             weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
             self._output_path, self._is_temporary = Path(folder, "records.jsonl"), True
@@ -261,9 +260,9 @@ class BulkRun:
         return self.progress
 
     def run(self) -> Progress:
-        """As ``arun``, for synchronous callers, notebooks included.
+        """Run synchronously, also in notebooks; see ``arun``.
 
-        A signal that stopped the run is raised again at the end: ``KeyboardInterrupt`` for Ctrl-C.
+        A signal that stopped the run takes effect at the end: Ctrl-C raises ``KeyboardInterrupt``.
 
         Raises:
             BulkInputError, BulkOutputError: as when iterating.
@@ -345,7 +344,7 @@ class BulkRun:
             await asyncio.to_thread(lambda: write_table(self._table(output), output.path))
 
     def _stop_at_deadline(self, seconds: float) -> asyncio.TimerHandle:
-        """Stop when the deadline comes; return the timer."""
+        """Stop at the deadline; return the timer."""
         why = BulkStoppedError("the deadline has passed", reason="deadline")
         workers = self._workers
 
@@ -370,7 +369,7 @@ class BulkRun:
         )
         try:
             output = await asyncio.shield(opening)
-        except asyncio.CancelledError:  # the thread continues: its output must not stay locked
+        except asyncio.CancelledError:  # the thread continues, and its output must not stay locked
             opening.add_done_callback(lambda done: None if done.exception() else done.result().close())
             raise
         stack.callback(lambda: output.close(self._ending()))
@@ -408,10 +407,10 @@ class BulkRun:
 
 @contextlib.contextmanager
 def trap_signals(on_signal: Callable[[int], None]) -> Iterator[None]:
-    """Call ``on_signal`` with the number of each SIGINT and SIGTERM, instead of ending; do nothing outside the main thread.
+    """Call ``on_signal`` with the number of each SIGINT and SIGTERM instead of ending. This has no effect outside the main thread.
 
-    It uses ``signal.signal``, not the loop's ``add_signal_handler``, which Windows does not have: ``on_signal`` has to wake the
-    loop itself, by ``call_soon_threadsafe``.
+    It uses ``signal.signal``, not the loop's ``add_signal_handler``, which Windows does not have, so ``on_signal`` must wake the
+    loop by ``call_soon_threadsafe``.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -451,5 +450,5 @@ def _with_schema(model: Any, schema: Any) -> Any:
 
 
 def _to_key(settings: dict[str, Any]) -> str:
-    """Return what an answer in the cache depends on beside its prompt, which has the template and the system prompt in it."""
+    """Return the settings that a cached answer depends on besides its prompt, which includes template and system prompt."""
     return exact_json.dumps({name: settings[name] for name in ("model", "schema")}).decode()

@@ -1,4 +1,4 @@
-"""The rows of a run: read from files, or taken from tables in memory and iterables."""
+"""The rows of a run, from files, tables in memory and iterables."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from langchain_cerebras_demo.bulk.progress import Meter
 from langchain_cerebras_demo.bulk.rows import IdIndex, Item, Prompts, Row
 
 _SHOWN_CHARACTERS = 200
-_SKIPS_PER_PAUSE = 1000  # rows that are skipped before other tasks get their turn
+_SKIPS_PER_PAUSE = 1000  # rows to skip before other tasks may run
 _ROWS_PER_SLICE = 1000
 
 
@@ -47,10 +47,10 @@ class Source:
         self._kind = kind
         self._has_prompt = False
         if kind is not None and self.path is None:
-            raise ValueError(f"format={kind!r} is for files, and the rows are a {type(given).__name__}")
+            raise ValueError(f"format={kind!r} is only for files, but the rows are a {type(given).__name__}")
 
     async def open(self, stack: AsyncExitStack) -> AsyncGenerator[Row, None]:
-        """Return the rows. A file has been read through once by then.
+        """Return the rows. A file is read once completely before that.
 
         Raises:
             BulkInputError: the input cannot be used.
@@ -63,7 +63,7 @@ class Source:
         return await stack.enter_async_context(aclosing(_rows_of_file(file)))
 
     async def items(self, rows: AsyncGenerator[Row, None], done: Answered | None) -> AsyncGenerator[Item, None]:
-        """Yield the items of the rows that are not answered in ``done``, or were answered to another prompt."""
+        """Yield the items of the rows that have no answer in ``done``, or whose prompt has changed."""
         async for row in rows:
             item = self._prompts.to_item(row, row.id)
             known = None if done is None else done.find_row(item.id)
@@ -79,7 +79,7 @@ class Source:
         self.is_read = True
 
     def items_again(self) -> Iterator[Item]:
-        """Yield all items, where the rows can be read more than once.
+        """Yield all items, if the rows can be read more than once.
 
         Raises:
             BulkInputError: they cannot.
@@ -91,7 +91,7 @@ class Source:
             values = rows_of_table(self._given)
             if isinstance(values, AsyncIterable) or iter(values) is values:
                 raise BulkInputError(
-                    f"the rows of a {type(self._given).__name__} can be read only once: give a list, a table or a file"
+                    f"the rows of a {type(self._given).__name__} can be read only once: use a list, a table or a file"
                 )
             rows = (Row(number, None, value) for number, value in enumerate(values, 1))
         for row in rows:
@@ -107,13 +107,13 @@ class Source:
     def _why_not(self, row: Row) -> str:
         self._check_stop()
         problem = self._prompts.why_not(row)
-        if not problem and not self._has_prompt:  # a template that fits no row is found before anything is sent
+        if not problem and not self._has_prompt:  # finds a template that fits no row before anything is sent
             problem = self._prompts.to_item(row, row.id).problem
             self._has_prompt = not problem
         return problem
 
     async def _rows_of_iterable(self) -> AsyncGenerator[Row, None]:
-        """Yield the rows. An iterable cannot be read twice: if its first row cannot be sent, none is."""
+        """Yield the rows. An iterable cannot be read twice, so if its first row cannot be sent, no row is."""
         if hasattr(self._given, "__len__"):
             self._meter.total = len(self._given)
         async with aclosing(iterate(rows_of_table(self._given))) as rows:
@@ -125,15 +125,15 @@ class Source:
 
 def _check_iterable(given: Any) -> None:
     if hasattr(given, "collect_schema") and hasattr(given, "collect"):
-        raise BulkInputError("records is a LazyFrame, which has no rows yet: give frame.collect()")
+        raise BulkInputError("records is a LazyFrame, which has no rows yet: pass frame.collect()")
     if not isinstance(given, Iterable | AsyncIterable) and rows_of_table(given) is given:
         raise BulkInputError(
-            f"records of type {type(given).__name__} cannot be iterated: give a path, a table, or texts, messages or dicts"
+            f"records of type {type(given).__name__} cannot be iterated: use a path, a table, or an iterable of texts, messages or dicts"
         )
 
 
 def rows_of_table(given: Any) -> Any:
-    """Return the rows of a pandas, Polars or Arrow table as dicts; anything else as it is."""
+    """Return the rows of a pandas, Polars or Arrow table as dicts; anything else unchanged."""
     if hasattr(given, "iter_slices") and hasattr(given, "to_dicts"):
         return _Rows(lambda: (row for part in given.iter_slices(_ROWS_PER_SLICE) for row in part.to_dicts()))
     if hasattr(given, "iloc") and hasattr(given, "to_dict"):
@@ -158,7 +158,7 @@ class _Rows:
 
 
 def _rows_of_pandas(given: Any) -> Iterator[Any]:
-    """Yield the rows of a frame as dicts, the values of a series; NaN, NaT and NA are null."""
+    """Yield the rows of a frame as dicts, or the values of a series; NaN, NaT and NA become null."""
     for start in range(0, len(given), _ROWS_PER_SLICE):
         part = given.iloc[start : start + _ROWS_PER_SLICE]
         part = part.astype(object).where(part.notna(), None)
@@ -166,7 +166,7 @@ def _rows_of_pandas(given: Any) -> Iterator[Any]:
 
 
 def types_of_table(given: Any) -> dict[str, Any]:
-    """Return the Arrow types of the columns of a table in memory; none if it is something else, or pyarrow is missing."""
+    """Return the Arrow types of the columns of a table in memory; none for other inputs, or without pyarrow."""
     try:
         if hasattr(given, "iter_slices") and hasattr(given, "to_arrow"):
             schema = given.head(0).to_arrow().schema
@@ -231,7 +231,7 @@ async def iterate(values: Iterable[Any] | AsyncIterable[Any]) -> AsyncGenerator[
 
 
 def check_id(ids: IdIndex, row: Row) -> None:
-    """Add the row's own id to those seen. A derived one contains the row's number, and so is unique.
+    """Add the row's given id to the index. Derived ids contain the row's number, and so are unique.
 
     Raises:
         BulkInputError: another row has it.

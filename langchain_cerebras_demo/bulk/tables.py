@@ -1,4 +1,4 @@
-"""Tables of answers: the rows of the input in their order, with all their columns, and the answers beside them.
+"""Tables of answers: the rows of the input in their order, with all their columns and the columns of the answers.
 
 A table is made of the records when a run ends, or when one is asked for: the records themselves are appended in the order in
 which answers arrive. Two passes over them take bounded memory: one finds the columns, their types and the order, the other writes.
@@ -32,13 +32,13 @@ _ROWS_A_BATCH = 2000
 _LAST = 2**62
 _EXACT_IN_A_FLOAT = 2**53
 
-# What has been seen in a column.
+# The kinds of values found in a column.
 _BOOL, _INT, _FLOAT, _TEXT, _NESTED, _LONG = 1, 2, 4, 8, 16, 32
 _KINDS = {NoneType: 0, bool: _BOOL, float: _FLOAT, str: _TEXT}
 
 
 def needs_pyarrow(path: Path) -> bool:
-    """Return whether a table of that name is written by pyarrow."""
+    """Return whether writing a table of that name needs pyarrow."""
     return path.suffix.lower() in {".parquet", ".pq"}
 
 
@@ -57,7 +57,7 @@ def import_pyarrow(what: str) -> Any:
 
 
 def read_objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield where each line begins, and its object; incomplete and damaged lines are left out."""
+    """Yield the position and the object of each line; incomplete and damaged lines are skipped."""
     if not path.is_file():
         return
     end = 0
@@ -83,7 +83,7 @@ def parse_line(line: bytes) -> dict[str, Any] | None:
 
 
 class AnswerTable:
-    """The table of a run's records. It has to be closed.
+    """The table of a run's records. It must be closed.
 
     Args:
         records: the file of the answered rows.
@@ -125,7 +125,7 @@ class AnswerTable:
     def _note(
         self, path: Path, number: int, place_of: Callable[[dict[str, Any], int], int | None]
     ) -> Iterator[tuple[bytes, int, int, int]]:
-        """See the columns of a file's records; yield the lines for the index."""
+        """Collect the columns of a file's records, and yield the lines for the index."""
         for start, record in read_objects(path):
             place = place_of(record, start)
             if place is not None:
@@ -155,7 +155,7 @@ class AnswerTable:
         return self._with_types(pa, make)
 
     def write(self, path: Path) -> None:
-        """Write the table to a file of the format that its suffix names; it is replaced as a whole, or not at all.
+        """Write the table to a file, in the format of its suffix. The file is replaced completely or not at all.
 
         Raises:
             BulkOutputError: it cannot be written; the message says where the answers are.
@@ -176,8 +176,8 @@ class AnswerTable:
         except OSError as error:
             beside.unlink(missing_ok=True)
             raise BulkOutputError(
-                f"the table {str(path)!r} cannot be written: {error.strerror or error}. All answers are kept beside it: resume "
-                "once that is settled, and it is written"
+                f"the table {str(path)!r} cannot be written: {error.strerror or error}. All answers are kept in the records: resume "
+                "after fixing this, to write it"
             ) from None
 
     def _write_csv(self, file: TextIO, delimiter: str) -> None:
@@ -204,7 +204,7 @@ class AnswerTable:
         self._with_types(pa, write)
 
     def _with_types(self, pa: Any, use: Callable[[Any], Any]) -> Any:
-        """Call ``use`` with the schema; a column whose values do not fit its type becomes text."""
+        """Call ``use`` with the schema; if the values of a column do not match its type, the column becomes text."""
         types = self._columns.arrow_types(pa, self._types)
         while True:
             try:
@@ -222,7 +222,7 @@ class AnswerTable:
 
 
 class _ColumnError(BulkError):
-    """Values of a column do not fit its type."""
+    """Values of a column do not match its type."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -230,7 +230,7 @@ class _ColumnError(BulkError):
 
 
 class _Columns:
-    """The columns of a table: those of the input, then the answers'."""
+    """The columns of a table: those of the input, then those of the answers."""
 
     def __init__(self) -> None:
         self._input: dict[str, int] = {}
@@ -239,7 +239,7 @@ class _Columns:
         self._ids = 0
 
     def note(self, record: dict[str, Any]) -> None:
-        """See the values of a record."""
+        """Collect the kinds of the values of a record."""
         kinds = self._input
         for name, value in (record.get("input") or {}).items():
             kinds[name] = kinds.get(name, 0) | _kind_of(value)
@@ -253,7 +253,7 @@ class _Columns:
 
     @cached_property
     def _answers(self) -> list[tuple[str, bool, int]]:
-        """The answers' columns: name, whether it is a field of a structured answer, and what was seen in it."""
+        """The columns of the answers: name, whether it is a field of a structured answer, and the kinds of its values."""
         seen = {name: kind for name, kind in self._optional.items() if kind}
         counts = {"finish_reason": _TEXT, "input_tokens": _INT, "output_tokens": _INT, "requests": _INT}
         after = {name: seen[name] for name in ("parsed", "reasoning", "tool_calls") if name in seen} | counts
@@ -266,7 +266,7 @@ class _Columns:
         ]
 
     def names(self) -> list[str]:
-        """Return the names of all columns; a name that the input has already gets a number."""
+        """Return the names of all columns; a name that the input also has gets a number."""
         names = list(self._input) or ["id"]
         for wanted, _, _ in self._answers:
             unique, number = wanted, 2
@@ -295,7 +295,7 @@ class _Columns:
         return values
 
     def arrow_types(self, pa: Any, known: dict[str, Any]) -> list[Any]:
-        """Return the Arrow type of each column: the one that the input has, or what fits the values."""
+        """Return the Arrow type of each column: that of the input, or one that matches the values."""
         given = self._input or {"id": self._ids}
         types = [_usable(pa, known[name]) if name in known else None for name in given]
         kinds = [*given.values(), *(kind for _, _, kind in self._answers)]
@@ -320,7 +320,7 @@ def _to_arrow_type(pa: Any, kind: int) -> Any:
 
 
 def _usable(pa: Any, kind: Any) -> Any:
-    """Return a type that can be filled with the values of records; ``None`` for others."""
+    """Return a type for the values of records; ``None`` if the records cannot represent the type."""
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
     is_ = pa.types
@@ -364,7 +364,7 @@ def _to_array(pa: Any, field: Any, values: Sequence[Any]) -> Any:
 
 
 def to_text(value: Any) -> str | None:
-    """Return a value as the text of a cell: a text as it is, anything else as JSON; ``None`` for null."""
+    """Return a value as the text of a cell: a text unchanged, anything else as JSON; ``None`` for null."""
     if value is None or isinstance(value, str):
         return value
     return exact_json.dumps(value).decode()

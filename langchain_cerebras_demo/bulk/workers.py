@@ -1,4 +1,4 @@
-"""Workers that send rows: a bounded number of them, each with one row at a time."""
+"""A pool of workers that send rows, each one row at a time."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from langchain_cerebras_demo.bulk.rows import Item
 from langchain_cerebras_demo.client.call import waiting_out_refusals
 from langchain_cerebras_demo.wire.request import PARAMETERS
 
-# Rows that have been read, and whose records have not been handed out yet, per worker.
+# Rows per worker that have been read, and whose records have not been returned yet.
 _READ_AHEAD = 2
 _READ_AHEAD_IN_ORDER = 4
 
-# All other rows would fail with these as well.
+# Errors that all other rows would raise as well.
 _FATAL = (
     errors.MissingKeyError,
     errors.KeyFormatError,
     errors.KeyHostError,
     errors.LocalServerError,
-    errors.NotFoundError,  # the model or the address, which are the same for all
+    errors.NotFoundError,  # the model or the address, which all rows share
 )
 _FATAL_STATUS = {401, 402}
 
-# What a refusal names if the settings are at fault and not the row. A bound of the answer may depend on the prompt.
+# The parameters whose refusal concerns all rows. A limit of the answer's length may depend on the prompt.
 _SETTINGS = frozenset({"model", "api_key", *PARAMETERS}) - {"max_tokens", "min_tokens"}
 _NAMED = re.compile(r"\bbody\.(\w+)")
 
@@ -41,27 +41,27 @@ _DAY_SECONDS = 86_400
 
 
 class Runnable(Protocol):
-    """Anything that can be asked: a chat model, or any LangChain runnable."""
+    """An object that answers prompts: a chat model, or any LangChain runnable."""
 
     async def ainvoke(self, input: Any) -> Any:  # noqa: A002 - LangChain's own name
         """Return the answer."""
 
 
 async def ask(runnable: Runnable, item: Item) -> BulkRecord:
-    """Send one row, and return its record: the answer, or the error.
+    """Send one row, and return its record with the answer or the error.
 
     Args:
-        runnable: a chat model, ``model.with_structured_output(schema, include_raw=True)``, or any chain. If it returns a str,
-            that is the ``content``; a message fills the fields of the record; anything else is ``parsed``.
+        runnable: a chat model, ``model.with_structured_output(schema, include_raw=True)``, or any chain. A returned str becomes
+            the ``content``, a message sets the fields of the record, and anything else becomes ``parsed``.
         item: the row.
 
-    Nothing is raised for a row; cancellation and ``KeyboardInterrupt`` pass through.
+    Errors of a row are not raised; cancellation and ``KeyboardInterrupt`` are.
     """
     return (await ask_row(runnable, item)).record
 
 
 async def ask_row(runnable: Runnable, item: Item) -> Outcome:
-    """As ``ask``, but also return the exception behind an error."""
+    """Send one row, and also return the exception that caused an error; see ``ask``."""
     if item.problem:
         return Outcome(BulkRecord(item.id, error={"type": "BulkInputError", "message": item.problem}))
     began = time.perf_counter()
@@ -70,31 +70,31 @@ async def ask_row(runnable: Runnable, item: Item) -> Outcome:
         try:
             answer = await runnable.ainvoke(item.prompt)
             record = to_record(item.id, answer, time.perf_counter() - began)
-        except Exception as error:  # noqa: BLE001 - whatever goes wrong with a row is its record
+        except Exception as error:  # noqa: BLE001 - any error of a row becomes its record
             problem = error.with_traceback(None)
             record = to_failure(item.id, problem, time.perf_counter() - began)
-    if sends.total:  # otherwise the answer comes from a cache, or from a model of another package
+    if sends.total:  # otherwise the answer is from a cache, or from a model of another package
         record = replace(record, attempts=sends.total, refusals=sends.refused)
     return Outcome(record, problem)
 
 
 def why_stop(outcome: Outcome) -> BulkStoppedError | None:
-    """Return what ends the run if all other rows would fail alike: a refused key or account, or a limit that lasts."""
+    """Return the error that ends the run if all other rows would fail too: a refused key or account, or a long-lasting limit."""
     record, problem = outcome
     if isinstance(problem, _FATAL) or getattr(problem, "status_code", None) in _FATAL_STATUS:
         return BulkStoppedError(record.error_text, reason="refused")
     if isinstance(problem, errors.RateLimitError) and not problem.is_worth_waiting:
         seconds = problem.retry_after
-        if seconds is None:  # a day's limit: some of it is back at 00:00 UTC, whether days begin then or it is refilled
+        if seconds is None:  # a daily limit: part of it is available again at 00:00 UTC at the latest
             seconds = _DAY_SECONDS - time.time() % _DAY_SECONDS
         return BulkStoppedError(record.error_text, reason="limit", retry_after=seconds)
     return None
 
 
 def why_settings(outcome: Outcome) -> BulkStoppedError | None:
-    """Return what ends the run if a refusal names a setting that all rows share, such as the schema.
+    """Return the error that ends the run if a refusal names a setting that all rows share, such as the schema.
 
-    It is asked until a row has been answered, which proves the settings.
+    This is only called until a row has been answered, which proves that the settings are valid.
     """
     problem = outcome.problem
     if isinstance(problem, errors.ContextOverflowError):
@@ -115,13 +115,13 @@ def why_settings(outcome: Outcome) -> BulkStoppedError | None:
 
 @dataclass(frozen=True)
 class BulkOptions:
-    """How a worker pool works.
+    """The options of a worker pool.
 
     Args:
         concurrency: the number of workers.
-        ordered: whether records come in the order of their rows.
+        ordered: whether records are returned in the order of their rows.
         give_up_after: consecutive failures that stop the run; ``None`` for no bound.
-        keep_input: whether records have the columns of their rows.
+        keep_input: whether records include the columns of their rows.
     """
 
     concurrency: int
@@ -134,13 +134,13 @@ class WorkerPool:
     """The workers of one run.
 
     Args:
-        runnable: what is asked.
-        items: the rows; they are read one at a time.
-        options: how the workers work.
-        keep: called with each record when it is handed out; an exception that it raises ends the run.
+        runnable: answers the rows.
+        items: the rows, read one at a time.
+        options: the options.
+        keep: called with each record before it is returned; its exceptions end the run.
         meter: counts rows and requests.
         spending: decides whether the budget allows another row.
-        reuse: knows the answers that need not be sent for.
+        reuse: finds answers that are already known.
     """
 
     def __init__(
@@ -165,7 +165,7 @@ class WorkerPool:
         self._failure: Exception | None = None
         self._consecutive_failures = 0
         self._rows_read = self._rows_finished = 0
-        self._early: dict[int, BulkRecord] = {}  # with ``ordered``: records that wait for those of earlier rows
+        self._early: dict[int, BulkRecord] = {}  # with `ordered`: records that wait for those of earlier rows
         self._finished: asyncio.Queue[BulkRecord | None] = asyncio.Queue()
         read_ahead = _READ_AHEAD_IN_ORDER if options.ordered else _READ_AHEAD
         self._room = asyncio.Semaphore(read_ahead * options.concurrency)
@@ -176,8 +176,8 @@ class WorkerPool:
         """Start the workers, and yield the records until all workers have ended.
 
         Raises:
-            BulkStoppedError: they ended before the input did.
-            Exception: what the items or ``keep`` raised.
+            BulkStoppedError: the run ended before all rows were sent.
+            Exception: any exception of the items or of ``keep``.
         """
         self._workers = [asyncio.create_task(self._work()) for _ in range(self._options.concurrency)]
         ending = asyncio.create_task(self._end_with_the_workers())
@@ -197,7 +197,7 @@ class WorkerPool:
         """Start no further row; rows in flight are finished.
 
         Args:
-            why: raised at the end.
+            why: the error to raise at the end.
             grace: seconds after which rows in flight are cancelled; ``None`` to wait for them.
         """
         self._stopped = self._stopped or why
@@ -212,7 +212,7 @@ class WorkerPool:
     async def _end_with_the_workers(self) -> None:
         await asyncio.gather(*self._workers, return_exceptions=True)
         try:
-            for position in sorted(self._early):  # earlier rows were not finished: these are paid for, and kept
+            for position in sorted(self._early):  # answered, and so kept, although earlier rows were not finished
                 self._hand_out(self._early[position])
         except Exception as problem:  # noqa: BLE001 - as in a worker
             self._failure = self._failure or problem
@@ -227,7 +227,7 @@ class WorkerPool:
             self._failure = self._failure or problem
             if isinstance(
                 problem, BulkOutputError
-            ):  # no answer can be kept any more; otherwise rows in flight are finished
+            ):  # answers can no longer be stored; after other errors, rows in flight are finished
                 self.cancel()
 
     async def _work_once(self) -> bool:
@@ -245,14 +245,14 @@ class WorkerPool:
         try:
             outcome = await self._reuse.ask(item, self._send)
             record = self._describe(item, outcome.record)
-        finally:  # also when it is cancelled
+        finally:  # also after a cancellation
             self._meter.in_flight -= 1
             self._spend(record)
         why = self._judge(item, outcome)
         if why is not None:
             self.stop(why)
         if why is not None and why.reason != "failing":
-            self._room.release()  # the row itself is not at fault: it is left for the next run
+            self._room.release()  # the row did not cause this, and is left for the next run
         else:
             self._finish(position, record)
         if self._reuse.problem is not None:
@@ -263,7 +263,7 @@ class WorkerPool:
         return await ask_row(self._runnable, item)
 
     def _describe(self, item: Item, record: BulkRecord) -> BulkRecord:
-        """Return the record with what is known of its row."""
+        """Return the record with the number, the columns and the prompt's hash of its row."""
         given = item.input if self._options.keep_input else None
         return replace(record, row=item.row, input=given, prompt_hash=item.prompt_hash or None)
 
@@ -284,7 +284,7 @@ class WorkerPool:
         return await anext(self._items, None)
 
     def _judge(self, item: Item, outcome: Outcome) -> BulkStoppedError | None:
-        """Return why the run has to end after this row; ``None`` if it does not."""
+        """Return why the run must end after this row; ``None`` if it continues."""
         if outcome.problem is None:
             if outcome.record.is_good:
                 self._consecutive_failures = 0

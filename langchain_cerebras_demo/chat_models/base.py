@@ -1,4 +1,4 @@
-"""``ChatCerebrasDemo``: the chat model. It turns calls into requests and events into chunks; the client does the rest."""
+"""``ChatCerebrasDemo``, the chat model: it converts calls to requests and events to chunks; the client does the rest."""
 
 from __future__ import annotations
 
@@ -58,13 +58,13 @@ from langchain_cerebras_demo.wire.request import PARAMETERS, ChatRequest, to_our
 
 _LOG = logging.getLogger("langchain_cerebras_demo")
 
-# What LangChain itself may pass with a call and the API does not know.
+# Arguments that LangChain itself may pass with a call, and that are not the API's.
 _LANGCHAIN_ARGUMENTS = frozenset({"stream", "stream_usage", "run_id"})
 
 _UNKNOWN_MODELS: set[str] = set()
-"""Models of which the log has said that the catalogue does not know them."""
+"""Models that were already logged as missing from the catalogue."""
 
-# What the profile depends on.
+# The fields that the profile depends on.
 _PROFILE_FIELDS = frozenset({"model", "aliases", "base_url", "tier"})
 
 
@@ -79,16 +79,16 @@ class ChatCerebrasDemo(ChatFields):
     ``CEREBRAS_API_KEY``, and, if ``CEREBRAS_DEMO_BROWSER=1`` allows it, the session in the user's own browser.
     ``base_url="local"`` runs a small embedded model instead, with no key and no network (extra ``local``).
 
-    Sampling and reasoning parameters are the API's own; ``None`` leaves them to the service. ``model_kwargs`` are sent
-    unchecked, any other name is refused. All of them may also be passed with a call.
+    Sampling and reasoning parameters are those of the API; ``None`` means the service's default. ``model_kwargs`` are sent
+    unchecked; any other unknown name is an error. All parameters may also be passed with a call.
 
-    Raises (all of them are ``langchain_cerebras_demo.errors.CerebrasError``): ``MissingKeyError`` if no source has a key,
+    Calls raise subclasses of ``langchain_cerebras_demo.errors.CerebrasError``: ``MissingKeyError`` if no source has a key,
     ``InvalidRequestError`` for a request that is refused before it is sent, ``APIStatusError`` and its subclasses if the
     service refuses it, ``APIConnectionError`` for a broken connection, ``StreamInterruptedError`` for an answer that was cut
-    off. After the first chunk, an error has in ``partial`` what had arrived.
+    off. After the first chunk, the ``partial`` of an error holds what had arrived.
     """
 
-    # -- what LangChain asks of a model
+    # -- LangChain's interface
 
     @property
     def _llm_type(self) -> str:
@@ -96,12 +96,12 @@ class ChatCerebrasDemo(ChatFields):
 
     @property
     def model_name(self) -> str:
-        """The model id or alias, under the name that LangChain's own tools look for."""
+        """The model id or alias, under the name that LangChain's tools look for."""
         return self.model
 
     @property
     def lc_secrets(self) -> dict[str, str]:
-        """The field that is a secret, and the variable that it is read from again."""
+        """The secret field, and the environment variable from which it is read when the model is loaded."""
         return {"api_key": "CEREBRAS_API_KEY"}
 
     @classmethod
@@ -138,7 +138,7 @@ class ChatCerebrasDemo(ChatFields):
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         given = {"temperature": self.temperature, "max_tokens": self.max_tokens, "stop": stop or self.stop, **kwargs}
         params = super()._get_ls_params(stop=stop, **kwargs)
-        params["ls_provider"] = self._provider  # equal to model_provider, or summarisation ignores reported usage
+        params["ls_provider"] = self._provider  # must equal model_provider, or summarisation ignores reported usage
         params["ls_model_name"] = local.LOCAL_MODEL if self._is_local else given.get("model", self.model)
         params["ls_model_type"] = "chat"
         if given["temperature"] is not None:
@@ -150,10 +150,10 @@ class ChatCerebrasDemo(ChatFields):
             params["ls_stop"] = list(stops) if isinstance(stops, list | tuple) else [stops]
         return params
 
-    # -- facts of the model
+    # -- facts about the model
 
     def _spec(self) -> catalog.ModelSpec | None:
-        # Without a client: most of what making a model costs would be that.
+        # Without a client, which would take most of the time of making a model.
         return None if self._is_local else catalog.find_spec(AliasTable(self.aliases).resolve(self.model))
 
     def _resolve_model_profile(self) -> ModelProfile | None:
@@ -178,16 +178,16 @@ class ChatCerebrasDemo(ChatFields):
 
     @model_validator(mode="after")
     def _check_profile_keys(self) -> Self:
-        """Replace LangChain's check, which resolves type hints anew for every model: half of the constructor's cost."""
-        if not isinstance(self.profile, CatalogProfile):  # a user's own
+        """Skip LangChain's check, which resolves type hints for every model and takes half of the constructor's time."""
+        if not isinstance(self.profile, CatalogProfile):  # the user's
             super()._check_profile_keys()  # type: ignore[operator]  # a method once pydantic has made the class
         return self
 
     def _renew_profile(self) -> None:
-        """Make the profile anew, unless it is a user's own."""
+        """Update the profile, unless the user has set it."""
         if self.profile is None or isinstance(self.profile, CatalogProfile):
             self.profile = None
-            with contextlib.suppress(Exception):  # as in the constructor: no call needs a profile
+            with contextlib.suppress(Exception):  # as in the constructor; calls work without a profile
                 self.profile = self._resolve_model_profile()
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -211,7 +211,7 @@ class ChatCerebrasDemo(ChatFields):
         """Return a choice between models, as LangChain does; its profile follows the configuration."""
         return to_model_alternatives(super().configurable_alternatives(which, **kwargs))
 
-    if TYPE_CHECKING:  # LangChain's own methods; their signatures name the arguments that a call may have
+    if TYPE_CHECKING:  # LangChain's methods, with signatures that name the arguments of a call
 
         def bind(self, **kwargs: Unpack[BoundArguments]) -> Runnable[LanguageModelInput, AIMessage]:  # type: ignore[override]
             """Return a binding, as LangChain does; with ``model=`` the profile follows it."""
@@ -263,11 +263,11 @@ class ChatCerebrasDemo(ChatFields):
             named = self
             if kwargs.get("model") not in (None, self.model):
                 named = self.model_copy(update={"model": kwargs["model"]})
-                named._client_memo = self._client_memo  # noqa: SLF001 - one client, which counts the requests of both
+                named._client_memo = self._client_memo  # noqa: SLF001 - both share one client, which counts their requests
             return super(ChatCerebrasDemo, named).bind(**kwargs)
 
     def get_num_tokens(self, text: str) -> int:
-        """Estimate the tokens of a text in any script, without a tokenizer; exact where ``custom_get_token_ids`` is given."""
+        """Estimate the tokens of a text in any script, without a tokenizer; exact if ``custom_get_token_ids`` is set."""
         if self.custom_get_token_ids is not None:
             return super().get_num_tokens(text)
         return math.ceil(estimate_tokens(text))
@@ -288,57 +288,57 @@ class ChatCerebrasDemo(ChatFields):
         )
 
     async def alist_models(self, *, public: bool = False) -> list[dict[str, Any]]:
-        """Return the models as the service lists them.
+        """Return the service's list of models.
 
         Args:
-            public: Whether to ask for the public catalogue, which needs no key and has limits, abilities and prices,
-                instead of the models that the key may use.
+            public: whether to return the public list, which needs no key and includes limits, abilities and prices, instead
+                of the models that the key may use.
 
         Raises:
-            CerebrasError: There is no key, or the request failed.
+            CerebrasError: there is no key, or the request failed.
         """
         return await self._client().list_models(public=public)
 
     def list_models(self, *, public: bool = False) -> list[dict[str, Any]]:
-        """Return the models as the service lists them; see ``alist_models``."""
+        """Return the service's list of models; see ``alist_models``."""
         client = self._client()
         return portal.run(lambda: client.list_models(public=public))
 
     async def arefresh_catalog(self, *, save: bool = False) -> None:
-        """Lay the service's public list over the catalogue: limits, abilities, prices, and which models are served.
+        """Update the catalogue from the service's public list: limits, abilities, prices, and which models are served.
 
-        ``profile`` follows; those of other models are as they were when the models were made. No key is needed.
+        This also updates ``profile``; the profiles of other existing models do not change. No key is needed.
 
         Args:
-            save: Whether later processes use the list too: it is kept in the cache folder. Otherwise it counts for this one.
+            save: whether to save the list in the cache folder for later processes. Otherwise it only affects this process.
 
         Raises:
-            CerebrasError: The list could not be read.
-            OSError, RuntimeError: It could not be kept.
+            CerebrasError: the list could not be fetched.
+            OSError, RuntimeError: the list could not be saved.
         """
         await self._client().refresh_catalog(save=save)
         self._renew_profile()
 
     def refresh_catalog(self, *, save: bool = False) -> None:
-        """As ``arefresh_catalog``."""
+        """Update the catalogue; see ``arefresh_catalog``."""
         portal.run(lambda: self.arefresh_catalog(save=save))
 
     def explain_keys(self) -> list[SourceReport]:
-        """Return the sources of this model's key in order and what each has; never a character of a key."""
+        """Return a report on each source of this model's key, in order. It never contains any part of a key."""
         return self._client().keys.explain()
 
     # -- connections and limits
 
     @property
     def limits(self) -> RateLimitSnapshot | None:
-        """The account's rate limits as the service last reported them; ``None`` before the first answer."""
+        """The account's rate limits as last announced by the service; ``None`` before the first answer."""
         return self._client().limits
 
     @property
     def load(self) -> Load:
-        """How many calls of this model and its copies are in flight and how many wait; from any thread.
+        """The number of calls of this model and its copies in flight, and of those that wait; readable from any thread.
 
-        For a server that sheds load: ``llm.load.queued``.
+        A server can shed load by ``llm.load.queued``.
         """
         return self._client().load
 
@@ -349,13 +349,13 @@ class ChatCerebrasDemo(ChatFields):
     async def aclose(self) -> None:
         """Close this loop's connections. The next call opens new ones.
 
-        All models share the connections of a loop. A stream of this model that is being read is broken off; calls of other models
-        go on.
+        All models share the connections of a loop. Streams of this model that are being read are broken off; calls of other models
+        continue.
         """
         await self._client().aclose()
 
     def close(self) -> None:
-        """Close the connections of synchronous calls, as ``aclose`` does those of the running loop."""
+        """Close the connections of synchronous calls, as ``aclose`` closes those of the running loop."""
         client = self._client()
         if portal.is_open:
             portal.run(client.aclose)
@@ -374,7 +374,7 @@ class ChatCerebrasDemo(ChatFields):
 
     # -- tools
 
-    def bind_tools(  # type: ignore[override]  # the arguments that a call may have, where LangChain's allows any
+    def bind_tools(  # type: ignore[override]  # names the arguments of a call, where LangChain allows any
         self,
         tools: Sequence[Tool],
         *,
@@ -387,22 +387,24 @@ class ChatCerebrasDemo(ChatFields):
         """Return the model bound to these tools.
 
         Args:
-            tools: Pydantic classes, TypedDicts, functions, LangChain tools, or dicts in OpenAI's form (of the Chat
-                Completions or the Responses API) or Anthropic's.
+            tools: Pydantic classes, TypedDicts, functions, LangChain tools, or dicts in the form of OpenAI (Chat Completions
+                or Responses API) or Anthropic.
             tool_choice: ``"auto"``, ``"any"`` (some tool must be called), ``"none"``, a tool's name, or a dict. Without
                 tools it is not sent, and a warning is logged.
-            strict: Whether the service holds the arguments to the schema, for all tools, whatever they say themselves.
+            strict: Whether the service makes the arguments follow the schema; this overrides the tools' own flags.
             parallel_tool_calls: Whether one answer may have several calls.
-            response_format: A schema of any kind, or a response format in the API's own form; strict unless it says
-                otherwise itself or ``strict=False`` is given. It is sent with the tools, or as one more tool if the model does
-                not accept both; the answer is text in either case.
+            response_format: A schema of any kind, or a response format in the API's form; strict unless its own flag or
+                ``strict=False`` turns that off. It is sent with the tools, or as one more tool if the model does not accept
+                both; the answer is text in either case.
             **kwargs: Other arguments of a call.
 
         Raises:
-            ValueError: A tool's name or a tool choice that the API does not accept, a tool that should be strict and cannot
-                be, or tools of which some are strict and others are not.
+            InvalidRequestError: The API does not accept a tool's name or the tool choice, strict mode does not support a tool's
+                schema, or only some of the tools are strict.
+            ValueError: Something in ``tools`` is not a tool (raised by LangChain).
+            InvalidRequestTypeError: ``response_format`` is not a schema.
         """
-        # Imported here: schemas are a fifth of the import time of this class, and many programs never need them.
+        # Imported here, because schemas take a fifth of the import time of this class, and many programs never use them.
         from langchain_cerebras_demo.chat_models.tools import to_tool_choice, to_tools  # noqa: PLC0415
 
         converted = to_tools(tools, strict=strict)
@@ -425,7 +427,7 @@ class ChatCerebrasDemo(ChatFields):
             bound["response_format"] = to_response_format(wanted, default=strict is not False)
         return self.bind(**{name: value for name, value in bound.items() if value is not None}, **kwargs)
 
-    # A class gives its instances, any other schema what it describes; with tools there may be no value.
+    # A class returns its instances, any other schema returns Any; with tools, the value may be None.
 
     @overload  # type: ignore[override]  # LangChain's returns pydantic's classes and dicts alone
     def with_structured_output(
@@ -512,24 +514,24 @@ class ChatCerebrasDemo(ChatFields):
         """Return a runnable whose answers follow a schema.
 
         Args:
-            schema: A pydantic class, a dataclass or an enum (answers are instances), a TypedDict or a dict such as a JSON
-                schema (answers are dicts that fit it, or whatever it describes). ``None`` only with ``json_mode``.
-            method: ``"json_schema"`` (the default if the model supports it): the service writes the answer by the schema.
+            schema: A pydantic class, a dataclass or an enum (answers are instances), or a TypedDict or a dict such as a JSON
+                schema (answers are the values that it describes, usually dicts). ``None`` only with ``json_mode``.
+            method: ``"json_schema"`` (the default if the model supports it): the service makes the answer follow the schema.
                 ``"function_calling"``: the answer is the arguments of a forced call. ``"json_mode"``: any JSON object; the
-                prompt has to say which.
-            include_raw: Whether to return ``{"raw", "parsed", "parsing_error"}``; invalid answers then raise nothing.
-            strict: Whether the service holds the answer to the schema; ``None``: only with ``json_schema``.
+                prompt must describe it.
+            include_raw: Whether to return ``{"raw", "parsed", "parsing_error"}`` instead of raising errors for invalid answers.
+            strict: Whether the service makes the answer follow the schema; ``None``: only with ``json_schema``.
             tools: Tools that the model may call instead of answering (only with ``json_schema``); the value is then ``None``.
             **kwargs: Other arguments of a call.
 
         Returns:
             A runnable. It raises ``OutputParserException`` for an answer that is cut off, empty, not valid JSON or does not
-            fit the schema, and ``ModelRefusalError`` for a refusal. Streamed, it yields dicts as they grow, and instances
-            whenever they are valid; the end is always checked.
+            match the schema, and ``ModelRefusalError`` for a refusal. Streaming yields dicts as they grow, and instances
+            whenever they are valid; the last value is always checked.
 
         Raises:
-            ValueError: Arguments that contradict each other, or a schema that strict mode does not support.
-            TypeError: ``schema`` is not a schema.
+            InvalidRequestError: Arguments contradict each other, or strict mode does not support the schema.
+            InvalidRequestTypeError: ``schema`` is not a schema.
         """
         from langchain_cerebras_demo.chat_models.structured import structured_output  # noqa: PLC0415 - as in bind_tools
 
@@ -537,10 +539,10 @@ class ChatCerebrasDemo(ChatFields):
             self, schema, method=method, include_raw=include_raw, strict=strict, tools=tools, **kwargs
         )
 
-    # -- the four ways of calling
+    # -- calls
 
     def _convert_input(self, model_input: LanguageModelInput) -> PromptValue:
-        refuse_at_the_end()  # what core does next imports something
+        refuse_at_the_end()  # LangChain's next step imports a module
         return super()._convert_input(model_input)
 
     def batch(
@@ -551,7 +553,7 @@ class ChatCerebrasDemo(ChatFields):
         return_exceptions: bool = False,
         **kwargs: Any,
     ) -> list[AIMessage]:
-        """Return the answers, as core does; one after the other while the interpreter exits, when no thread can be started."""
+        """Return the answers; one after the other while the interpreter exits, because no thread can be started then."""
         if not is_ending():
             return super().batch(inputs, config, return_exceptions=return_exceptions, **kwargs)
         answers: list[AIMessage] = []
@@ -630,11 +632,11 @@ class ChatCerebrasDemo(ChatFields):
         return generations.to_result(portal.run(lambda: client.complete(request, run_id=run_id)), origin)
 
     def _combine_llm_outputs(self, llm_outputs: list[dict[str, Any] | None]) -> dict[str, Any]:
-        """Return what tracers read of a whole run; streamed answers have no output of this kind."""
+        """Return the combined output of several prompts, for tracers; streamed answers have none."""
         return generations.combine_outputs(llm_outputs)
 
     def _convert_cached_generations(self, cache_val: list[Generation]) -> list[ChatGeneration]:
-        """Return answers from LangChain's cache without the figures of a call: nothing was sent for them."""
+        """Return answers from LangChain's cache without the figures of a call, because nothing was sent."""
         return generations.without_calls(super()._convert_cached_generations(cache_val))
 
     def _to_request(
@@ -647,7 +649,7 @@ class ChatCerebrasDemo(ChatFields):
         *,
         is_stream: bool = False,
     ) -> tuple[ChatRequest, generations.Origin]:
-        """Return the request of one call and the origin of its answer. A request that cannot be made is a failed call."""
+        """Return the request of a call and the origin of its answer. If this fails, observers see a failed call."""
         try:
             return self._new_request(client, messages, stop, kwargs), generations.Origin(self._provider)
         except Exception as problem:
@@ -661,7 +663,7 @@ class ChatCerebrasDemo(ChatFields):
         stop: list[str] | None,
         kwargs: Mapping[str, Any],
     ) -> ChatRequest:
-        """Return the request of one call, whose arguments override the model's fields."""
+        """Return the request of a call; its arguments override the model's fields."""
         called_with = {name: value for name, value in kwargs.items() if name not in _LANGCHAIN_ARGUMENTS}
         model = called_with.pop("model", None) or self.model
         extra = {**self.model_kwargs, **(called_with.pop("model_kwargs", None) or {})}

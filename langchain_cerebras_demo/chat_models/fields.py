@@ -1,4 +1,4 @@
-"""The arguments of the chat model, their checks, and the client that they make."""
+"""The arguments of the chat model, their checks, and the creation of its client."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ CLIENT_FIELDS = (
     "proxy",
     "transport",
 )
-"""The fields that the model's client depends on: it is replaced when one of them changes."""
+"""The fields that the model's client depends on. When one of them changes, the client is replaced."""
 
 _client_settings = operator.itemgetter(*CLIENT_FIELDS)
 
@@ -87,14 +87,14 @@ _OTHER_NAMES = {
 
 
 class ClientMemo:
-    """Keeps the client of one model until a field that it depends on is changed.
+    """A memo that keeps the client of a model until a field that it depends on is changed.
 
-    Fields are compared by identity: a dozen pointers a call. A copy or a pickle of the model starts with an empty one.
+    Fields are compared by identity, which is fast enough for every call. A copy or a pickle of the model has an empty memo.
     """
 
     def __init__(self) -> None:
         self._kept: tuple[tuple[Any, ...], Client] | None = None
-        self._lock = threading.Lock()  # two threads must not get two clients, each with slots of its own
+        self._lock = threading.Lock()  # so that two threads do not get two clients with separate slots
 
     def client(self, settings: tuple[Any, ...], make: Callable[[], Client]) -> Client:
         """Return the client for these settings."""
@@ -117,9 +117,9 @@ class ClientMemo:
 
 
 class _CheckedAs:
-    """Has pydantic check a field as another type than its annotation, which is for readers and type checkers.
+    """A marker that makes pydantic check a field as another type than its annotation, which is for readers and type checkers.
 
-    A validator of ours does the rest: its messages name the value and the remedy.
+    A validator of this class does the rest; its messages name the value and the remedy.
     """
 
     def __init__(self, kind: Any) -> None:
@@ -133,14 +133,14 @@ class _CheckedAs:
 
 
 class _FieldsSchema(GenerateJsonSchema):
-    """Leaves out what has no JSON schema: LangChain's own fields for callbacks, caches and other objects."""
+    """A generator that omits fields without a JSON schema, such as LangChain's callbacks and caches."""
 
     def handle_invalid_for_json_schema(self, schema: Any, error_info: str) -> Any:  # noqa: ARG002 - pydantic's own
         raise PydanticOmit
 
 
 class ChatFields(BaseChatModel):
-    """The fields of ``ChatCerebrasDemo``, their checks, and the client that they make. It cannot answer by itself."""
+    """The fields of ``ChatCerebrasDemo``, their checks, and the creation of its client."""
 
     check_requests: bool = Field(
         default=True,
@@ -205,9 +205,11 @@ class ChatFields(BaseChatModel):
     top_p: float | None = Field(default=None, description="Share of the likeliest tokens to sample from, 0 to 1.")
     max_tokens: int | None = Field(
         default=None,
-        description="Most tokens of the answer, including reasoning; sent as ``max_completion_tokens``.",
+        description="Maximum number of tokens of the answer, including reasoning; sent as ``max_completion_tokens``.",
     )
-    min_tokens: int | None = Field(default=None, description="Fewest tokens of the answer; -1 for as many as fit.")
+    min_tokens: int | None = Field(
+        default=None, description="Minimum number of tokens of the answer; -1 for as many as fit."
+    )
     stop: str | list[str] | None = Field(
         default=None,
         description="Up to four texts that end the answer and are not included in it.",
@@ -396,10 +398,10 @@ class ChatFields(BaseChatModel):
     _client_memo: ClientMemo = PrivateAttr(default_factory=ClientMemo)
     _shared_slots: SharedSlots = PrivateAttr(default_factory=SharedSlots)
 
-    if not TYPE_CHECKING:  # for type checkers the constructor is the one that the fields make
+    if not TYPE_CHECKING:  # type checkers derive the constructor from the fields
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
-            # Where an argument is invalid, the frames below hold all of them, the key too.
+            # If an argument is invalid, the frames of pydantic hold all arguments, including the key.
             problem: Exception | None = None
             try:
                 super().__init__(*args, **kwargs)
@@ -412,7 +414,7 @@ class ChatFields(BaseChatModel):
 
     @classmethod
     def model_json_schema(cls, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Return the JSON schema of the arguments, as pydantic does, without those that JSON cannot express."""
+        """Return the JSON schema of the arguments, without those that JSON cannot express."""
         if not args[2:]:
             kwargs.setdefault("schema_generator", _FieldsSchema)
         return super().model_json_schema(*args, **kwargs)
@@ -422,7 +424,7 @@ class ChatFields(BaseChatModel):
     def _check_names(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
-        if isinstance(values.get("profile"), CatalogProfile):  # of another model, all of whose fields were passed on
+        if isinstance(values.get("profile"), CatalogProfile):  # from another model, whose fields were all passed on
             values = {name: value for name, value in values.items() if name != "profile"}
         renamed = {_OTHER_NAMES.get(name, name): value for name, value in values.items()}
         problem = ""
@@ -439,13 +441,13 @@ class ChatFields(BaseChatModel):
             raise TypeError(problem)
         return renamed
 
-    # Each value is checked by a validator of its own field: an error of the whole model would contain all arguments, the key
-    # among them.
+    # Each value is checked by a validator of its field: an error of the whole model would contain all arguments, including the
+    # key.
 
     @field_validator(*PARAMETERS, mode="before")
     @classmethod
     def _check_parameter(cls, value: Any, info: ValidationInfo) -> Any:
-        """Check the value before pydantic reads it, which accepts text as a number and True as 1: a call would refuse them."""
+        """Check the value before pydantic, which accepts text as a number and True as 1, unlike a call."""
         name, is_empty = str(info.field_name), isinstance(value, list) and not value
         if name == "tools":
             value = to_wire_tools(value)
@@ -464,7 +466,7 @@ class ChatFields(BaseChatModel):
 
     @field_serializer("api_key")
     def _hide_api_key(self, value: Any) -> str | None:
-        """Return a mark: ``model_dump`` is what LangGraph writes into checkpoints. A model made of it is one without its key."""
+        """Return a fixed mark, because LangGraph writes ``model_dump`` into checkpoints. A model made from it has no key."""
         return None if value is None else MARK
 
     @field_validator("cookies")
@@ -484,7 +486,7 @@ class ChatFields(BaseChatModel):
     @classmethod
     def _check_proxy(cls, value: Any) -> Any:
         if value is not None and not isinstance(value, str):
-            raise TypeError(f"proxy is a {type(value).__name__}: give an address like 'http://host:port'")
+            raise TypeError(f"proxy is a {type(value).__name__}: use an address like 'http://host:port'")
         if value:
             to_proxy(value, ARGUMENT)
         return value
@@ -492,14 +494,14 @@ class ChatFields(BaseChatModel):
     @field_validator("base_url")
     @classmethod
     def _complete_base_url(cls, value: str | None) -> str:
-        return to_base_url(value)  # fixed here, so that it is the same in another process
+        return to_base_url(value)  # resolved here, so that it is the same in another process
 
     @field_validator("on_start", "on_call")
     @classmethod
     def _check_hook(cls, value: Any, info: ValidationInfo) -> Any:
         if value is not None and not callable(value):
-            takes = "CallStart" if info.field_name == "on_start" else "CallRecord"
-            raise TypeError(f"{info.field_name} is a {type(value).__name__}: give a callable that takes a {takes}")
+            argument = "CallStart" if info.field_name == "on_start" else "CallRecord"
+            raise TypeError(f"{info.field_name} is a {type(value).__name__}: use a callable that accepts a {argument}")
         return value
 
     @field_validator("aliases", "timeout", "default_headers", "rate_limit")
@@ -523,15 +525,15 @@ class ChatFields(BaseChatModel):
     # -- state
 
     def _client(self) -> Client:
-        """Return the client for the current values of the fields: they may be changed, and copies may differ."""
+        """Return the client for the current values of the fields, which may change."""
         private: Any = (
             self.__pydantic_private__
-        )  # `self._client_memo` takes pydantic seven times as long as all else here
+        )  # pydantic's access to `self._client_memo` would take seven times as long as the rest
         memo: ClientMemo = private["_client_memo"]
         return memo.client(_client_settings(self.__dict__), self._make_client)
 
     def _make_client(self) -> Client:
-        refuse_at_the_end()  # some parts of a client are imported when it is made
+        refuse_at_the_end()  # making a client imports modules
         keys = to_key_chain(
             to_base_url(self.base_url),
             key_resolver=self.key_resolver,
@@ -560,12 +562,12 @@ class ChatFields(BaseChatModel):
         )
 
     def __getstate__(self) -> dict[Any, Any]:
-        """Return the state for pickles, which leave the machine: without explicit keys; the copy says so if it needs one."""
+        """Return the state for a pickle, without explicit keys; the copy raises an error that says so if it needs one."""
         state = super().__getstate__()
         fields = dict(state["__dict__"])
         if isinstance(fields["api_key"], str | SecretStr):
             fields["api_key"] = DroppedKey("api_key")
-        if isinstance(fields["cookies"], Mapping):  # set by model_copy, which checks nothing
+        if isinstance(fields["cookies"], Mapping):  # set by model_copy, which does not validate
             fields["cookies"] = DroppedKey("cookies")
         return {**state, "__dict__": fields}
 
@@ -575,30 +577,30 @@ class ChatFields(BaseChatModel):
         return copied
 
     def __repr_args__(self) -> Iterator[tuple[str, Any]]:
-        """Yield what identifies the model: never a key, and nothing that has to be kept from a log."""
+        """Yield the fields that identify the model; none of them is a secret."""
         for name in ("model", "base_url", "reasoning_effort"):
             if (value := getattr(self, name, None)) is not None:
                 yield name, value
 
 
 def _arguments_of(cls: type[BaseChatModel]) -> str:
-    """Return the section of a docstring that describes the arguments of a model."""
+    """Return the ``Args`` section of a docstring for the arguments of a model."""
     described = ((name, field.description) for name, field in cls.model_fields.items())
     return "\n".join(["Args:", *(f"    {name}: {text}" for name, text in described if text)])
 
 
 if not TYPE_CHECKING:
     ChatFields.__init__.__doc__ = (
-        f"Make a model. A problem with an argument is an error here.\n\n{_arguments_of(ChatFields)}"
+        f"Create a model. Invalid arguments raise an error here.\n\n{_arguments_of(ChatFields)}"
     )
 
 
 def to_wire_tools(tools: Any) -> Any:
-    """Return tools in the API's form: those that are in it unchanged, functions, classes and other vendors' dicts converted."""
+    """Return tools in the API's form. Functions, classes and dicts in other forms are converted."""
     if not isinstance(tools, list | tuple) or all(
         isinstance(tool, Mapping) and tool.get("type") == "function" for tool in tools
     ):
         return tools
-    from langchain_cerebras_demo.chat_models.tools import to_tools  # noqa: PLC0415 - schemas, which few calls need
+    from langchain_cerebras_demo.chat_models.tools import to_tools  # noqa: PLC0415 - imports schemas, which few calls need
 
     return to_tools(tools)

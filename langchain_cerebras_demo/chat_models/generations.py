@@ -1,4 +1,4 @@
-"""The events of an answer as LangChain's chunks and messages, with the same content whichever way the model is called."""
+"""Conversion of an answer's events to LangChain's chunks and messages, with the same content with and without streaming."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ from langchain_cerebras_demo.wire.completion import (
 )
 from langchain_cerebras_demo.wire.tool_calls import read_arguments
 
-# Appended to broken JSON, one of these closes a bracket that is not open, wherever the text ends: in an object, in a list,
-# within a string, after a backslash. LangChain does not take such a text for a truncated object.
+# Appended to incomplete JSON, one of these closes a bracket that is not open, wherever the text ends: in an object, in a list,
+# within a string, after a backslash. LangChain does not complete such a text to an object.
 _STRAY_ENDS = ("", "]", "}", '"]', '"}', '\\"]', '\\"}')
 
-# LangChain's merge joins lists. It refuses floats that differ, adds up integers and strings, and merges members with an "index".
+# A list, because LangChain's merge concatenates lists; it refuses different floats, and adds integers and strings.
 CALLS_KEY = "calls"
 
 _set = object.__setattr__
 
-# LangChain's words for how an answer ended, which it reads from ``normalized_finish_reason`` (langchain-core 1.8.4).
+# LangChain's names for how an answer ended, in ``normalized_finish_reason`` (langchain-core 1.8.4).
 _NORMALIZED = {
     "stop": "stop",
     "length": "length",
@@ -53,7 +53,7 @@ _NORMALIZED = {
     "content_filter": "refusal",
 }
 
-# What tracers look for in a generation's ``generation_info``.
+# The keys that tracers look for in a generation's ``generation_info``.
 _INFO = ("finish_reason", "model_name", "id", "system_fingerprint", "service_tier")
 
 _FIGURES = ("request_id", "attempts", "ttft", "tokens_per_second", "time_info", "estimated_cost_usd")
@@ -61,11 +61,11 @@ _FIGURES = ("request_id", "attempts", "ttft", "tokens_per_second", "time_info", 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where one answer comes from.
+    """The origin of an answer.
 
     Args:
-        provider: The ``model_provider`` of its messages.
-        call_ids: The ids of its tool calls by their index, as they become known.
+        provider: the ``model_provider`` of its messages.
+        call_ids: the ids of its tool calls by index, filled as they arrive.
     """
 
     provider: str
@@ -73,19 +73,19 @@ class Origin:
 
 
 class TruncatedAnswerWarning(UserWarning):
-    """An answer ended at its token limit and is easily mistaken for a complete one."""
+    """A warning about an answer that ended at its token limit and could be mistaken for a complete one."""
 
 
 class ChunkTemplate:
-    """Makes generation chunks that differ in their message's text and a few fields, without pydantic's constructors.
+    """A template for generation chunks that differ in text and a few fields; it bypasses pydantic's constructors.
 
-    The constructors check what is known to be right here: 5 us a chunk, against 1.3 us for a copy of this template
-    (langchain-core 1.7, pydantic 2.14). A copy is equal to a constructed chunk and shares nothing mutable with others. What
-    is set are the four parts of a pydantic model's state, as its own ``model_copy`` does
+    The constructors check values that are known to be valid here, and take 5 us per chunk; a copy of this template takes 1.3 us
+    (langchain-core 1.7, pydantic 2.14). A copy is equal to a constructed chunk and shares nothing mutable with others. It sets
+    the four parts of a pydantic model's state, as pydantic's ``model_copy`` does
     (https://docs.pydantic.dev/latest/api/base_model/).
 
     Args:
-        provider: The messages' ``model_provider``.
+        provider: the messages' ``model_provider``.
     """
 
     def __init__(self, provider: str) -> None:
@@ -96,7 +96,7 @@ class ChunkTemplate:
         self._chunk, self._chunk_fields = chunk.__dict__, chunk.__pydantic_fields_set__
 
     def copy(self, text: str = "", **fields: Any) -> ChatGenerationChunk:
-        """Return a chunk with this text; ``fields`` are those of its message."""
+        """Return a chunk with this text; ``fields`` are other fields of its message."""
         message = AIMessageChunk.__new__(AIMessageChunk)
         state = self._message.copy()
         state["content"] = text
@@ -130,12 +130,12 @@ _template = lru_cache(ChunkTemplate)
 def to_chunks(
     events: Sequence[Event | CallRecord], origin: Origin, *, is_coalesced: bool = False
 ) -> Iterator[ChatGenerationChunk]:
-    """Yield one chunk for each delta, and one last chunk, marked as such, for how the answer ended.
+    """Yield one chunk for each delta, and a chunk marked as the last one for how the answer ended.
 
     Args:
-        events: The events of one network read.
-        origin: Where they come from; equal providers merge into one.
-        is_coalesced: Whether neighbouring deltas of one kind become one chunk.
+        events: the events of one network read.
+        origin: the origin of the answer.
+        is_coalesced: whether adjacent deltas of the same kind become one chunk.
     """
     make = _template(origin.provider).copy
     ending: list[Event | CallRecord] = []
@@ -193,9 +193,9 @@ def without_calls(generations: Iterable[ChatGeneration]) -> list[ChatGeneration]
     for generation in generations:
         metadata = dict(generation.message.response_metadata)
         if metadata.pop(CALLS_KEY, None) is not None:
-            # A copy: a cache in memory holds the very message that the first caller was given.
+            # A copy, because an in-memory cache holds the same message object that the first caller got.
             message = generation.message.model_copy(update={"response_metadata": metadata})
-            generation = generation.model_copy(update={"message": message})  # noqa: PLW2901 - the same answer
+            generation = generation.model_copy(update={"message": message})  # noqa: PLW2901 - a modified copy
         kept.append(generation)
     return kept
 
@@ -209,7 +209,7 @@ def set_partial(error: APIError, sent: Sequence[ChatGenerationChunk]) -> None:
 
 
 def check_calls(message: AIMessageChunk) -> None:
-    """Set which tool calls of an incomplete answer are complete: when LangChain merges chunks, it closes the others' brackets."""
+    """Mark the incomplete tool calls of an incomplete answer as invalid: LangChain's merge completes their JSON."""
     if not message.tool_call_chunks:
         return
     calls: list[Any] = []
@@ -220,7 +220,7 @@ def check_calls(message: AIMessageChunk) -> None:
 
 
 def _to_tool_call_fields(event: ToolCallFragment, call_ids: dict[int, str]) -> dict[str, Any]:
-    # The id is on every fragment: when several answers are added up, LangChain distinguishes calls of one index by their ids.
+    # Every fragment has the id: when several answers are added, LangChain distinguishes calls of the same index by their ids.
     if event.id:
         call_ids[event.index] = event.id
     call_id = call_ids.get(event.index)
@@ -228,13 +228,13 @@ def _to_tool_call_fields(event: ToolCallFragment, call_ids: dict[int, str]) -> d
     fields: dict[str, Any] = {
         "tool_call_chunks": [tool_call_chunk(name=event.name, args=event.arguments, id=call_id, index=event.index)]
     }
-    if event.name:  # as the constructor shows a call that has just begun, or arrived complete
+    if event.name:  # the same as the constructor would set for a call that begins, or is complete
         fields["tool_calls"] = [tool_call(name=event.name, args=_to_arguments(event.arguments), id=call_id)]
     return fields
 
 
 def _to_arguments(text: str | None) -> dict[str, Any]:
-    """Return the arguments if they are complete already, else an empty dict."""
+    """Return the arguments if they are complete, else an empty dict."""
     try:
         arguments = orjson.loads(text or "{}")
     except orjson.JSONDecodeError:
@@ -243,10 +243,10 @@ def _to_arguments(text: str | None) -> dict[str, Any]:
 
 
 def _to_seals(broken: Iterable[ToolCallFragment]) -> list[ToolCallChunk]:
-    """Return fragments that keep broken calls broken.
+    """Return fragments that keep incomplete calls invalid.
 
-    When chunks are added up, LangChain closes the brackets of arguments that were cut off, and a tool would run with them.
-    A bracket that does not match, appended to arguments that LangChain would close, prevents that.
+    When chunks are added, LangChain closes the brackets of arguments that were cut off, and a tool would run with them. Appending
+    a bracket that does not match prevents that.
     """
     ends = [(call, _stray_end(call.arguments or "")) for call in broken]
     return [tool_call_chunk(name=None, args=end, id=call.id, index=call.index) for call, end in ends if end]
@@ -264,7 +264,7 @@ def _stray_end(arguments: str) -> str:
 
 
 def _last_chunk(ending: Sequence[Event | CallRecord], origin: Origin) -> ChatGenerationChunk:
-    """Return the chunk with finish reason, identity, usage and figures, each only once: LangChain's merge joins repetitions."""
+    """Return the chunk with finish reason, identity, usage and figures, which must occur once: LangChain's merge adds them."""
     _warn_of_cut(ending, is_streamed=True)
     metadata = _to_metadata(ending, 0, origin, has_calls=bool(origin.call_ids))
     message = AIMessageChunk(
@@ -311,9 +311,9 @@ def _to_info(metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _warn_of_cut(events: Iterable[Event | CallRecord], *, is_streamed: bool) -> None:
-    """Warn of what ``finish_reason: length`` left incomplete and is easily mistaken for complete.
+    """Warn about an answer that was cut off (``finish_reason: length``) and could be mistaken for complete.
 
-    A merged stream does not say why a call is invalid, so streams (``is_streamed``) warn of that too.
+    A merged stream does not say why a tool call is invalid, so streams (``is_streamed``) also warn about that.
     """
     for event in events:
         if not isinstance(event, Finish) or event.reason != "length":
@@ -328,7 +328,7 @@ def _warn_of_cut(events: Iterable[Event | CallRecord], *, is_streamed: bool) -> 
             )
         if event.is_silent:
             warnings.warn(
-                "all tokens went into reasoning and none into an answer: raise max_tokens or lower reasoning_effort",
+                "all tokens were used for reasoning and none for the answer: raise max_tokens or lower reasoning_effort",
                 TruncatedAnswerWarning,
                 stacklevel=2,
             )
@@ -373,7 +373,7 @@ def _to_metadata(
 
 
 def _to_normalized(finish: Finish, *, has_calls: bool) -> str | None:
-    """Return LangChain's word for how an answer ended, with the corrections that it makes itself; ``None`` if it has none."""
+    """Return LangChain's name for how an answer ended, corrected as LangChain does; ``None`` if it has none."""
     if finish.is_refusal:
         return "refusal"
     normalized = _NORMALIZED.get(finish.reason or "")
@@ -381,7 +381,7 @@ def _to_normalized(finish: Finish, *, has_calls: bool) -> str | None:
 
 
 def _to_token_usage(usage: Usage) -> dict[str, Any]:
-    """Return the counts under the API's names, which tracers look for beside LangChain's."""
+    """Return the counts under the API's names, which some tracers read."""
     details = {
         "prompt_tokens_details": {"cached_tokens": usage.cached_tokens, "image_tokens": usage.image_tokens},
         "completion_tokens_details": {
@@ -404,7 +404,7 @@ def _to_token_usage(usage: Usage) -> dict[str, Any]:
 def _to_figures(record: CallRecord, choice: int) -> dict[str, Any]:
     figures = {name: getattr(record, name) for name in _FIGURES}
     if figures["time_info"] is not None:
-        figures["time_info"] = dict(figures["time_info"])  # the message's own
+        figures["time_info"] = dict(figures["time_info"])  # a copy for the message
     if choice:
         del figures["estimated_cost_usd"]  # the cost of all choices is on the first
     return {name: value for name, value in figures.items() if value is not None}
@@ -433,7 +433,7 @@ def _to_usage_metadata(events: Iterable[Event | CallRecord]) -> UsageMetadata | 
         "accepted_prediction": usage.accepted_prediction_tokens,
         "rejected_prediction": usage.rejected_prediction_tokens,
     }
-    # Zeros are figures and stay; what was not reported is left out.
+    # Counts of zero are kept; counts that were not reported are omitted.
     if kept := {key: count for key, count in of_input.items() if count is not None}:
         metadata["input_token_details"] = InputTokenDetails(**kept)  # type: ignore[typeddict-item]  # extra keys allowed
     if kept := {key: count for key, count in of_output.items() if count is not None}:

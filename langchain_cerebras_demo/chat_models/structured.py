@@ -1,4 +1,4 @@
-"""``with_structured_output``: the model bound to a schema, and the parser and reader that turn its answers into values."""
+"""``with_structured_output``: binds the model to a schema, and parses its answers into values."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from langchain_cerebras_demo.wire.schemas.answer_type import AnswerType, in_obje
 from langchain_cerebras_demo.wire.schemas.reading import DECODER, UnfitAnswerError, explain, fit, mended, read_json
 
 _SHOWN_REFUSAL = 1_000
-# Every part is read from the beginning of the answer. Reading again only after the answer has grown by 1/64 keeps the cost of a
-# long answer below the square of its length; a short one is read at every chunk.
+# Each partial value is parsed from the beginning of the answer. Parsing only after the answer has grown by 1/64 keeps the cost of a
+# long answer below quadratic; a short answer is parsed at every chunk.
 _PARTS = 64
 
 
@@ -44,7 +44,7 @@ def structured_output(
     tools: Sequence[Any] | None = None,
     **kwargs: Any,
 ) -> Runnable[LanguageModelInput, Any]:
-    """Return the model bound to a schema, with a parser behind it; see ``ChatCerebrasDemo.with_structured_output``.
+    """Return the model bound to a schema, followed by a parser; see ``ChatCerebrasDemo.with_structured_output``.
 
     The parser accepts JSON in a code fence with words around it and, with ``function_calling``, in the text instead of the
     call. If the model called one of ``tools`` instead of answering, the value is ``None``.
@@ -63,7 +63,7 @@ def structured_output(
     if answer_type is not None and chosen == "function_calling":
         tool = to_tool(answer_type, strict=strict)
         tool_name = tool["function"]["name"]
-        # Where parallel calls are not known to work (gpt-oss-120b), neither is the parameter that turns them off.
+        # Models that are not known to support parallel calls (gpt-oss-120b) may not accept the parameter that turns them off either.
         single = {"parallel_tool_calls": False} if spec is None or spec.parallel_tool_calls else {}
         bound |= {"tool_choice": tool_name, **single, **kwargs}
         asked = model.bind_tools([tool], strict=strict, **bound)
@@ -78,18 +78,18 @@ def structured_output(
 
 
 class StructuredOutputParser(BaseTransformOutputParser[Any]):
-    """Turns messages into values, whole or while they arrive."""
+    """A parser that turns messages into values, complete ones or while they arrive."""
 
     expected: Any
-    """What the answers should be: an ``ExpectedAnswer``."""
+    """An ``ExpectedAnswer`` that describes the answers."""
     include_raw: bool = False
-    """Whether to return the message too, and to return an error in place of the value instead of raising it."""
+    """Whether to return the message as well, and to return errors instead of raising them."""
 
     def parse_result(self, result: list[Generation], *, partial: bool = False) -> Any:
         """Return the value of a message.
 
         Raises:
-            OutputParserException: The answer is not what was asked for (unless ``include_raw``).
+            OutputParserException: The answer has no valid value (unless ``include_raw``).
             ModelRefusalError: The model refused to answer (unless ``include_raw``).
         """
         first = result[0]
@@ -101,7 +101,7 @@ class StructuredOutputParser(BaseTransformOutputParser[Any]):
         return {"raw": message, **self._parsed(reader)} if self.include_raw else reader.whole()
 
     async def aparse_result(self, result: list[Generation], *, partial: bool = False) -> Any:
-        """Return the same as ``parse_result``; nothing in it waits."""
+        """Return the same as ``parse_result``, which does not block."""
         return self.parse_result(result, partial=partial)
 
     def parse(self, text: str) -> Any:
@@ -145,9 +145,9 @@ class StructuredOutputParser(BaseTransformOutputParser[Any]):
 
 def _check_arguments(method: str, schema: Any, *, strict: bool | None, tools: Sequence[Any] | None) -> None:
     if method not in get_args(Method):
-        raise InvalidRequestError(f"method={method!r} is not one of {', '.join(map(repr, get_args(Method)))}: give one")
+        raise InvalidRequestError(f"method={method!r} is not one of {', '.join(map(repr, get_args(Method)))}: use one")
     if schema is None and method != "json_mode":
-        raise InvalidRequestError(f"schema=None needs method='json_mode', not {method!r}: give a schema")
+        raise InvalidRequestError(f"schema=None needs method='json_mode', not {method!r}: pass a schema")
     if strict is not None and method == "json_mode":
         raise InvalidRequestError(
             f"strict={strict} has no effect with method='json_mode', which sends no schema: leave it out"
@@ -167,17 +167,17 @@ def _to_traced(schema: Any, answer_type: AnswerType) -> Any:
     return schema
 
 
-# -- reading a value out of an answer, whole or while it arrives
+# -- reading the value of an answer, complete or while it arrives
 
 
 @dataclass(frozen=True)
 class ExpectedAnswer:
-    """What an answer should be.
+    """A description of the expected answer.
 
     Attributes:
-        answer_type: Its type; ``None`` for any JSON object.
-        tool_name: The tool whose arguments are the answer; ``None`` if the answer is the text.
-        may_call_tools: The model may call a tool instead of answering; the value is then ``None``.
+        answer_type: the type of the value; ``None`` for any JSON object.
+        tool_name: the tool whose arguments are the answer; ``None`` if the answer is text.
+        may_call_tools: whether the model may call a tool instead of answering; the value is then ``None``.
     """
 
     answer_type: AnswerType | None
@@ -189,17 +189,17 @@ class ExpectedAnswer:
 class _ReceivedCall:
     name: str = ""
     text: str = ""
-    arguments: dict[str, Any] | None = None  # if LangChain has parsed them already
+    arguments: dict[str, Any] | None = None  # set if LangChain has parsed them
 
     def shown(self) -> str:
         return self.text if self.arguments is None else json.dumps(self.arguments, ensure_ascii=False)
 
 
 class AnswerReader:
-    """Reads the value of one answer. ``last_part`` is what ``new_part`` returned last.
+    """A reader of the value of one answer. ``last_part`` is the last value that ``new_part`` returned.
 
     Args:
-        expected: What the answer should be.
+        expected: a description of the answer.
     """
 
     def __init__(self, expected: ExpectedAnswer) -> None:
@@ -235,7 +235,7 @@ class AnswerReader:
                 self._calls[len(self._calls)] = _ReceivedCall(broken["name"] or "", broken["args"] or "")
 
     def new_part(self) -> Any:
-        """Return the value of what has arrived if it differs from the last one, else ``None``."""
+        """Return the partial value so far if it differs from the last one, else ``None``."""
         if self._characters < self._next_characters:
             return None
         self._next_characters = self._characters + 1 + self._characters // _PARTS
@@ -246,7 +246,7 @@ class AnswerReader:
         return part
 
     def part(self) -> Any:
-        """Return the value of what has arrived: instances when they are valid, dicts as they grow, else ``None``."""
+        """Return the partial value so far: an instance if it is valid, or a growing dict; else ``None``."""
         call = self._expected_call()
         if call is not None and call.arguments is not None:
             decoded: Any = call.arguments
@@ -272,7 +272,7 @@ class AnswerReader:
             return None
 
     def whole(self) -> Any:
-        """Return the value of the whole answer; ``None`` if the model called a tool instead, as it may.
+        """Return the value of the complete answer; ``None`` if the model called a tool instead, where that is allowed.
 
         Raises:
             ModelRefusalError: The model refused to answer, and the message quotes it; or a content filter stopped it.
@@ -285,7 +285,7 @@ class AnswerReader:
             raise ModelRefusalError("a content filter stopped the answer", raw_message=self._message())
         if not self._calls or not self._expected.may_call_tools:
             return self._value()
-        try:  # some models repeat an earlier call beside a good answer (vercel/ai#15349): then the answer counts
+        try:  # some models repeat an earlier call together with a valid answer (vercel/ai#15349): use the answer
             return self._value()
         except OutputParserException:
             return None
@@ -297,7 +297,7 @@ class AnswerReader:
         try:
             return self._fitted(self._decoded_call(name))
         except OutputParserException as error:
-            try:  # models that were asked to call the tool sometimes write the arguments as text
+            try:  # instead of calling the tool, models sometimes write its arguments as text
                 decoded = read_json("".join(self._text))
             except (ValueError, RecursionError):
                 raise error from None
@@ -309,7 +309,7 @@ class AnswerReader:
             return self._fitted(decoded, f"is {self._what()} instead of a call of {name!r}, and ")
 
     def _fitted(self, decoded: Any, before: str = "") -> Any:
-        """Return the value of decoded JSON. ``before`` begins the error message, if there is one."""
+        """Return the value of decoded JSON; an error message begins with ``before``."""
         try:
             return fit(decoded, self._expected.answer_type)
         except UnfitAnswerError as error:
@@ -322,13 +322,13 @@ class AnswerReader:
         call = self._expected_call()
         if call is None:
             raise self._error(f"is {self._what()} instead of a call of {name!r}")
-        # LangChain closes brackets that were cut off, so that a call with half of its arguments looks complete.
+        # LangChain completes arguments that were cut off, so that such a call looks complete.
         if self._finish_reason == "length":
             raise self._error(f"is a call of {name!r} that is incomplete")
         if call.arguments is not None:
             return call.arguments
         try:
-            # No text at all is how some models call a function without arguments.
+            # Some models call a function without arguments by an empty text.
             return mended(DECODER.decode(call.text or "{}"), call.text)
         except (ValueError, RecursionError) as error:
             raise self._error(f"is a call of {name!r} with arguments that are not valid JSON ({error})") from error
@@ -342,7 +342,7 @@ class AnswerReader:
             raise self._error(f"is {self._what()} instead of JSON") from error
 
     def _message(self) -> BaseMessage:
-        """Return the whole message, as it would be without streaming."""
+        """Return the complete message, as without streaming."""
         first, *rest = self._messages
         chunks = [chunk for chunk in rest if isinstance(chunk, AIMessageChunk)]
         if not isinstance(first, AIMessageChunk) or len(chunks) < len(rest):
@@ -357,12 +357,12 @@ class AnswerReader:
         text = "".join(self._text) or "".join(map(_ReceivedCall.shown, self._calls.values()))
         remedy = "raise max_tokens"
         if self._has_reasoning:
-            remedy += " or lower reasoning_effort, since the reasoning counts too"
+            remedy += " or lower reasoning_effort, since reasoning tokens count too"
         return OutputParserException(explain(problem, text, self._finish_reason, remedy), llm_output=text)
 
 
 def _refusals(message: BaseMessage) -> list[str]:
-    """Return the text of a refusal, from wherever a message keeps it."""
+    """Return the text of a refusal, from the places where messages may have it."""
     text = message.additional_kwargs.get("refusal")
     blocks = message.content if isinstance(message.content, list) else []
     found = [block.get("refusal") for block in blocks if isinstance(block, dict) and block.get("type") == "refusal"]

@@ -1,4 +1,4 @@
-"""Tools and tool choices as users give them, in the API's form."""
+"""Conversion of tools and tool choices to the API's form."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _KEYS = frozenset(_KEYS_IN_ORDER)
 
 
 def to_tools(tools: Sequence[Tool], *, strict: bool | None = None) -> list[dict[str, Any]]:
-    """Return the tools as dicts in the API's form, either all strict or none: the service refuses a mixture (Roo-Code#10334).
+    """Return the tools as dicts in the API's form, all or none of them strict: the service refuses a mixture (Roo-Code#10334).
 
     The schema of a strict tool is rewritten to the rules of strict mode. Any other schema is sent unchanged: it is a hint, and
     the service accepts lists of types, defaults and the like in it.
@@ -65,7 +65,7 @@ def to_tool_choice(choice: str | bool | Mapping[str, Any] | None, tools: Sequenc
     chosen = (named.get("function") or {}).get("name")
     if chosen not in names:
         raise InvalidRequestError(
-            f"tool_choice={choice!r} is not the name of a tool: give one of {', '.join(names)}, 'auto', 'any' or 'none'"
+            f"tool_choice={choice!r} is not the name of a tool: use one of {', '.join(names)}, 'auto', 'any' or 'none'"
         )
     return named
 
@@ -82,7 +82,7 @@ def _to_tool(tool: Tool) -> dict[str, Any]:
     if converted.get("type") != "function":
         raise InvalidRequestError(f"unsupported tool type {converted.get('type')!r}: the API supports functions only")
     if not isinstance(function, Mapping) or not function.get("name"):
-        raise InvalidRequestError(f"the tool {tool!r:.200} has no name: give one under 'function'")
+        raise InvalidRequestError(f"the tool {tool!r:.200} has no name: add one under 'function'")
     # The API refuses unknown keys; tools of other vendors have some (cache_control, …).
     kept = {key: value for key in _KEYS_IN_ORDER if (value := function.get(key)) is not None}
     return {"type": "function", "function": kept}
@@ -96,7 +96,7 @@ def _agreed_strict(tools: Sequence[Mapping[str, Any]]) -> bool | None:
     if len(names) > 1:
         raise InvalidRequestError(
             f"tools must have the same strict, but {', '.join(names[True])} have True and {', '.join(names[False])} False: "
-            "give strict=True or strict=False with the tools"
+            "pass strict=True or strict=False with the tools"
         )
     return next(iter(names), None)
 

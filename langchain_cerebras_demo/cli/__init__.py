@@ -1,7 +1,7 @@
-"""The command line, one command a file. Answers go to stdout, everything else to stderr.
+"""The command line, one module per command. Answers go to stdout, everything else to stderr.
 
-The files of the commands hold only their options and load what they need when they run: ``--help`` and the shell's
-completion must not wait for aiohttp and LangChain.
+The modules of the commands define only their options and import the rest when they run, so that ``--help`` and shell completion
+do not wait for aiohttp and LangChain.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from langchain_cerebras_demo.cli.keys import keys
 from langchain_cerebras_demo.cli.models import models
 
 _COLUMNS = shutil.get_terminal_size().columns
-_FLOOR = 50  # click writes help at least that wide, which a narrower terminal would break within words
+_FLOOR = 50  # click writes help at least this wide, and a narrower terminal would break words
 
 app = typer.Typer(
     name="cerebras-demo",
@@ -30,8 +30,8 @@ app = typer.Typer(
     no_args_is_help=True,
     context_settings={"terminal_width": _COLUMNS} if _COLUMNS < _FLOOR else {},
     add_completion=True,
-    rich_markup_mode=None,  # plain help: it starts three times as fast
-    pretty_exceptions_enable=False,  # an error is a sentence; a traceback with locals could show a key
+    rich_markup_mode=None,  # plain help starts three times as fast
+    pretty_exceptions_enable=False,  # a traceback with locals could show a key; errors are shown as sentences
 )
 app.command()(ask)
 app.command()(chat)

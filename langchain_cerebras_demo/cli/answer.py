@@ -1,4 +1,4 @@
-"""The client behind a command, and an answer that is shown while it arrives and described afterwards."""
+"""The client of a command, and an answer that is shown while it arrives and described afterwards."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ CUT_OFF = "the answer was cut off at the maximum number of tokens"
 
 
 def open_client(*, is_local: bool) -> Client:
-    """Return the client behind a command.
+    """Return the client for a command.
 
     Args:
-        is_local: whether the embedded model is started and asked.
+        is_local: whether to start and use the embedded model.
 
     Raises:
         LocalServerError: the embedded model does not start.
@@ -46,16 +46,16 @@ def open_client(*, is_local: bool) -> Client:
     """
     if is_local:
         note(f"{local.LOCAL_MODEL} on this machine: a very small model, for trying things out")
-        local.shared_server()  # here and not on a thread of the loop, so that Ctrl-C ends the fetch and the start
+        local.shared_server()  # not on the loop's thread, so that Ctrl-C ends the download and the start
     base_url = to_base_url("local" if is_local else None)
     return Client(base_url=base_url, keys=to_key_chain(base_url, is_automatic=True))
 
 
 def check_model(client: Client, name: str) -> str:
-    """Return the id behind the name of a model that the catalogue or the service has.
+    """Return the id of a model, given by id or alias, if the catalogue or the service has it.
 
     The service is asked only for a model that the catalogue does not have. If it cannot be asked, a note says so, and the
-    model is accepted: the first question shows whether it exists.
+    model is accepted; the first request then shows whether it exists.
 
     Raises:
         InputError: there is no such model; the message names others.
@@ -71,7 +71,9 @@ def check_model(client: Client, name: str) -> str:
     try:
         rows: list[Any] = portal.run(client.list_models)
     except CerebrasError as error:
-        note(f"the model {model!r} could not be checked ({type(error).__name__}): the first question will show it")
+        note(
+            f"the model {model!r} could not be checked ({type(error).__name__}); the first request will show whether it exists"
+        )
         return model
     if any(isinstance(row, dict) and row.get("id") == model for row in rows):
         return model
@@ -79,7 +81,7 @@ def check_model(client: Client, name: str) -> str:
 
 
 class Answer:
-    """One answer, as far as it has arrived.
+    """The part of an answer that has arrived.
 
     Args:
         shows_text: whether the text is written to stdout as it arrives.
@@ -140,7 +142,7 @@ class Answer:
         """Return one line with the time to the first token, the speed, the tokens and the total time."""
         record = next(self._all(CallRecord), None)
         if record is None:
-            return "the answer did not end, so there are no statistics"
+            return "no statistics, because the answer is incomplete"
         usage = next(self._all(Usage), None)
         reasoning = f" ({usage.reasoning_tokens:,} for reasoning)" if usage and usage.reasoning_tokens else ""
         waited = record.paced + record.backed_off

@@ -69,7 +69,7 @@ def ask(
     if not question and not files and is_terminal(sys.stdin):
         raise InputError('no question: cerebras-demo ask "…", or cerebras-demo chat for a conversation')
     if extract and schema is not None:
-        raise InputError("--extract and --schema exclude each other: an answer that matches a schema has no code block")
+        raise InputError("use either --extract or --schema: an answer that matches a schema has no code block")
     asked = read_schema(schema) if schema is not None else None
     answer_type, response_format = (None, None) if asked is None else to_answer_type(asked)
     parameters = to_parameters(
@@ -122,7 +122,7 @@ def ask(
 
 
 def parse(answer: Any, answer_type: Any) -> tuple[Any, Exception | None]:
-    """Return the value of an ``Answer``, or the error if it has none: with the words of ``with_structured_output``."""
+    """Return the value of an ``Answer``, or the error if it has none, with the messages of ``with_structured_output``."""
     from langchain_cerebras_demo.errors import ModelRefusalError  # noqa: PLC0415 - as above
     from langchain_cerebras_demo.wire.schemas.reading import UnfitAnswerError, explain, read_text  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""``cerebras-demo bulk``: from a file of prompts to a file of answers, with the progress on stderr."""
+"""``cerebras-demo bulk``: answer a file of prompts, and write a file of answers; the progress goes to stderr."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from langchain_cerebras_demo.cli.options import (
 )
 from langchain_cerebras_demo.cli.terminal import note, write_out
 
-_LOCAL_ROWS = 4  # the small model answers a few at once; the others wait here, where no timeout applies
+_LOCAL_ROWS = 4  # rows that the small model answers at once; the others wait here, where no time-out applies
 
 
 def bulk(
@@ -114,7 +114,7 @@ def bulk(
     ] = True,
     as_json: JsonOption = False,
 ) -> None:
-    """Answer every row of a file; the answers go to a table beside the row's columns, or to a file of records.
+    """Answer every row of a file. The output is a table with the input's columns and the answers, or a file of records.
 
     A row has a prompt or messages, or the columns of --prompt; its id is optional. A table is written when the run ends, in the order
     of the rows; until then the answers are in OUTPUT.records.jsonl. Rows that fail are also in OUTPUT.failures.jsonl. Ctrl-C finishes
@@ -135,7 +135,7 @@ def bulk(
         stop=stop,
     )
     if asked is not None and "response_format" in parameters:
-        raise InputError("response_format was given twice, by -o and by --schema: leave one out")
+        raise InputError("response_format was given twice, by -o and by --schema: use only one")
     with spooled(source, input_format) as rows:
         check_files(rows, output, resume=resume or dry_run, kind=input_format)
         from langchain_cerebras_demo.bulk import bulk as make_run  # noqa: PLC0415 - --help must not wait for it
@@ -217,7 +217,7 @@ def check_files(source: str, output: str, *, resume: bool, kind: str | None = No
     from langchain_cerebras_demo.bulk.output import check_place, records_path  # noqa: PLC0415 - as above
 
     if output == STDIN:
-        raise InputError("OUTPUT: - is not a file, and a run that can be resumed needs one: name a file")
+        raise InputError("OUTPUT: standard output is not supported, because a run must be resumable: name a file")
     try:
         open_file(source, kind)
         check_place(Path(output), Path(source))
@@ -225,7 +225,9 @@ def check_files(source: str, output: str, *, resume: bool, kind: str | None = No
         raise InputError(str(error)) from None
     for path in (Path(output), records_path(Path(output))):
         if not resume and path.is_file() and path.stat().st_size > 0:
-            raise InputError(f"the output {str(path)!r} exists already: use --resume to continue it, or name another")
+            raise InputError(
+                f"the output {str(path)!r} already exists: use --resume to continue it, or name another file"
+            )
 
 
 def open_model(
@@ -236,15 +238,15 @@ def open_model(
     requests_per_minute: float | None,
     needs_key: bool = True,
 ) -> Any:
-    """Return the chat model of the command; with ``is_local`` the embedded one, which is started, with a note that says so.
+    """Return the chat model of the command; with ``is_local``, start the embedded model and note that.
 
-    A missing key and a wrong model are found here, before the run. Without ``needs_key``
-    nothing is going to be sent, so no key is looked for, and the embedded model is not started.
+    A missing key and a wrong model are found here, before the run. Without ``needs_key`` nothing will be sent, so no key is looked
+    up and the embedded model is not started.
 
     Raises:
         InputError: an invalid limit, or a model that does not exist.
         MissingKeyError: there is no key, and the address needs one.
-        LocalServerError, ValueError: the model does not start, or an environment variable is wrong.
+        LocalServerError, ValueError: the model does not start, or an environment variable is invalid.
     """
     from langchain_cerebras_demo import ChatCerebrasDemo, RateLimit, local  # noqa: PLC0415 - --help must not wait
     from langchain_cerebras_demo.cli.answer import check_model  # noqa: PLC0415 - as above
@@ -259,7 +261,7 @@ def open_model(
         raise InputError(f"--requests-per-minute: {error}") from None
     if is_local and needs_key:
         note(f"{local.LOCAL_MODEL} on this machine: a very small model, for trying things out")
-        local.shared_server()  # here and not on a thread of the loop, so that Ctrl-C ends the download and the start
+        local.shared_server()  # not on the loop's thread, so that Ctrl-C ends the download and the start
     base_url = to_base_url("local" if is_local else None)
     keys = to_key_chain(base_url, is_automatic=True)
     if needs_key and base_url != "local" and not is_loopback(base_url):

@@ -52,7 +52,7 @@ async def watch(run: BulkRun, model: Any) -> Progress:
 
 @contextmanager
 def shown() -> Iterator[tuple[Callable[[Progress], None], float]]:
-    """Return a function that shows the progress, and the seconds between two calls: a bar on a terminal, else a line now and then."""
+    """Return a function that shows the progress, and the seconds between two calls. It shows a bar on a terminal, otherwise lines."""
     if not is_terminal(sys.stderr):
         yield _Lines().show, _BAR_SECONDS
         return
@@ -94,7 +94,7 @@ def _is_in_front() -> bool:
 
 @contextmanager
 def without_waits() -> Iterator[None]:
-    """Leave out the log line of each row that waited for a rate limit: in a long run most rows do."""
+    """Drop log lines about waits for a rate limit: in a long run, most rows wait."""
     logger = logging.getLogger("langchain_cerebras_demo")
 
     def is_wanted(record: logging.LogRecord) -> bool:
@@ -166,7 +166,7 @@ def summary(progress: Progress, run: BulkRun) -> list[str]:
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(time.time() + back)) if back is not None else ""
         left = "rows are left" if progress.left is None else f"{count(progress.left, 'row')} {_are(progress.left)} left"
         when = f" after {when} (in {_span(back or 0.0)})" if when else ""
-        why = progress.message.replace(f" {ESCAPE}", "").rstrip(".")  # there is no such option here
+        why = progress.message.replace(f" {ESCAPE}", "").rstrip(".")  # a remedy that exists only in Python
         if remedy := remedies.in_message(why):
             why = f"{why}. {remedy.rstrip('.')}"
         stopped = why if why.startswith("stopped ") else f"stopped: {why}"
@@ -184,7 +184,7 @@ def describe_estimate(estimate: Estimate) -> str:
 
 
 def _cost(usd: float, estimate: Estimate | None) -> str:
-    """Return what the run cost, beside what was estimated."""
+    """Return the cost of the run, and the estimate to compare."""
     if estimate is None or estimate.cost_usd is None:
         return f"${usd:,.4f} at list prices"
     return f"${usd:,.4f} at list prices; the estimate was ${estimate.cost_usd:,.4f} and {count(estimate.total_tokens, 'token')}"
@@ -199,13 +199,13 @@ def _failures(progress: Progress, run: BulkRun) -> list[str]:
     else:
         how = "--resume sends them again, also with another model (-m), since there are no answers yet"
     sentences = [f"the failed rows are in {run.failures_path}; {how}"]
-    if progress.stopped != "failing":  # whose message has the reason
+    if progress.stopped != "failing":  # then the message contains the reason
         sentences.append(commonest(run.failures_path))
     return sentences
 
 
 def commonest(failures: Path) -> str:
-    """Return the error that most of the failed rows have, in a sentence; only the first thousand are read.
+    """Return a sentence with the most frequent error of the failed rows; only the first thousand rows are read.
 
     Args:
         failures: the file of the failed rows; it has at least one.

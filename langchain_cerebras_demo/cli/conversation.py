@@ -36,7 +36,7 @@ HISTORY_LINES = 1000
 
 
 class Prompt:
-    """Read texts from standard input.
+    """A prompt that reads texts from standard input.
 
     Args:
         commands: words to complete at the beginning of a line, such as ``/help``.
@@ -55,7 +55,7 @@ class Prompt:
             is_libedit = "libedit" in (readline.__doc__ or "")
             readline.parse_and_bind("bind ^I rl_complete" if is_libedit else "tab: complete")
             if self._keeps_history:
-                with contextlib.suppress(OSError, ValueError):  # there is none yet, or it is damaged
+                with contextlib.suppress(OSError, ValueError):  # the file is missing or damaged
                     readline.read_history_file(history_file())
         return self
 
@@ -67,7 +67,7 @@ class Prompt:
             try:
                 save_history(history_file())
             except (OSError, RuntimeError) as error:
-                note(f"the history could not be saved to {history_file()}: {error}; use --no-history to do without")
+                note(f"the history could not be saved to {history_file()}: {error}; use --no-history to turn it off")
 
     def read(self) -> str:
         r"""Return the next text: a line, several lines joined by ``\`` at their ends, or the text between triple quotes.
@@ -86,9 +86,9 @@ class Prompt:
         return "\n".join(lines)
 
     def forget_last(self) -> None:
-        """Remove the last line from the history: the next conversation's first arrow key must not show ``/exit``."""
+        """Remove the last line from the history, so that the arrow key does not show ``/exit`` first next time."""
         if readline is not None and self._is_interactive:
-            with contextlib.suppress(ValueError):  # there is none
+            with contextlib.suppress(ValueError):  # the history is empty
                 readline.remove_history_item(readline.get_current_history_length() - 1)
 
     def complete(self, text: str, state: int) -> str | None:
@@ -130,10 +130,10 @@ def history_file() -> Path:
 
 
 def save_history(file: Path) -> None:
-    """Save readline's lines to ``file``, readable by its owner alone.
+    """Save readline's lines to ``file``, readable only by its owner.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     file.touch(mode=0o600)  # GNU readline does this, libedit may not
@@ -165,7 +165,7 @@ class Conversation:
         model: model id or alias for the first request.
         system: system prompt.
         parameters: the parameters of every request, from ``to_parameters``.
-        shows_stats: whether statistics follow every answer.
+        shows_stats: whether to show statistics after every answer.
         is_debug: whether errors are shown with their tracebacks.
     """
 
@@ -194,7 +194,7 @@ class Conversation:
         """Answer texts until there are no more. Ctrl-C stops the current text or answer, but not the conversation.
 
         Raises:
-            BrokenPipeError: the reader of stdout has gone.
+            BrokenPipeError: the reader of stdout has closed it.
         """
         if is_terminal(sys.stdin):
             note("/help shows the commands, Ctrl-D ends the conversation")
@@ -210,7 +210,7 @@ class Conversation:
             except KeyboardInterrupt:
                 write_out("\n")
             except UnicodeDecodeError:
-                note("that was not UTF-8 text: nothing was sent")
+                note("the input is not UTF-8 text: nothing was sent")
 
     def handle(self, text: str) -> bool:
         """Answer one text or run one command; return ``False`` if it ends the conversation."""
@@ -238,7 +238,7 @@ class Conversation:
             self._end(answer, question)
             note_error(error, is_debug=self._is_debug)
             if isinstance(error, ContextOverflowError):
-                note("/clear forgets all messages and makes room")
+                note("/clear forgets all messages and so makes room for more")
         else:
             self._end(answer, question)
             if self._shows_stats:
@@ -301,7 +301,7 @@ class Conversation:
 
     def _save(self, name: str) -> None:
         if not name:
-            note("give the name of a file: /save conversation.md")
+            note("/save needs a file name: /save conversation.md")
             return
         if not self.messages:
             note("There is nothing to save.")
@@ -311,7 +311,7 @@ class Conversation:
             with file.open("x", encoding="utf-8") as opened:
                 opened.write(self._to_json() if file.suffix == ".json" else self._to_markdown())
         except FileExistsError:
-            note(f"{name!r} exists already: name another file")
+            note(f"{name!r} already exists: name another file")
         except (OSError, ValueError, RuntimeError) as error:  # a zero byte in the path; a user without a home folder
             note(f"{name!r} could not be written: {getattr(error, 'strerror', None) or error}")
         else:

@@ -1,7 +1,7 @@
 """The findings of ``doctor``: first about this machine, then about the service.
 
-Every step is bounded by seconds. A host name is resolved on a separate thread first: the system's resolver cannot be
-interrupted, and asyncio and the interpreter wait at their end for the threads that they gave it.
+Every step has a time-out of seconds. A host name is resolved on a separate thread first: the system's resolver cannot be
+interrupted, and asyncio and the interpreter wait for their own threads before they end.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ KEY_SECONDS = 6.0
 ANSWER_SECONDS = 10.0
 
 CLOCK_SECONDS = 60.0
-"""How far off the clock may be. Certificates tolerate minutes at most; an HTTP date is precise to a second."""
+"""The tolerated error of the clock. Certificates tolerate minutes at most; an HTTP date is precise to a second."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ class Reached:
 def examine_service(model: str) -> Iterator[Finding]:
     """Check address, proxy, network, clock, key, answer and limits.
 
-    A check that an earlier problem makes impossible is reported as not tried.
+    A check that is impossible because of an earlier problem is reported as not tried.
     """
     try:
         base_url = to_base_url(None)
@@ -205,7 +205,7 @@ def reach(base_url: str, proxy: Proxy | None) -> Reached | APIError:
 
 
 def resolve_name(host: str) -> str:
-    """Return why a host name cannot be resolved; empty if it can. Waits ``NAME_SECONDS`` at most."""
+    """Return why a host name cannot be resolved; empty if it can. This waits ``NAME_SECONDS`` at most."""
     problems: list[str] = []
 
     def look_up() -> None:
@@ -273,7 +273,7 @@ def _network(base_url: str, reached: Reached | APIError, proxy: Proxy | None) ->
 def _clock(reached: Reached) -> Finding:
     try:
         ahead = (datetime.now(tz=timezone.utc) - parsedate_to_datetime(reached.date or "")).total_seconds()
-    except (ValueError, TypeError):  # TypeError: a date without a zone; Python 3.10 also for none at all
+    except (ValueError, TypeError):  # TypeError: a date without a time zone; in Python 3.10 also no date
         return Finding("clock", "note", "the service sent no date to compare with")
     if abs(ahead) <= CLOCK_SECONDS:
         return Finding("clock", "fine", f"correct to within {CLOCK_SECONDS:g} s")
@@ -282,7 +282,7 @@ def _clock(reached: Reached) -> Finding:
 
 
 def _keys(base_url: str, *, is_reached: bool) -> tuple[ChainKeyResolver, Finding]:
-    # Without a network a browser session cannot be asked for its key, and trying would take long.
+    # Without a network, getting a key with a browser session would only time out.
     chain = to_key_chain(base_url, is_automatic=True) if is_reached else ChainKeyResolver([EnvKey()])
     try:
         reports = portal.run(lambda: asyncio.wait_for(chain.aexplain(), KEY_SECONDS))
@@ -319,7 +319,7 @@ def _answer(base_url: str, keys: ChainKeyResolver, model: str) -> Iterator[Findi
 
 
 def _limits(limits: RateLimitSnapshot | None) -> Finding:
-    """What is left of each limit that the service announces, and which kind of account that looks like."""
+    """Return the remaining part of each announced limit, and the kind of account that this suggests."""
     if not limits:
         return Finding("limits", "note", "the service announced none")
     facts, used_up = [], []
@@ -332,7 +332,7 @@ def _limits(limits: RateLimitSnapshot | None) -> Finding:
                 f"in {reset:,.0f} s" if reset is not None else f"when the next {name.period} (UTC) begins, or earlier"
             )
             used_up.append(f"{name}: resets {until}")
-    what = "; ".join(facts) or "announced in part"
+    what = "; ".join(facts) or "only partly announced"
     if tier := _tier(limits):
         what += f"; this looks like {tier}"
     if used_up:
@@ -341,7 +341,7 @@ def _limits(limits: RateLimitSnapshot | None) -> Finding:
 
 
 def _tier(limits: RateLimitSnapshot) -> str:
-    """The kind of account by its requests a day: 2,400 are what users of the free trial report (2026)."""
+    """Return the kind of account by its requests per day: users of the free trial report 2,400 (2026)."""
     a_day = limits[Limit.REQUESTS_PER_DAY].limit
     a_minute = limits[Limit.REQUESTS_PER_MINUTE].limit
     if a_day is None or a_minute is None:

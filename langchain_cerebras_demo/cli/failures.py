@@ -32,13 +32,13 @@ HOW_TO_CONTINUE = (
     "Set CEREBRAS_API_KEY (get a free key at https://cloud.cerebras.ai), or use --local: a small model on this machine "
     "that needs no key."
 )
-"""What to do without a key, on the command line; ``keys.HOW_TO_GET_A_KEY`` is the text for Python."""
+"""The remedy for a missing key on the command line; ``keys.HOW_TO_GET_A_KEY`` is the text for Python."""
 
-# The next two are defined in `keys`, too. They are repeated so that an error shows even if `keys` cannot be imported.
+# Copies of two constants in `keys`, so that an error can be shown even if `keys` cannot be imported.
 HIDDEN = "**********"
 KEY_VARIABLE = "CEREBRAS_API_KEY"
 
-# No service has a shorter key, and hiding a shorter text would hide parts of ordinary words.
+# No service has shorter keys, and hiding shorter texts would hide parts of ordinary words.
 _SHORTEST_KEY = 8
 
 _SECRETS = re.compile(r"(?<![\w-])(?:csk|demo)-[\w-]{8,}|(?<=Bearer )\S+|(?<=://)[^/@\s]+(?=@)")
@@ -70,7 +70,7 @@ def guard(*, is_debug: bool, is_json: Callable[[], bool] = lambda: False) -> Ite
     try:
         yield
         if sys.stdout is not None:
-            sys.stdout.flush()  # here, because at the interpreter's end an error could no longer be handled
+            sys.stdout.flush()  # here, because an error at the interpreter's exit could not be handled
     except KeyboardInterrupt:
         note("interrupted")
         raise typer.Exit(EXIT_INTERRUPTED) from None
@@ -82,7 +82,7 @@ def guard(*, is_debug: bool, is_json: Callable[[], bool] = lambda: False) -> Ite
     except Exception as error:
         if hasattr(error, "format_message"):  # a usage error: typer prints it
             if "unexpected extra argument" in getattr(error, "message", ""):
-                error.message += '. Put a text of several words in quotes: "…"'  # type: ignore[attr-defined]  # click's
+                error.message += '. Put text of several words in quotes: "…"'  # type: ignore[attr-defined]  # click's
             raise
         note_error(error, is_debug=is_debug)
         if is_json():
@@ -128,7 +128,7 @@ def _to_sentence(error: Exception, *, is_debug: bool) -> str:
     name = type(error).__name__
     if isinstance(error, CerebrasError | ValueError | OSError) or is_debug:
         return f"{name}: {message}"
-    return f"{name}: {message} (unexpected: cerebras-demo --debug … shows where)"
+    return f"{name}: {message} (unexpected; cerebras-demo --debug … shows the traceback)"
 
 
 def _to_message(error: Exception) -> str:
@@ -137,9 +137,9 @@ def _to_message(error: Exception) -> str:
     from langchain_cerebras_demo.policy.abilities import ESCAPE  # noqa: PLC0415 - as above
 
     if not isinstance(error, MissingKeyError):
-        said = str(error).replace(f" {ESCAPE}", "")  # there is no such option here
+        message = str(error).replace(f" {ESCAPE}", "")  # a remedy that exists only in Python
         remedy = remedies.of_refusal(error)
-        return f"{said.rstrip('.')}. {remedy}" if remedy else said
+        return f"{message.rstrip('.')}. {remedy}" if remedy else message
     tried = "; ".join(f"{source}: {why}" for source, why in dict.fromkeys(error.tried))
     found = f"no key was found ({tried})" if tried else "no key was found"
     return f"{found}. {HOW_TO_CONTINUE} `cerebras-demo keys` shows every source."

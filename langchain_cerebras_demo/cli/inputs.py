@@ -24,9 +24,9 @@ MAX_IMAGE_BYTES = 10_000_000
 STDIN = "-"
 
 SILENT_SECONDS = 3.0
-"""How long standard input may take before a note says what the command is waiting for."""
+"""Seconds without the end of standard input after which a note says that the command is waiting for it."""
 
-# The service accepts these two alone (same page); a file begins with its format's mark.
+# The service accepts only these two (same page); a file begins with its format's signature.
 _IMAGE_KINDS = ((b"\x89PNG\r\n\x1a\n", "image/png"), (b"\xff\xd8\xff", "image/jpeg"))
 
 
@@ -74,7 +74,7 @@ def to_content(question: str, files: Sequence[str], images: Sequence[str]) -> st
     """Return the content of a user's message: piped text, then the question, the files and the images.
 
     Raises:
-        InputError: an input cannot be used, or there is no text at all.
+        InputError: an input is invalid, or there is no text.
     """
     places = [question, *files, *images]
     if places.count(STDIN) > 1:
@@ -87,7 +87,7 @@ def to_content(question: str, files: Sequence[str], images: Sequence[str]) -> st
     text = "\n\n".join(texts)
     parts = [to_image_part(place) for place in images]
     if not text:
-        raise InputError("the question is empty: give one, or pipe it into the command")
+        raise InputError("the question is empty: pass it as an argument, or pipe it into the command")
     return [{"type": "text", "text": text}, *parts] if parts else text
 
 
@@ -120,7 +120,7 @@ def read_schema(given: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise InputError(f"--schema is not valid JSON ({error})") from None
     if not isinstance(schema, dict):
-        raise InputError(f"--schema is a JSON {type(schema).__name__}: give an object, such as a JSON schema")
+        raise InputError(f"--schema is a JSON {type(schema).__name__}: use an object, such as a JSON schema")
     return schema
 
 
@@ -149,11 +149,11 @@ def to_answer_type(schema: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
 
 
 def to_parameters(options: Sequence[str] = (), **given: Any) -> dict[str, Any]:
-    """Return the parameters of a request under our names, checked as the chat model's constructor checks them.
+    """Return the parameters of a request under this package's names, checked like the arguments of the chat model.
 
     Args:
         options: values of ``-o``: ``name=value``.
-        given: values of the options that have a name of their own. Those of type ``str`` are read as ``-o`` reads them.
+        given: values of the named options, such as ``--temperature``. A ``str`` is read like a value of ``-o``.
             ``None`` and empty lists are left out.
 
     Raises:
@@ -166,7 +166,7 @@ def to_parameters(options: Sequence[str] = (), **given: Any) -> dict[str, Any]:
         for option in options:
             name, value = _to_parameter(option)
             if name in parameters:
-                raise InputError(f"{name} was given twice: leave one out")
+                raise InputError(f"{name} was given twice: use only one")
             parameters[name] = value
         plain = {
             name: request.from_text(name, value) if isinstance(value, str) else value
@@ -192,7 +192,7 @@ def parameter_names() -> list[str]:
 
 
 def _to_parameter(option: str) -> tuple[str, str]:
-    """Return our name of the parameter in ``name=value``, and the value's text."""
+    """Return this package's name of the parameter in ``name=value``, and the text of the value."""
     from langchain_cerebras_demo.wire import request  # noqa: PLC0415 - as above
 
     name, equals, text = option.partition("=")
@@ -211,7 +211,7 @@ def _to_parameter(option: str) -> tuple[str, str]:
 
 def _read_file(place: str) -> str:
     text = read_text(place, "--file")
-    if place == STDIN and not text.strip():  # the command before the pipe wrote nothing: a model would invent it
+    if place == STDIN and not text.strip():  # the command before the pipe wrote nothing, and a model would invent it
         raise InputError("--file: standard input is empty, so nothing was sent")
     return text
 
@@ -228,18 +228,18 @@ def _read(place: str, option: str, limit: int) -> bytes:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{_of(option)}{_name(place)} cannot be read: {reason}") from error
     if len(data) > limit:
-        raise InputError(f"{_of(option)}{_name(place)} is larger than {limit / 1e6:g} MB: give a smaller one")
+        raise InputError(f"{_of(option)}{_name(place)} is larger than {limit / 1e6:g} MB: use a smaller one")
     return data
 
 
 @contextmanager
 def _noting_silence() -> Iterator[None]:
-    """Say what the command is waiting for: at once at a terminal, otherwise if standard input does not end soon."""
+    """Note that the command waits for standard input: at once on a terminal, otherwise if it does not end soon."""
     if is_terminal(sys.stdin):
         note("reading standard input; Ctrl-D at the beginning of a line ends it")
         yield
         return
-    waiting = "waiting for the end of standard input; Ctrl-C stops, < /dev/null asks without it"
+    waiting = "waiting for the end of standard input; Ctrl-C stops, and < /dev/null sends the request without it"
     timer = threading.Timer(SILENT_SECONDS, note, [waiting])
     timer.daemon = True
     timer.start()
@@ -272,4 +272,4 @@ def _image_kind(data: bytes) -> str | None:
 
 
 def _image_hint(place: str, data: bytes) -> str:
-    return f": give it as --image {place}" if _image_kind(data) else ""
+    return f": use --image {place}" if _image_kind(data) else ""

@@ -1,4 +1,4 @@
-"""``cerebras-demo keys``: the sources of a key, in order, and what each of them has."""
+"""``cerebras-demo keys``: show the key sources in order, and which of them has a key."""
 
 from __future__ import annotations
 
@@ -52,10 +52,10 @@ def keys(
 
 
 def check_cookie_file(place: str) -> None:
-    """Check that a cookie file can be read: the chain of sources would only report a source without a key.
+    """Check that a cookie file can be read; the chain would only report that the source has no key.
 
     Raises:
-        InputError: the file exists, and cannot be read as cookies.
+        InputError: the file exists, but contains no readable cookies.
     """
     from langchain_cerebras_demo.keys.cookies import read_cookie_file  # noqa: PLC0415 - as above
 
@@ -65,7 +65,7 @@ def check_cookie_file(place: str) -> None:
         read_cookie_file(Path(place))
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
-        remedy = "give a cookies.txt, or the JSON that a cookie-export extension writes"
+        remedy = "use a cookies.txt, or the JSON that a cookie-export extension writes"
         raise InputError(f"--cookies: {place!r} cannot be read: {why}: {remedy}") from None
 
 

@@ -24,7 +24,7 @@ def models(
     refresh: Annotated[
         bool,
         typer.Option(
-            "--refresh", help="Update the catalogue from the service's public list, and keep it for later runs."
+            "--refresh", help="Update the catalogue from the service's public list, and save it for later runs."
         ),
     ] = False,
     shows_all: Annotated[bool, typer.Option("--all", "-a", help="Include retired models.")] = False,
@@ -53,7 +53,7 @@ def models(
 
 
 def to_row(model: str, today: date) -> dict[str, Any]:
-    """Return the facts about a model for JSON: the catalogue's, its aliases, and its life on that day."""
+    """Return the facts about a model for JSON: its catalogue row, its aliases, and its status on that day."""
     spec = catalog.find_spec(model)
     facts = {name: value for name, value in asdict(spec).items() if name not in {"source", "note"}} if spec else {}
     return {
@@ -82,7 +82,7 @@ def refresh_catalog() -> None:
     """Update the catalogue for this process and for later ones.
 
     Raises:
-        CerebrasError: The request failed, or the list could not be kept.
+        CerebrasError: the request failed, or the list could not be saved.
     """
     from langchain_cerebras_demo.cli.answer import open_client  # noqa: PLC0415 - --help must not wait for it
     from langchain_cerebras_demo.errors import CerebrasError  # noqa: PLC0415 - as above
@@ -94,7 +94,7 @@ def refresh_catalog() -> None:
     except (OSError, RuntimeError) as problem:
         if isinstance(problem, CerebrasError):
             raise
-        raise CerebrasError(f"the list of models could not be kept: {problem}") from None
+        raise CerebrasError(f"the list of models could not be saved: {problem}") from None
 
 
 def ask_service() -> list[dict[str, Any]]:
@@ -112,7 +112,7 @@ def ask_service() -> list[dict[str, Any]]:
     try:
         rows: list[Any] = portal.run(client.list_models)
     except MissingKeyError:
-        note("there is no key: this is the public list; a key may give access to all or some of it")
+        note("no key was found, so this is the public list; a key may give access to only some of the models")
         rows = portal.run(lambda: client.list_models(public=True))
     if not all(isinstance(row, dict) and isinstance(row.get("id"), str) for row in rows):
         raise APIResponseValidationError("the list of models has a row without an id", status_code=200)

@@ -12,7 +12,7 @@ from langchain_cerebras_demo.cli.inputs import parameter_names
 from langchain_cerebras_demo.cli.terminal import note
 
 LOCAL_MODEL = "smollm2-135m"
-"""The same as ``local.LOCAL_MODEL``, which ``--help`` must not load."""
+"""The same as ``local.LOCAL_MODEL``, which is not imported so that ``--help`` is fast."""
 
 _WANTS_JSON = "langchain_cerebras_demo.wants_json"
 
@@ -49,7 +49,7 @@ def wants_json(ctx: Any) -> bool:
 
 
 def note_embedded_only(ctx: Any) -> None:
-    """Say that ``--model`` and ``--reasoning`` have no effect with the embedded model, if one was given."""
+    """Note that ``--model`` and ``--reasoning``, if given, have no effect with the embedded model."""
     given = [f"--{name}" for name in ("model", "reasoning") if _is_given(ctx, name)]
     if given:
         verb = "has" if len(given) == 1 else "have"
@@ -107,7 +107,7 @@ EffortOption = Annotated[
     ),
 ]
 
-# Numbers are read as text and checked by the code that checks the chat model's arguments, so that the errors are the same.
+# Numbers are read as text and checked like the arguments of the chat model, so that the errors are the same.
 TemperatureOption = Annotated[
     str | None, typer.Option("--temperature", metavar="NUMBER", help="Randomness of the answer, 0 to 2.")
 ]

@@ -1,4 +1,4 @@
-"""What to do about an error of the service, on the command line."""
+"""Remedies for errors of the service, for users of the command line."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ _OF_THE_REST: tuple[tuple[type[CerebrasError], str], ...] = (
 
 
 def in_message(message: str) -> str:
-    """Return what to do about the refusal that ``message`` names at its beginning: ``AuthenticationError: …``."""
+    """Return the remedy for a message that begins with the class of a refusal, such as ``AuthenticationError: …``."""
     name = message.partition(":")[0]
     return next((remedy for kind, remedy in _OF_REFUSALS if kind.__name__ == name), "")
 
 
 def of_refusal(error: Exception) -> str:
-    """Return what to do about a refused key or account; empty for any other error, whose message says it."""
+    """Return the remedy for a refused key or account; empty for other errors, whose messages contain it."""
     return next((remedy for kind, remedy in _OF_REFUSALS if isinstance(error, kind)), "")
 
 
 def of_error(error: Exception) -> str:
-    """Return what to do about an error of a request."""
+    """Return the remedy for an error of a request."""
     return next((remedy for kind, remedy in (*_OF_REFUSALS, *_OF_THE_REST) if isinstance(error, kind)), "")

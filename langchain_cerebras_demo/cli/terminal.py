@@ -1,4 +1,4 @@
-"""Output to the terminal: text, JSON, tables and notes, and what must not be written there.
+"""Output to the terminal: text, JSON, tables and notes, without control characters.
 
 Answers go to stdout. Notes, which are sentences about what the command does, go to stderr.
 """
@@ -18,7 +18,7 @@ from typing import Any, TextIO
 
 import typer
 
-# Control characters, which a terminal obeys instead of showing: an answer or an error message could hide, forge or send
+# Control characters, which a terminal executes instead of showing: an answer or an error message could hide, forge or send
 # something with them. C0 and DEL become their pictures (from U+2400), C1 the replacement character, and a carriage return
 # is dropped.
 _CONTROLS: dict[int, str | None] = {
@@ -34,7 +34,7 @@ _TABLE_GAP = 2
 
 
 def printable(text: str) -> str:
-    """Return ``text`` without the control characters that a terminal would obey; line feeds and tabs are kept."""
+    """Return ``text`` without the control characters that a terminal would execute; line feeds and tabs are kept."""
     return text.translate(_CONTROLS)
 
 
@@ -54,7 +54,7 @@ def columns(stream: TextIO | None = None) -> int | None:
 
 
 def takes_style(stream: TextIO | None) -> bool:
-    """Return whether text may be bold or dim: on a capable terminal, unless the user objects (https://no-color.org)."""
+    """Return whether text may be bold or dim: on a capable terminal without ``NO_COLOR`` (https://no-color.org)."""
     return is_terminal(stream) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
@@ -102,7 +102,7 @@ def write_json(value: Any, *, indent: int | None = None) -> None:
 def write_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Write rows to stdout; the first column holds the name of each row.
 
-    A pipe gets columns, however wide. A table that is wider than the terminal is written as one block per row.
+    A pipe always gets columns. A table that is wider than the terminal is written as one block per row.
     """
     widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
     needed = sum(widths) + _TABLE_GAP * (len(widths) - 1)
@@ -143,8 +143,8 @@ def write_error(text: str) -> None:
 
 def note(text: str) -> None:
     """Write a sentence to stderr, after the command's name; on one line, unless the terminal is too narrow."""
-    said = f"cerebras-demo: {printable(text)}"
-    typer.echo(said if "\n" in said else wrap(said, stream=sys.stderr), err=True)
+    line = f"cerebras-demo: {printable(text)}"
+    typer.echo(line if "\n" in line else wrap(line, stream=sys.stderr), err=True)
 
 
 def count(number: int, what: str) -> str:
@@ -157,7 +157,7 @@ def noting(*, is_debug: bool = False) -> Iterator[None]:
     """Show warnings and the package's log as notes inside the context.
 
     Args:
-        is_debug: whether the whole log is shown, and not only INFO and above.
+        is_debug: whether to show the whole log instead of INFO and above.
     """
 
     def note_warning(message: Warning | str, *_args: Any, **_kwargs: Any) -> None:
@@ -190,7 +190,7 @@ def accept_all_characters() -> None:
 
 
 def drop_unwritten() -> None:
-    """Discard what stdout cannot write (the disk is full): the interpreter would fail on it again at its end."""
+    """Discard output that cannot be written (the disk is full): the interpreter would fail on it again at its exit."""
     if sys.stdout is None:
         return
     try:
@@ -200,7 +200,7 @@ def drop_unwritten() -> None:
 
 
 def close_stdout() -> None:
-    """Send the rest of the output nowhere, because the reader has gone and the interpreter would fail at its end.
+    """Discard the rest of the output: its reader has closed it, and the interpreter would fail at its exit.
 
     See https://docs.python.org/3/library/signal.html#note-on-sigpipe.
     """

@@ -1,1 +1,1 @@
-"""Plug-ins: what makes other programs find the chat model. Each loads nothing of it until the model is asked for."""
+"""Plug-ins through which other programs find the chat model. They load it only when it is requested."""

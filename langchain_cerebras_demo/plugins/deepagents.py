@@ -1,4 +1,4 @@
-"""deepagents: the entry point that it calls when it first looks for the profile of a model."""
+"""The entry point for deepagents, which calls it when it first looks up the profile of a model."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from langchain_cerebras_demo.plugins.langchain import register_with_init_chat_mo
 
 
 def register() -> None:
-    """Make names such as ``"cerebras:gpt-oss-120b"`` known, so that ``create_deep_agent`` accepts them.
+    """Register names such as ``"cerebras:gpt-oss-120b"``, so that ``create_deep_agent`` accepts them.
 
-    Everything else deepagents reads from the model's ``profile``: how long a conversation may become before it is summarised,
-    and which content the model cannot read.
+    deepagents reads everything else from the model's ``profile``: the length at which a conversation is summarised, and the kinds
+    of content that the model does not support.
 
     Raises:
-        RuntimeError: This version of langchain keeps its providers elsewhere; deepagents logs it and continues without.
+        RuntimeError: this version of langchain has its table of providers elsewhere; deepagents logs the error and continues.
     """
     register_with_init_chat_model()

@@ -1,4 +1,4 @@
-"""``init_chat_model`` and ``create_agent`` of the package langchain: a row for Cerebras in their table of providers."""
+"""Registration with ``init_chat_model`` and ``create_agent`` of the package langchain."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 def register_with_init_chat_model() -> None:
     """Make ``init_chat_model("cerebras:gpt-oss-120b")`` and ``create_agent("cerebras:…")`` find ``ChatCerebrasDemo``.
 
-    LangChain's table of providers is fixed and has no public way to add one (langchain-ai/docs#2284), so this adds a row to
-    it, in this process. Calling it again has no effect.
+    There is no public way to add a provider to LangChain's table (langchain-ai/docs#2284), so this changes the table in this
+    process. Calling it again has no effect.
 
     Raises:
-        ImportError: The package ``langchain`` is not installed.
-        RuntimeError: This version of it keeps its table elsewhere; give agents an instance instead.
+        ImportError: the package ``langchain`` is not installed.
+        RuntimeError: this version of langchain has its table elsewhere; pass agents an instance instead.
     """
     try:
         from langchain.chat_models import base  # noqa: PLC0415 - not a dependency: only callers of this function have it
@@ -22,7 +22,7 @@ def register_with_init_chat_model() -> None:
     providers = getattr(base, "_BUILTIN_PROVIDERS", None)
     if not isinstance(providers, dict):
         raise RuntimeError(  # noqa: TRY004 - the problem is their version, not a type
-            "this version of langchain keeps its providers elsewhere: pass a ChatCerebrasDemo instance as the model"
+            "this version of langchain has no known table of providers: pass a ChatCerebrasDemo instance as the model"
         )
     providers["cerebras"] = ("langchain_cerebras_demo", "ChatCerebrasDemo", _create)
 

@@ -1,6 +1,6 @@
-"""The models for the program ``llm`` (https://llm.datasette.io): Cerebras' own, and the embedded one.
+"""The plug-in for the program ``llm`` (https://llm.datasette.io): the models of Cerebras, and the embedded one.
 
-``llm`` loads this module at every start, so it loads nothing but the catalogue until a model is asked.
+``llm`` loads this module at every start, so it imports only the catalogue until a model is used.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ else:
 T = TypeVar("T")
 
 PREFIX = "cerebras/"
-"""What the ids of Cerebras' models begin with here: other plug-ins serve models of the same names."""
+"""The prefix of Cerebras' model ids in ``llm``, because other plug-ins serve models of the same names."""
 
 LOCAL_MODEL = "smollm2-135m"
-"""The same as ``local.LOCAL_MODEL``, which must not be loaded at every start."""
+"""The same as ``local.LOCAL_MODEL``, which is not imported at every start."""
 
 MODEL_VARIABLE = "CEREBRAS_DEMO_MODEL"
 
 IMAGES = frozenset({"image/png", "image/jpeg"})
 """The kinds of images that the service accepts."""
 
-_OURS = "cerebras"  # marks reasoning in the logs, so that no model gets another vendor's
+_OURS = "cerebras"  # marks reasoning in the logs, so that reasoning of other vendors is not sent
 
 
 class Options(llm.Options):
@@ -120,18 +120,18 @@ class Options(llm.Options):
 
 
 class _Cerebras(Base):
-    """What the synchronous and the asynchronous model share.
+    """The base class of the synchronous and the asynchronous model.
 
     Args:
         model_id: ``llm``'s id for the model.
-        name: our id or alias; ignored by the embedded model.
+        name: the model id or alias; ignored by the embedded model.
         is_local: whether it is the embedded model.
     """
 
     can_stream = True
     supports_schema = True
     key_env_var: str | None = "CEREBRAS_API_KEY"
-    Options = Options  # type: ignore[assignment]  # theirs is a class of its own
+    Options = Options  # type: ignore[assignment]  # the base class declares another class
 
     def __init__(self, model_id: str, name: str, *, is_local: bool = False) -> None:
         self.model_id = model_id
@@ -145,7 +145,7 @@ class _Cerebras(Base):
         )
 
     def get_key(self, explicit_key: str | None = None) -> str | None:
-        """Return the key as ``llm`` finds it; ``None`` for an address on this machine, which may need none.
+        """Return the key that ``llm`` finds; ``None`` if there is none and the address is on this machine.
 
         Raises:
             NeedsKeyException: there is no key, and the address needs one.
@@ -193,7 +193,7 @@ class CerebrasModel(_Cerebras, llm.KeyModel):
         conversation: llm.Conversation | None,  # noqa: ARG002 - its messages are in the prompt
         key: str | None,
     ) -> Iterator[StreamEvent]:
-        """Yield the answer's reasoning and text as they come, then its tool calls; leave its figures in ``response``."""
+        """Yield reasoning and text as they arrive, then tool calls; store the figures in ``response``."""
         from langchain_cerebras_demo.net.portal import portal  # noqa: PLC0415 - as above
 
         client, request = self._client(key), self._request(prompt)
@@ -219,7 +219,7 @@ class AsyncCerebrasModel(_Cerebras, llm.AsyncKeyModel):
         conversation: llm.AsyncConversation | None,  # noqa: ARG002 - as above
         key: str | None,
     ) -> AsyncGenerator[StreamEvent, None]:
-        """Yield what ``CerebrasModel.execute`` yields."""
+        """Yield the same as ``CerebrasModel.execute``."""
         client, request = self._client(key), self._request(prompt)
         del key  # as above
         answer = _Answer(self.model_id)
@@ -236,7 +236,7 @@ class AsyncCerebrasModel(_Cerebras, llm.AsyncKeyModel):
 
 
 class _Answer:
-    """One answer: its events as ``llm``'s, and its figures for the logs."""
+    """One answer: converts its events to those of ``llm``, and collects its figures for the logs."""
 
     def __init__(self, model_id: str) -> None:
         self._model_id = model_id
@@ -330,11 +330,11 @@ def to_figures(identity: Any, usage: Any, finish: Any, record: Any) -> dict[str,
 
 
 def to_wires(message: Message, replay: str | None) -> list[dict[str, Any]]:
-    """Return the messages of the API that one of ``llm``'s stands for.
+    """Return a message of ``llm`` as messages of the API.
 
     Args:
-        message: Of any role; its tool results become one message each.
-        replay: How the model accepts its earlier reasoning: ``reasoning``, ``think_tags``, or not at all.
+        message: a message of any role; each of its tool results becomes one message.
+        replay: the form in which the model accepts its earlier reasoning: ``reasoning`` or ``think_tags``; ``None`` for none.
     """
     if message.role == "tool":
         return list(_results(message))
@@ -367,7 +367,7 @@ def _to_wire_call(part: ToolCallPart) -> dict[str, Any]:
 
 
 def _results(message: Message) -> Iterator[dict[str, Any]]:
-    """Yield a message per tool result, then their images in one of the user: the API accepts images from users only."""
+    """Yield a message per tool result, then one user message with their images: the API accepts images only from users."""
     images: list[dict[str, Any]] = []
     for part in message.parts:
         if isinstance(part, ToolResultPart):
@@ -378,10 +378,10 @@ def _results(message: Message) -> Iterator[dict[str, Any]]:
 
 
 def to_image_part(attachment: Any) -> dict[str, Any]:
-    """Return the part of a message that holds an image. One behind a URL is fetched: the service accepts data only.
+    """Return the message part for an image. An image given by URL is downloaded, because the service accepts only data.
 
     Raises:
-        ModelError: it is of another kind than the service accepts.
+        ModelError: the service does not accept this type.
     """
     kind = attachment.resolve_type()
     if kind not in IMAGES:
@@ -413,7 +413,7 @@ def register_models(register: Any) -> None:
     today = datetime.now(tz=timezone.utc).date()
     served = [spec.id for spec in catalog.model_specs().values() if catalog.is_served(spec, today)]
     default = catalog.AliasTable().resolve(os.environ.get(MODEL_VARIABLE, "").strip() or catalog.DEFAULT_MODEL)
-    for name in dict.fromkeys([*served, default]):  # the default may be a dedicated endpoint's, which has no row
+    for name in dict.fromkeys([*served, default]):  # the default may be a dedicated endpoint without a catalogue row
         aliases = [f"{PREFIX}{alias}" for alias, target in catalog.BUILT_IN_ALIASES.items() if target == name]
         model_id = f"{PREFIX}{name}"
         register(

@@ -32,10 +32,10 @@ class Columns:
 
     Args:
         id: the row's id.
-        prompt: a text, or a list of messages as the API has them.
+        prompt: a text, or a list of messages in the API's form.
         output: the answer's text; null if there is none.
-        error: null, or ``"RateLimitError: …"``.
-        record: the whole record as JSON, as in the lines of a bulk output; ``None`` for no such column.
+        error: null, or the error as text, such as ``"RateLimitError: …"``.
+        record: the whole record as JSON, as in a line of a bulk output; ``None`` for no such column.
     """
 
     id: str
@@ -57,12 +57,14 @@ class Columns:
         written = {"output_column": self.output, "error_column": self.error, "record_column": self.record}
         for given, new in written.items():
             if new in names:
-                raise BulkInputError(f"{given}={new!r}: there is a column of that name: use another, or drop it")
+                raise BulkInputError(
+                    f"{given}={new!r}: there is already a column of that name: use another name, or drop it"
+                )
         if len(set(written.values())) < len(written):
             raise BulkInputError(f"two columns to write have the same name: {written}")
 
     def fill(self, table: pa.Table, records: Sequence[BulkRecord]) -> pa.Table:
-        """Return the table with the results of its rows. The types are explicit, so that a block of nulls fits the others."""
+        """Return the table with the results of its rows. The types are explicit, so that a block of nulls matches other blocks."""
         table = table.append_column(self.output, pa.array(map(_to_text, records), pa.string()))
         errors = (record.error_text or None for record in records)
         table = table.append_column(self.error, pa.array(errors, pa.string()))
@@ -72,15 +74,15 @@ class Columns:
 
 
 class ActorOptions:
-    """What every actor needs to know. Its text shows only the model's name, because Ray writes it into plans.
+    """The options of all actors of a job. Its ``repr`` shows only the model's name, because Ray writes it into plans.
 
     Args:
         model: answers the rows.
         columns: the names of the columns.
         in_flight: rows that one actor sends at once.
         account: the name of the actor that holds the limiter.
-        limiter: the handle of that actor; ``None`` if no limit is shared.
-        trace: the span that started the job, as W3C headers; empty if there is none.
+        limiter: the handle of that actor; ``None`` if no limits are shared.
+        trace: the span that started the job, as W3C headers; empty without a span.
     """
 
     def __init__(
@@ -111,7 +113,7 @@ class Block:
         size: the number of rows.
 
     Attributes:
-        records: done when all rows are.
+        records: a future that is done when all rows are.
     """
 
     def __init__(self, size: int) -> None:
@@ -121,7 +123,7 @@ class Block:
 
     @property
     def is_over(self) -> bool:
-        """Whether its result is no longer needed: it has failed, or was cancelled."""
+        """Whether its result is no longer needed, because it has failed or was cancelled."""
         return self.records.done()
 
     def put(self, row: int, record: BulkRecord) -> None:
@@ -137,17 +139,17 @@ class Block:
 
 
 class AskRows:
-    """The actor: a client for the blocks of rows that Ray passes to it.
+    """The actor, which answers the blocks of rows that Ray passes to it.
 
     Args:
-        options: as for all actors of the job.
+        options: the options of all actors of the job.
     """
 
     def __init__(self, options: ActorOptions) -> None:
         self._options = options
         self._runnable = without_runs(options.model)
         self._rows: deque[tuple[Block, Item]] = deque()
-        self._workers: set[asyncio.Task[None]] = set()  # an event loop holds its tasks weakly
+        self._workers: set[asyncio.Task[None]] = set()  # event loops hold only weak references to tasks
         self._running = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         if options.limiter is not None:
@@ -178,7 +180,7 @@ class AskRows:
         return columns.fill(table, await block.records)
 
     async def _work(self) -> None:
-        """Send one row after the other, of any block, until there are none left."""
+        """Send rows of all blocks, one after the other, until there are none left."""
         _continue_trace(self._options.trace)
         while self._rows:
             block, item = self._rows.popleft()
@@ -188,45 +190,45 @@ class AskRows:
                 outcome = await ask_row(self._runnable, item)
                 _stop_if_fatal(outcome)
                 block.put(item.row, outcome.record)
-            except Exception as why:  # noqa: BLE001 - raised where the block is awaited
+            except Exception as why:  # noqa: BLE001 - raised by the task that awaits the block
                 block.fail(why)
-        self._running -= 1  # not in a callback: a block that arrives before it ran would start too few workers
+        self._running -= 1  # not in a callback, before which a new block would start too few workers
 
     def close(self) -> None:
         """Close the connections. Call it from outside the loop that sent the rows; it may be called repeatedly."""
         loop, self._loop = self._loop, None
         if loop is not None and loop.is_running():
             closing = asyncio.run_coroutine_threadsafe(self._options.model.aclose(), loop)
-            with contextlib.suppress(Exception):  # the process ends, and the operating system closes what is open
+            with contextlib.suppress(Exception):  # the process ends, and the operating system closes its connections
                 closing.result(_CLOSE_SECONDS)
 
     def __del__(self) -> None:
-        """Close the connections when Ray drops the actor: at the end, or when the pool shrinks. All rows are answered by then."""
+        """Close the connections when Ray drops the actor, at the end or when the pool shrinks. All rows are answered before that."""
         self.close()
 
 
 def current_trace() -> dict[str, str]:
-    """Return the current span as W3C headers, if this process makes spans of calls."""
+    """Return the current span as W3C headers, if this process traces calls."""
     telemetry = sys.modules.get("langchain_cerebras_demo.telemetry")
     return {} if telemetry is None else telemetry.current_trace()
 
 
 def _continue_trace(trace: Mapping[str, str]) -> None:
-    """Make that span the parent of what this task does, if this process can make spans."""
+    """Make that span the parent of this task's spans, if tracing is installed in this process."""
     if trace:
         with contextlib.suppress(ImportError):
             import_module("langchain_cerebras_demo.telemetry").continue_trace(trace)
 
 
 def to_item(row_id: Any, prompt: Any, number: int) -> Item:
-    """Return a row ready to be sent, or with its problem."""
+    """Return a row that is ready to be sent, or has a ``problem``."""
     problem = ""
     if isinstance(prompt, list) and prompt:
-        # Arrow gives each struct the fields of all others, as nulls.
+        # In Arrow, each struct has the fields of all others, as nulls.
         prompt = [_without_nulls(message) if isinstance(message, dict) else message for message in prompt]
     elif not isinstance(prompt, str) or not prompt.strip():
         kind = "empty" if prompt in (None, "", []) else type(prompt).__name__
-        problem = f"the prompt is {kind}: give a text or messages"
+        problem = f"the prompt is {kind}: use a text or messages"
     return Item(row_id, prompt, number, problem=problem)
 
 
@@ -238,7 +240,7 @@ def _stop_if_fatal(outcome: Outcome) -> None:
     why = why_stop(outcome)
     if why is None:
         return
-    when = "once that is settled"
+    when = "after fixing this"
     if why.retry_after is not None:
         when = time.strftime("after %Y-%m-%d %H:%M:%S UTC", time.gmtime(time.time() + why.retry_after))
     raise BulkStoppedError(f"{why}; run again with done= {when}", reason=why.reason, retry_after=why.retry_after)

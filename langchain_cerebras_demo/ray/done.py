@@ -18,10 +18,10 @@ _Path = str | os.PathLike[str]
 
 
 def read_ids(paths: _Path | Sequence[_Path], id_column: str) -> pa.Array | None:
-    """Return the ids in these files, in the driver's memory: some 10 to 40 bytes a row; ``None`` if there are no files yet.
+    """Return the ids in these files; ``None`` if there are no files yet. They take 10 to 40 bytes per row of the driver's memory.
 
     Args:
-        paths: Parquet files, or folders of them; also URIs that pyarrow knows (``s3://``, ``gs://``, ``hdfs://``).
+        paths: Parquet files, or folders of them; also URIs that pyarrow supports (``s3://``, ``gs://``, ``hdfs://``).
         id_column: the column of the ids.
 
     Raises:
@@ -33,19 +33,19 @@ def read_ids(paths: _Path | Sequence[_Path], id_column: str) -> pa.Array | None:
 
 
 def drop_done(table: pa.Table, *, id_column: str, done: Any) -> pa.Table:
-    """Return the rows whose id is not in the array behind the reference ``done``; runs as a Ray task.
+    """Return the rows whose id is not in the array that ``done`` refers to. This runs as a Ray task.
 
     Raises:
         BulkInputError: there is no such column, or the type of its ids differs from those that were written.
     """
     if id_column not in table.column_names:
-        raise BulkInputError(f"id_column={id_column!r}: there is no such column; give one of {table.column_names}")
+        raise BulkInputError(f"id_column={id_column!r}: there is no such column; use one of {table.column_names}")
     ids = table[id_column]
     try:
         before = ray.get(done).cast(ids.type)
     except pa.ArrowInvalid:
         raise BulkInputError(
-            f"id_column={id_column!r} holds {ids.type}, and the files of done hold another type"
+            f"id_column={id_column!r} has the type {ids.type}, and the files of done have another type"
         ) from None
     return table.filter(pc.invert(pc.is_in(ids, value_set=before)))
 
@@ -67,11 +67,11 @@ def _read(filesystem: pafs.FileSystem, path: str, id_column: str) -> pa.ChunkedA
         file = pq.ParquetFile(path, filesystem=filesystem)
     except pa.ArrowInvalid:
         raise BulkInputError(
-            f"{path!r} is not a complete Parquet file: a run was killed while writing it. Delete it: its rows are sent again"
+            f"{path!r} is not a complete Parquet file, because a run was killed while writing it. Delete it; its rows will be sent again"
         ) from None
     with file:
         if id_column not in file.schema_arrow.names:
             raise BulkInputError(
-                f"{path!r} has no column {id_column!r}: name the output of a run with the same id_column"
+                f"{path!r} has no column {id_column!r}: use the output of a run with the same id_column"
             )
         return file.read(columns=[id_column])[id_column]

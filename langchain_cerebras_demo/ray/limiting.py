@@ -1,7 +1,7 @@
-"""One queue for all actors: a named Ray actor holds the limiter that a single process would have.
+"""One queue for all actors: a named Ray actor with a limiter.
 
-Every request of a worker, including retries, waits there for its turn, and the limits that the service announces are reported
-there, so requests are paced as in one process.
+Each request of a worker, including retries, waits there for its turn. Workers report the announced limits to it, so that requests
+are paced as in a single process.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from langchain_cerebras_demo.policy import RateLimit
 from langchain_cerebras_demo.records import RateLimitSnapshot
 
 NAMESPACE = "langchain_cerebras_demo"
-"""The Ray namespace of the named actors: all jobs of a cluster find them there."""
+"""The Ray namespace of the named actors, which all jobs of a cluster share."""
 
-# Requests that wait in one actor, of all workers together. Ray's own 1,000 would be 15 workers with 64 rows in flight.
+# The most requests of all workers that wait in one actor. Ray's default of 1,000 would be enough for 15 workers with 64 rows each.
 _MAX_WAITING = 10_000
-_ENDINGS = "endings"  # their own concurrency group, so that they do not queue behind the requests that wait
+_ENDINGS = "endings"  # a separate concurrency group, so that they do not queue behind waiting requests
 _LINGER_SECONDS = 0.05
-_MAX_LOSSES = 30  # one second apart: an actor that has not restarted by then has no node to run on
+_MAX_LOSSES = 30  # one second apart; an actor that has not restarted by then has no node to run on
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,12 @@ class Acquire:
     """A request for a permit, as sent to the actor.
 
     Args:
-        model: the model's id.
+        model: the model id.
         cost_tokens: as for ``Limiter.acquire``.
-        limit: the user's numbers.
-        seconds: time left for the call, not a point in time: the clocks of two machines cannot be compared.
-        place: the place in the queue of the request that was refused before.
-        max_wait: seconds that it may wait.
+        limit: the user's limits.
+        seconds: the time left for the call; not a point in time, because the clocks of machines differ.
+        place: the place in the queue of an earlier request that was refused.
+        max_wait: the longest wait in seconds.
     """
 
     model: str
@@ -73,10 +73,10 @@ class Ending:
 
     Args:
         number: the number of its permit.
-        limits: the rate-limit headers of a 200; ``None`` if there were none.
-        refusal: the error that the service answered with.
-        total_tokens: the answer's usage, if known.
-        cached_tokens: of these, what the service had in its cache.
+        limits: the limits that a 200 announced; ``None`` if there were none.
+        refusal: the service's error answer.
+        total_tokens: the tokens of prompt and answer, if known.
+        cached_tokens: those of them that the service had in its cache.
     """
 
     number: int
@@ -87,20 +87,20 @@ class Ending:
 
 
 class LimiterActor:
-    """The named actor: a ``Limiter``, and the tickets of the requests in flight."""
+    """The named actor, with a ``Limiter`` and the tickets of the requests in flight."""
 
     def __init__(self) -> None:
         self._limiter = Limiter()
         self._tickets: dict[int, Ticket] = {}
-        # Random, so that a restarted actor does not mistake the endings of its predecessor's permits for its own.
+        # Random, so that a restarted actor does not confuse its permits with those of its predecessor.
         self._numbers = itertools.count(random.getrandbits(60))
 
     async def acquire(self, request: Acquire, endings: list[Ending]) -> Permit | APIError:
-        """Wait for a request's turn. An error is returned, because Ray would wrap one that is raised.
+        """Wait for a request's turn. An error is returned instead of raised, because Ray would wrap it.
 
         Args:
-            request: what is asked for.
-            endings: the same worker's requests that have ended in the meantime.
+            request: the request for a permit.
+            endings: requests of the same worker that have ended in the meantime.
         """
         await self.end(endings)
         deadline = None if request.seconds is None else asyncio.get_running_loop().time() + request.seconds
@@ -121,7 +121,7 @@ class LimiterActor:
         return Permit(number, ticket.waited, ticket.place)
 
     async def end(self, endings: list[Ending]) -> None:
-        """Record how requests ended. Unknown numbers are ignored: this actor's predecessor issued them."""
+        """Record how requests ended. Unknown numbers are ignored, because they are of this actor's predecessor."""
         for ending in endings:
             ticket = self._tickets.pop(ending.number, None)
             if ticket is None:
@@ -136,12 +136,12 @@ class LimiterActor:
 
 
 def find_limiter(account: str) -> Any:
-    """Return the handle of the account's actor, which is started if there is none. It ends with the job that started it.
+    """Return the handle of the account's actor, and start it if necessary. It ends with the job that started it.
 
     Args:
-        account: any name; all jobs of a cluster that give the same one share a queue for each model and ``RateLimit``.
+        account: any name; jobs of a cluster with the same name share a queue for each model and ``RateLimit``.
     """
-    remote: Any = ray.remote  # its overloads do not know concurrency groups
+    remote: Any = ray.remote  # its overloads lack concurrency groups
     return (
         remote(concurrency_groups={_ENDINGS: 1})(LimiterActor)
         .options(
@@ -157,14 +157,14 @@ def find_limiter(account: str) -> Any:
 
 
 class SharedLimiter(Limiter):
-    """The limiter of a worker that asks the account's actor for permits.
+    """The limiter of a worker, which requests permits from the account's actor.
 
-    Requests without the user's numbers are paced in this process: what the service announces can be shared without asking
-    other processes (``policy.limits``).
+    Requests without limits of the user are paced in this process, because processes can share the announced limits without
+    communicating (``policy.limits``).
 
     Args:
         actor: the handle of the account's actor.
-        account: its name, to find or start another one if it dies.
+        account: the account's name, to find or start another actor if this one dies.
     """
 
     def __init__(self, actor: Any, account: str) -> None:
@@ -185,21 +185,21 @@ class SharedLimiter(Limiter):
         max_wait: float | None = None,
         queueing: Queueing = unbounded,
     ) -> Ticket:
-        """As ``Limiter.acquire``.
+        """Wait for a request's turn; see ``Limiter.acquire``.
 
         Raises:
-            RayActorError: the actor died again and again, and no other one could be started.
+            RayActorError: the actor died repeatedly, and no other one could be started.
         """
         if limit is None or limit == RateLimit():
             return await super().acquire(
                 account, model, cost_tokens, limit, deadline, place=place, max_wait=max_wait, queueing=queueing
             )
         request = Acquire(model, cost_tokens, limit, None, place, max_wait)
-        with queueing(None):  # whether it waits there or not: only the actor knows
+        with queueing(None):  # in any case, because only the actor knows whether the request waits
             return await self._ask(request, deadline)
 
     async def _ask(self, request: Acquire, deadline: float | None) -> Ticket:
-        """Return the ticket that the actor gives."""
+        """Return a ticket from the actor."""
         loop = asyncio.get_running_loop()
         losses = 0
         while True:
@@ -221,23 +221,23 @@ class SharedLimiter(Limiter):
         return SharedTicket(self, loop, answer)
 
     def end(self, ending: Ending, loop: asyncio.AbstractEventLoop) -> None:
-        """Report to the actor that a request ended, together with the next request, or soon. Callable from any thread.
+        """Report to the actor that a request ended, together with the next request or after a short time. Callable from any thread.
 
-        Reporting each one by itself would halve the actor's throughput, which Ray's calls determine.
+        Separate reports would halve the actor's throughput, which is limited by Ray's calls.
         """
         self._endings.append(ending)
         if len(self._endings) == 1:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: no further request will be sent
+            with contextlib.suppress(RuntimeError):  # the loop is closed, so no request will be sent any more
                 loop.call_soon_threadsafe(loop.call_later, _LINGER_SECONDS, self._report)
 
     def _report(self) -> None:
         endings, self._endings = self._endings, []
-        if endings:  # without waiting for it: an actor that died has no tickets to end
+        if endings:  # without waiting, because an actor that has died has no tickets to close
             self._actor.end.options(concurrency_group=_ENDINGS).remote(endings)
 
 
 class SharedTicket(Ticket):
-    """A permit of the account's actor. How the request ended is reported once, at its end."""
+    """A ticket for a permit of the account's actor. It reports once how the request ended."""
 
     def __init__(self, limiter: SharedLimiter, loop: asyncio.AbstractEventLoop, permit: Permit) -> None:
         self.waited = permit.waited
@@ -249,19 +249,19 @@ class SharedTicket(Ticket):
         self._is_open = True
 
     def observe(self, snapshot: RateLimitSnapshot) -> None:
-        """As ``Ticket.observe``; kept until the end, which is near: answers that are not streamed arrive whole."""
+        """Keep the limits for the report at the end, which follows soon because answers are not streamed."""
         self._limits = snapshot
 
     def refused(self, error: APIStatusError) -> None:
-        """As ``Ticket.refused``."""
+        """See ``Ticket.refused``."""
         self._end(Ending(self._number, self._limits, refusal=error))
 
     def settle(self, total_tokens: float, cached_tokens: float = 0.0) -> None:
-        """As ``Ticket.settle``."""
+        """See ``Ticket.settle``."""
         self._end(Ending(self._number, self._limits, total_tokens=total_tokens, cached_tokens=cached_tokens))
 
     def close(self) -> None:
-        """As ``Ticket.close``."""
+        """See ``Ticket.close``."""
         self._end(Ending(self._number, self._limits))
 
     def _end(self, ending: Ending) -> None:
@@ -271,5 +271,5 @@ class SharedTicket(Ticket):
 
 
 def share_limits(actor: Any, account: str) -> None:
-    """Make all further requests of this process wait for the account's actor. For the process of one Ray actor."""
+    """Make all further requests of this process wait for permits of the account's actor. For the process of a Ray actor."""
     use_limiter(SharedLimiter(actor, account))

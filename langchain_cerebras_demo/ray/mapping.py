@@ -1,4 +1,4 @@
-"""``ray_map_chat``: from a column of prompts to a column of answers."""
+"""``ray_map_chat``: adds a column of answers to a column of prompts."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ __all__ = ["ray_map_chat"]
 
 _pickle: Any = ray.cloudpickle  # untyped
 
-# Two blocks at once in an actor: while the last rows of one are in flight, the next block's are sent.
+# Two blocks per actor at once, so that the next block's rows are sent while the last rows of a block are in flight.
 _BLOCKS_PER_ACTOR = 2
 
 _KEY = re.compile(rb"csk-[\w-]{8,}")
 _WHERE_KEYS_ARE = (
-    "each worker reads it by itself: set CEREBRAS_API_KEY in the environment of `ray start` on every node, or use "
-    "key_resolver=KeyFile(path), a file of mode 0600 on every node. Ray would show it in its plans and logs"
+    "each worker reads its own: set CEREBRAS_API_KEY in the environment of `ray start` on every node, or use "
+    "key_resolver=KeyFile(path), a file of mode 0600 on every node. Ray would show a key in its plans and logs"
 )
 
 
@@ -55,30 +55,30 @@ def ray_map_chat(
     after a crash of an actor or of the driver, the rows of blocks that were not written yet are sent, and billed, again.
 
     Args:
-        ds: the rows. Their ids have to be unique; this is not checked.
-        model: a model, or the name of one. It must not hold a key: each worker reads ``CEREBRAS_API_KEY`` from its own
-            environment, or asks the model's ``key_resolver``, such as a ``KeyFile``.
+        ds: the rows. Their ids must be unique, which is not checked.
+        model: a model, or the name of one. It must not contain a key: each worker reads ``CEREBRAS_API_KEY`` from its own
+            environment, or uses the model's ``key_resolver``, such as a ``KeyFile``.
         id_column: the rows' ids.
-        prompt_column: a text, or a list of messages as the API has them.
+        prompt_column: a text, or a list of messages in the API's form.
         output_column: the answer's text; null if there is none.
         error_column: null, or the error's class and message.
         record_column: the whole record as JSON (usage, reasoning, tool calls, finish reason); ``None`` for no such column.
-        rate_limit: replaces the model's own; "auto" keeps that. Numbers are the account's: all actors share them, and all jobs
-            of the cluster that give the same ones. Without numbers each actor paces itself by what the service announces.
-        account: the name under which numbers are shared; use another one for each account.
-        concurrency: actors; ``(least, most)`` grows and shrinks with the work.
+        rate_limit: replaces the model's ``rate_limit``; "auto" keeps it. Explicit limits are those of the account: all actors share
+            them, and all jobs of the cluster with the same limits. Without any, each actor keeps the announced limits.
+        account: the name under which limits are shared; use a different one for each account.
+        concurrency: the number of actors; ``(least, most)`` adapts to the work.
         in_flight: rows that one actor sends at once.
-        rows_per_block: the unit of writing, of what is sent again after a crash, and of distribution over actors.
-        done: Parquet files, or folders of them, written before: rows whose id is there are left out, failed ones included.
-            They need not exist yet, so the first run and a resumed one are the same line.
+        rows_per_block: the number of rows that are distributed, written and, after a crash, sent again together.
+        done: Parquet files, or folders of them, from an earlier run: rows whose ids they contain are skipped, failed ones included.
+            They need not exist, so that the first and a resumed run are the same call.
         num_cpus: CPUs that one actor reserves.
 
     Raises:
-        ValueError: an invalid argument; the message names it. ``BulkInputError``: a column, or a file of ``done``.
-        KeyHostError: the model holds a key, or cookies.
+        ValueError: an invalid argument; the message names it. ``BulkInputError`` for a column or a file of ``done``.
+        KeyHostError: the model contains a key or cookies.
 
     While it runs, ``BulkStoppedError`` ends it if the key or the account is refused, or if a limit is used up for more than two
-    minutes. What was written is kept, and a run with ``done`` continues from there.
+    minutes. The written files are kept, and a run with ``done`` continues from there.
     """
     columns = Columns(id_column, prompt_column, output_column, error_column, record_column)
     known = ds.schema(fetch_if_missing=False)
@@ -86,7 +86,7 @@ def ray_map_chat(
         columns.check(known.names)
     for name, count in (("in_flight", in_flight), ("rows_per_block", rows_per_block)):
         if count < 1:
-            raise ValueError(f"{name}={count!r}: give 1 or more")
+            raise ValueError(f"{name}={count!r}: use 1 or more")
     sent_model, is_shared = to_model(model, rate_limit)
     least, most = (concurrency, concurrency) if isinstance(concurrency, int) else concurrency
     ids = None if done is None else read_ids(done, id_column)
@@ -99,7 +99,7 @@ def ray_map_chat(
     limiter = find_limiter(account) if is_shared else None
     return ds.repartition(target_num_rows_per_block=rows_per_block, strict=True).map_batches(
         AskRows,
-        batch_size=None,  # a whole block: smaller batches would each wait for their slowest row
+        batch_size=None,  # a whole block; each smaller batch would wait for its slowest row
         batch_format="pyarrow",
         fn_constructor_kwargs={
             "options": ActorOptions(sent_model, columns, in_flight, account, limiter, trace=current_trace())
@@ -111,11 +111,11 @@ def ray_map_chat(
 
 
 def to_model(model: ChatCerebrasDemo | str, rate_limit: Any) -> tuple[ChatCerebrasDemo, bool]:
-    """Return the model for the actors, and whether it has numbers as limits, which are shared.
+    """Return the model for the actors, and whether it has explicit limits, which are shared.
 
     Raises:
-        KeyHostError: it holds a key, or cookies.
-        TypeError: it cannot be pickled.
+        KeyHostError: the model contains a key or cookies.
+        TypeError: the model cannot be pickled.
     """
     made = ChatCerebrasDemo(model=model) if isinstance(model, str) else model
     for name in ("api_key", "cookies"):
@@ -127,7 +127,7 @@ def to_model(model: ChatCerebrasDemo | str, rate_limit: Any) -> tuple[ChatCerebr
     made = made.model_copy(update={"rate_limit": limit})
     try:
         pickled: bytes = _pickle.dumps(made)
-    except Exception as error:  # noqa: BLE001 - whatever a user's own object raises
+    except Exception as error:  # noqa: BLE001 - the user's objects may raise anything
         raise TypeError(
             f"the model cannot be pickled ({type(error).__name__}): remove its transport or callbacks"
         ) from None

@@ -41,12 +41,12 @@ def test_the_length_of_answers_and_the_limits_are_what_is_known(server):
     assert later.seconds == 86_400
     unknown = bulk(make(server), rows).estimate()
     assert (unknown.seconds, unknown.output_tokens) == (None, 50_000)
-    assert "an assumption" in unknown.basis
+    assert "(assumed)" in unknown.basis
 
 
 def test_rows_that_can_be_read_only_once_are_not_estimated(model):
     """They would be gone."""
-    with pytest.raises(BulkInputError, match="can be read only once: give a list, a table or a file"):
+    with pytest.raises(BulkInputError, match="can be read only once: use a list, a table or a file"):
         bulk(model, (text for text in "ab")).estimate()
 
 

@@ -206,5 +206,5 @@ def test_a_format_may_be_named_in_place_of_the_suffix(write):
     """For files of any name, compressed ones included."""
     assert [row.value for row in open_file(write(b"a,b\n1,2\n", "in.dat"), "csv").rows()] == [{"a": "1", "b": "2"}]
     assert [row.value for row in open_file(write(gzip.compress(b"a\tb\n1\t2\n"), "in.gz"), "TSV").rows()]
-    with pytest.raises(BulkInputError, match="format='xlsx': give one of csv, tsv"):
+    with pytest.raises(BulkInputError, match="format='xlsx': use one of csv, tsv"):
         open_file(write(b"", "in.dat"), "xlsx")

@@ -75,10 +75,10 @@ def test_resume_without_an_output_begins_one(open_output, output):
 def test_an_output_that_is_there_is_not_touched_without_resume(output):
     """Not even by the journal."""
     fill(output, "a")
-    with pytest.raises(BulkOutputError, match="exists already: resume it"):
+    with pytest.raises(BulkOutputError, match="already exists: pass resume=True"):
         Output(output, SETTINGS)
     output.with_name("out.jsonl.journal").unlink()
-    with pytest.raises(BulkOutputError, match="exists already"):
+    with pytest.raises(BulkOutputError, match="already exists"):
         Output(output, SETTINGS)
     with pytest.raises(BulkOutputError, match="has no journal"):
         Output(output, SETTINGS, resume=True)

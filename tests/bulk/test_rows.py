@@ -160,7 +160,7 @@ def test_a_template_with_parts_filled_in_wants_only_the_rest():
         ({"a": "x"}, "{b}", "line 9: the template needs 'b'; the columns are 'a'"),
         ({"a": None, "b": "x"}, "{a} {b}", "line 9: 'a' is null, and the template needs a value"),
         ({"a": None}, "{a} {b}", "the template needs 'b'; the columns are 'a'; 'a' is null"),
-        ({"prompt": None}, None, "its 'prompt' is null: give a text"),
+        ({"prompt": None}, None, "its 'prompt' is null: set a text"),
         ("text", "{a}", "the template needs 'a'; the columns are 'text'"),
         (["text"], "{a}", "the template needs columns, and this is a list"),
         ({"a": "x"}, "{a:d}", "the prompt cannot be made: ValueError"),

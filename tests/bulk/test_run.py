@@ -308,7 +308,7 @@ class LazyFrame:
         return {}
 
 
-@pytest.mark.parametrize(("records", "words"), [(5, "records of type int"), (LazyFrame(), r"give frame\.collect")])
+@pytest.mark.parametrize(("records", "words"), [(5, "records of type int"), (LazyFrame(), r"pass frame\.collect")])
 async def test_records_without_rows_are_refused(server, model, records, words):
     """Nothing is sent."""
     with pytest.raises(BulkInputError, match=words):
@@ -352,7 +352,7 @@ async def test_a_run_that_is_cancelled_while_it_opens_leaves_no_lock(model, outp
     ("arguments", "words"),
     [
         ({"concurrency": 0}, "concurrency=0"),
-        ({"resume": True}, "resume=True without an output"),
+        ({"resume": True}, "resume=True needs an output"),
         ({"budget": "lots"}, "budget='lots'"),
     ],
 )

@@ -260,7 +260,7 @@ async def test_an_empty_input_is_a_table_without_rows(model, tmp_path):
 async def test_a_table_that_is_no_output_of_ours_is_not_touched(model, tmp_path):
     """Not even by a resumed run; nor one whose records are missing."""
     (tmp_path / "out.csv").write_text("mine\n1\n")
-    for resume, words in ((False, "exists already"), (True, "has no journal")):
+    for resume, words in ((False, "already exists"), (True, "has no journal")):
         with pytest.raises(BulkOutputError, match=words):
             await bulk(model, ["a"], output=tmp_path / "out.csv", resume=resume).arun()
     assert (tmp_path / "out.csv").read_text() == "mine\n1\n"

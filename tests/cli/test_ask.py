@@ -182,10 +182,10 @@ def test_an_image_may_come_through_the_pipe(server, ask):
 @pytest.mark.parametrize(
     ("piped", "words"),
     [
-        (PNG + b"\0", "standard input is binary, not text: give it as --image -\n"),
+        (PNG + b"\0", "standard input is binary, not text: use --image -\n"),
         (b"\x7fELF\0\1", "standard input is binary, not text\n"),
         (b"r\xe9sum\xe9", "standard input is not UTF-8 text (byte 1 is 0xe9): convert it\n"),
-        (b"x" * 10_000_001, "standard input is larger than 10 MB: give a smaller one\n"),
+        (b"x" * 10_000_001, "standard input is larger than 10 MB: use a smaller one\n"),
     ],
 )
 def test_a_pipe_that_cannot_be_used_is_named_and_nothing_is_sent(server, ask, piped, words):
@@ -302,16 +302,16 @@ atexit.register(lambda: print(sorted(of_langchain() - before), file=sys.stderr))
     [
         (["-f", "missing"], "'missing' cannot be read: No such file"),
         (["-f", "."], "'.' cannot be read: Is a directory"),
-        (["-f", "binary"], "'binary' is binary, not text: give it as --image binary"),
+        (["-f", "binary"], "'binary' is binary, not text: use --image binary"),
         (["-f", "latin"], "'latin' is not UTF-8 text (byte 1 is 0xe9)"),
         (["-f", "/dev/zero"], "'/dev/zero' is larger than 10 MB"),
         (["-f", "-", "-f", "-"], "given twice"),
         (["-f", "-", "-i", "-"], "given twice"),
-        (["-x", "--schema", "{}"], "--extract and --schema exclude each other"),
+        (["-x", "--schema", "{}"], "use either --extract or --schema"),
         (["-i", "latin"], "'latin' is neither PNG nor JPEG"),
         (["--schema", "latin"], "--schema: 'latin' is not UTF-8 text"),
         (["--schema", "{"], "--schema is not valid JSON"),
-        (["--schema", "list"], "a JSON list: give an object"),
+        (["--schema", "list"], "a JSON list: use an object"),
         (["--schema", '{"type": "object", "properties": {"a": {}}}'], '"strict": false'),
         (["--schema", "{}"], "--schema: "),
     ],
@@ -391,7 +391,7 @@ def test_parameters_are_sent_by_every_command_that_asks(server, run, tmp_path, c
         (["--max-tokens", "1.5"], "max_tokens=1.5 is not valid: give a whole number from -1"),
         (["--seed", "x"], "seed='x' is not valid: give a whole number"),
         (["--stop", ""], "stop=[''] is not valid"),
-        ([*["--stop", "a"] * 5], "the API takes four at most"),
+        ([*["--stop", "a"] * 5], "give four at most"),
         (["-o", "temprature=1"], "-o temprature: unknown parameter; did you mean 'temperature'?\n"),
         (["-o", "xyzzy=1"], "-o xyzzy: unknown parameter; known are max_tokens, min_tokens, temperature"),
         (["-o", "top_p"], "-o 'top_p' is not of the form name=value, such as -o top_p=0.9\n"),
@@ -399,9 +399,9 @@ def test_parameters_are_sent_by_every_command_that_asks(server, run, tmp_path, c
         (["-o", "logit_bias={"], "logit_bias='{' is not valid: give a mapping"),
         (["-o", "tools=[]"], "-o tools is not supported: the command line runs no tools\n"),
         (["-o", "n=2"], "-o n is not supported: the command line shows one answer\n"),
-        (["-o", "seed=1", "--seed", "2"], "seed was given twice: leave one out\n"),
-        (["-o", "reasoning_effort=low", "-r", "low"], "reasoning_effort was given twice: leave one out\n"),
-        (["-o", "max_completion_tokens=1", "--max-tokens", "2"], "max_tokens was given twice: leave one out\n"),
+        (["-o", "seed=1", "--seed", "2"], "seed was given twice: use only one\n"),
+        (["-o", "reasoning_effort=low", "-r", "low"], "reasoning_effort was given twice: use only one\n"),
+        (["-o", "max_completion_tokens=1", "--max-tokens", "2"], "max_tokens was given twice: use only one\n"),
     ],
 )
 def test_an_invalid_parameter_is_named_and_nothing_is_sent(server, ask, arguments, words):

@@ -62,7 +62,7 @@ def test_a_csv_without_ids_becomes_a_csv_with_its_columns_and_the_answers(run, s
         rows = list(csv.DictReader(file))
     assert [(row["product"], row["text"]) for row in rows] == [("tea", "good"), ("cup", "bad"), ("pot", "good")]
     assert all(f"Is {row['text']} positive?" in row["answer"] for row in rows)
-    assert "exists already: use --resume" in run(*arguments).stderr
+    assert "already exists: use --resume" in run(*arguments).stderr
     assert "3 answered before, 0 rows answered" in run(*arguments, "--resume").stderr
     assert len(server.requests) == 2
 
@@ -111,7 +111,7 @@ def test_failed_rows_are_exit_code_3_and_stand_in_a_file(run, server, source, ou
     assert "the most frequent reason (1 of 1): BadRequestError: 400" in first.stderr
     again = run(*arguments)
     assert again.returncode == 2
-    assert "exists already: use --resume to continue it" in again.stderr
+    assert "already exists: use --resume to continue it" in again.stderr
     another = run(*arguments, "--resume", "-m", "gemma-4-31b")
     assert another.returncode == 1
     assert "made with other settings: model.model" in another.stderr
@@ -185,7 +185,7 @@ def test_the_output_cannot_be_standard_output(run, server, source, tmp_path, mon
     monkeypatch.chdir(tmp_path)
     done = run("bulk", source, "-", "-t", "{word}")
     assert done.returncode == 2
-    assert "OUTPUT: - is not a file" in done.stderr
+    assert "OUTPUT: standard output is not supported" in done.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.jsonl"]
     assert server.requests == []
 

@@ -274,9 +274,9 @@ def test_save_writes_the_conversation_to_a_new_file(server, terminal, tmp_path):
     ask(child, "I am Ann")
     child.expect_exact("Ann")
     for name, said in (
-        ("", "give the name of a file: /save conversation.md"),
+        ("", "/save needs a file name: /save conversation.md"),
         (tmp_path / "a talk.md", f"Saved 2 messages to {tmp_path}/a talk.md."),
-        (tmp_path / "a talk.md", "exists already: name another file"),
+        (tmp_path / "a talk.md", "already exists: name another file"),
         (tmp_path / "talk.json", "Saved 2 messages"),
         (tmp_path / "missing" / "x", "could not be written: No such file or directory"),
     ):

@@ -37,7 +37,7 @@ def fail(error, *, is_debug):
         (
             RuntimeError("odd"),
             1,
-            "cerebras-demo: RuntimeError: odd (unexpected: cerebras-demo --debug … shows where)\n",
+            "cerebras-demo: RuntimeError: odd (unexpected; cerebras-demo --debug … shows the traceback)\n",
         ),
         (KeyboardInterrupt(), 130, "cerebras-demo: interrupted\n"),
     ],

@@ -83,7 +83,7 @@ def test_refresh_updates_the_catalogue_and_keeps_it(run, tmp_path):
         (tmp_path / "file").touch()
         done = run("models", "--refresh", **{**settings, "CEREBRAS_DEMO_CACHE": str(tmp_path / "file")})
     assert (done.returncode, done.stdout) == (1, "")
-    assert "the list of models could not be kept: " in done.stderr
+    assert "the list of models could not be saved: " in done.stderr
 
 
 @pytest.mark.parametrize(

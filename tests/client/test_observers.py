@@ -400,7 +400,7 @@ async def test_on_start_is_told_of_a_call_and_its_failure_costs_nothing(server, 
     await model.ainvoke("hi")
     assert [start.started_at for start in starts] == [record.started_at for record in records]
     assert [entry.getMessage() for entry in caplog.records] == ["on_start raised LookupError and is ignored"]
-    with pytest.raises(TypeError, match="on_start is a int: give a callable that takes a CallStart"):
+    with pytest.raises(TypeError, match="on_start is a int: use a callable that accepts a CallStart"):
         ChatCerebrasDemo(on_start=1)
 
 

@@ -101,7 +101,7 @@ def test_what_would_move_a_terminals_cursor_is_not_printed(llm, server, capsys):
 @pytest.mark.parametrize("wrong", ["text", None, AIMessageChunk(content="text"), {"a": 1}])
 def test_what_is_no_stream_is_refused(wrong):
     """With the kind of object and an example of a stream."""
-    with pytest.raises(TypeError, match=rf"of type {type(wrong).__name__}: give it a stream, such as llm\.astream"):
+    with pytest.raises(TypeError, match=rf"of type {type(wrong).__name__}: pass a stream, such as llm\.astream"):
         show(wrong)
 
 

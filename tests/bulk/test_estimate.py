@@ -52,6 +52,6 @@ def test_rows_that_can_be_read_only_once_are_not_estimated(model):
 
 def test_dollars_need_a_price(server):
     """A budget in dollars is refused where the catalogue has none."""
-    with pytest.raises(ValueError, match="no price of the model"):
+    with pytest.raises(ValueError, match="no price for the model"):
         bulk(make(server, model="my-endpoint"), ["a"], budget="$5")
     assert bulk(make(server, model="my-endpoint"), ["a"]).estimate().cost_usd is None

@@ -83,6 +83,13 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 JSON = {"content-type": "application/json"}
+
+
+def one_of(first, *others):
+    """The first way in every run, all of them in the long one: a tenth of a second each, and a hundred of them."""
+    return [first, *(pytest.param(other, marks=pytest.mark.long) for other in others)]
+
+
 ELSEWHERE = "https://other.example/login"
 
 
@@ -184,7 +191,7 @@ FAILURES = {
 }
 
 
-@pytest.mark.parametrize("way", ["a str, invoke", "a resolver, astream", "cookies, astream"])
+@pytest.mark.parametrize("way", one_of("a str, invoke", "a resolver, astream", "cookies, astream"))
 @pytest.mark.parametrize("case", FAILURES)
 def test_a_call_that_fails_shows_no_secret(watch, case, way):
     """Also where the server repeats the key in whatever part of its answer. A redirect is not followed."""
@@ -306,7 +313,7 @@ SESSION_FAILURES = {
 }
 
 
-@pytest.mark.parametrize("way", ["cookies, astream", "cookies, invoke", "a browser, astream"])
+@pytest.mark.parametrize("way", one_of("cookies, astream", "cookies, invoke", "a browser, astream"))
 @pytest.mark.parametrize("case", SESSION_FAILURES)
 def test_a_session_that_fails_shows_no_secret(watch, monkeypatch, case, way):
     """Also where it repeats the cookie, or gives a key that is none; the cookie goes nowhere else."""

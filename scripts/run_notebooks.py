@@ -1,12 +1,12 @@
-"""Runs the notebooks in a real Jupyter kernel and saves their outputs, without what differs from machine to machine.
+"""Run the notebooks in a real Jupyter kernel and save their outputs, without the parts that differ between machines.
 
-    python scripts/run_notebooks.py              all of them
-    python scripts/run_notebooks.py 02 05        those whose names begin so
+    python scripts/run_notebooks.py              all notebooks
+    python scripts/run_notebooks.py 02 05        those whose names begin with these texts
 
-They share the kernel, and with it the embedded model; each begins with no names and with its cells counted from 1.
-A notebook that fails, or whose outputs are not fit to be read, is left as it was, and the exit code is 1. What is needed stands in
-the dependency group ``test`` and in the extras ``cli`` and ``local``.
-"""  # noqa: INP001 - a folder of scripts, and no package
+They share a kernel, and so the embedded model; each starts with an empty namespace and with cell number 1.
+A notebook that fails, or whose outputs are not fit for publication, is not saved, and the exit code is 1. This needs the dependency group
+``test`` and the extras ``cli`` and ``local``.
+"""  # noqa: INP001 - a folder of scripts, not a package
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import nbformat
-from matplotlib import font_manager  # noqa: F401 - writes its cache: else the kernel would say on stderr that it does
+from matplotlib import font_manager  # noqa: F401 - writes its cache; otherwise the kernel would mention that on stderr
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
@@ -33,13 +33,13 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
-"""Where they are."""
+"""The folder of the notebooks."""
 
 CELL_SECONDS = 120
-"""The longest that one cell may take."""
+"""The time-out of one cell."""
 
 MOST_PICTURE_BYTES = 60_000
-"""The largest picture: a clone brings all of them."""
+"""The largest allowed picture, because every clone contains all of them."""
 
 _HOUSE = re.compile(r"(CEREBRAS|OPENAI|LANGCHAIN|LANGSMITH)_|(HTTPS?|ALL|NO)_PROXY$", re.IGNORECASE)
 _MACHINE_PATH = re.compile(r"/(home|root|tmp|work|Users|var|opt)/|\b[A-Z]:\\\\?\w|site-packages|ipykernel_\d")
@@ -55,9 +55,9 @@ get_ipython().reset(new_session=True)
 
 
 class Kernel:
-    """One Jupyter kernel for several notebooks, started by the first of them; a context manager that ends it.
+    """A context manager with one Jupyter kernel for several notebooks; the first notebook starts it.
 
-    A kernel in which a notebook failed is ended, and the next notebook has a new one.
+    After a notebook has failed, the kernel is ended, and the next notebook gets a new one.
 
     Args:
         first: Python source that a new kernel runs before all notebooks.
@@ -92,13 +92,13 @@ class Kernel:
             raise
 
     def close(self) -> None:
-        """Ends the kernel, if there is one."""
+        """End the kernel, if there is one."""
         self._client = None
         self._open.close()
 
     def _start(self) -> NotebookClient:
         self._home = self._open.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
-        # Nobody's key, account or proxy: the outputs are those of a machine that knows of none.
+        # No key, account or proxy, so that the outputs are those of a machine without them.
         environment = {name: value for name, value in os.environ.items() if not _HOUSE.match(name)}
         client = NotebookClient(
             new_notebook(),
@@ -122,13 +122,13 @@ class Kernel:
 
 
 def _run_unseen(client: NotebookClient, source: str) -> None:
-    """Runs lines that belong to no notebook and are not counted."""
+    """Run code that belongs to no notebook and does not change the cell numbers."""
     client.nb = new_notebook(cells=[new_code_cell(source)])
     client.execute_cell(client.nb.cells[0], 0, store_history=False)
 
 
 def clean(notebook: NotebookNode) -> None:
-    """Takes out what says nothing to a reader and changes with every run: times, versions, random cell names."""
+    """Remove data that readers do not need and that changes with every run: times, versions, random cell names."""
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
@@ -142,7 +142,7 @@ def clean(notebook: NotebookNode) -> None:
 
 
 def problems_of(notebook: NotebookNode) -> list[str]:
-    """What makes a notebook with its outputs unfit to be read by strangers, a sentence each; empty for a good one."""
+    """Yield a sentence for each problem that makes a notebook unfit for publication."""
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
     problems = []
     if [cell.execution_count for cell in cells] != list(range(1, len(cells) + 1)):
@@ -186,14 +186,14 @@ def _texts(cell: NotebookNode) -> Iterator[str]:
 
 
 def refresh(path: Path, kernel: Kernel) -> list[str]:
-    """Runs a notebook and saves it, where it is good.
+    """Run a notebook, and save it if it has no problems.
 
     Args:
-        path: where it is.
+        path: the file.
         kernel: runs it.
 
     Returns:
-        what is wrong with it; then nothing was saved.
+        its problems; if there are any, nothing was saved.
     """
     notebook: Any = nbformat.read(path, as_version=4)
     with tempfile.TemporaryDirectory() as folder:
@@ -209,13 +209,13 @@ def refresh(path: Path, kernel: Kernel) -> list[str]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Runs the notebooks named, or all.
+    """Run the notebooks named, or all.
 
     Args:
-        arguments: how their names begin.
+        arguments: the beginnings of their names.
 
     Returns:
-        the exit code: 1 where one is not good, 2 where none is named so.
+        the exit code: 1 if a notebook has a problem, 2 if no notebook has such a name.
     """
     paths = [path for path in sorted(NOTEBOOKS.glob("*.ipynb")) if path.name.startswith(tuple(arguments) or "")]
     if not paths:

@@ -125,15 +125,15 @@ def to_markdown(summary: Summary) -> str:
     lines = ["# Benchmarks", "", *_targets(summary), "## CPU time and memory", ""]
     lines += [
         "CPU time (user and system, all threads) of the client process for one delta, call, model or import: the minimum of",
-        f"the repetitions, in brackets their median. `x`: how many times as much {YARDSTICK} needs in the same run. There is no",
-        "figure where a text, its usage or its number of chunks did not arrive as sent. The process of a paced stream sleeps",
-        "between two deltas, so waking it is part of each delta's cost.",
+        f"the repetitions, and in brackets their median. `x` is the speed-up over {YARDSTICK} in the same run. A case has no",
+        "figure if the text, the usage or the number of chunks did not arrive as sent. The process of a paced stream sleeps",
+        "between two deltas, so waking up is part of each delta's cost.",
         "",
         *_table(summary["cases"], subjects, _cell),
         "",
         "## Wall time",
         "",
-        "The same repetitions: the minimum, in brackets the median.",
+        "The wall time of the same repetitions: the minimum, and in brackets the median.",
         "",
         *_table({name: case for name, case in summary["cases"].items() if _has_wall(case)}, subjects, _wall_cell),
     ]

@@ -1,4 +1,4 @@
-"""What bulk tests stand on: a model that asks the loopback Cerebras, and files of rows."""
+"""Fixtures for bulk tests: a model that uses the loopback Cerebras, and files of rows."""
 
 from __future__ import annotations
 

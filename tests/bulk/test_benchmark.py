@@ -1,4 +1,4 @@
-"""The benchmark's own arithmetic."""
+"""The calculations of the benchmark."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Budgets, as users give them and as they are spent."""
+"""Budgets: parsing and spending."""
 
 from __future__ import annotations
 

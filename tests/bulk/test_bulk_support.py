@@ -1,4 +1,4 @@
-"""The short way to an answer: taken where nobody listens, and equal to the long one."""
+"""The fast path to an answer: used if there are no callbacks, and equal to the normal path."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Estimates before a run: what is counted, and what they rest on."""
+"""Estimates before a run: the counts and their basis."""
 
 from __future__ import annotations
 

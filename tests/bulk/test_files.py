@@ -1,4 +1,4 @@
-"""Files of every format, and what is wrong with them."""
+"""Input files of every format, and their errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the answers depend on, and how a difference is named."""
+"""The settings that answers depend on, and how differences are named."""
 
 from __future__ import annotations
 

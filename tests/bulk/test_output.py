@@ -1,4 +1,4 @@
-"""The output file: append-only, locked, mended, never torn."""
+"""The output file: append-only, locked, repaired, never with an incomplete line."""
 
 from __future__ import annotations
 

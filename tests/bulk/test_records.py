@@ -1,4 +1,4 @@
-"""A record and its line."""
+"""A record and its line in the output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Equal requests are sent once, and a cache serves over runs; neither counts as spending."""
+"""Equal requests are sent once, and a cache works across runs; reused answers cost nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows: their ids, the index of ids, and the prompts that they become."""
+"""Rows: their ids, the index of ids, and the prompts made from them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run: order, bounds, what goes where, what a second one does."""
+"""A run: its order, its limits, its files, and a second run."""
 
 from __future__ import annotations
 

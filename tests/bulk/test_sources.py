@@ -1,4 +1,4 @@
-"""Rows of iterables and tables in memory, and what is checked before a run."""
+"""Rows from iterables and tables in memory, and the checks before a run."""
 
 from __future__ import annotations
 

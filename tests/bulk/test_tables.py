@@ -1,4 +1,4 @@
-"""Tables of answers: every format of input into every format of output, with its columns, types and order."""
+"""Tables of answers: every input format and every output format, with columns, types and order."""
 
 from __future__ import annotations
 

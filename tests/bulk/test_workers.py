@@ -1,4 +1,4 @@
-"""Workers: whatever happens to a row is its record, and some of it stops the run."""
+"""Workers: any result of a row becomes its record, and some errors stop the run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The chat model: the same answer through all four ways, arguments, state."""
+"""The chat model: the same answer in all four ways of calling, arguments, state."""
 
 from __future__ import annotations
 

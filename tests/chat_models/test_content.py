@@ -1,4 +1,4 @@
-"""Standard content blocks: the same blocks through invoke, streams, v1 and v3."""
+"""Standard content blocks are the same with invoke, streams, v1 and v3."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The arguments as they are shown: descriptions, the JSON schema, ``help``, ``repr``."""
+"""How the arguments are shown: descriptions, the JSON schema, ``help``, ``repr``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Events to messages: broken calls stay broken, and calls get their ids, however the chunks are put together."""
+"""Conversion of events to messages: incomplete calls stay invalid, and calls keep their ids, however chunks are added."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""LangChain's messages to the API's: what goes out, and what is refused by name."""
+"""Conversion of LangChain's messages to the API's form, and the errors for messages that it does not support."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`langchain-openai` as the oracle: the same messages give the same wire, but for the listed kinds of difference."""
+"""Comparison with `langchain-openai`: the same messages produce the same request, except for the listed differences."""
 
 from __future__ import annotations
 

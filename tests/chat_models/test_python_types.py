@@ -1,4 +1,4 @@
-"""Answer types of Python types, and what is asked for with them."""
+"""Answer types from Python types, and their requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Structured output: every kind of schema, method and way of calling; answers that are none; what goes over the wire."""
+"""Structured output: every kind of schema, method and way of calling; invalid answers; the requests."""
 
 from __future__ import annotations
 

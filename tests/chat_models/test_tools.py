@@ -1,4 +1,4 @@
-"""Tools and tool choices in every shape, and what a stream of their fragments becomes."""
+"""Tools and tool choices in every form, and the merging of streamed fragments."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A command of its own process, in pipes and in a real pseudo-terminal."""
+"""Fixtures that run a command in its own process, with pipes or in a real pseudo-terminal."""
 
 from __future__ import annotations
 

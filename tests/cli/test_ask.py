@@ -1,4 +1,4 @@
-"""``cerebras-demo ask``: the answer alone on stdout, notes on stderr, exit codes."""
+"""``cerebras-demo ask``: only the answer on stdout, notes on stderr, exit codes."""
 
 from __future__ import annotations
 

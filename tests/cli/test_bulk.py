@@ -1,4 +1,4 @@
-"""``cerebras-demo bulk``: files in and out, how far it is on stderr, exit codes, signals."""
+"""``cerebras-demo bulk``: input and output files, progress on stderr, exit codes, signals."""
 
 from __future__ import annotations
 

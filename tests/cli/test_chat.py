@@ -1,4 +1,4 @@
-"""``cerebras-demo chat`` in a real pseudo-terminal: a conversation that survives Ctrl-C, errors and narrow windows."""
+"""``cerebras-demo chat`` in a real pseudo-terminal: a conversation continues after Ctrl-C, errors and in narrow windows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What holds for every command: sentences instead of tracebacks, exit codes, hidden keys, a quick ``--help``."""
+"""All commands: sentences instead of tracebacks, exit codes, hidden keys, a fast ``--help``."""
 
 from __future__ import annotations
 

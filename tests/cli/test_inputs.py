@@ -1,4 +1,4 @@
-"""What is handed over besides words, where a process of its own would show no more."""
+"""Inputs of the commands, without a separate process."""
 
 from __future__ import annotations
 

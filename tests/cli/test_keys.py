@@ -1,4 +1,4 @@
-"""``cerebras-demo keys``: three pages that a new user understands, kept as text in tests/data/keys."""
+"""``cerebras-demo keys``: three pages that a new user understands, stored as text in tests/data/keys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``cerebras-demo models``: the catalogue as a table, or what the service says."""
+"""``cerebras-demo models``: the catalogue as a table, or the service's list."""
 
 from __future__ import annotations
 

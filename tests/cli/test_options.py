@@ -1,4 +1,4 @@
-"""Shell completion: by the variables that shells set, and in a real bash."""
+"""Shell completion: with the variables that shells set, and in a real bash."""
 
 from __future__ import annotations
 

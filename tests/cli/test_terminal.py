@@ -1,4 +1,4 @@
-"""Widths, colours and what must not be written to a terminal."""
+"""Widths, colours, and characters that must not be written to a terminal."""
 
 from __future__ import annotations
 

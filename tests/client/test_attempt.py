@@ -1,4 +1,4 @@
-"""One attempt: what a body is, and what its errors say of the request, over a real socket."""
+"""One attempt over a real socket: kinds of bodies, and the errors they lead to."""
 
 from __future__ import annotations
 

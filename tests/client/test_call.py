@@ -1,4 +1,4 @@
-"""What is told of a call when it has ended: the record, one line of the debug log, the answer's metadata."""
+"""The result of a call: the record, one line of the debug log, the answer's metadata."""
 
 from __future__ import annotations
 

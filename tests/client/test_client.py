@@ -1,4 +1,4 @@
-"""The client: one conversation, whole or an error."""
+"""The client returns a complete answer or raises an error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The process-wide queue: real tasks, loops, threads and forks around the pure pacer."""
+"""The process-wide queue, with real tasks, loops, threads and forks around the pure pacer."""
 
 from __future__ import annotations
 

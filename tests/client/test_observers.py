@@ -1,4 +1,4 @@
-"""Those who are told of calls: each call once at its beginning and once at its end, in the caller's context."""
+"""Observers are notified of each call once at its beginning and once at its end, in the caller's context."""
 
 from __future__ import annotations
 

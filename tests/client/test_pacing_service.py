@@ -1,4 +1,4 @@
-"""The whole client against the service's limits, in virtual time."""
+"""The whole client with the service's limits, in virtual time."""
 
 from __future__ import annotations
 

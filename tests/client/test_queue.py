@@ -1,4 +1,4 @@
-"""How many calls may wait and for how long, and what is told of those that wait: load, records, errors."""
+"""How many calls may wait and for how long, and how waiting calls are reported: load, records, errors."""
 
 from __future__ import annotations
 

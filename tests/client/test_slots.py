@@ -1,4 +1,4 @@
-"""How many requests run at once, and what becomes of the place of a stream that nobody reads."""
+"""How many requests run at the same time, and when an unread stream releases its slot."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A wait that ends in time, whoever waits and however often."""
+"""A wait ends in time, for any waiter and any number of waits."""
 
 from __future__ import annotations
 

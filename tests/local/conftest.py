@@ -1,4 +1,4 @@
-"""The embedded server of these tests, and a made-up engine for what the real one does not do on demand."""
+"""Fixtures: the embedded server, and a fake engine that fails on demand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The wire that the child process speaks: llama.cpp's, set up so that it comes close to Cerebras'."""
+"""The requests and answers of the child process: llama.cpp's server, configured to behave like Cerebras."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the embedded server is sent instead of a Cerebras request."""
+"""Conversion of Cerebras requests for the embedded server."""
 
 from __future__ import annotations
 

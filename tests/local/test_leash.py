@@ -1,4 +1,4 @@
-"""The leash: the child process follows its parent, however that one ends, and never a fork of it."""
+"""The child process ends with its parent, however the parent ends, and not with the parent's forks."""
 
 from __future__ import annotations
 

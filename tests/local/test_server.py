@@ -1,4 +1,4 @@
-"""The embedded server as an object: started, shared, found, stopped, and what it says when it cannot start."""
+"""The embedded server: starting, sharing, finding and stopping it, and its errors when it cannot start."""
 
 from __future__ import annotations
 

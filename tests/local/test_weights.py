@@ -1,4 +1,4 @@
-"""Where the weights come from, and what happens when they do not."""
+"""The download of the weights, and its failures."""
 
 from __future__ import annotations
 

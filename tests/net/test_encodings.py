@@ -1,4 +1,4 @@
-"""Content encodings: what can be read is read however it is cut, what cannot is named."""
+"""Content encodings: supported ones are decoded in whatever pieces they arrive, others are named in an error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where requests go, and what may travel there."""
+"""Checks of the base URL and of the user's headers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""gevent: a process that has patched itself makes synchronous calls like any other, and may run event loops beside them."""
+"""gevent: a patched process makes synchronous calls like any other, and may run event loops as well."""
 
 from __future__ import annotations
 

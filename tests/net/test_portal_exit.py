@@ -1,4 +1,4 @@
-"""What only shows from outside: how a process that used the portal is interrupted, forks and ends."""
+"""The portal seen from outside the process: interrupts, forks and exits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which proxy it is, and where it was named."""
+"""Which proxy is used, and which setting its errors name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calls while the interpreter ends: an answer, or an error of ours that says why not; never a hang, never a bare error."""
+"""Calls while the interpreter exits return an answer or raise a CerebrasError that says why not; they never hang."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The transport: one session a loop, no redirect, no cookie, and no failure that shows a header."""
+"""The transport: one session per loop, no redirects, no cookies, and no error that shows a header."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every failure of the network is one of our exceptions, by a table, and none shows a header of the request."""
+"""Each failure of the network becomes one of this package's exceptions, by a table, and none shows a header of the request."""
 
 from __future__ import annotations
 

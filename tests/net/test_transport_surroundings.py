@@ -1,4 +1,4 @@
-"""What the transport takes from its surroundings, and what it leaves behind: proxies, exits and forks."""
+"""The transport and its process: proxies from the environment, exits and forks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rule-based answers: derived from the request alone, and within its limits."""
+"""The rule-based answers depend only on the request, and keep its limits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The loopback Cerebras refuses what the service refuses, in the service's words."""
+"""The loopback Cerebras refuses the same requests as the service, with the same messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One answer has two forms on the wire, and both say the same."""
+"""An answer has the same content streamed and whole."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests are read as HTTP/1.1 says, in whatever pieces they come."""
+"""Requests are parsed according to HTTP/1.1, in whatever pieces they arrive."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Values are made from a schema and a prompt, and they fit."""
+"""Values that are made from a schema and a prompt match the schema."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a step does on the wire below the answers: raw bytes, cuts, silences, gates."""
+"""The steps of a scenario on the wire: raw bytes, cuts, silences, gates."""
 
 from __future__ import annotations
 

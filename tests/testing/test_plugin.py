@@ -1,4 +1,4 @@
-"""The pytest plug-in: a loopback Cerebras as a fixture, found by pytest itself and paid for by those who ask for it."""
+"""The pytest plug-in: pytest finds the fixture itself, and only tests that use it load it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The loopback's limits: announced, kept, counted."""
+"""The loopback's limits: announced, enforced, counted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The addresses of the service, and who may ask there."""
+"""The routes of the loopback, and which of them need a key."""
 
 from __future__ import annotations
 

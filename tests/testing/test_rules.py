@@ -1,4 +1,4 @@
-"""What a strict schema may not hold."""
+"""The rules that a strict schema must follow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Steps are taken in order, and those that speak say what they are given."""
+"""Scripted steps are used in order, and answers have the given content."""
 
 from __future__ import annotations
 

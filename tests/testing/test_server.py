@@ -1,4 +1,4 @@
-"""The server's life: start, keep-alive, what it records, TLS, many clients, and a clean end."""
+"""The server: start, keep-alive, recorded requests, TLS, many clients, and a clean end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The test authority and resolver let a client speak to https://api.cerebras.ai without leaving the machine."""
+"""The test authority and resolver let a client call https://api.cerebras.ai without leaving the machine."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def test_an_unreadable_line_is_the_problem_of_its_row_alone(write):
 
 
 def test_a_line_of_fifty_megabytes_is_the_problem_of_its_row(write):
-    """It is passed over piece by piece; what stands behind it is read."""
+    """It is skipped piece by piece, and the lines after it are read."""
     path = write(b'"one"\n"' + b"x" * 50_000_000 + b'"\n"two"\n')
     assert values(path) == ["one", None, "two"]
     assert problems(path)[1] == "line 2: longer than 16,777,216 bytes"
@@ -138,7 +138,7 @@ ARRAY = [{"id": "1", "q": "rain ☂"}, {"id": "2", "q": 5}, "text", 123456789012
 @pytest.mark.parametrize("indent", [None, 2])
 @pytest.mark.parametrize("chunk", [1, 7, 65536])
 def test_the_members_of_a_json_array_are_the_rows(write, monkeypatch, indent, chunk):
-    """On one line or on several, whatever piece of the file is read at once, with a BOM or without."""
+    """On one line or on several, read in pieces of any size, with a BOM or without."""
     monkeypatch.setattr(files, "_CHUNK_BYTES", chunk)
     text = json.dumps(ARRAY, indent=indent, ensure_ascii=False).encode()
     assert values(write(text, "in.json")) == ARRAY

@@ -135,7 +135,7 @@ def test_damage_in_the_middle_is_taken_out(output, open_output, read):
 
 
 def test_two_runs_cannot_have_one_output(output, open_output):
-    """Of one process or of two; the other goes on undisturbed."""
+    """In one process or in two; the first run continues undisturbed."""
     made = open_output()
     with pytest.raises(BulkOutputError, match="another run is writing"):
         Output(output, SETTINGS, resume=True)
@@ -192,7 +192,7 @@ def test_a_folder_that_nobody_can_write_is_refused():
 
 
 def test_the_input_is_never_the_output(output, tmp_path):
-    """By whatever name."""
+    """Under any of its names."""
     fill(output, "a")
     other = tmp_path / "link.jsonl"
     other.symlink_to(output)
@@ -203,7 +203,7 @@ def test_the_input_is_never_the_output(output, tmp_path):
 
 @linux
 def test_a_full_disk_is_said_and_leaves_no_torn_line(output):
-    """A limit on the file's size stands for it: the system writes what fits, and refuses the rest."""
+    """A limit on the file's size simulates it: the system writes what fits, and refuses the rest."""
     code = f"""
         import resource, sys
         from pathlib import Path

@@ -25,7 +25,7 @@ FULL = BulkRecord(
 
 
 def test_a_record_is_one_line_of_json_and_comes_back_from_it():
-    """All ten fields, whatever they hold."""
+    """All fields, with any content."""
     line = FULL.to_json()
     assert b"\n" not in line
     assert sorted(json.loads(line)) == sorted(BulkRecord.__slots__)

@@ -26,7 +26,7 @@ def asked(server):
 
 
 async def test_records_come_as_they_are_finished(server, model):
-    """A slow row holds up nobody."""
+    """A slow row does not delay others."""
     gate = Gate()
     server.script(gate)
     async with aclosing(bulk(model, ["slow", "b", "c", "d"], concurrency=2).__aiter__()) as records:
@@ -135,7 +135,7 @@ async def test_a_row_with_another_text_under_its_id_is_sent_again(server, model,
 
 
 async def test_answers_of_an_earlier_version_are_kept(server, model, write, output, read):
-    """Their records have no hash of the prompt: nobody knows whether it has changed."""
+    """Their records have no hash of the prompt, so it is unknown whether it has changed."""
     source = write([{"id": "a", "prompt": "a"}])
     await bulk(model, source, output=output).arun()
     record = json.loads(output.read_text())

@@ -125,7 +125,7 @@ async def test_a_table_is_in_the_order_of_the_rows_whatever_comes_first(server, 
 
 
 async def test_a_resumed_table_follows_the_input_as_it_is_now(server, model, tmp_path):
-    """Another order, a row more, one that is gone, one whose text has changed: each stands once, answered to its text."""
+    """After another order, a new row, a removed row and a changed text, each row appears once, with the answer to its text."""
     output = tmp_path / "out.csv"
     rows = [{"id": name, "text": name} for name in ("a", "b", "c", "gone")]
     await bulk(model, rows, template=TEMPLATE, output=output).arun()

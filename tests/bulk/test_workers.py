@@ -53,7 +53,7 @@ async def test_tool_calls_are_calls(server, model):
 
 
 async def test_a_call_with_broken_arguments_is_an_error(server, model):
-    """It cannot be used; what was spent is told."""
+    """It cannot be used; the record has the tokens that were spent."""
     tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
     server.script(Reply(tool_calls=[ScriptedCall("f", '{"x": ')]))
     record = await ask(model.bind_tools([tool]), Item("a", "call f", 1))
@@ -162,7 +162,7 @@ async def test_cancelling_passes_through(server, model):
 
 
 async def test_a_refusal_is_what_the_row_says(server, model):
-    """It is all that the model has said."""
+    """It is the model's only text."""
     choice = {"index": 0, "message": {"content": None, "refusal": "No."}, "finish_reason": "stop"}
     server.script(
         RawAnswer(headers={"content-type": "application/json"}, body=json.dumps({"choices": [choice]}).encode())
@@ -203,7 +203,7 @@ async def test_an_empty_account_stops_the_run(server, model):
 
 @pytest.mark.parametrize("rate_limit", ["auto", None])
 async def test_a_limit_of_the_day_stops_the_run_with_the_time_to_come_back(output, read, rate_limit):
-    """Whether it is announced or runs into; resumed the next day it goes on."""
+    """Whether it is announced or causes a refusal; a run resumed the next day continues."""
     quota = Quota(60_000_000, requests_day=20, older_form=True, clock=lambda: 12 * 3600.0)  # noon: no new day is near
     with LoopbackCerebras(quota=quota) as server:
         model = ChatCerebrasDemo(base_url=server.base_url, api_key=server.key, rate_limit=rate_limit, max_tokens=50)

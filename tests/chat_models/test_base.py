@@ -894,7 +894,7 @@ def test_log_probabilities_come_whole(server, way):
 
 @pytest.mark.parametrize("way", ["generate", "agenerate"])
 def test_two_answers_are_two_generations(server, way):
-    """n=2: each its own text; the usage counts both and stands on the first."""
+    """n=2: each has its own text; the usage counts both and is on the first."""
     from langchain_core.messages import HumanMessage
 
     model = ChatCerebrasDemo(base_url=server.base_url, api_key=server.key, n=2)

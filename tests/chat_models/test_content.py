@@ -151,7 +151,7 @@ def test_a_refusal_is_read_from_the_message(server, way, output_version, coalesc
 @pytest.mark.parametrize("output_version", [None, "v1"])
 @pytest.mark.parametrize("way", ["invoke", "stream"])
 def test_a_refusal_goes_back_as_what_the_user_read(server, way, output_version):
-    """In the next turn, so that the model knows what it said."""
+    """In the next turn, so that the model knows its answer."""
     model = ChatCerebrasDemo(base_url=server.base_url, api_key=server.key, output_version=output_version)
     server.script(declined(way), Reply(text="Fine."))
     message = WAYS[way](model)
@@ -179,7 +179,7 @@ def test_langchain_itself_finds_the_refusal(server):
 @pytest.mark.parametrize("output_version", [None, "v1"])
 @pytest.mark.parametrize("way", WAYS)
 def test_a_filtered_answer_is_a_refusal_without_words(server, way, output_version, text):
-    """Its block names the content filter; what had been said before is not lost."""
+    """Its block names the content filter; the text before it is kept."""
     server.script(Reply(text=text, finish_reason="content_filter"))
     model = ChatCerebrasDemo(base_url=server.base_url, api_key=server.key, output_version=output_version)
     message = WAYS[way](model)
@@ -213,7 +213,7 @@ def test_langchain_itself_finds_that_an_answer_was_filtered(server, way):
 
 
 def test_a_filtered_answer_goes_back_as_what_the_user_read(server):
-    """Without a word for the refusal, which nobody said."""
+    """Without the text of the refusal block, which is not the model's."""
     model = ChatCerebrasDemo(base_url=server.base_url, api_key=server.key, output_version="v1")
     server.script(Reply(text="Once upon", finish_reason="content_filter"), Reply(text="Fine."))
     model.invoke([("user", "hello"), model.invoke("hello"), ("user", "go on")])

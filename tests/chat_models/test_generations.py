@@ -114,7 +114,7 @@ SUMS = {
 @pytest.mark.parametrize("is_coalesced", [True, False])
 @pytest.mark.parametrize("arguments", BROKEN)
 def test_a_broken_call_is_invalid_however_the_chunks_are_added_up(arguments, is_coalesced, add):
-    """LangChain would mend it, and a tool would run with what nobody meant. The call beside it stays as it is."""
+    """LangChain would complete it, and a tool would run with wrong arguments. Other calls do not change."""
     for finish in ("tool_calls", "length", "stop"):
         merged = SUMS[add](chunks_of(arguments, is_coalesced=is_coalesced, finish=finish))
         assert [(one["id"], one["args"]) for one in merged.tool_calls] == [("b", {"port": "Hull"})]
@@ -735,7 +735,7 @@ def cached(request, server):
 @pytest.mark.parametrize("first", ["invoke", "ainvoke"])
 @pytest.mark.parametrize("second", ["invoke", "ainvoke", "batch", "events"])
 def test_an_answer_out_of_a_cache_has_no_figures_of_a_call(server, cached, first, second):
-    """Nothing was sent for it; what the model said is as it was, and the first answer keeps its own."""
+    """Nothing was sent for it; the model's answer is unchanged, and the first answer keeps its figures."""
     ways = {
         "invoke": cached.invoke,
         "ainvoke": lambda text: asyncio.run(cached.ainvoke(text)),

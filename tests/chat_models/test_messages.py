@@ -248,7 +248,7 @@ def label(call_id):
 
 
 def test_images_of_tools_go_behind_the_results_in_a_users_message():
-    """The API takes them from users only. Each is said to be of its call, whatever id that goes out with."""
+    """The API accepts images only from users. A text assigns each to its call, by the id that is sent."""
     calls = AIMessage("", tool_calls=[{**CALL, "id": "c1"}, {**CALL, "id": "c1"}, {**CALL, "id": "c3"}])
     results = [
         ToolMessage(["a", {"type": "image", "base64": PNG, "mime_type": "image/png"}], tool_call_id="c1"),

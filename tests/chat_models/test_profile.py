@@ -74,7 +74,7 @@ def test_an_unknown_model_has_a_cautious_profile_and_the_log_says_so_once(caplog
 
 
 def test_a_profile_of_ones_own_wins_and_the_embedded_model_has_none(caplog):
-    """Nothing is said of a model whose profile was given."""
+    """Nothing is logged about a model whose profile was given."""
     mine = {"max_input_tokens": 5}
     assert ChatCerebrasDemo(model="another-endpoint", profile=mine).profile == mine
     assert not ChatCerebrasDemo(base_url="local").profile

@@ -110,7 +110,7 @@ def person_parts(**more):
 
 
 def test_a_pydantic_class_is_strict_by_default():
-    """Its docstring stands beside the name, its parts under $defs."""
+    """Its docstring is next to the name, its parts are under $defs."""
     assert to_response_format(Person) == {
         "type": "json_schema",
         "json_schema": {"name": "Person", "description": "A person.", "strict": True, "schema": person_parts()},

@@ -382,7 +382,7 @@ BAD_ANSWERS = {
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("case", BAD_ANSWERS)
 def test_an_answer_that_is_none_is_a_parsing_error_with_its_reason(server, case, way):
-    """Never None, never half an object; with include_raw it stands beside the message."""
+    """Never None or a partial object; with include_raw, the error is returned together with the message."""
     reply, method, words = BAD_ANSWERS[case]
     server.script(reply, reply)
     with pytest.raises(OutputParserException, match=f"(?s){words}") as caught:
@@ -425,7 +425,7 @@ def test_json_in_a_fence_or_with_more_than_asked_is_an_answer(server, text, way)
 
 @pytest.mark.parametrize("method", ["json_schema", "function_calling"])
 def test_whole_json_at_the_limit_of_tokens(server, method):
-    """Text that is whole counts; of a call nobody can tell."""
+    """Complete text is accepted; whether a call is complete cannot be determined."""
     text = '{"name": "Ada", "age": 36}'
     reply = Reply(tool_calls=[ScriptedCall("Person", text)]) if method == "function_calling" else Reply(text=text)
     server.script(dataclasses.replace(reply, finish_reason="length"))
@@ -464,7 +464,7 @@ def test_a_broken_line_is_no_parsing_error(server):
 
 
 def test_a_validator_may_raise_what_it_likes(server):
-    """It comes out as it is, and stands in parsing_error with include_raw."""
+    """The exception is raised unchanged, and is in parsing_error with include_raw."""
 
     class Odd(BaseModel):
         name: str
@@ -638,7 +638,7 @@ NO_VALUE = {
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("case", NO_VALUE)
 def test_text_without_one_value_is_an_error(server, case, way):
-    """Of two values nobody can tell which one is meant."""
+    """With two values, it is unclear which one is meant."""
     text, words = NO_VALUE[case]
     server.script(Reply(text=text))
     with pytest.raises(OutputParserException, match=words):
@@ -839,7 +839,7 @@ BESIDE_TOOLS = {
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("case", BESIDE_TOOLS)
 def test_a_model_with_tools_answers_or_calls_one(server, case, way):
-    """The value of a call is None; a good answer counts, whatever is called beside it."""
+    """The value of a call is None; a valid answer is used even if there is also a call."""
     reply, value = BESIDE_TOOLS[case]
     server.script(reply, reply)
     assert WAYS[way](structured(model_for(server), Person, tools=[get_weather]), PROMPT) == value

@@ -269,7 +269,7 @@ def test_the_response_format_is_strict_unless_told_otherwise(server):
 
 @pytest.mark.parametrize("tool_choice", [None, "any"])
 def test_no_tools_are_no_key(server, tool_choice, caplog):
-    """An empty list, as an agent may bind: neither tools nor a choice go out, which is said."""
+    """With an empty list, as an agent may bind it, neither tools nor a choice are sent, and a warning is logged."""
     model_for(server).bind_tools([], tool_choice=tool_choice).invoke("hello")
     assert set(server.requests[0].json) == {"model", "messages"}
     assert ("tool_choice='any'" in caplog.text) == (tool_choice == "any")
@@ -367,7 +367,7 @@ def test_a_call_cut_off_by_length_is_an_invalid_one(server):
 
 
 def test_an_answer_that_reasoning_ate_warns_with_the_remedy(server):
-    """finish_reason length and no text: nothing was said."""
+    """finish_reason is length, and there is no text."""
     reply = Reply(reasoning="Let me think about it for", finish_reason="length")
     server.script(reply, reply)
     model = model_for(server)

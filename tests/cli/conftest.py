@@ -15,7 +15,7 @@ THEIRS = {"COLUMNS", "LINES", "NO_COLOR", "PYTHONUNBUFFERED"}  # unbuffered, no 
 
 @pytest.fixture
 def environment(server, tmp_path):
-    """The loopback Cerebras by the variables a user would set, and nobody's history."""
+    """Return the environment of a user of the loopback Cerebras, without a history file."""
     kept = {name: value for name, value in os.environ.items() if name not in THEIRS}
     mine = {"CEREBRAS_BASE_URL": server.base_url, "CEREBRAS_API_KEY": server.key, "TERM": "xterm"}
     return {**kept, **mine, "XDG_STATE_HOME": str(tmp_path / "state"), "PYTHONIOENCODING": "utf-8", "CI": "1"}
@@ -78,7 +78,7 @@ def terminal(environment):
 
 @pytest.fixture
 def end():
-    """What a terminal's command still says, and its exit code."""
+    """Return the remaining output of a command in a terminal, and its exit code."""
 
     def end(child):
         said = child.read()

@@ -602,7 +602,7 @@ class TestInATerminal:
         assert end(child) == ("^C\ncerebras-demo: interrupted\n", 130)
 
     def test_without_a_question_at_a_terminal_it_says_how_to_ask(self, terminal, end):
-        """Instead of waiting for a text that nobody was asked for."""
+        """Instead of waiting for input without a prompt."""
         said, code = end(terminal("ask"))
         assert code == 2
         assert "cerebras-demo chat" in said

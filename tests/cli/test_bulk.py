@@ -230,7 +230,7 @@ def test_a_limit_of_the_day_tells_when_to_come_back(run, server, source, output)
 
 
 def test_an_empty_input_is_no_failure(run, output, tmp_path):
-    """It is said."""
+    """A note mentions it."""
     (tmp_path / "in.csv").write_text("")
     done = run("bulk", tmp_path / "in.csv", output)
     assert (done.returncode, done.stderr) == (0, "cerebras-demo: the input has no rows\n")

@@ -43,7 +43,7 @@ def doctor(monkeypatch, server):
 
 @pytest.fixture
 def closed_port():
-    """A port of this machine at which nobody listens."""
+    """Return a port of this machine on which no server listens."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         yield taken.getsockname()[1]
@@ -164,7 +164,7 @@ def unresolvable(*_arguments, **_options):
 
 
 def test_a_resolver_that_never_answers_is_left_behind(doctor, monkeypatch):
-    """It runs on a thread that nobody waits for."""
+    """It runs on a thread that is not waited for."""
     answered = threading.Event()
     monkeypatch.setenv("CEREBRAS_BASE_URL", "https://api.nowhere.invalid/v1")
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_: answered.wait(30) and [])

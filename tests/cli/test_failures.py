@@ -49,7 +49,7 @@ def test_every_error_is_a_sentence_and_an_exit_code(capsys, error, code, said):
 
 
 def test_debug_shows_where_without_locals_and_without_keys(capsys, monkeypatch):
-    """The key of the environment, whatever it looks like, and all that looks like one."""
+    """The key of the environment in any form, and everything that looks like a key."""
     monkeypatch.setenv("CEREBRAS_API_KEY", "a key of no known kind")
     words = f"{KEY}, 'a key of no known kind', Bearer abc.def, http://user:password@proxy:3128/"
     assert fail(RuntimeError(words), is_debug=True) == 1

@@ -41,7 +41,7 @@ def home(monkeypatch, tmp_path):
 
 @pytest.fixture
 def site(monkeypatch):
-    """What stands for inference.cerebras.ai, for the transport that all share."""
+    """A replacement for inference.cerebras.ai, for the shared transport."""
     tls = LoopbackTLS()
     with LoopbackCerebras(ssl_context=tls.server_context(), demo_key=DEMO_KEY, session_cookies=SESSION) as server:
         mine = AiohttpTransport(resolver=tls.resolver(server.port), ssl_context=tls.client_context())

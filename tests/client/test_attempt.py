@@ -77,7 +77,7 @@ def test_the_first_bytes_tell_what_a_body_is(mark, body, is_stream):
 @pytest.mark.parametrize("kind", [EVENTS, JSON, {"content-type": "text/plain"}, {"content-type": "text/html"}])
 @pytest.mark.parametrize("way", ["invoke", "ainvoke", "stream", "astream"])
 def test_no_label_makes_a_body_another_one(server, kind, way):
-    """A stream is read as one and JSON as JSON, whatever was asked for and whatever the header says."""
+    """Streams are read as streams and JSON as JSON, independent of the request and the content type."""
     answer = RawAnswer(headers=kind, body=b"\n" + json.dumps(whole({"content": "HiHi"})).encode())
     server.script(RawStream([HI, HI, END], headers=kind), answer)
     model = model_for(server, max_retries=0)

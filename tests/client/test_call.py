@@ -138,7 +138,7 @@ async def test_a_stream_that_breaks_is_told_as_failed_with_its_first_event(serve
 
 @pytest.mark.parametrize("way", ["break", "cancel"])
 async def test_a_call_that_was_left_is_told_as_cancelled(server, model, records, way):
-    """No error's name stands there."""
+    """The record has no error."""
     gate = Gate(after=4, reply=HELLO)
     server.script(gate)
     if way == "break":

@@ -122,7 +122,7 @@ async def test_waiters_are_served_first_come_first_served_and_small_ones_do_not_
 
 @in_virtual_time
 async def test_what_is_heard_wakes_the_one_whose_turn_is_next():
-    """An answer says that there is room: nobody sleeps on until the computed time."""
+    """If an answer shows that there is room, the waiter does not sleep until the computed time."""
     limiter = limiter_in_virtual_time()
     ticket = await limiter.acquire(*WHO, 0, AUTO)
     ticket.observe(tokens(0, limit=6000))
@@ -303,7 +303,7 @@ def test_eight_threads_with_eight_loops_share_one_queue():
 
 
 def test_a_waiter_of_a_closed_loop_is_skipped():
-    """A loop says good-bye to nobody; those behind it go on."""
+    """Event loops give no shutdown notice; the waiters behind it continue."""
     limiter = Limiter()
     dead = asyncio.new_event_loop()
 

@@ -38,7 +38,7 @@ CALLER = ContextVar("caller", default="nobody")
 
 
 class Notes:
-    """An observer that keeps what it is told."""
+    """An observer that stores its notifications."""
 
     wants_messages = False
 
@@ -56,7 +56,7 @@ class Notes:
 
 
 class Curious(Notes):
-    """One that also wants what was said."""
+    """An observer that also wants the messages."""
 
     wants_messages = True
 
@@ -336,7 +336,7 @@ CALLS = {
 
 @pytest.mark.parametrize("way", CALLS)
 def test_an_observer_sees_the_callers_context_variables(server, model, notes, way):
-    """At the beginning and at the end, whatever thread and task the call runs in: a span finds its parent."""
+    """At the beginning and at the end, in any thread and task of the call, so that a span finds its parent."""
     token = CALLER.set("the caller")
     try:
         CALLS[way](model)
@@ -387,7 +387,7 @@ async def test_what_an_observer_raises_is_logged_once_and_ignored(server, model,
 
 
 async def test_on_start_is_told_of_a_call_and_its_failure_costs_nothing(server, caplog):
-    """The end is told by on_call."""
+    """on_call is called at the end."""
     starts, records = [], []
 
     def on_start(call):

@@ -204,7 +204,7 @@ async def test_requests_that_use_all_that_they_reserve_keep_to_the_tokens(is_buc
 
 
 class Busy(MeteredService):
-    """A service that is busy in its first second, whatever is left."""
+    """A service that refuses requests in its first second, independent of the limits."""
 
     async def send(self, request):
         await asyncio.sleep(0.02)
@@ -216,7 +216,7 @@ class Busy(MeteredService):
 
 @in_virtual_time
 async def test_eight_that_were_refused_together_come_back_together():
-    """With `retry-after: 1` they are answered as soon as without pacing: nobody tries alone while the others wait."""
+    """With `retry-after: 1` they are answered as soon as without pacing: no request is tried alone while the others wait."""
     loop = asyncio.get_running_loop()
     limiter = Limiter(clock=loop.time)
     tickets = [await limiter.acquire("a", "m", 10, RateLimit())]

@@ -71,7 +71,7 @@ async def begun(events):
 
 @in_virtual_time
 async def test_a_stream_that_nobody_reads_gives_its_place_back_after_the_idle_time():
-    """The next request begins then, and no sooner; the first one goes on when its reader comes back."""
+    """The next request begins then, and not earlier; the stream continues when it is read again."""
     client, transport = client_with(answer(), answer())
     unread = stream(client)
     await anext(unread)
@@ -84,7 +84,7 @@ async def test_a_stream_that_nobody_reads_gives_its_place_back_after_the_idle_ti
 
 @in_virtual_time
 async def test_a_reader_that_comes_back_needs_no_place():
-    """It goes on at once while others hold all places: two streams that are read in turn are both read."""
+    """It continues at once while others hold all slots, so that two streams that are read in turn are both read."""
     client, _ = client_with(answer(9), answer(9))
     one, two = stream(client), stream(client)
     await anext(one)

@@ -37,7 +37,7 @@ def user(text):
 
 
 def test_a_plain_answer_is_a_chat_completion_of_the_model(embedded):
-    """With text, usage and the model's own name whatever was asked for."""
+    """It has text, usage and the model's own name, even if another name was requested."""
     status, answer = ask_json(embedded, model="gpt-oss-120b", messages=user("Say hi"), max_completion_tokens=5)
     assert status == 200
     assert answer["model"] == LOCAL_MODEL == embedded.model == "smollm2-135m"

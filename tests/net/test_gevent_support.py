@@ -53,7 +53,7 @@ print(asyncio.run(inside()), asyncio.run(ainvoke()))
 
 
 def test_greenlets_call_at_once_and_let_each_other_run(server):
-    """Nobody stands still while one waits; who gives up in time leaves no call behind that spoils the next."""
+    """No greenlet blocks another one while it waits; one that times out leaves no call that affects the next."""
     code = """
 import gevent
 

@@ -226,7 +226,7 @@ def test_closing_the_iterator_closes_the_generator_and_waits_for_nothing(portal)
 
 @pytest.mark.parametrize("collects", ["the caller", "the portal's own thread"])
 def test_an_iterator_that_is_garbage_collected_closes_the_generator(portal, collects):
-    """On whatever thread the collector runs: it never waits, so it never blocks the loop it would wait for."""
+    """On any thread of the garbage collector. Closing never waits, so it never blocks the loop."""
     items = Items()
     iterator = portal.iterate(items)
     next(iterator)
@@ -243,7 +243,7 @@ def test_an_iterator_that_is_garbage_collected_closes_the_generator(portal, coll
 
 
 def test_an_iterator_that_was_never_begun_begins_nothing(portal):
-    """No request is sent for an answer that nobody wants."""
+    """No request is sent for an answer that is never read."""
     items = Items()
     portal.iterate(items).close()
     portal.run(turns)
@@ -251,7 +251,7 @@ def test_an_iterator_that_was_never_begun_begins_nothing(portal):
 
 
 def test_a_slow_consumer_is_not_read_ahead_of_without_bound(portal):
-    """The generator stops after some items and goes on as they are taken."""
+    """The generator stops after some items and continues as they are consumed."""
     items = Items()
     iterator = portal.iterate(items)
     for taken in range(1, 200):

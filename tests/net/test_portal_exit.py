@@ -178,7 +178,7 @@ except KeyboardInterrupt:
 
 @pytest.mark.parametrize("way", INTERRUPTED)
 def test_ctrl_c_cancels_what_the_caller_waits_for(way):
-    """Nothing goes on behind the caller's back, and the portal serves the next call."""
+    """Nothing continues in the background, and the portal serves the next call."""
     process = subprocess.Popen(
         [sys.executable, *STRICT, "-c", PRELUDE + INTERRUPTED[way]],
         stdout=subprocess.PIPE,

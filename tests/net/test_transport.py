@@ -99,7 +99,7 @@ async def test_a_request_goes_out_as_given_and_the_answer_comes_back(transport, 
 
 
 def test_a_request_shows_neither_body_nor_proxy_nor_secret_headers():
-    """Its ``repr`` stands in tracebacks."""
+    """Its ``repr`` appears in tracebacks."""
     request = get("http://a.example", body=SENTINEL.encode(), proxy=f"http://u:{SENTINEL}@p", secret_headers=with_key)
     assert SENTINEL not in repr(request)
 
@@ -217,7 +217,7 @@ def test_a_loop_that_goes_on_after_its_generators_were_shut_down_gets_a_new_sess
 
 
 async def test_a_transport_that_is_dropped_closes_its_connections(server):
-    """Its loop closes them when nobody holds it any more."""
+    """Its loop closes them when there is no reference to it any more."""
     transport = AiohttpTransport()
     await fetch(transport, models_of(server))
     assert server.open_connections == 1

@@ -237,7 +237,7 @@ def test_a_certificate_that_is_not_trusted_comes_with_what_to_look_at(monkeypatc
 
 @contextlib.contextmanager
 def silent_port(*, backlog=8):
-    """A port where connections are opened by the system and nobody ever says a word."""
+    """Return a port where the system opens connections, and nothing is ever sent."""
     with socket.create_server(("127.0.0.1", 0), backlog=backlog) as listener:
         yield listener.getsockname()[1]
 
@@ -379,7 +379,7 @@ async def test_an_answer_that_breaks_off_is_an_error_of_read(transport, server):
 
 
 async def test_a_body_that_cannot_be_unpacked_is_an_error_of_read(transport, server):
-    """As is whatever else aiohttp says of a body."""
+    """So is any other error of aiohttp about a body."""
     server.script_path(MODELS, RawAnswer(headers={"content-encoding": "gzip"}, body=b"this is no gzip, as anyone sees"))
     response = await transport.send(get(f"http://other.example{MODELS}"))
     with pytest.raises(APIConnectionError, match="broke off"):

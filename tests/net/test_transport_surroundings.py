@@ -193,7 +193,7 @@ async def test_a_proxy_may_be_spoken_to_by_tls(tls, monkeypatch):
 
 @pytest.mark.skipif(sys.version_info >= (3, 11), reason="there it works")
 async def test_a_proxy_that_is_spoken_to_by_tls_needs_a_newer_python(transport, monkeypatch):
-    """It is said before anything is sent."""
+    """The error is raised before anything is sent."""
     monkeypatch.setenv("https_proxy", "https://127.0.0.1:9")
     with pytest.raises(APIConnectionError, match=r"https_proxy names an https proxy, which needs Python 3\.11"):
         await ask(transport, f"https://other.example{MODELS}")

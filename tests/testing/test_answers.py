@@ -24,7 +24,7 @@ def json_schema(schema):
 
 
 def test_plain_text_quotes_the_last_user_message(shared_server):
-    """The answer is about what was said last."""
+    """The answer quotes the last message of the user."""
     messages = [
         {"role": "user", "content": "first"},
         {"role": "assistant", "content": "x"},

@@ -198,7 +198,7 @@ def test_a_wrong_meaning_is_refused_with_its_parameter(shared_server, fields, pa
 
 @pytest.mark.parametrize("fields", ACCEPTED, ids=lambda fields: " ".join(fields)[:60])
 def test_the_whole_documented_range_is_accepted(shared_server, fields):
-    """Limits belong to what is allowed, ``null`` stands for absent, and each documented form is taken."""
+    """Limits are inclusive, ``null`` means absent, and each documented form is accepted."""
     answer = ask(shared_server, chat() | fields)
     assert answer.status == 200, answer.body
 

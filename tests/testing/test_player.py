@@ -33,7 +33,7 @@ def raw_answer(server, body):
 
 
 def body_of(raw):
-    """What stands in the chunks of a raw answer, and whether the chunk that ends them came."""
+    """Return the content of a raw answer's chunks, and whether the final chunk arrived."""
     data, body = raw.partition(b"\r\n\r\n")[2], b""
     while data:
         size, _, data = data.partition(b"\r\n")
@@ -53,7 +53,7 @@ def test_a_raw_stream_is_sent_byte_for_byte(server):
 
 
 def test_a_raw_stream_is_cut_where_the_test_wants(server):
-    """Each piece is an HTTP chunk of its own, whatever the events were."""
+    """Each piece is a separate HTTP chunk, independent of the events."""
     server.script(RawStream(["data: äb\n\n"], end="no_chunk_end", pieces=[2, 7, 8]))
     raw = raw_answer(server, STREAM).partition(b"\r\n\r\n")[2]
     assert raw == b"2\r\nda\r\n5\r\nta: \xc3\r\n1\r\n\xa4\r\n3\r\nb\n\n\r\n"
@@ -126,7 +126,7 @@ def test_raw_bytes_are_all_that_goes(server, end):
 
 @pytest.mark.parametrize(("filler", "prefix"), [(b"x" * 65536, b"data: "), (b": ping\n\n", b"")])
 def test_an_endless_body_goes_on_until_the_client_leaves(server, filler, prefix):
-    """Megabytes come, and the server stops when nobody listens."""
+    """Megabytes arrive, and the server stops when the client disconnects."""
     server.script(Endless(status=500, prefix=prefix, filler=filler))
     with connect(server) as connection:
         send(connection, server, STREAM)

@@ -147,7 +147,7 @@ def test_latency_comes_before_every_answer():
 
 
 def test_waiting_says_whether_it_came(server):
-    """All waits have a time limit and answer yes or no; a departure is told once."""
+    """All waits have a time-out and return True or False; a disconnect is reported once."""
     assert not server.wait_for_requests(1, timeout=0.01)
     assert not server.wait_for_disconnect(timeout=0.01)
     server.script(Silence())
@@ -321,7 +321,7 @@ def test_a_reset_goes_through_tls(tls):
 
 
 def test_stopping_does_not_wait_for_a_handshake(tls):
-    """A client that opened a TLS port and says nothing holds nobody up and leaks nothing."""
+    """A silent client on a TLS port delays no other client and leaks nothing."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with LoopbackCerebras(ssl_context=tls.server_context()) as server, raw_socket(server):

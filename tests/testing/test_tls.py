@@ -40,7 +40,7 @@ async def test_no_other_name_leads_anywhere(tls, host):
 
 
 async def test_a_client_without_the_authority_is_refused(tls):
-    """The certificate comes from nobody that a system trusts."""
+    """The certificate's authority is not trusted by the system."""
     with LoopbackCerebras(ssl_context=tls.server_context()) as server:
         connector = aiohttp.TCPConnector(resolver=tls.resolver(server.port))
         async with aiohttp.ClientSession(connector=connector) as session:

@@ -229,7 +229,7 @@ class _Line(NamedTuple):
 
 class _Scan(NamedTuple):
     answered: Answered
-    end: int  # of the last good line
+    end: int  # the end of the last valid line
     is_torn: bool  # damaged before the end, or with an outdated line whose row was answered again
 
 
@@ -280,7 +280,7 @@ def _scan(path: Path) -> _Scan:
 def _lines(path: Path) -> Iterator[_Line]:
     end = 0
     with path.open("rb") as file:
-        if not path.is_file():  # a device, such as /dev/full, has no end
+        if not path.is_file():  # reading a device, such as /dev/full, would never end
             return
         for data in file:
             start, end = end, end + len(data)

@@ -1,4 +1,4 @@
-"""Types of the chat model's arguments, for type checkers: the words of its choices, and what may be passed with a call."""
+"""Types of the chat model's arguments, for type checkers: the values of its choices, and the arguments of a call."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from langchain_cerebras_demo.keys import BrowserSessionKey, SessionCookieKey
 Answer = TypeVar("Answer")
 
 Tool = Mapping[str, Any] | type | Callable[..., Any] | BaseTool
-"""What users may pass as a tool."""
+"""The types that are accepted as a tool."""
 
 Method = Literal["json_schema", "function_calling", "json_mode"]
-"""How an answer is made to follow a schema."""
+"""The method by which an answer is made to follow a schema."""
 
 ReasoningEffort = Literal["none", "low", "medium", "high"]
 ReasoningFormat = Literal["none", "parsed", "text_parsed", "raw", "hidden"]

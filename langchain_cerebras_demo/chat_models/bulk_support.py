@@ -1,4 +1,4 @@
-"""What bulk runs need of LangChain: a model called without a run around it, its catalogue row, and a cache of answers."""
+"""LangChain parts of bulk runs: calls of a model without LangChain's runs, its catalogue row, and a cache of answers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _METHODS = ("ainvoke", "agenerate_prompt", "agenerate", "_agenerate_with_cache")
 
 
 def without_runs(runnable: Any) -> Any:
-    """Return an object whose ``ainvoke`` answers as ``runnable.ainvoke`` does, at less cost where possible; else ``runnable``.
+    """Return an object with a faster ``ainvoke`` that returns the same answers, if possible; else ``runnable``.
 
     LangChain makes a run of every call: a callback manager, ids, an inspection of the model's signature. It is left out if
     nothing observes it (no callbacks, tracer, debug mode), answers are not cached, and ``runnable`` is a plain
@@ -71,7 +71,7 @@ def _parts(
 
 
 def _is_plain(model: ChatCerebrasDemo) -> bool:
-    """Return whether a run of this model would be observed by nothing, and change nothing."""
+    """Return whether nothing would observe or change a run of this model."""
     if any(getattr(type(model), method) is not getattr(ChatCerebrasDemo, method) for method in _METHODS):
         return False  # a subclass overrides it
     if model.streaming or model.rate_limiter is not None or model.output_version not in {None, "v0"}:
@@ -83,16 +83,16 @@ def _is_plain(model: ChatCerebrasDemo) -> bool:
 
 
 def spec_of(model: Any) -> catalog.ModelSpec | None:
-    """Return the catalogue's row of a chat model; ``None`` for the embedded one, other packages' and unknown ones."""
+    """Return the catalogue row of a chat model; ``None`` for the embedded model, unknown models, and models of other packages."""
     return model._spec() if isinstance(model, ChatCerebrasDemo) else None  # noqa: SLF001 - our own class
 
 
 class AnswerCache:
-    """A LangChain cache that keeps the records of a bulk run.
+    """A LangChain cache that stores the records of a bulk run.
 
     Args:
         cache: the cache.
-        settings: what the answers depend on beside the prompt.
+        settings: the settings that the answers depend on, besides the prompt.
 
     Raises:
         ValueError: it is not a LangChain cache.
@@ -110,5 +110,5 @@ class AnswerCache:
         return found[0].text if found else None
 
     async def add(self, prompt: str, answer: str) -> None:
-        """Keep an answer."""
+        """Store an answer."""
         await self._cache.aupdate(prompt, self._settings, [Generation(text=answer)])

@@ -1,4 +1,4 @@
-"""Our messages as LangChain's standard content blocks: reasoning, text, a refusal, tool calls.
+"""Conversion of this package's messages to LangChain's standard content blocks: reasoning, text, a refusal, tool calls.
 
 The translators are registered with LangChain under our two provider names, as its ``block_translators`` module asks of
 external integrations. LangChain's fallback is not enough: it reads a chunk with text and a tool-call fragment as a finished
@@ -16,7 +16,7 @@ from langchain_core.messages.content import ContentBlock
 # The one key of additional_kwargs that LangChain itself knows as reasoning.
 REASONING_KEY = "reasoning_content"
 
-# Where langchain-openai puts a refusal, and where LangChain looks for it.
+# The key where langchain-openai puts a refusal, and where LangChain looks for it.
 REFUSAL_KEY = "refusal"
 
 PROVIDERS = ("cerebras", "local")

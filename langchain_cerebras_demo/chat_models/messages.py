@@ -1,6 +1,6 @@
-"""LangChain's messages as the API's.
+"""Conversion of LangChain's messages to those of the API.
 
-The API refuses unknown keys, in messages too, so every message is built anew and nothing is passed through.
+The API refuses unknown keys, also in messages, so each message is rebuilt from known parts.
 What the API accepts: cerebras-cloud-sdk 1.91.0, ``types/chat/completion_create_params.py``.
 """
 
@@ -37,7 +37,7 @@ __all__ = ["Replay", "to_wire"]
 
 Wire = dict[str, Any]
 Replay: TypeAlias = Literal["reasoning", "think_tags"]
-"""How a model expects its earlier reasoning back; ``catalog.ReasoningSpec.replay`` says which."""
+"""The form in which a model expects its earlier reasoning; see ``catalog.ReasoningSpec.replay``."""
 
 
 class _Rules(NamedTuple):
@@ -107,7 +107,7 @@ def _find_converter(message: Any, place: str) -> Callable[[Any, str, _Rules], Se
 
 
 def _from_system(message: BaseMessage, place: str, rules: _Rules) -> Sequence[Wire]:
-    # How LangChain marks OpenAI's developer role, which the API has too.
+    # LangChain's mark of OpenAI's developer role, which the API also has.
     role = "developer" if message.additional_kwargs.get("__openai_role__") == "developer" else "system"
     return (_to_message(role, message, place, rules),)
 
@@ -192,13 +192,13 @@ def _from_assistant(message: BaseMessage, place: str, rules: _Rules) -> Sequence
     calls = _tool_calls(message, place)
     if calls:
         wire["tool_calls"] = calls
-    if not calls or says_something(content):  # empty content beside calls was once a 400
+    if not calls or says_something(content):  # empty content with calls has been refused with a 400
         wire["content"] = content
     return (_named(wire, message, place),)
 
 
 def _reasoning(message: BaseMessage, place: str) -> str:
-    """Return the reasoning of our own model; nothing for another vendor's."""
+    """Return the reasoning of this package's models, and nothing for those of other vendors."""
     provider = message.response_metadata.get("model_provider")
     if provider is not None and provider not in PROVIDERS:
         return ""

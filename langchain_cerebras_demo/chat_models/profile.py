@@ -48,7 +48,7 @@ class ConfigurableModel(RunnableConfigurableFields):  # type: ignore[type-arg]  
 
     @classmethod
     def lc_id(cls) -> list[str]:
-        """The id of LangChain's class, which ``loads`` knows."""
+        """The id of LangChain's class, which ``loads`` supports."""
         return [*cls.get_lc_namespace(), RunnableConfigurableFields.__name__]
 
 
@@ -62,12 +62,12 @@ class ModelAlternatives(RunnableConfigurableAlternatives):  # type: ignore[type-
 
     @classmethod
     def lc_id(cls) -> list[str]:
-        """The id of LangChain's class, which ``loads`` knows."""
+        """The id of LangChain's class, which ``loads`` supports."""
         return [*cls.get_lc_namespace(), RunnableConfigurableAlternatives.__name__]
 
 
 def to_model_alternatives(made: Any) -> ModelAlternatives:
-    """Return what LangChain made as an instance of our class."""
+    """Return LangChain's object as an instance of this module's class."""
     return ModelAlternatives(**{name: getattr(made, name) for name in type(made).model_fields})
 
 

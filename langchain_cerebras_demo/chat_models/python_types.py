@@ -1,4 +1,4 @@
-"""Answer types of Python types: pydantic classes, dataclasses, enums, TypedDicts, functions and LangChain tools."""
+"""Answer types from Python types: pydantic classes, dataclasses, enums, TypedDicts, functions and LangChain tools."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _of_instances(cls: type, schema: Mapping[str, Any]) -> AnswerType:
 
 
 class InstanceMaker:
-    """Makes instances of a class from decoded answers. Like a class, it is pickled by name.
+    """A factory of instances of a class from decoded answers. It is pickled by name, like a class.
 
     Args:
         cls: A pydantic class (2 or 1), a dataclass or an enum.
@@ -81,7 +81,7 @@ class InstanceMaker:
             self._from_text = TypeAdapter(cls).validate_json
 
     def __call__(self, value: Any) -> Any:
-        """Return the instance; raise ``ValueError`` if the answer does not fit."""
+        """Return the instance; raise ``ValueError`` if the answer does not match."""
         # As JSON text, because pydantic's strict mode accepts dates and enums only from text.
         return self._from_text(json.dumps(value))
 
@@ -90,7 +90,7 @@ class InstanceMaker:
 
 
 class _WithoutTitles(GenerateJsonSchema):
-    """Leaves out the titles that pydantic makes from field names: they add nothing and count as prompt tokens."""
+    """A generator that omits the titles that pydantic makes from field names, which only cost prompt tokens."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002 - pydantic's own
         return False

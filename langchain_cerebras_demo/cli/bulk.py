@@ -107,7 +107,7 @@ def bulk(
         bool, typer.Option("--ordered", help="Write records in the order of the rows; tables always are.")
     ] = False,
     keep_input: Annotated[
-        bool, typer.Option("--input/--no-input", help="Keep the columns of INPUT beside the answers.")
+        bool, typer.Option("--input/--no-input", help="Include the columns of INPUT in the output.")
     ] = True,
     dedupe: Annotated[
         bool, typer.Option("--dedupe/--no-dedupe", help="Send rows with equal prompts once, and share the answer.")

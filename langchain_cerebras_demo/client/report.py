@@ -87,7 +87,7 @@ class Report:
         self._is_stream = False
         self._started_at = 0.0
         self._observation: Observation | None = None
-        self._is_told = False
+        self._is_finished = False
         self._status_code: int | None = None
         self._request_id: str | None = None
         self._limits: RateLimitSnapshot | None = None
@@ -130,17 +130,17 @@ class Report:
     def end(self, problem: BaseException | None) -> None:
         """End the call with this exception or ``None``, and make the record unless it exists."""
         if problem is None:
-            self._tell("answered")
+            self._finish("answered")
         elif isinstance(problem, Exception):
-            self._tell("failed", problem)
+            self._finish("failed", problem)
         else:  # a closed generator, a cancelled task, Ctrl-C
-            self._tell("cancelled")
+            self._finish("cancelled")
 
     def __del__(self) -> None:
         """End a call whose generator was dropped after its loop was closed."""
-        if self._observation is not None and not self._is_told:
+        if self._observation is not None and not self._is_finished:
             with contextlib.suppress(Exception):
-                self._tell("cancelled")
+                self._finish("cancelled")
 
     # -- during the call
 
@@ -215,24 +215,24 @@ class Report:
             usage: the token counts.
         """
         self._ending, self._usage = events, usage
-        return self._tell("answered") or self._record("answered")
+        return self._finish("answered") or self._record("answered")
 
     # -- its record
 
-    def _tell(self, outcome: Outcome, problem: BaseException | None = None) -> CallRecord | None:
-        if self._is_told:
+    def _finish(self, outcome: Outcome, problem: BaseException | None = None) -> CallRecord | None:
+        if self._is_finished:
             return None
-        self._is_told = True
+        self._is_finished = True
         observation = self._observation
         if observation is None and not _log.isEnabledFor(logging.DEBUG):
             return None
         record = self._record(outcome, problem)
         _log.debug("%s", record)
         if observation is not None:
-            told = record
+            passed = record
             if observation.wants_answer and self.reading is not None:
-                told = replace(record, answer=self.reading.text)
-            observation.end(told)
+                passed = replace(record, answer=self.reading.text)
+            observation.end(passed)
         return record
 
     def _record(self, outcome: Outcome, problem: BaseException | None = None) -> CallRecord:

@@ -114,7 +114,7 @@ class Slot:
         self._give_back()
 
     def pause(self) -> None:
-        """Note that the reader has received events and has to ask for more."""
+        """Note that the reader has received events and does not wait for more yet."""
         if not self._is_held or self._idle is None:
             return
         loop = asyncio.get_running_loop()
@@ -123,7 +123,7 @@ class Slot:
             self._timer = loop.call_later(self._idle, self._check)
 
     def resume(self) -> None:
-        """Note that the reader asks for more."""
+        """Note that the reader waits for more events."""
         self._is_unread = False
 
     def _check(self) -> None:

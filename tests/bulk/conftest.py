@@ -11,7 +11,7 @@ from langchain_cerebras_demo import ChatCerebrasDemo
 
 @pytest.fixture
 async def model(server):
-    """It never waits, so that tests do not; those of limits make their own."""
+    """A model that never waits, so that tests are fast; tests of limits make their own."""
     made = ChatCerebrasDemo(base_url=server.base_url, api_key=server.key, rate_limit=None)
     yield made
     await made.aclose()
@@ -33,7 +33,7 @@ def write(tmp_path):
 
 @pytest.fixture
 def output(tmp_path):
-    """Where the answers go."""
+    """The path of the output."""
     return tmp_path / "out.jsonl"
 
 

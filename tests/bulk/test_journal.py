@@ -69,7 +69,7 @@ def test_schemas_of_all_kinds_are_compared_by_their_fields():
 
 
 def test_no_key_and_no_password_is_in_it():
-    """Of our model, of a chain, of somebody else's object."""
+    """Of this package's model, of a chain, and of any other object."""
     proxied = ChatCerebrasDemo(base_url="http://127.0.0.1:1/v1", api_key=KEY, proxy="http://u:word@p:1")
     foreign = type("Foreign", (), {"_identifying_params": {"openai_api_key": KEY, "nested": {"client_secret": KEY}}})()
     for thing in (foreign, make(), make() | StrOutputParser(), proxied, type("Foreign", (), {"key": KEY})()):

@@ -52,7 +52,7 @@ def test_good_records_go_to_the_output_and_others_to_the_failures(output, open_o
 
 
 def test_a_resumed_output_knows_what_is_done_and_begins_its_failures_anew(output, open_output, read):
-    """It is added to, and nothing of it changes."""
+    """New lines are appended, and the old ones do not change."""
     fill(output, "a", "b")
     failures = output.with_name("out.jsonl.failures.jsonl")
     failures.write_text("old\n")
@@ -95,7 +95,7 @@ def test_other_settings_are_refused_by_name(output):
 
 
 def test_a_journal_of_something_else_is_refused(output):
-    """Of a later version, say."""
+    """For example, the journal of a later version."""
     fill(output, "a")
     output.with_name("out.jsonl.journal").write_text('{"version": 99}\n')
     with pytest.raises(BulkOutputError, match="is not a journal that this version can read"):

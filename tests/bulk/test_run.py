@@ -21,7 +21,7 @@ from langchain_cerebras_demo.testing import Gate, Reply, Status
 
 
 def asked(server):
-    """What the server was asked, in order."""
+    """Return the prompts that the server received, in order."""
     return [request.json["messages"][-1]["content"] for request in server.requests]
 
 
@@ -48,7 +48,7 @@ async def test_ordered_records_come_in_the_order_of_the_rows(server, model):
 
 
 async def test_rows_are_read_no_faster_than_they_are_handed_out(model):
-    """Of rows without end, two a worker: memory is bounded by the concurrency."""
+    """Of endless rows, two per worker are read ahead: the concurrency bounds the memory."""
     taken = 0
 
     def endless():
@@ -244,7 +244,7 @@ def test_run_works_without_a_loop_twice(server, output, read):
 
 
 async def test_leaving_early_leaves_something_to_go_on_with(server, model, output, read):
-    """What was under way is cancelled, the lock is gone."""
+    """Rows in flight are cancelled, and the lock is released."""
     rows = [{"id": str(number), "prompt": f"row {number}"} for number in range(20)]
     server.latency = 0.02
     async with aclosing(bulk(model, rows, output=output, concurrency=2).__aiter__()) as records:

@@ -154,7 +154,7 @@ async def test_a_stopped_run_writes_what_it_has_and_a_resumed_one_the_rest(model
 
 
 async def test_leaving_early_writes_the_table(model, tmp_path):
-    """Of the answers that were handed out at least."""
+    """It has at least the answers that were returned."""
     rows = [{"text": f"row {number}"} for number in range(9)]
     run = bulk(model, rows, template=TEMPLATE, output=tmp_path / "out.csv", concurrency=1)
     async with aclosing(run.__aiter__()) as records:

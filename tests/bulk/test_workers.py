@@ -151,7 +151,7 @@ async def test_no_key_is_in_a_record(server):
 
 
 async def test_cancelling_passes_through(server, model):
-    """It is the run's business, and the row's record is not made."""
+    """It ends the run, and no record is made for the row."""
     gate = Gate()
     server.script(gate)
     task = asyncio.create_task(ask(model, Item("a", "hi", 1)))
@@ -186,7 +186,7 @@ async def test_a_key_that_is_refused_stops_the_run(server, output):
 
 
 async def test_a_missing_key_stops_the_run_before_anything_is_sent():
-    """With the words on where to get one. While iterating it is raised."""
+    """The message says where to get one. When iterating, it is raised."""
     records = []
     with pytest.raises(BulkStoppedError, match="CEREBRAS_API_KEY") as caught:
         async for record in bulk(ChatCerebrasDemo(), ROWS):
@@ -218,7 +218,7 @@ async def test_a_limit_of_the_day_stops_the_run_with_the_time_to_come_back(outpu
 
 
 async def test_a_limit_of_the_minute_fails_no_row(server):
-    """It is waited for beyond the model's own retries."""
+    """The row waits for it, in addition to the model's retries."""
     model = ChatCerebrasDemo(base_url=server.base_url, api_key=server.key, rate_limit=None, max_retries=0)
     server.script(*[Status(429, headers={"retry-after": "0.01"})] * 4, Reply(text="A"))
     records = [record async for record in bulk(model, ["a"])]
@@ -227,7 +227,7 @@ async def test_a_limit_of_the_minute_fails_no_row(server):
 
 
 async def test_a_budget_of_requests_is_never_passed(server, model, output):
-    """Those that failed count."""
+    """Failed rows count."""
     server.script(*[Status(400)] * 10)
     progress = await bulk(model, ROWS, output=output, concurrency=8, budget="50 requests").arun()
     assert (progress.stopped, progress.message) == ("budget", "the budget is spent: 50 of 50 requests")
@@ -249,7 +249,7 @@ async def test_a_budget_that_suffices_stops_nothing(model):
 
 
 async def test_row_after_row_that_fails_stops_the_run(server, output, read):
-    """Of any kind; they stand among the failures, and a good one in between begins the count anew."""
+    """Of any kind; they are among the failures, and an answered row resets the count."""
     model = ChatCerebrasDemo(base_url=server.base_url, api_key=server.key, rate_limit=None, max_retries=0)
     server.script(*[Status(400)] * 9, Reply(text="x"), *[Status(400)] * 150)
     run = bulk(model, ROWS, output=output, concurrency=1, give_up_after=10)
@@ -325,7 +325,7 @@ async def test_a_template_that_fits_no_row_is_refused_before_anything_is_sent(se
 
 
 async def test_a_deadline_stops_the_run(server, model, output, monkeypatch):
-    """What is in flight has a few seconds; a deadline that has passed lets nothing be sent."""
+    """Rows in flight have a few seconds; after the deadline, nothing is sent."""
     monkeypatch.setattr(run_module, "GRACE_SECONDS", 0.0)
     server.script(Gate())
     budget = Budget(deadline=timedelta(milliseconds=300))

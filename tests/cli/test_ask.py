@@ -87,7 +87,7 @@ def test_a_refusal_is_a_sentence_and_exit_code_1(server, ask):
 
 
 def test_an_interrupted_answer_shows_what_came_and_fails(server, ask):
-    """What had been printed stays, the error follows on a line of its own."""
+    """The printed text stays, and the error follows on a new line."""
     server.script(CutAfter(events=3, reply=Reply(text="one two three four five six seven eight")))
     done = ask("hi")
     assert done.returncode == 1
@@ -197,7 +197,7 @@ def test_a_pipe_that_cannot_be_used_is_named_and_nothing_is_sent(server, ask, pi
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT to send to one process")
 def test_a_pipe_that_never_ends_is_named_and_waits_for_ctrl_c(server, start):
-    """Nothing of it is dropped, so the question has to wait; after three seconds a note says for what."""
+    """Nothing of it is dropped, so the question waits for it; after three seconds, a note says so."""
     soon = "import langchain_cerebras_demo.cli.inputs as inputs; inputs.SILENT_SECONDS = 0.1"
     process = start("ask", "What is this?", before=soon, piped=True)
     process.stdin.write(b"the beginning")
@@ -332,7 +332,7 @@ def test_what_cannot_be_used_is_named_and_nothing_is_sent(server, ask, tmp_path,
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root and Windows read everything")
 def test_a_file_that_may_not_be_read_is_named(ask, tmp_path):
-    """With the system's own words."""
+    """The error has the system's message."""
     (tmp_path / "mine").touch(mode=0)
     assert "cannot be read: Permission denied" in ask("hi", "-f", str(tmp_path / "mine")).stderr
 
@@ -405,7 +405,7 @@ def test_parameters_are_sent_by_every_command_that_asks(server, run, tmp_path, c
     ],
 )
 def test_an_invalid_parameter_is_named_and_nothing_is_sent(server, ask, arguments, words):
-    """With the words of the chat model's constructor, and the nearest name to an unknown one."""
+    """With the message of the chat model's constructor, and the nearest name to an unknown one."""
     done = ask("hi", *arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("cerebras-demo: ")
@@ -452,7 +452,7 @@ def test_extract_with_json_has_the_code_beside_the_answer(server, ask):
 
 
 def test_thoughts_go_to_stderr_and_the_answer_alone_to_stdout(server, ask):
-    """Where --reasoning asked for them; the effort is sent."""
+    """If --reasoning is given; the effort is sent."""
     server.script(Reply(text="4.", reasoning="Two and two."), Reply(text="4.", reasoning="Two and two."))
     done = ask("2 + 2?", "--reasoning", "low")
     assert (done.stdout, done.stderr) == ("4.\n", "Two and two.\n")
@@ -592,7 +592,7 @@ class TestInATerminal:
         assert ("\x1b" in said) == (not variables)
 
     def test_ctrl_c_in_a_terminal_ends_with_a_word(self, server, terminal, end):
-        """What had come stays on the screen."""
+        """The partial answer stays on the screen."""
         server.script(
             Gate(after=2, reply=Reply(deltas=[{"role": "assistant"}, {"content": "first"}, {"content": "no"}]))
         )

@@ -191,7 +191,7 @@ def test_the_output_cannot_be_standard_output(run, server, source, tmp_path, mon
 
 
 def test_where_all_rows_fail_it_is_exit_code_1_with_the_commonest_reason_once(run, server, source, output):
-    """Nothing is answered yet, so a resumed run may ask another model."""
+    """There are no answers yet, so a resumed run may use another model."""
     server.script(Status(422), Status(400), *[Status(422)] * 3)
     done = run("bulk", source, output, "-t", "{word}", "-c", "1", "-m", "gemma-4-31b")
     assert done.returncode == 1
@@ -203,7 +203,7 @@ def test_where_all_rows_fail_it_is_exit_code_1_with_the_commonest_reason_once(ru
 
 
 def test_without_a_key_nothing_is_begun(run, environment, source, output):
-    """What was tried, once, and what to do on the command line."""
+    """The error names the sources once, and the remedy on the command line."""
     del environment["CEREBRAS_API_KEY"], environment["CEREBRAS_BASE_URL"]
     done = run("bulk", source, output, "-t", "{word}")
     assert done.returncode == 1
@@ -263,7 +263,7 @@ def test_a_signal_finishes_what_is_under_way(start, server, source, output, numb
 
 
 def until_stopping(process):
-    """What a command says until it has heard the signal."""
+    """Return the output of a command until it has received the signal."""
     said = ""
     while "stopping" not in said and (line := process.stderr.readline()):
         said += line.decode()

@@ -61,7 +61,7 @@ def test_words_are_on_the_screen_before_the_answer_has_ended(server, terminal):
 
 
 def test_ctrl_c_stops_the_answer_and_keeps_the_conversation(server, terminal, end):
-    """What was shown is part of it; the connection is closed."""
+    """The partial answer is part of the conversation; the connection is closed."""
     server.script(Gate(after=2, reply=WORDS), Reply(text="still here"))
     child = terminal("chat")
     ask(child, "hi")

@@ -65,7 +65,7 @@ def test_where_nothing_is_in_the_way_every_topic_is_fine_or_a_note(run, server):
 
 
 def test_json_says_the_same(doctor):
-    """With the limits as the service announces them."""
+    """With the limits that the service announces."""
     code, found = doctor()
     assert (code, list(found)) == (0, TOPICS)
     assert "CEREBRAS_API_KEY: a key" in found["key"]["what"]
@@ -75,7 +75,7 @@ def test_json_says_the_same(doctor):
 
 
 def test_the_limits_say_which_kind_of_account_it_looks_like(doctor, server):
-    """Those that users of the free trial report; what is used up is whole again with the next period."""
+    """Limits that users of the free trial report; a used-up limit resets with the next period."""
     server._service.quota = Quota(30_000, 5, 2_400, requests_hour=150, tokens_hour=1_000_000, tokens_day=1_000_000)
     code, found = doctor()
     assert code == 0
@@ -125,7 +125,7 @@ def test_limits_that_are_used_up_say_when_they_are_whole_again(doctor, server):
 
 
 def test_a_service_that_limits_us_now_says_so(doctor, server):
-    """It is asked once, not again and again."""
+    """It is called only once."""
     server.script(Status(429))
     code, found = doctor()
     assert code == 1
@@ -246,7 +246,7 @@ def test_a_proxy_that_cannot_be_used_is_a_problem_by_its_variable(doctor, monkey
     ("value", "state"), [("ftp://x", "problem"), ("https://user:hush@x", "problem"), ("local", "note")]
 )
 def test_the_address_is_looked_at_first(doctor, monkeypatch, value, state):
-    """What hangs on it is left out."""
+    """Checks that depend on it are skipped."""
     monkeypatch.setenv("CEREBRAS_BASE_URL", value)
     code, found = doctor()
     assert (code, found["address"]["state"]) == (int(state == "problem"), state)
@@ -291,7 +291,7 @@ def test_weights_are_looked_for_and_not_fetched(monkeypatch, tmp_path):
 
 
 def test_an_output_that_cannot_hold_every_character_is_a_note(run):
-    """With the variable that mends it."""
+    """The remedy names the variable."""
     done = run("doctor", "--json", PYTHONIOENCODING="ascii")
     output = json.loads(done.stdout)["findings"][3]
     assert (output["topic"], output["state"], output["remedy"]) == ("output", "note", "Set PYTHONUTF8=1.")

@@ -43,7 +43,7 @@ def fail(error, *, is_debug):
     ],
 )
 def test_every_error_is_a_sentence_and_an_exit_code(capsys, error, code, said):
-    """Whatever it was."""
+    """For any exception."""
     assert fail(error, is_debug=False) == code
     assert capsys.readouterr().err == said
 
@@ -71,7 +71,7 @@ def test_for_a_program_an_error_is_a_json_object_too(capsys, monkeypatch):
 
 
 def test_a_key_of_a_few_letters_hides_no_words(monkeypatch):
-    """It is none, and its letters stand in every other word."""
+    """It is not a key, and its letters occur in many words."""
     monkeypatch.setenv("CEREBRAS_API_KEY", "x")
     assert failures.hide_secrets("extras") == "extras"
     monkeypatch.setenv("CEREBRAS_API_KEY", "12345678")

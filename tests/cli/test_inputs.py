@@ -17,7 +17,7 @@ def _no_pipe(monkeypatch):
 
 
 def test_a_jpeg_is_known_by_how_it_begins(tmp_path):
-    """Whatever its name."""
+    """With any name."""
     (tmp_path / "x").write_bytes(b"\xff\xd8\xff\xe0")
     assert inputs.to_image_part(str(tmp_path / "x"))["image_url"]["url"] == "data:image/jpeg;base64,/9j/4A=="
 
@@ -29,7 +29,7 @@ def test_quotes_in_a_files_name_do_not_end_the_name(tmp_path):
 
 
 def test_a_file_alone_is_a_question(tmp_path):
-    """Nothing but white space is not."""
+    """Only white space is not text."""
     (tmp_path / "x").write_text("why?")
     assert inputs.to_content("  ", [str(tmp_path / "x")], []) == '<file name="x">\nwhy?\n</file>'
     with pytest.raises(InputError, match="empty"):

@@ -17,7 +17,7 @@ from langchain_cerebras_demo.wire.request import check_parameter
 
 
 def complete(run, line):
-    """What bash is offered for the last word of a line."""
+    """Return bash's completions for the last word of a line."""
     words = f"cerebras-demo {line}"
     last = len(words.split(" ")) - 1
     done = run(_CEREBRAS_DEMO_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD=str(last))
@@ -78,7 +78,7 @@ def test_retired_models_are_not_offered():
 
 @pytest.mark.parametrize("effort", EFFORTS)
 def test_the_efforts_are_the_apis(effort):
-    """What is offered is taken."""
+    """Completed words are accepted."""
     assert check_parameter("reasoning_effort", effort) == effort
 
 

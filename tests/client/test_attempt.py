@@ -169,7 +169,7 @@ ENDINGS = {
 
 @pytest.mark.parametrize("ending", ENDINGS)
 async def test_an_error_behind_the_first_event_tells_the_request_and_the_usage(server, client, ending):
-    """What has been told by then; it can be pickled."""
+    """The error has the facts known so far, and can be pickled."""
     step, kind = ENDINGS[ending]
     server.script(step)
     error = pickle.loads(pickle.dumps(await caught(client, stream=True)))
@@ -198,7 +198,7 @@ async def test_errors_that_know_neither_say_none(server, client):
 
 
 async def test_a_request_id_that_repeats_the_key_does_not_show_it(server, client):
-    """Whatever a server puts there."""
+    """With any value that a server sends."""
     server.script(RawStream([HI], end="eof", headers={"x-request-id": f"for {KEY}"}))
     error = await caught(client, stream=True)
     assert error.request_id == "for **********"

@@ -176,7 +176,7 @@ async def test_an_on_call_that_raises_costs_no_answer_and_hides_no_error(server,
 
 @pytest.mark.parametrize("way", WAYS)
 def test_the_debug_log_has_one_line_a_call_and_never_a_key(server, model, caplog, way):
-    """Whatever became of it; also where the service repeats the key."""
+    """With any outcome, and even if the service repeats the key."""
     caplog.set_level(logging.DEBUG, LOG)
     server.script(HELLO, Status(400, {"message": f"Incorrect API key: {KEY}"}))
     ask(model, way)

@@ -141,7 +141,7 @@ BROKEN = [
 
 @pytest.mark.parametrize(("step", "kind"), BROKEN, ids=lambda value: repr(value)[:60])
 async def test_a_broken_stream_is_a_typed_error(server, step, kind):
-    """Whatever breaks, and wherever: never a short answer that looks like a whole one."""
+    """For any failure at any place: never a partial answer that looks complete."""
     server.script(step)
     with pytest.raises(kind):
         await text_of(client_for(server))
@@ -160,7 +160,7 @@ async def test_an_interrupted_stream_carries_the_text_that_had_come(server, how)
 
 
 async def test_events_that_came_in_one_read_with_an_error_are_handed_out_first(server):
-    """What had arrived before the failure is not lost to it."""
+    """The text before the failure is not lost."""
     server.script(RawStream([sse(CHUNK, CHUNK, {"error": {"message": "boom"}, "status_code": 503})], pieces=[]))
     got = []
     with pytest.raises(InternalServerError, match="boom") as caught:
@@ -225,7 +225,7 @@ async def test_failures_before_the_first_event_are_tried_again(server):
 
 
 async def test_an_error_that_is_itself_the_first_event_is_tried_again(server):
-    """Nothing has been handed out then."""
+    """No event has been returned before."""
     server.script(ErrorEvent(after=0), Reply(text="second"))
     assert await text_of(client_for(server, retry=AT_ONCE)) == "second"
 
@@ -420,7 +420,7 @@ async def test_an_unknown_model_is_refused_with_the_nearest_ids(server):
 @pytest.mark.filterwarnings("ignore::langchain_cerebras_demo.RetiredModelWarning")
 @pytest.mark.parametrize("code", ["model_not_found", "model_archived"])
 async def test_a_model_that_is_gone_is_refused_with_its_successor(server, code):
-    """Also one that the catalogue believes to be served: it was archived since."""
+    """Also if the catalogue has it as served, because it was archived later."""
     server.script(*[RawAnswer(404, {}, json.dumps({"message": "Gone.", "code": code}).encode())] * 2)
     for model, hint in {
         "zai-glm-4.7": "Use 'qwen-3.8-27b' instead",
@@ -519,7 +519,7 @@ async def test_a_slow_key_source_is_bound_by_the_deadline(server):
 
 
 async def test_an_accept_header_of_ones_own_does_not_break_streams(server):
-    """What was asked for decides, not what a header says."""
+    """The request decides, not a header."""
     assert await text_of(client_for(server, headers={"Accept": "*/*"}))
 
 
@@ -541,7 +541,7 @@ async def test_an_error_after_a_retry_counts_all_sends(server):
 
 
 async def test_partial_holds_what_could_have_become_a_tag(server):
-    """Nothing that came is lost."""
+    """No received text is lost."""
     server.script(RawStream([sse({"id": "c", "choices": [{"index": 0, "delta": {"content": "<thi"}}]})], end="eof"))
     with pytest.raises(StreamInterruptedError) as caught:
         await text_of(client_for(server))

@@ -86,7 +86,7 @@ async def test_switched_off_it_only_listens():
 
 @in_virtual_time
 async def test_the_snapshot_is_what_was_last_heard_of_this_account_and_model():
-    """Of errors too, and of no other model."""
+    """Also those of errors, and only of this model."""
     limiter = limiter_in_virtual_time()
     assert limiter.snapshot(*WHO) is None
     await heard(limiter, tokens(100))
@@ -150,7 +150,7 @@ async def test_a_waiter_that_is_cancelled_leaves_and_the_next_takes_its_turn():
 
 @in_virtual_time
 async def test_a_request_that_was_refused_keeps_its_place():
-    """It does not queue up behind all who came later."""
+    """It does not queue behind later requests."""
     limiter, order = limiter_in_virtual_time(), []
     await heard(limiter, NOTHING)
     first = await limiter.acquire(*WHO, 10, AUTO)

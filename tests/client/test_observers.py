@@ -146,7 +146,7 @@ def test_the_record_says_why_each_attempt_was_made_again(server, model, notes, c
 
 @pytest.mark.parametrize("way", WAYS)
 def test_the_record_of_a_refusal_has_its_limit_and_when_to_come_back(server, model, notes, way):
-    """What the service names, and what it answered with."""
+    """The limit that the service names, and its status."""
     server.script(Status(429, {"message": "Tokens per day limit exceeded"}, headers={"retry-after": "1000"}))
     with pytest.raises(Exception, match="429"):
         ask(model, way)
@@ -194,7 +194,7 @@ async def test_a_provider_that_refuses_its_messages_makes_a_record(notes):
 
 @pytest.mark.parametrize("public", [False, True])
 async def test_a_list_of_models_is_a_call_with_a_record(server, model, notes, public):
-    """Of no model; also where the answer is not a list."""
+    """Without a model; also if the answer is not a list."""
     await model.alist_models(public=public)
     server.script_path("/public/v1/models" if public else "/v1/models", RawAnswer(body=b"[1]"))
     with pytest.raises(APIResponseValidationError):
@@ -405,7 +405,7 @@ async def test_on_start_is_told_of_a_call_and_its_failure_costs_nothing(server, 
 
 
 async def test_where_nobody_wants_it_no_record_is_made(server, model, notes, monkeypatch):
-    """Of a call that fails: an answer has its record in its metadata."""
+    """For a call that fails, because an answer has its record in its metadata."""
     from langchain_cerebras_demo.client.report import Report
 
     remove_observer(notes)

@@ -30,7 +30,7 @@ def _own_limiter():
 
 
 class Outcome:
-    """What came of many calls: when each was answered, and the errors of the others with their time."""
+    """The results of many calls: the times of the answers, and the errors with their times."""
 
     def __init__(self):
         self.answered = []

@@ -173,7 +173,7 @@ def test_a_model_and_its_copies_share_their_queue_and_say_how_full_it_is(server)
 
 
 def test_a_forked_child_counts_its_own_calls():
-    """Those of its parent are not its."""
+    """The calls of the parent do not count in the child."""
     slots = Slots(None)
     slots.count(calls=2, queued=1)
     assert slots.load == Load(1, 1)

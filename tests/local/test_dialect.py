@@ -144,7 +144,7 @@ def test_a_free_choice_is_no_call(given):
 
 @pytest.mark.parametrize("tools", [None, []])
 def test_without_tools_nothing_speaks_of_tools(tools):
-    """Neither an empty list nor a choice is left over."""
+    """Neither an empty list nor a choice remains."""
     local = to_local(body(tools=tools, tool_choice="required", parallel_tool_calls=False))
     assert local.keys().isdisjoint({"tools", "tool_choice", "parallel_tool_calls", "chat_template_kwargs"})
 

@@ -151,7 +151,7 @@ def test_the_child_follows_a_parent_that_leaves(lines, code, last_line, parent, 
 @posix
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_the_child_follows_a_parent_that_is_killed(number, parent):
-    """Nothing of the parent's runs any more."""
+    """No process of the parent runs any more."""
     process = parent("time.sleep(60)")
     process.process.send_signal(number)
     assert process.result() == (-number, "", "")

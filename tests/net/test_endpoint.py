@@ -64,7 +64,7 @@ def test_the_environment_names_the_base_url_where_none_is_given(monkeypatch, var
 
 
 def test_a_given_base_url_goes_before_the_environment(monkeypatch):
-    """What is written in the code is what was meant."""
+    """An explicit argument takes precedence."""
     monkeypatch.setenv(BASE_URL_VARIABLE, "https://elsewhere.example/v1")
     assert to_base_url("https://gateway.example/v1") == "https://gateway.example/v1"
 

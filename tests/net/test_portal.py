@@ -59,7 +59,7 @@ async def turns(count=300):
 
 
 def test_run_returns_what_the_coroutine_returns(portal):
-    """Whatever it is, exceptions as values among them."""
+    """Any value, including exceptions."""
 
     async def answer():
         await asyncio.sleep(0)
@@ -127,7 +127,7 @@ def test_iterate_gives_the_items_and_ends(portal):
 
 @pytest.mark.parametrize("count", [0, 1, 200])
 def test_iterate_raises_what_the_generator_raises_after_its_items(portal, count):
-    """What came before the failure is handed out first."""
+    """The items before the failure are returned first."""
     error, seen = ValueError("no"), []
     items = Items(count, error)
     with pytest.raises(ValueError, match="no") as caught:
@@ -183,7 +183,7 @@ async def test_it_works_inside_a_running_loop_and_does_not_use_it(portal):
 
 @pytest.mark.parametrize("way", ["run", "iterate"])
 def test_a_call_on_its_own_thread_is_refused_at_once(portal, way):
-    """It would wait for itself for ever; the message says what to use. No coroutine is left behind unawaited."""
+    """It would wait for itself for ever; the message names the remedy. No coroutine is left unawaited."""
 
     async def inner():
         call = (lambda: portal.run(turns)) if way == "run" else (lambda: next(portal.iterate(Items())))

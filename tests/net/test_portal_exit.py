@@ -39,7 +39,7 @@ def assert_ends_silently(code, *lines):
 
 @pytest.mark.parametrize("last", ["", "sys.exit(0)", "del iterator"])
 def test_a_process_ends_in_silence_while_an_iteration_is_open(last):
-    """What is open is closed: the generator's ``finally`` runs, and no warning of any kind is left to say."""
+    """Open generators are closed: their ``finally`` runs, and there are no warnings."""
     assert_ends_silently(
         f"""
 print(portal.run(answer))

@@ -30,7 +30,7 @@ SERVICE = "https://api.cerebras.ai/v1"
     ],
 )
 def test_an_address_with_and_without_a_scheme_is_a_proxy(given, url, shown):
-    """It prints without user and password, with the place to mend."""
+    """Its text has the setting's name, but neither user nor password."""
     proxy = to_proxy(given, "HTTPS_PROXY")
     assert proxy.url == url
     assert str(proxy) == f"{shown} from HTTPS_PROXY"
@@ -68,7 +68,7 @@ UNUSABLE = {
 @pytest.mark.parametrize("source", ["ALL_PROXY", ARGUMENT])
 @pytest.mark.parametrize("case", UNUSABLE)
 def test_an_address_that_cannot_be_used_is_refused_by_its_source(case, source):
-    """With what to do about it, and without user and password."""
+    """With the remedy, and without user and password."""
     with pytest.raises(ValueError, match=f"^{source} names {UNUSABLE[case][1]}") as caught:
         refuse(case, source)
     assert ("give http://" if source == ARGUMENT else "set ALL_PROXY=http://host:port, or unset it") in str(

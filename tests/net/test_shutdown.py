@@ -117,7 +117,7 @@ last = Last(call)
 
 
 def test_a_daemon_thread_that_is_cut_off_in_its_call_is_told(server):
-    """What it waits for is cancelled when the interpreter ends; it is not a cancellation of the caller's."""
+    """Its call is cancelled when the interpreter exits; this is not a cancellation by the caller."""
     code = """
 from langchain_cerebras_demo.net.portal import portal
 

@@ -134,7 +134,7 @@ def test_the_table_knows_every_exception_of_aiohttp():
 
 @pytest.mark.parametrize("name", TABLE)
 def test_each_exception_of_aiohttp_becomes_one_of_ours(name):
-    """With the host and the system's words; nothing of the request, the address' password and query included."""
+    """With the host and the system's message, and nothing of the request, such as the URL's password and query."""
     make, kind, words = TABLE[name]
     failure = translate(make(all_client_errors()[name]), URL_OF_IT)
     assert type(failure) is kind
@@ -368,7 +368,7 @@ async def test_opening_a_connection_is_bounded_tls_included(transport, scheme):
 
 
 async def test_an_answer_that_breaks_off_is_an_error_of_read(transport, server):
-    """What had come is handed out first; then an APIConnectionError, without a frame of aiohttp's."""
+    """The received bytes are returned first; then an APIConnectionError is raised, without a frame of aiohttp."""
     server.script_path(MODELS, RawAnswer(body=b"half", content_length=8))
     response = await transport.send(get(f"http://other.example{MODELS}"))
     assert await response.read() == b"half"

@@ -108,7 +108,7 @@ class ModelSpec:
             to combine them unless the model's page allows it, so ``None`` counts as no. It decides how agents get
             structured answers.
         reasoning: How it reasons; ``None`` for a model that does not.
-        inputs: The kinds of input: ``text``, ``image``.
+        inputs: The kinds of input: ``text``, ``image``. Empty if they are not known.
         image_tokens: The most tokens that one image counts.
         price_usd_per_million_tokens: The list price.
         released: The day it was first served.
@@ -295,7 +295,7 @@ _UNKNOWN = ModelSpec(
     structured_output=None,
     response_format_with_tools=None,
     reasoning=None,
-    inputs=("text",),
+    inputs=(),
     image_tokens=None,
     price_usd_per_million_tokens=None,
     released=None,

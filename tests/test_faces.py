@@ -85,6 +85,8 @@ REQUESTS = {
     "no messages": ("gpt-oss-120b", [], {}, None),
     "an image": ("gemma-4-31b", image(PNG), {}, None),
     "an image on the web": ("gemma-4-31b", image("https://example.org/a.png"), {}, None),
+    "an image for a model that reads text": ("gpt-oss-120b", image(PNG), {}, None),
+    "an image for an unknown model": ("my-own", image(PNG), {}, None),
     "a call and its result": (
         "gpt-oss-120b",
         [*HELLO, CALL, {"role": "tool", "tool_call_id": "c1", "content": "x"}],
@@ -146,6 +148,7 @@ UNCHECKED = [
     "a value out of range",
     "a choice without tools",
     "an image on the web",
+    "an image for a model that reads text",
 ]
 
 

@@ -19,6 +19,7 @@ from langchain_core.outputs.chat_generation import merge_chat_generation_chunks
 from langchain_core.utils.json import parse_partial_json
 
 from langchain_cerebras_demo.chat_models.content import REASONING_KEY, REFUSAL_KEY
+from langchain_cerebras_demo.client.user_code import user_stacklevel
 from langchain_cerebras_demo.errors import APIError
 from langchain_cerebras_demo.records import CallRecord
 from langchain_cerebras_demo.wire.coalescing import coalesce
@@ -324,13 +325,13 @@ def _warn_of_cut(events: Iterable[Event | CallRecord], *, is_streamed: bool) -> 
                 f"the arguments of the tool call {names} were cut off at the token limit: it is in invalid_tool_calls and must "
                 "not be run; raise max_tokens",
                 TruncatedAnswerWarning,
-                stacklevel=2,
+                stacklevel=user_stacklevel(),
             )
         if event.is_silent:
             warnings.warn(
                 "all tokens were used for reasoning and none for the answer: raise max_tokens or lower reasoning_effort",
                 TruncatedAnswerWarning,
-                stacklevel=2,
+                stacklevel=user_stacklevel(),
             )
 
 

@@ -115,7 +115,7 @@ def to_profile(spec: ModelSpec, tier: Literal["trial", "paid"] | None = None) ->
         "release_date": spec.released.isoformat() if spec.released else None,
         "max_input_tokens": window,
         "max_output_tokens": answer,
-        "text_inputs": "text" in spec.inputs,
+        "text_inputs": not spec.inputs or "text" in spec.inputs,
         "image_inputs": "image" in spec.inputs,
         "image_url_inputs": False,
         "pdf_inputs": False,

@@ -22,6 +22,7 @@ from langchain_cerebras_demo.client.limiter import Ticket, process_limiter
 from langchain_cerebras_demo.client.observers import Listener
 from langchain_cerebras_demo.client.report import Operation, Report
 from langchain_cerebras_demo.client.slots import Slot, Slots
+from langchain_cerebras_demo.client.user_code import user_stacklevel
 from langchain_cerebras_demo.errors import (
     APIConnectionError,
     APIError,
@@ -123,7 +124,7 @@ class Settings:
             return model
         if message := catalog.retirement_message(model, today()):
             _warned.add(model)
-            warnings.warn(message, catalog.RetiredModelWarning, stacklevel=2)
+            warnings.warn(message, catalog.RetiredModelWarning, stacklevel=user_stacklevel())
         return model
 
     def name_of(self, model: Any) -> str:
@@ -301,6 +302,8 @@ class Call:
         if request.check and abilities.answers_by_call(parameters, spec):
             parameters, self._answer_tool = to_call(parameters, model)
         parameters = abilities.fit(parameters, spec, check=request.check)
+        if request.check:
+            abilities.check_images(request.messages, spec)
         self.model, self._spec = model, spec
         several = request.extra.get("n", parameters.get("n", 1))
         if is_stream and several > 1:

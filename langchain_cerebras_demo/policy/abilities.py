@@ -7,7 +7,7 @@ endpoint, is assumed to support everything.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from langchain_cerebras_demo.catalog import ModelSpec
@@ -40,6 +40,28 @@ def fit(parameters: dict[str, Any], spec: ModelSpec | None, *, check: bool) -> d
         raise InvalidRequestError(f"{spec.id} does not support tools: choose another model. {ESCAPE}")
     _fit_reasoning(fitted, spec, check=check)
     return fitted
+
+
+def check_images(messages: Sequence[Mapping[str, Any]], spec: ModelSpec | None) -> None:
+    """Refuse messages with an image if the model is known to read text only.
+
+    Args:
+        messages: The messages in the API's form.
+        spec: The model's catalogue row; ``None`` if there is none.
+
+    Raises:
+        InvalidRequestError: There is an image; the error names its place.
+    """
+    if spec is None or not spec.inputs or "image" in spec.inputs:
+        return
+    for position, message in enumerate(messages):
+        content = message.get("content")
+        for number, part in enumerate(content if isinstance(content, list | tuple) else ()):
+            if isinstance(part, Mapping) and part.get("type") in {"image_url", "image"}:
+                raise InvalidRequestError(
+                    f"messages[{position}].content[{number}] is an image, but {spec.id} reads text only: use a model that "
+                    f"reads images, such as qwen-3.8-27b. {ESCAPE}"
+                )
 
 
 def answers_by_call(parameters: Mapping[str, Any], spec: ModelSpec | None) -> bool:

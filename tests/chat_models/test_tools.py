@@ -361,8 +361,9 @@ def test_a_call_cut_off_by_length_is_an_invalid_one(server):
     model = model_for(server)
     message = model.invoke("add")
     assert (message.tool_calls, message.invalid_tool_calls[0]["name"]) == ([], "add")
-    with pytest.warns(TruncatedAnswerWarning, match=r"add.*cut off.*invalid_tool_calls.*max_tokens"):
+    with pytest.warns(TruncatedAnswerWarning, match=r"add.*cut off.*invalid_tool_calls.*max_tokens") as warned:
         merged = sum_chunks(model.stream("add"))
+    assert warned[0].filename == __file__
     assert (merged.tool_calls, merged.invalid_tool_calls[0]["name"]) == ([], "add")
 
 
@@ -371,8 +372,9 @@ def test_an_answer_that_reasoning_ate_warns_with_the_remedy(server):
     reply = Reply(reasoning="Let me think about it for", finish_reason="length")
     server.script(reply, reply)
     model = model_for(server)
-    with pytest.warns(TruncatedAnswerWarning, match=r"max_tokens.*reasoning_effort"):
+    with pytest.warns(TruncatedAnswerWarning, match=r"max_tokens.*reasoning_effort") as warned:
         model.invoke("hello")
+    assert warned[0].filename == __file__  # the user's line
     with pytest.warns(TruncatedAnswerWarning, match=r"max_tokens.*reasoning_effort"):
         asyncio.run(model.ainvoke([HumanMessage("hello")]))
 

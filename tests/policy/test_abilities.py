@@ -8,7 +8,7 @@ import pytest
 
 from langchain_cerebras_demo.catalog import find_spec
 from langchain_cerebras_demo.errors import InvalidRequestError
-from langchain_cerebras_demo.policy.abilities import answers_by_call, fit, replay_of
+from langchain_cerebras_demo.policy.abilities import answers_by_call, check_images, fit, replay_of
 
 GPT_OSS, QWEN, GLM, LLAMA, KIMI, GEMMA = (
     find_spec(name)
@@ -97,3 +97,25 @@ SCHEMA = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type":
 def test_tools_and_a_schema_go_out_together_where_the_model_documents_it(spec, given, by_call):
     """Or where nothing is known of the model."""
     assert answers_by_call(given, spec) is by_call
+
+
+IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
+TEXT = {"type": "text", "text": "What is this?"}
+
+
+@pytest.mark.parametrize("kind", ["image_url", "image"])
+def test_an_image_for_a_model_that_reads_text_is_refused_by_its_place(kind):
+    """With the models that read images as the remedy."""
+    messages = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": [TEXT, {**IMAGE, "type": kind}]},
+    ]
+    with pytest.raises(InvalidRequestError, match=r"^messages\[1\].content\[1\] is an image, .*such as qwen-3.8-27b"):
+        check_images(messages, GPT_OSS)
+
+
+@pytest.mark.parametrize("spec", [QWEN, GEMMA, None, replace(GPT_OSS, inputs=())])
+def test_an_image_for_any_other_model_is_sent(spec):
+    """Also for a model without a row, and one whose row does not say what it reads."""
+    check_images([{"role": "user", "content": [IMAGE]}], spec)
+    check_images([{"role": "assistant", "content": None}, {"role": "user", "content": [TEXT]}], GPT_OSS)

@@ -24,7 +24,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import PydanticOmit
 from typing_extensions import Self
 
-from langchain_cerebras_demo import catalog
+from langchain_cerebras_demo import catalog, local
 from langchain_cerebras_demo._version import __version__
 from langchain_cerebras_demo.catalog import AliasTable
 from langchain_cerebras_demo.chat_models.arguments import (
@@ -48,7 +48,7 @@ from langchain_cerebras_demo.net.shutdown import refuse_at_the_end
 from langchain_cerebras_demo.net.transport import Transport
 from langchain_cerebras_demo.policy import RateLimit, RetryPolicy, Timeout
 from langchain_cerebras_demo.records import CallRecord
-from langchain_cerebras_demo.wire.request import PARAMETERS, check_parameter, nearest, to_plain_value
+from langchain_cerebras_demo.wire.request import PARAMETERS, check_parameter, to_plain_value, unknown_name_hint
 
 CLIENT_FIELDS = (
     "base_url",
@@ -432,10 +432,7 @@ class ChatFields(BaseChatModel):
             alias = next(name for name in values if name in _OTHER_NAMES and _OTHER_NAMES[name] in values)
             problem = f"{alias!r} is an alias of {_OTHER_NAMES[alias]!r}: pass only one"
         elif unknown := next((name for name in renamed if name not in cls.model_fields), None):
-            problem = (
-                f"unknown argument {unknown!r}{nearest(unknown, (*cls.model_fields, *_OTHER_NAMES))}"
-                " (for other API parameters use model_kwargs)"
-            )
+            problem = f"unknown argument {unknown!r}{unknown_name_hint(unknown, (*cls.model_fields, *_OTHER_NAMES))}"
         if problem:
             del values, renamed  # a traceback that shows locals must not show a key
             raise TypeError(problem)
@@ -580,7 +577,8 @@ class ChatFields(BaseChatModel):
         """Yield the fields that identify the model; none of them is a secret."""
         for name in ("model", "base_url", "reasoning_effort"):
             if (value := getattr(self, name, None)) is not None:
-                yield name, value
+                is_local = name == "model" and local.is_local(getattr(self, "base_url", None) or "")
+                yield name, local.LOCAL_MODEL if is_local else value
 
 
 def _arguments_of(cls: type[BaseChatModel]) -> str:

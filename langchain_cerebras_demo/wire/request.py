@@ -240,10 +240,33 @@ def from_text(name: str, text: str) -> Any:
     return text if accepts(text) is None and (is_plain or accepts(value) is not None) else value
 
 
+# Arguments of other vendors' chat models, and what to do instead.
+_FOREIGN_NAMES = {
+    "stream_usage": "leave it out: usage is always included",
+    "extra_body": "use model_kwargs",
+    "http_client": "use transport=",
+    "http_async_client": "use transport=",
+    "organization": "leave it out: a key belongs to one organization",
+    "openai_organization": "leave it out: a key belongs to one organization",
+    "use_responses_api": "leave it out: the service has Chat Completions only",
+    "default_query": "leave it out: the API has no query parameters",
+    "openai_api_key": "use api_key",
+    "openai_api_base": "use base_url",
+    "openai_proxy": "use proxy",
+}
+
+
 def nearest(name: str, known: Sequence[str]) -> str:
     """Return a clause that suggests the known name nearest to ``name``, or an empty string."""
     found = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     return f"; did you mean {found[0]!r}?" if found else ""
+
+
+def unknown_name_hint(name: str, known: Sequence[str]) -> str:
+    """Return what to use instead of an unknown argument: the equivalent of another vendor's argument, or the nearest name."""
+    if remedy := _FOREIGN_NAMES.get(name):
+        return f": {remedy}"
+    return f"{nearest(name, known)} (for other API parameters use model_kwargs)"
 
 
 def to_our_names(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -279,9 +302,7 @@ def to_parameters(given: Mapping[str, Any], *, check: bool = True) -> dict[str, 
     parameters: dict[str, Any] = {}
     for name, value in to_our_names(given).items():
         if name not in PARAMETERS:
-            raise InvalidRequestTypeError(
-                f"unknown parameter {name!r}{nearest(name, tuple(PARAMETERS))} (for other API parameters use model_kwargs)"
-            )
+            raise InvalidRequestTypeError(f"unknown parameter {name!r}{unknown_name_hint(name, tuple(PARAMETERS))}")
         if value is not None:
             parameters[name] = check_parameter(name, value) if check else to_plain_value(name, value)
     for name in ("stop", "tools"):

@@ -353,6 +353,10 @@ def test_model_kwargs_go_out_unchecked(server):
 
 
 REFUSED = [
+    ({"extra_body": {}}, TypeError, r"^unknown argument 'extra_body': use model_kwargs$"),
+    ({"stream_usage": True}, TypeError, r"'stream_usage': leave it out: usage is always included$"),
+    ({"openai_api_key": SENTINEL}, TypeError, r"'openai_api_key': use api_key$"),
+    ({"http_async_client": object()}, TypeError, r"'http_async_client': use transport=$"),
     ({"temprature": 1}, TypeError, r"'temprature'.*did you mean 'temperature'"),
     ({"temperature": float("nan")}, ValidationError, r"temperature=nan.*0 to 2"),
     ({"temperature": 3}, ValidationError, r"temperature=3.*0 to 2"),
@@ -916,3 +920,8 @@ def test_reasoning_in_think_tags_is_kept_by_the_service_unless_a_user_says_other
     with contextlib.suppress(APIError):  # what is sent is what counts
         model.invoke([HumanMessage("hi"), before, HumanMessage("and now?")])
     assert server.requests[-1].json["clear_thinking"] is sent
+
+
+def test_the_repr_of_a_local_model_names_the_embedded_model():
+    """Which answers, whatever ``model`` says."""
+    assert repr(ChatCerebrasDemo(base_url="local")) == "ChatCerebrasDemo(model='smollm2-135m', base_url='local')"

@@ -186,6 +186,21 @@ def test_an_unknown_name_is_refused_and_the_nearest_offered(name, nearest, check
         to_parameters({name: 1}, check=check)
 
 
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("extra_body", "use model_kwargs"),
+        ("http_client", "use transport="),
+        ("openai_api_base", "use base_url"),
+        ("use_responses_api", "leave it out: the service has Chat Completions only"),
+    ],
+)
+def test_a_name_of_another_vendors_model_is_refused_with_its_equivalent(name, remedy):
+    """The nearest name would be wrong: ``stream_options`` for ``stream_usage``."""
+    with pytest.raises(TypeError, match=rf"^unknown parameter '{name}': {remedy}$"):
+        to_parameters({name: 1})
+
+
 @pytest.mark.parametrize("name", ["metadata", "functions", "zzzz", ""])
 def test_an_unknown_name_with_nothing_near_is_refused_without_a_guess(name):
     """Usually another API's name."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from langchain_cerebras_demo.bulk.records import BulkRecord
@@ -92,6 +92,11 @@ class Progress:
     cached: int = 0
     cost_usd: float | None = None
     estimate: Estimate | None = None
+
+    def __repr__(self) -> str:
+        shown = {each.name: getattr(self, each.name) for each in fields(self)}
+        values = (f"{name}={round(value, 1) if isinstance(value, float) else value!r}" for name, value in shown.items())
+        return f"Progress({', '.join(values)})"
 
     @property
     def left(self) -> int | None:

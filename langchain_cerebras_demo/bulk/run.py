@@ -14,7 +14,7 @@ import weakref
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Iterator
 from contextlib import AsyncExitStack, aclosing, closing, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from langchain_cerebras_demo.bulk import exact_json
 from langchain_cerebras_demo.bulk.budget import Budget, Spending
@@ -226,6 +226,18 @@ class BulkRun:
             raise RuntimeError("a bulk run can be used only once: create another one")
         self._was_used = True
         return self._iterate()
+
+    def __iter__(self) -> NoReturn:
+        """Raise an error: records are iterated over with ``async for``.
+
+        Raises:
+            TypeError: always; it says what to use.
+        """
+        raise TypeError("a bulk run cannot be iterated over with `for`: use `async for`, or `.run()` in a script")
+
+    def __repr__(self) -> str:
+        state = "started" if self._was_used else "not started: .run(), await .arun() or async for"
+        return f"<BulkRun of {self._source.label}, {state}>"
 
     async def arun(self, *, signals: bool = False) -> Progress:
         """Run to the end, or until the run is stopped; ``stopped`` of the progress then says why.

@@ -32,6 +32,7 @@ class Source:
         kind: the format of the file, in place of its suffix.
 
     Attributes:
+        label: a short name of the input, for people.
         is_read: whether all rows have been taken.
     """
 
@@ -40,6 +41,9 @@ class Source:
     ) -> None:
         self.path = Path(given) if isinstance(given, str | os.PathLike) else None
         self.is_read = False
+        self.label = self.path.name if self.path is not None else f"a {type(given).__name__}"
+        if self.path is None and hasattr(given, "__len__"):
+            self.label += f" of {len(given):,} rows"
         self._given = given
         self._prompts = prompts
         self._meter = meter

@@ -370,6 +370,18 @@ async def test_a_run_can_be_used_once(model):
         await run.arun()
 
 
+async def test_a_run_says_how_to_start_it(model, write):
+    """Its repr, and the error of a plain ``for``."""
+    run = bulk(model, write(["a"], "reviews.jsonl"))
+    assert repr(run) == "<BulkRun of reviews.jsonl, not started: .run(), await .arun() or async for>"
+    with pytest.raises(TypeError, match=r"use `async for`, or `\.run\(\)` in a script"):
+        list(run)
+    await run.arun()
+    assert repr(run) == "<BulkRun of reviews.jsonl, started>"
+    assert repr(bulk(model, ["a", "b"])).startswith("<BulkRun of a list of 2 rows, ")
+    assert re.search(r" seconds=\d+\.\d, ", repr(run.progress))
+
+
 async def test_the_journal_tells_the_runs(model, output):
     """The settings in clear, then how each run ended."""
     await bulk(model, ["a"], output=output).arun()

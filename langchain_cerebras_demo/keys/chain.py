@@ -14,13 +14,13 @@ from langchain_cerebras_demo.errors import CerebrasError, MissingKeyError
 from langchain_cerebras_demo.keys.browser_session import BrowserSessionKey, refuse_automatic, refuse_unasked
 from langchain_cerebras_demo.keys.secret import MARK, Secret, to_key
 from langchain_cerebras_demo.keys.session import SessionCookieKey
-from langchain_cerebras_demo.keys.sources import AbsentKey, CallableKey, DroppedKey, EnvKey, StaticKey
+from langchain_cerebras_demo.keys.sources import API_KEY_VARIABLE, AbsentKey, CallableKey, DroppedKey, EnvKey, StaticKey
 from langchain_cerebras_demo.net.endpoint import takes_demo_key
 from langchain_cerebras_demo.net.transport import Transport
 
 HOW_TO_GET_A_KEY = (
-    "Get a free key at https://cloud.cerebras.ai and set CEREBRAS_API_KEY, or pass api_key=…; "
-    'or use the embedded model, which needs none: base_url="local".'
+    "Set CEREBRAS_API_KEY to a key (free at https://cloud.cerebras.ai), pass api_key=…, "
+    'or use the embedded model, which needs no key: base_url="local".'
 )
 
 
@@ -77,7 +77,8 @@ class ChainKeyResolver:
                 return found.reveal()
             except MissingKeyError as error:
                 tried.extend(error.tried or [(name_of(source), str(error))])
-                remedies.append(error.remedy)
+                if not (isinstance(source, EnvKey) and source.name == API_KEY_VARIABLE):  # in HOW_TO_GET_A_KEY
+                    remedies.append(error.remedy)
         raise _nothing_found(tried, remedies)
 
     def peek(self) -> Secret | None:
@@ -244,7 +245,10 @@ def _nothing_found(tried: list[tuple[str, str]], remedies: list[str]) -> Missing
     if not tried:
         return MissingKeyError(f"no key: no source was given. {HOW_TO_GET_A_KEY}", remedy=HOW_TO_GET_A_KEY)
     steps = "; ".join(f"{source}: {why}" for source, why in tried)
-    remedy = " ".join(dict.fromkeys(filter(None, [*remedies, HOW_TO_GET_A_KEY])))
+    others = dict.fromkeys(
+        other.removeprefix(HOW_TO_GET_A_KEY).strip() for other in remedies
+    )  # a chain in a chain has it too
+    remedy = " ".join([HOW_TO_GET_A_KEY, *filter(None, others)])
     return MissingKeyError(f"no key was found. Tried, in order: {steps}. {remedy}", tried=tried, remedy=remedy)
 
 

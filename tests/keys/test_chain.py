@@ -151,7 +151,16 @@ async def test_what_was_tried_is_listed_in_order_with_what_to_do():
     message = str(caught.value)
     places = [message.index(word) for word in ("vault: the vault is empty", "Source: None", "MY_KEY: not set")]
     assert places == sorted(places)
-    assert message.endswith(HOW_TO_GET_A_KEY)
+    assert f"{HOW_TO_GET_A_KEY} Set it: export MY_KEY=…" in message
+
+
+async def test_each_remedy_is_given_once_and_the_browser_session_last():
+    """The variable, the argument, the embedded model; then the session, which is the exception."""
+    inner = ChainKeyResolver([EnvKey(), AbsentKey("browser", "not enabled", "Set CEREBRAS_DEMO_BROWSER=1.")])
+    with pytest.raises(MissingKeyError) as caught:
+        await ChainKeyResolver([EnvKey(), inner]).resolve()
+    assert caught.value.remedy == f"{HOW_TO_GET_A_KEY} Set CEREBRAS_DEMO_BROWSER=1."
+    assert str(caught.value).count("base_url=") == 1
 
 
 async def test_a_chain_in_a_chain_lists_its_own_sources():

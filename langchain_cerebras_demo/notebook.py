@@ -383,8 +383,13 @@ class _Answer:
             return self._text.text
         return AIMessageChunk(content="") if self._value is None else self._last_value
 
+    def _is_cut(self) -> bool:
+        """Return whether the last message ended at its limit of tokens."""
+        chunks = self._last.chunks if self._last else ()
+        return any(chunk.response_metadata.get("finish_reason") == "length" for chunk in chunks)
+
     def facts(self) -> str:
-        """Return one line with the tokens, the time to the first token, and the tokens per second."""
+        """Return one line: the tokens, the time to the first token, the tokens per second, and whether the answer was cut off."""
         records: list[Mapping[str, Any]] = []
         usages: list[Any] = []
         for message in self._messages.values():
@@ -406,6 +411,7 @@ class _Answer:
             "" if tokens else f"{_to_words(seconds)} in all",
             # The speed of an answer that arrived in one read cannot be measured.
             f"{tokens / coming:,.0f} tokens/s" if tokens and coming >= 0.01 else "",
+            "cut off at the maximum number of tokens" if self._is_cut() else "",
         ]
         return " · ".join(filter(None, facts))
 

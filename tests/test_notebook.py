@@ -55,6 +55,14 @@ async def test_a_stream_of_messages_is_printed_and_its_message_returned(llm, ser
         assert re.fullmatch(r"\d+ tokens \(\d+ of reasoning\) · first token after \d+ ms( · [\d,]+ tokens/s)?", facts)
 
 
+async def test_the_last_line_says_that_an_answer_was_cut_off(llm, server, capsys):
+    """``finish_reason`` is ``length``: the stream ends without an error."""
+    server.script(Reply("Rain is", finish_reason="length"))
+    answer = await show(llm.astream("What is rain?"))
+    assert answer.response_metadata["finish_reason"] == "length"
+    assert capsys.readouterr().out.splitlines()[-1].endswith(" · cut off at the maximum number of tokens")
+
+
 async def test_the_text_of_a_chain_is_printed_and_returned(llm, server, capsys):
     """As one string."""
     server.script(*[Reply("Rain is water.")] * 2)

@@ -168,9 +168,10 @@ class ChatCerebrasDemo(ChatFields):
         if model not in _UNKNOWN_MODELS:
             _UNKNOWN_MODELS.add(model)
             _LOG.warning(
-                "the catalogue does not know the model %r: its profile has the smallest limits of today's models "
+                "the catalogue does not know the model %r%s: its profile has the smallest limits of today's models "
                 "(input: %s tokens, output: %s). Pass profile=…, or call refresh_catalog()",
                 model,
+                f" (did you mean {near[0]!r}?)" if (near := catalog.nearest_ids(model, day)) else "",
                 profile.get("max_input_tokens"),
                 profile.get("max_output_tokens"),
             )

@@ -67,6 +67,8 @@ def to_row(model: str, today: date) -> dict[str, Any]:
 
 def to_cells(row: dict[str, Any]) -> list[str]:
     """Return a row of the table."""
+    if row["life"] is None:  # no row of the catalogue
+        return [row["id"], ", ".join(row["aliases"]), *["not known"] * 4, ""]
     price = row.get("price_usd_per_million_tokens") or {}
     return [
         row["id"],

@@ -23,8 +23,9 @@ LOCAL_HEADERS = {"Connection": "close"}
 #: Without a limit, the model may write until its context is full.
 DEFAULT_COMPLETION_TOKENS = 512
 
-#: What SmolLM2's model card recommends; with llama.cpp's default temperature of 0.8, a model this small rambles.
-DEFAULT_SAMPLING = {"temperature": 0.2, "top_p": 0.9}
+#: Temperature and top_p are what SmolLM2's model card recommends; with llama.cpp's default temperature of 0.8, a model this
+#: small rambles. Without the penalty, some answers repeat one word until the limit.
+DEFAULT_SAMPLING = {"temperature": 0.2, "top_p": 0.9, "repeat_penalty": 1.1}
 
 #: Parameters of Cerebras that llama.cpp would accept and ignore.
 CEREBRAS_ONLY = frozenset(

@@ -73,6 +73,12 @@ def test_an_unknown_model_has_a_cautious_profile_and_the_log_says_so_once(caplog
     assert "65536" in record.getMessage()
 
 
+def test_the_log_suggests_the_nearest_known_model(caplog):
+    """For a typo."""
+    ChatCerebrasDemo(model="gpt-oss-120")
+    assert "does not know the model 'gpt-oss-120' (did you mean 'gpt-oss-120b'?)" in caplog.records[0].getMessage()
+
+
 def test_a_profile_of_ones_own_wins_and_the_embedded_model_has_none(caplog):
     """Nothing is logged about a model whose profile was given."""
     mine = {"max_input_tokens": 5}

@@ -340,16 +340,20 @@ BAD_ANSWERS = {
     ),
     "empty": (Reply(text=""), "json_schema", "is empty instead of JSON"),
     "empty, no call": (Reply(text=""), "function_calling", "is empty instead of a call of 'Person'"),
-    "cut": (Reply(text=HALF, finish_reason="length"), "json_schema", "cut off at its limit .* raise max_tokens"),
+    "cut": (
+        Reply(text=HALF, finish_reason="length"),
+        "json_schema",
+        "^the answer was cut off at its limit of tokens .* before its JSON was complete: raise max_tokens",
+    ),
     "eaten by the reasoning": (
         Reply(reasoning="Hm. Hm.", finish_reason="length"),
         "json_schema",
-        "is empty .* raise max_tokens or lower reasoning_effort",
+        "raise max_tokens or lower reasoning_effort.* is empty",
     ),
     "call cut": (
         Reply(tool_calls=[ScriptedCall("Person", '{"name": "Ada", "age": 3')], finish_reason="length"),
         "function_calling",
-        "is a call of 'Person' that is incomplete.* raise max_tokens",
+        "before its JSON was complete: raise max_tokens.* is a call of 'Person' that is incomplete",
     ),
     "broken call": (
         Reply(tool_calls=[ScriptedCall("Person", '{"name": ]')]),

@@ -69,6 +69,8 @@ def test_remote_lists_what_the_key_may_use(run, server):
     with LoopbackCerebras(models=["gpt-oss-120b", "my-own"], key=server.key) as mine:
         done = run("models", "--remote", CEREBRAS_BASE_URL=mine.base_url)
         assert ids(done.stdout) == ["gpt-oss-120b", "my-own"]
+        assert done.stdout.splitlines()[-1].split("  ")[0] == "my-own"
+        assert done.stdout.count("not known") == 4
         assert [request.path for request in mine.requests] == ["/v1/models"]
 
 

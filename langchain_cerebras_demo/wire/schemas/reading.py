@@ -95,10 +95,10 @@ def explain(problem: str, text: str, finish_reason: str | None, remedy: str) -> 
     """
     shown = text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"
     begins = f" It begins: {shown!r}." if shown.strip() else ""
-    why = {
-        "length": f" It was cut off at its limit of tokens (finish_reason 'length'): {remedy}.",
-        "content_filter": " The service withheld it (finish_reason 'content_filter').",
-    }.get(finish_reason or "", "")
+    if finish_reason == "length":
+        cut = f"the answer was cut off at its limit of tokens (finish_reason 'length') before its JSON was complete: {remedy}"
+        return f"{cut}. The answer {problem}.{begins}"
+    why = " The service withheld it (finish_reason 'content_filter')." if finish_reason == "content_filter" else ""
     return f"the answer {problem}.{begins}{why}"
 
 

@@ -40,7 +40,8 @@ from langchain_cerebras_demo.wire.tool_calls import read_arguments
 # within a string, after a backslash. LangChain does not complete such a text to an object.
 _STRAY_ENDS = ("", "]", "}", '"]', '"}', '\\"]', '\\"}')
 
-# A list, because LangChain's merge concatenates lists; it refuses different floats, and adds integers and strings.
+# What differs between two answers goes here, into a list of one dict: LangChain's merge joins lists, but raises TypeError for floats
+# and booleans that differ, adds up integers and joins texts.
 CALLS_KEY = "calls"
 
 _set = object.__setattr__

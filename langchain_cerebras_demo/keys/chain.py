@@ -84,6 +84,7 @@ class ChainKeyResolver:
     def peek(self) -> Secret | None:
         """Return the key of the first source that has one; ``None`` if there is none, or a source before it may have to wait."""
         for source in self.sources:
+            # A new source that answers without waiting is added here and in `peek_secret`.
             if type(source) is not StaticKey and type(source) is not EnvKey:
                 return None
             if (found := source.peek()) is not None:
@@ -157,7 +158,8 @@ def peek_secret(resolver: KeyResolver) -> Secret | None:
     Raises:
         KeyFormatError: the first source that has a key has an invalid one.
     """
-    # Exactly these types: a subclass may have a `resolve` of its own.
+    # Exactly these types: a subclass may have a `resolve` of its own. A new source that answers without waiting is added here
+    # and in `ChainKeyResolver.peek`.
     if type(resolver) is StaticKey or type(resolver) is EnvKey or type(resolver) is ChainKeyResolver:
         return resolver.peek()
     return None

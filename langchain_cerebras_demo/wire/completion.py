@@ -152,7 +152,7 @@ class CompletionDecoder:
     _facts: FactReader = field(default_factory=FactReader)
     _halves: repair.Halves = field(default_factory=repair.Halves)
     _has_halves: bool = False  # whether a chunk has come that may hold half of a character
-    _flows: bool = False
+    _flows: bool = False  # whether the first choice's text has begun, so that _lone_text may be used
 
     @property
     def complete(self) -> bool:

@@ -127,7 +127,7 @@ def test_json_says_the_same_for_programs(home, site):
     found = json.loads(done.stdout)
     assert found["used"] == "browser session"
     assert [source["state"] for source in found["sources"]] == ["has none", "used"]
-    assert found["sources"][1]["why"].endswith("Firefox, profile abcd1234.default-release")
+    assert found["sources"][-1]["why"].endswith("Firefox, profile abcd1234.default-release")
     assert not any(secret in done.output for secret in (TOKEN, DEMO_KEY))
 
 

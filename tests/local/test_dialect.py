@@ -6,7 +6,8 @@ import copy
 
 import pytest
 
-from langchain_cerebras_demo.local.dialect import LOCAL_HEADERS, LOCAL_MODEL, to_local
+from langchain_cerebras_demo.local.dialect import CEREBRAS_ONLY, LOCAL_HEADERS, LOCAL_MODEL, to_local
+from langchain_cerebras_demo.wire.request import PARAMETERS
 
 
 def tool(name):
@@ -84,6 +85,33 @@ def test_there_is_always_one_limit(given, sent):
 def test_what_only_cerebras_knows_is_dropped(key):
     """The embedded server would accept and ignore it."""
     assert key not in to_local(body(**{key: "x"}))
+
+
+LLAMA_CPP_HAS = {
+    "max_tokens",
+    "temperature",
+    "top_p",
+    "frequency_penalty",
+    "presence_penalty",
+    "logit_bias",
+    "logprobs",
+    "top_logprobs",
+    "n",
+    "seed",
+    "stop",
+    "stream_options",
+    "tools",
+    "tool_choice",
+    "parallel_tool_calls",
+    "response_format",
+    "user",
+}
+SENT_AS_HEADERS = {"queue_threshold"}
+
+
+def test_every_parameter_is_either_sent_to_the_embedded_server_or_dropped():
+    """A new parameter is added to ``CEREBRAS_ONLY`` or to ``LLAMA_CPP_HAS``."""
+    assert set(PARAMETERS) - CEREBRAS_ONLY == LLAMA_CPP_HAS | SENT_AS_HEADERS
 
 
 def test_a_null_counts_as_absent():

@@ -115,13 +115,15 @@ def test_an_empty_error_beside_choices_is_none(error):
 # -- what is no completion
 
 TOKEN = {"token": "a", "logprob": -1.0}
+
+# Every field that is read: the tests below spoil one at a time. A new field goes here, and into BESIDE if a wrong type costs it alone.
 FULL = chunk(
     {"content": "a", "reasoning": "b", "tool_calls": [call(index=0, call_id="c", name="f", arguments="{}")]},
     finish="stop",
     logprobs={"logprobs": {"content": [TOKEN]}, "reasoning_logprobs": {"content": [TOKEN]}},
     service_tier="flex",
     usage=USAGE | {"prompt_tokens_details": {"cached_tokens": 1, "image_tokens": 2}},
-    time_info={},  # its figures are handed on as they are
+    time_info={},  # its members are tested in test_metadata.py
 )
 UNREAD = {"created", "object", "type", "token", "logprob"}
 

@@ -22,12 +22,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-import nbformat
-from matplotlib import font_manager  # noqa: F401 - writes its cache; otherwise the kernel would mention that on stderr
-from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
-from nbformat import NotebookNode
-from nbformat.v4 import new_code_cell, new_notebook
+try:
+    import nbformat
+    from matplotlib import font_manager  # noqa: F401 - writes its cache; otherwise the kernel would mention that on stderr
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError
+    from nbformat import NotebookNode
+    from nbformat.v4 import new_code_cell, new_notebook
+except ModuleNotFoundError as error:
+    if __name__ != "__main__":
+        raise
+    sys.exit(f"the package {error.name} is missing: pip install --group test -e '.[cli,local]' (pip 25.1 or newer)")
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -152,7 +152,7 @@ def to_readme(summary: Summary) -> str:
     made = f"{summary['date']}, Python {summary['python']}, {summary['machine']}"
     return "\n".join(
         [
-            "| CPU time, memory | " + " | ".join(SUBJECTS[name].title for name in subjects) + " |",
+            "| CPU time | " + " | ".join(SUBJECTS[name].title for name in subjects) + " |",
             "|---|" + "---|" * len(subjects),
             *rows,
             "",

@@ -162,9 +162,9 @@ async def test_an_info_names_browser_and_profile_once_and_no_secret(caplog):
         sessions[:] = [OLDER]
         key._refreshed_at = -1e9
         await key.refresh(await key.resolve())
-    told = [one.getMessage() for one in caplog.records if one.name == "langchain_cerebras_demo"]
-    assert len(told) == 2
-    assert "Chromium, profile Default" in told[1]
+    messages = [one.getMessage() for one in caplog.records if one.name == "langchain_cerebras_demo"]
+    assert len(messages) == 2
+    assert "Chromium, profile Default" in messages[1]
     assert "never-shown" not in caplog.text
 
 

@@ -24,8 +24,9 @@ LOCAL_HEADERS = {"Connection": "close"}
 DEFAULT_COMPLETION_TOKENS = 512
 
 #: Temperature and top_p are what SmolLM2's model card recommends; with llama.cpp's default temperature of 0.8, a model this
-#: small rambles. Without the penalty, some answers repeat one word until the limit.
-DEFAULT_SAMPLING = {"temperature": 0.2, "top_p": 0.9, "repeat_penalty": 1.1}
+#: small rambles. DRY penalizes sequences that repeat, so that an answer does not repeat itself until its limit. With
+#: ``repeat_penalty``, which penalizes single words, the model could not repeat a sentence of the question.
+DEFAULT_SAMPLING = {"temperature": 0.2, "top_p": 0.9, "dry_multiplier": 0.8, "dry_allowed_length": 4}
 
 #: Parameters of Cerebras that llama.cpp would accept and ignore.
 CEREBRAS_ONLY = frozenset(

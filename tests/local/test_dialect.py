@@ -25,7 +25,8 @@ def test_the_least_body_gets_the_alias_a_limit_and_the_sampling_of_the_model_car
         "messages": [{"role": "user", "content": "hi"}],
         "temperature": 0.2,
         "top_p": 0.9,
-        "repeat_penalty": 1.1,
+        "dry_multiplier": 0.8,
+        "dry_allowed_length": 4,
         "max_completion_tokens": 512,
     }
 

@@ -124,9 +124,10 @@ class JsonFile:
         """Yield every row; a line that is not valid JSON has its ``problem``."""
         with open_input(self._path) as file:
             first = _first_line(file)
-        if first.startswith(b"[") and (self._may_be_array or not _is_json(first)):
+        is_part = len(first) < MAX_LINE_BYTES - len(_BOM) and not _is_json(first)
+        if first.startswith(b"[") and (self._may_be_array or is_part):
             yield from self._members()
-        elif self._may_be_array and first.startswith(b"{") and not _is_json(first):
+        elif self._may_be_array and first.startswith(b"{") and is_part:
             raise BulkInputError(
                 f"the input {str(self._path)!r} is neither an array of rows nor a JSON value per line: convert it to one of these"
             )
@@ -155,9 +156,11 @@ class JsonFile:
 
 
 def _first_line(file: BinaryIO) -> bytes:
-    """Return the first line that is not empty, without spaces around it."""
-    lines = (b"" if line is None else line for _, line in read_lines(file))
-    return next((line.strip() for line in lines if line.strip()), b"")
+    """Return the first line that is not empty, without spaces around it, or its first ``MAX_LINE_BYTES``."""
+    data = file.readline(MAX_LINE_BYTES).removeprefix(_BOM)
+    while data and not data.strip():
+        data = file.readline(MAX_LINE_BYTES)
+    return data.strip()
 
 
 def _is_json(data: bytes) -> bool:

@@ -208,3 +208,11 @@ def test_a_format_may_be_named_in_place_of_the_suffix(write):
     assert [row.value for row in open_file(write(gzip.compress(b"a\tb\n1\t2\n"), "in.gz"), "TSV").rows()]
     with pytest.raises(BulkInputError, match="format='xlsx': use one of csv, tsv"):
         open_file(write(b"", "in.dat"), "xlsx")
+
+
+@pytest.mark.parametrize("start", [b"[", b"\xef\xbb\xbf\n ["], ids=["plain", "BOM"])
+def test_an_array_in_one_long_line_is_rows(write, monkeypatch, start):
+    """The limit of a line's length applies to a member, not to the whole array."""
+    monkeypatch.setattr(files, "MAX_LINE_BYTES", 200)
+    rows = [{"prompt": f"row {number}"} for number in range(50)]
+    assert values(write(start + json.dumps(rows).encode()[1:], "in.json")) == rows

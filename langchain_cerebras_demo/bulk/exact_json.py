@@ -35,7 +35,21 @@ def dumps(value: Any, default: Any = None) -> bytes:
     try:
         return orjson.dumps(value, default=default, option=_OPTIONS)
     except TypeError:  # a number of more than 64 bits, or half a surrogate pair, which orjson cannot write
-        return json.dumps(value, default=default, skipkeys=True).encode()
+        return json.dumps(_to_plain(value, default), default=default, skipkeys=True).encode()
+
+
+def _to_plain(value: Any, default: Any) -> Any:
+    """Return the value as JSON has it, as orjson would write it: null for NaN, the same texts for dates."""
+    if isinstance(value, dict):
+        return {key: _to_plain(inner, default) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_to_plain(inner, default) for inner in value]
+    if isinstance(value, str | int):
+        return value
+    try:
+        return orjson.loads(orjson.dumps(value, default=default, option=_OPTIONS))
+    except TypeError:
+        return value
 
 
 def _refuse(constant: str) -> NoReturn:

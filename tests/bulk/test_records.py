@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import datetime, timezone
 
 import pytest
 from pydantic import BaseModel
@@ -66,3 +67,20 @@ def test_a_line_that_is_no_record_is_a_value_error(line):
 def test_a_line_of_a_later_version_is_read():
     """Fields that are not known are passed over."""
     assert BulkRecord.from_json(b'{"id": 7, "mood": "good"}') == BulkRecord(7)
+
+
+def test_a_line_with_a_long_number_is_valid_json_with_null_for_nan_and_dates_as_elsewhere():
+    """A number of more than 64 bits does not change how the other values are written."""
+    values = {
+        "nan": float("nan"),
+        "day": datetime(2026, 1, 31, 7, tzinfo=timezone.utc),
+        "pair": (1, {"x": float("inf")}),
+        "text": "\ud800",
+    }
+    short = BulkRecord("a", input=values | {"text": "t"}).to_json()
+    long = BulkRecord("a", input=values | {"number": 10**30}).to_json()
+    assert b"NaN" not in long
+    assert b"Infinity" not in long
+    found = json.loads(long)["input"]
+    assert found.pop("number") == 10**30
+    assert found | {"text": "t"} == json.loads(short)["input"]

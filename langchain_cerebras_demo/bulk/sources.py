@@ -50,6 +50,7 @@ class Source:
         self._check_stop = check_stop
         self._kind = kind
         self._has_prompt = False
+        self._types: dict[str, Any] = {}
         if kind is not None and self.path is None:
             raise ValueError(f"format={kind!r} is only for files, but the rows are a {type(given).__name__}")
 
@@ -61,9 +62,11 @@ class Source:
         """
         if self.path is None:
             _check_iterable(self._given)
+            self._types = types_of_table(self._given)
             return await stack.enter_async_context(aclosing(self._rows_of_iterable()))
         file = await asyncio.to_thread(open_file, self.path, self._kind)
         self._meter.total = await asyncio.to_thread(survey, file, self._why_not)
+        self._types = await asyncio.to_thread(getattr(file, "types", dict))
         return await stack.enter_async_context(aclosing(_rows_of_file(file)))
 
     async def items(self, rows: AsyncGenerator[Row, None], done: Answered | None) -> AsyncGenerator[Item, None]:
@@ -102,11 +105,8 @@ class Source:
             yield self._prompts.to_item(row, row.id)
 
     def types(self) -> dict[str, Any]:
-        """Return the Arrow types of the columns; none if the input has none."""
-        if self.path is not None:
-            types = getattr(open_file(self.path, self._kind), "types", dict)
-            return dict(types())
-        return types_of_table(self._given)
+        """Return the Arrow types of the columns as the run began; none if the input has none."""
+        return self._types
 
     def _why_not(self, row: Row) -> str:
         self._check_stop()

@@ -173,10 +173,15 @@ class AnswerTable:
                     file.flush()
                     os.fsync(file.fileno())
             beside.replace(path)
-        except OSError as error:
+        except (
+            OSError,
+            ValueError,
+            NotImplementedError,
+        ) as error:  # the last two are the bases of pyarrow's own errors
             beside.unlink(missing_ok=True)
+            why = getattr(error, "strerror", None) or error
             raise BulkOutputError(
-                f"the table {str(path)!r} cannot be written: {error.strerror or error}. All answers are kept in the records: resume "
+                f"the table {str(path)!r} cannot be written: {why}. All answers are kept in the records: resume "
                 "after fixing this, to write it"
             ) from None
 
@@ -323,6 +328,8 @@ def _usable(pa: Any, kind: Any) -> Any:
     """Return a type for the values of records; ``None`` if the records cannot represent the type."""
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
+    if pa.types.is_struct(kind) and not kind.num_fields:  # Parquet has no struct without fields
+        return None
     is_ = pa.types
     checks = (
         is_.is_integer,

@@ -312,3 +312,33 @@ async def test_parquet_without_pyarrow_names_the_extra(model, tmp_path, monkeypa
         run = bulk(model, ["a"], output=name and tmp_path / name)
         await run.arun()
         run.to_table()
+
+
+async def test_an_input_that_was_deleted_during_the_run_still_gives_a_table(server, model, tmp_path):
+    """All rows have been answered and paid for, so the table is written."""
+    source, output = tmp_path / "in.csv", tmp_path / "out.csv"
+    source.write_text("text\na\n")
+    gate = Gate()
+    server.script(gate)
+    task = asyncio.ensure_future(bulk(model, source, output=output, template="{text}").arun())
+    assert await asyncio.to_thread(server.wait_for_requests, 1)
+    source.unlink()
+    gate.open()
+    assert (await task).done == 1
+    assert output.read_text().startswith("text,answer")
+
+
+async def test_a_struct_without_fields_is_text_in_parquet(model, tmp_path):
+    """Parquet has no such type."""
+    output = tmp_path / "out.parquet"
+    rows = pa.table({"prompt": ["a"], "nothing": pa.array([{}], pa.struct([]))})
+    await bulk(model, rows, output=output).arun()
+    assert pq.read_table(output)["nothing"].to_pylist() == ["{}"]
+
+
+async def test_a_table_that_pyarrow_refuses_is_an_output_error_and_leaves_no_part(model, tmp_path):
+    """The message says where the answers are."""
+    rows = pa.table({"prompt": ["a"], "nothing": pa.array([[{}]], pa.list_(pa.struct([])))})
+    with pytest.raises(BulkOutputError, match="All answers are kept in the records"):
+        await bulk(model, rows, output=tmp_path / "out.parquet").arun()
+    assert not list(tmp_path.glob("*.part"))

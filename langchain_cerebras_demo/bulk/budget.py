@@ -61,8 +61,10 @@ class Budget:
         try:
             if re.fullmatch(r"\d{1,2}:\d{2}", given):
                 hour, minute = map(int, given.split(":"))
-                then = now.replace(hour=hour, minute=minute, second=0, microsecond=0)
-                return (then if then > now else then + timedelta(days=1)).timestamp()
+                # Local time without a zone, because an offset would be wrong after the clocks change.
+                today = now.astimezone().replace(tzinfo=None)
+                then = today.replace(hour=hour, minute=minute, second=0, microsecond=0)
+                return (then if then > today else then + timedelta(days=1)).timestamp()
             return datetime.fromisoformat(given).timestamp()
         except (TypeError, ValueError):
             raise ValueError(
@@ -109,8 +111,8 @@ class Spending:
     """The spent part of a budget, and whether it allows another row.
 
     A row in flight counts as the mean of the finished ones, so the budget can only be exceeded by what the last rows need beyond
-    that mean. Before the first answer the tokens of a row are unknown, and each worker may start a row. Rows whose answers are
-    reused do not count.
+    that mean. Before the first answer the tokens of a row are unknown, and each worker may start a row. Rows without a request do
+    not count: those whose answers are reused, and those that cannot be sent.
 
     Args:
         budget: the bounds.
@@ -132,9 +134,14 @@ class Spending:
         """Seconds until the deadline; ``None`` if there is none."""
         return None if self.ends_at is None else self.ends_at - self._clock()
 
+    @property
+    def is_late(self) -> bool:
+        """Whether the deadline has passed."""
+        return self.seconds_left is not None and self.seconds_left <= 0
+
     def may_ask(self) -> bool:
         """Return whether one more row fits, counting those in flight."""
-        if self.seconds_left is not None and self.seconds_left <= 0:
+        if self.is_late:
             return False
         rows = self._in_flight + 1
         return (
@@ -147,17 +154,16 @@ class Spending:
         """Count a row in flight."""
         self._in_flight += 1
 
-    def end(self, tokens: int, requests: int, usd: float = 0.0, *, is_reused: bool = False) -> None:
+    def end(self, tokens: int, requests: int, usd: float = 0.0) -> None:
         """Count a finished row.
 
         Args:
             tokens: tokens that it used.
             requests: requests that were sent for it.
             usd: US dollars that it cost.
-            is_reused: whether its answer was reused, without a request.
         """
         self._in_flight -= 1
-        self._finished += not is_reused
+        self._finished += requests > 0
         self.tokens += tokens
         self.requests += requests
         self.usd += usd

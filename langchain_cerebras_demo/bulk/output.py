@@ -85,6 +85,11 @@ class Output:
         if (exists or _has_content(self.path)) and not resume:
             raise BulkOutputError(f"{str(self.path)!r} already exists: pass resume=True, or use another output")
         before = self._journal.settings() if exists or self.is_table else None
+        if before is not None and _has_content(self.path) and not self.records_path.exists():
+            raise BulkOutputError(
+                f"the answers of {str(self.path)!r} are missing ({self.records_path.name!r}), so all rows would be sent again: put "
+                "that file back, or name another output"
+            )
         if before is None and (exists or _has_content(self.path)):
             raise BulkOutputError(
                 f"{str(self.path)!r} has no journal ({self._journal.path.name!r}), so its settings are unknown: "
@@ -187,9 +192,9 @@ class _AppendOnly:
         """Append a line, and return its position."""
         data = line + b"\n"
         try:
-            written = os.write(self._file, data)
-            if written < len(data):  # the disk is nearly full: writing the rest raises the reason
-                os.write(self._file, data[written:])
+            left = data
+            while left:  # if the disk is nearly full, writing the rest raises the reason
+                left = left[os.write(self._file, left) :]
         except OSError as error:
             with contextlib.suppress(OSError):
                 os.ftruncate(self._file, self.end)

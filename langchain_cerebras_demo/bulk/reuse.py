@@ -87,6 +87,10 @@ class Reuse:
         self._to_instance = _to_instances_of(schema)
         self._open: dict[str, asyncio.Future[Outcome | None]] = {}  # by prompt, until the store has the answer
 
+    def is_known(self, item: Item) -> bool:
+        """Return whether an equal row has been answered."""
+        return self._store is not None and self._store.find_answer(item.prompt_hash) is not None
+
     async def ask(self, item: Item, send: Callable[[Item], Awaitable[Outcome]]) -> Outcome:
         """Return the answer to a row: a known one, or the result of ``send``.
 

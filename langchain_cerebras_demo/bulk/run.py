@@ -28,7 +28,7 @@ from langchain_cerebras_demo.bulk.reuse import MemoryStore, Reuse
 from langchain_cerebras_demo.bulk.rows import Prompts
 from langchain_cerebras_demo.bulk.sources import Source
 from langchain_cerebras_demo.bulk.tables import AnswerTable, write_table
-from langchain_cerebras_demo.bulk.workers import BulkOptions, WorkerPool
+from langchain_cerebras_demo.bulk.workers import BulkOptions, WorkerPool, deadline_passed
 from langchain_cerebras_demo.chat_models.bulk_support import AnswerCache, without_runs
 from langchain_cerebras_demo.net.portal import portal
 
@@ -357,8 +357,7 @@ class BulkRun:
 
     def _stop_at_deadline(self, seconds: float) -> asyncio.TimerHandle:
         """Stop at the deadline; return the timer."""
-        why = BulkStoppedError("the deadline has passed", reason="deadline")
-        workers = self._workers
+        why, workers = deadline_passed(), self._workers
 
         def stop() -> None:
             self._stopped = self._stopped or why
@@ -384,7 +383,7 @@ class BulkRun:
         except asyncio.CancelledError:  # the thread continues, and its output must not stay locked
             opening.add_done_callback(lambda done: None if done.exception() else done.result().close())
             raise
-        stack.callback(lambda: output.close(self._ending()))
+        stack.push_async_callback(self._close, output)
         is_over = asyncio.Event()
         syncing = asyncio.create_task(_sync_regularly(output, is_over, self.stop))
 
@@ -394,6 +393,9 @@ class BulkRun:
 
         stack.push_async_callback(end)
         return output
+
+    async def _close(self, output: Output) -> None:
+        await asyncio.shield(asyncio.to_thread(output.close, self._ending()))  # syncs, and may rewrite the records
 
     def _ending(self) -> dict[str, Any]:
         progress = self.progress

@@ -40,6 +40,11 @@ _NAMED = re.compile(r"\bbody\.(\w+)")
 _DAY_SECONDS = 86_400
 
 
+def deadline_passed() -> BulkStoppedError:
+    """Return the error that ends the run at its deadline."""
+    return BulkStoppedError("the deadline has passed", reason="deadline")
+
+
 class Runnable(Protocol):
     """An object that answers prompts: a chat model, or any LangChain runnable."""
 
@@ -270,18 +275,27 @@ class WorkerPool:
     def _spend(self, record: BulkRecord) -> None:
         tokens = record.total_tokens if record.attempts else 0
         usd = self._meter.cost_usd(record) if record.attempts else 0.0
-        self._spending.end(tokens, record.attempts, usd, is_reused=record.reused is not None)
+        self._spending.end(tokens, record.attempts, usd)
         self._meter.requests, self._meter.tokens = self._spending.requests, self._spending.tokens
         self._meter.usd = self._spending.usd
 
     async def _next_item(self) -> Item | None:
         if self._stopped is not None or self._failure is not None:
             return None
-        if not self._spending.may_ask():
-            if self._meter.in_flight == 0 and await anext(self._items, None) is not None:
-                self.stop(BulkStoppedError(f"the budget is spent: {self._spending}", reason="budget"))
+        if self._spending.may_ask():
+            return await anext(self._items, None)
+        if self._meter.in_flight > 0:  # when these rows are finished, their workers ask again
             return None
-        return await anext(self._items, None)
+        item = await anext(self._items, None)
+        if item is None:
+            return None
+        if self._spending.is_late:
+            self.stop(deadline_passed())
+        elif item.problem or self._reuse.is_known(item):  # costs nothing
+            return item
+        else:
+            self.stop(BulkStoppedError(f"the budget is spent: {self._spending}", reason="budget"))
+        return None
 
     def _judge(self, item: Item, outcome: Outcome) -> BulkStoppedError | None:
         """Return why the run must end after this row; ``None`` if it continues."""

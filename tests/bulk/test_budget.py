@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -79,7 +81,7 @@ def test_tokens_under_way_count_as_the_mean():
     assert "350 of 1,000 tokens" in str(spending)
 
 
-NOW = datetime(2026, 3, 1, 8, 30, tzinfo=timezone.utc)
+NOW = datetime(2026, 3, 1, 8, 30).astimezone()
 
 
 @pytest.mark.parametrize(
@@ -88,8 +90,8 @@ NOW = datetime(2026, 3, 1, 8, 30, tzinfo=timezone.utc)
         ("08:45", 15),
         ("08:00", 23.5 * 60),
         (timedelta(hours=2), 120),
-        (datetime(2026, 3, 1, 9, 30, tzinfo=timezone.utc), 60),
-        ("2026-03-01T09:30+00:00", 60),
+        (NOW.astimezone(timezone.utc) + timedelta(hours=1), 60),
+        ((NOW + timedelta(hours=1)).isoformat(), 60),
     ],
 )
 def test_a_deadline_is_the_next_time_of_day_or_a_moment_or_a_while(deadline, minutes):
@@ -103,8 +105,36 @@ def test_dollars_in_flight_count_as_the_mean():
     spending.begin()
     spending.end(10, 1, 0.4)
     spending.begin()
-    spending.end(0, 0, is_reused=True)
+    spending.end(0, 0)
     assert spending.may_ask()
     spending.begin()
     assert not spending.may_ask()
     assert "$0.4000 of $1" in str(spending)
+
+
+def test_rows_that_are_not_sent_do_not_lower_the_mean():
+    """5,000 tokens allowed, a hundred rows without a valid prompt, and one of 1,000: four more fit at once."""
+    spending = Spending(Budget(tokens=5000))
+    for _ in range(100):
+        spending.begin()
+        spending.end(0, 0)
+    spending.begin()
+    spending.end(1000, 1)
+    for _ in range(4):
+        assert spending.may_ask()
+        spending.begin()
+    assert not spending.may_ask()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no time.tzset")
+def test_a_time_of_day_is_right_across_the_change_of_the_clocks(monkeypatch):
+    """On the evening before the summer time begins, 7 a.m. is 7 hours away at midnight, not 8."""
+    try:
+        monkeypatch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
+        time.tzset()
+        evening = datetime(2026, 3, 28, 23, 0).astimezone()
+        ends_at = Budget(deadline="07:00").ends_at(evening)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert datetime.fromtimestamp(ends_at, timezone.utc) == datetime(2026, 3, 29, 5, 0, tzinfo=timezone.utc)

@@ -388,3 +388,37 @@ async def test_the_journal_tells_the_runs(model, output):
     lines = [json.loads(line) for line in output.with_name("out.jsonl.journal").read_text().splitlines()]
     assert lines[0]["settings"]["model"]["model_name"] == "gpt-oss-120b"
     assert (lines[1]["how"], lines[1]["done"]) == ("finished", 1)
+
+
+async def test_a_spent_budget_still_serves_rows_that_cost_nothing(server, model):
+    """Three requests answer all rows of three prompts, as the estimate says; a fourth prompt stops the run."""
+    rows = ["a", "b", "c", "a", "b"]
+    run = bulk(model, rows, budget="3 requests")
+    assert run.estimate().requests == 3
+    progress = await run.arun()
+    assert (progress.done, progress.stopped) == (5, "")
+    progress = await bulk(model, [*rows, "d", "a"], budget="3 requests").arun()
+    assert (progress.done, progress.stopped) == (5, "budget")
+    assert len(asked(server)) == 6
+
+
+async def test_a_resumed_table_without_its_records_is_refused(server, model, tmp_path):
+    """Otherwise all rows would be paid again, and the table replaced."""
+    table = tmp_path / "out.csv"
+    await bulk(model, ["a"], output=table).arun()
+    before = table.read_bytes()
+    (tmp_path / "out.csv.records.jsonl").unlink()
+    with pytest.raises(BulkOutputError, match=r"out\.csv\.records\.jsonl"):
+        await bulk(model, ["a"], output=table, resume=True).arun()
+    assert table.read_bytes() == before
+    assert len(asked(server)) == 1
+
+
+async def test_an_output_is_closed_on_another_thread(model, monkeypatch, output):
+    """Closing syncs the records and may rewrite them, which must not stop the event loop."""
+    threads = []
+    close = Output.close
+    monkeypatch.setattr(Output, "close", lambda *given: (threads.append(threading.current_thread()), close(*given)))
+    await bulk(model, ["a"], output=output).arun()
+    assert threads
+    assert threading.main_thread() not in threads

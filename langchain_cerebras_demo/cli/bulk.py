@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from langchain_cerebras_demo import catalog
-from langchain_cerebras_demo.cli.inputs import STDIN, InputError, read_schema, to_answer_type, to_parameters
+from langchain_cerebras_demo.cli.inputs import STDIN, InputError, copy_stdin, read_schema, to_answer_type, to_parameters
 from langchain_cerebras_demo.cli.options import (
     EffortOption,
     JsonOption,
@@ -192,7 +190,7 @@ def spooled(source: str, kind: str | None) -> Iterator[str]:
     """Yield the path of the input. Standard input is copied to a temporary file, because the rows are read more than once.
 
     Raises:
-        InputError: standard input without a format.
+        InputError: standard input without a format, or it cannot be read.
     """
     if source != STDIN:
         yield source
@@ -202,7 +200,7 @@ def spooled(source: str, kind: str | None) -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="cerebras-bulk-") as folder:
         path = Path(folder, "standard input")
         with path.open("wb") as file:
-            shutil.copyfileobj(sys.stdin.buffer, file)
+            copy_stdin(file)
         yield str(path)
 
 

@@ -6,6 +6,7 @@ import base64
 import codecs
 import errno
 import json
+import shutil
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -89,6 +90,19 @@ def to_content(question: str, files: Sequence[str], images: Sequence[str]) -> st
     if not text:
         raise InputError("the question is empty: pass it as an argument, or pipe it into the command")
     return [{"type": "text", "text": text}, *parts] if parts else text
+
+
+def copy_stdin(file: BinaryIO) -> None:
+    """Copy standard input to a file.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        with _noting_silence():
+            shutil.copyfileobj(_stdin(), file)
+    except OSError as error:
+        raise InputError(f"INPUT: standard input cannot be copied: {error.strerror or error}") from error
 
 
 def read_pipe() -> str:

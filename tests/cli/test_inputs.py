@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 
@@ -88,3 +89,9 @@ def test_the_value_of_an_option_is_json_unless_the_parameter_is_text(option, nam
             inputs.to_parameters([option])
     else:
         assert inputs.to_parameters([option]) == {name: value}
+
+
+def test_a_closed_standard_input_cannot_be_copied():
+    """The message names the argument, as for every other file that cannot be read."""
+    with pytest.raises(InputError, match="INPUT: standard input cannot be copied: it is closed"):
+        inputs.copy_stdin(io.BytesIO())

@@ -37,10 +37,12 @@ class Answered:
         )
         self._database.execute("CREATE TABLE prompts (hash INTEGER PRIMARY KEY, start INTEGER)")
         self._new_prompts: dict[int, int] = {}  # written in batches, which takes a fifth of the time
+        self._has_rows = False
         self._database.execute("BEGIN")  # never committed, because the file is temporary
 
     def add_row(self, row_id: str | int, prompt_hash: str, offset: int) -> bool:
         """Add an answered row, or replace it; return whether it is new."""
+        self._has_rows = True
         key = _to_key(row_id)
         is_new = self._database.execute("SELECT 1 FROM ids WHERE id = ?", (key,)).fetchone() is None
         self._database.execute("INSERT OR REPLACE INTO ids VALUES (?, ?, ?, NULL)", (key, prompt_hash, offset))
@@ -55,6 +57,8 @@ class Answered:
 
     def find_row(self, row_id: str | int) -> Known | None:
         """Return an answered row; ``None`` if it has no answer."""
+        if not self._has_rows:  # a new output
+            return None
         found = self._database.execute("SELECT hash, start FROM ids WHERE id = ?", (_to_key(row_id),)).fetchone()
         return None if found is None else Known(*found)
 

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from operator import attrgetter
 from typing import Any, Literal
 
 from langchain_cerebras_demo.bulk import exact_json
@@ -73,7 +74,7 @@ class BulkRecord:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields by name, with their values unchanged."""
-        return {name: getattr(self, name) for name in _NAMES}
+        return dict(zip(_NAMES, _values_of(self), strict=True))
 
     def to_json(self) -> bytes:
         """Return one line of the output file in UTF-8, without a line break."""
@@ -100,6 +101,7 @@ class BulkRecord:
 
 
 _NAMES = tuple(field.name for field in fields(BulkRecord))
+_values_of = attrgetter(*_NAMES)
 
 
 def to_plain(value: Any) -> Any:

@@ -143,6 +143,19 @@ class Settings:
         return HttpRequest(method, url, headers=headers, connect_timeout=timeout, proxy=proxy, owner=self, **fields)
 
 
+@dataclass(slots=True)
+class Account:
+    """The account and the model of a call, to which its limits belong.
+
+    Attributes:
+        name: the address and the key's fingerprint; empty until the key is found.
+        model: the model id.
+    """
+
+    name: str = ""
+    model: str = ""
+
+
 class Call:
     """One call. Use one of ``events``, ``answer`` and ``models``, once.
 
@@ -150,11 +163,13 @@ class Call:
         settings: the client's settings.
         operation: the kind of call.
         run_id: the id of the LangChain run that makes the call.
+
+    Attributes:
+        account: the account and the model, filled in as they are found.
     """
 
     def __init__(self, settings: Settings, operation: Operation = "chat", run_id: object = None) -> None:
-        self.model = ""
-        self.account = ""
+        self.account = Account()
         self._settings = settings
         self._report = Report(operation, settings.address, settings.listeners, run_id)
         self._deadline: float | None = None
@@ -186,8 +201,8 @@ class Call:
                 http = await self._prepare(request, is_stream=True)
                 place: int | None = None
                 while True:
-                    ticket = await self._turn(slot, place)
                     decoder, answer = self._new_reader(request)
+                    ticket = await self._turn(slot, place)
                     try:
                         async with aclosing(self._attempt(http, ticket).events(decoder)) as batches:
                             async for events in batches:
@@ -304,7 +319,7 @@ class Call:
         parameters = abilities.fit(parameters, spec, check=request.check)
         if request.check:
             abilities.check_images(request.messages, spec)
-        self.model, self._spec = model, spec
+        self.account.model, self._spec = model, spec
         several = request.extra.get("n", parameters.get("n", 1))
         if is_stream and several > 1:
             raise InvalidRequestError(
@@ -339,8 +354,8 @@ class Call:
             **request.to_headers(),
         }
         if server:
-            body, self.model = local.to_local(body), local.LOCAL_MODEL
-            self._report.model = self.model
+            body = local.to_local(body)
+            self.account.model = self._report.model = local.LOCAL_MODEL
             headers.update(local.LOCAL_HEADERS)
         else:
             self._limit = settings.rate_limit
@@ -375,7 +390,7 @@ class Call:
             self._may_refresh = True
             if self._key:
                 check_key_host(self._key, url)
-        self.account = f"{self._settings.base_url} {self._key.fingerprint() if self._key else ''}"
+        self.account.name = f"{self._settings.base_url} {self._key.fingerprint() if self._key else ''}"
 
     async def _ask_for_key(self, url: str) -> Secret | None:
         try:
@@ -391,14 +406,16 @@ class Call:
         left, stage = bounds.first_event, "first_event"
         if self._deadline is not None and (left is None or self._deadline - now() < left):
             left, stage = self._deadline - now(), "total"
+        problem: Exception
         try:
             async with timeout(left):
-                return await finding
-        except APITimeoutError:  # the source's own
-            raise
+                try:
+                    return await finding
+                except asyncio.TimeoutError as error:  # the source's own
+                    problem = error
         except asyncio.TimeoutError:
-            pass
-        raise APITimeoutError(f"no key within {getattr(bounds, stage):g} s (timeout.{stage})")
+            problem = APITimeoutError(f"no key within {getattr(bounds, stage):g} s (timeout.{stage})")
+        raise problem
 
     def _hide(self, text: bytes) -> bytes:
         return self._key.hide(text) if self._key else text
@@ -410,8 +427,8 @@ class Call:
         report, began = self._report, now()
         try:
             ticket = await process_limiter().acquire(
-                self.account,
-                self.model,
+                self.account.name,
+                self.account.model,
                 self._cost_tokens,
                 self._limit,
                 self._deadline,
@@ -472,7 +489,7 @@ class Call:
         wait = self._settings.retry.wait(problem, sends, random.random(), refusals=refusals)  # noqa: S311 - jitter, not a secret
         if wait is None or self._is_too_long(wait, problem):
             self._give_up(problem)
-            raise _with_hint(problem, self.model, self._settings.keys.dropped)
+            raise _with_hint(problem, self.account.model, self._settings.keys.dropped)
         report.repeats(problem, wait)
         began, is_over = now(), False
         try:
@@ -546,7 +563,8 @@ def _has_closing_tag_only(spec: catalog.ModelSpec | None, request: ChatRequest) 
     """Return whether the content begins with the reasoning: some models do so unless another format was requested."""
     if spec is None or spec.reasoning is None or not spec.reasoning.closing_tag_only:
         return False
-    return {**request.parameters, **request.extra}.get("reasoning_format") in {None, "none", "raw"}
+    reasoning_format = {**request.parameters, **request.extra}.get("reasoning_format")
+    return reasoning_format in (None, "none", "raw")  # a tuple, because it may be a list
 
 
 def _with_hint(problem: APIError, model: str, dropped: Sequence[str]) -> APIError:

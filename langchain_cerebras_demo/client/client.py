@@ -12,7 +12,7 @@ from langchain_cerebras_demo._version import __version__
 from langchain_cerebras_demo.cache_folder import save_models
 from langchain_cerebras_demo.catalog import AliasTable
 from langchain_cerebras_demo.client.attempt import Attempt, now
-from langchain_cerebras_demo.client.call import Call, Settings, today
+from langchain_cerebras_demo.client.call import Account, Call, Settings, today
 from langchain_cerebras_demo.client.limiter import process_limiter
 from langchain_cerebras_demo.client.observers import CallStart, observe_by_environment, to_listeners
 from langchain_cerebras_demo.client.report import Report
@@ -108,7 +108,7 @@ class Client:
         )
         del proxy  # a traceback that shows locals must not show a password
         to_proxy(self._settings.proxy or "", ARGUMENT)
-        self._last_call: Call | None = None
+        self._last_account = Account()  # not the call, which holds its answer
 
     @property
     def is_local(self) -> bool:
@@ -192,8 +192,8 @@ class Client:
     @property
     def limits(self) -> RateLimitSnapshot | None:
         """The limits that the service last announced for the account and the model of the last call; ``None`` before the first."""
-        last = self._last_call
-        return process_limiter().snapshot(last.account, last.model) if last else None
+        last = self._last_account
+        return process_limiter().snapshot(last.name, last.model) if last.name else None
 
     @property
     def load(self) -> Load:
@@ -214,5 +214,6 @@ class Client:
         report.begin(settings.name_of(model), is_stream=is_stream).end(problem)
 
     def _call(self, run_id: object) -> Call:
-        self._last_call = Call(self._settings, "chat", run_id)
-        return self._last_call
+        call = Call(self._settings, "chat", run_id)
+        self._last_account = call.account
+        return call

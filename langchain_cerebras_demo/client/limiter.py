@@ -375,6 +375,10 @@ class Ticket:
         if self._is_open:
             self.settle(self._reservation.cost if self._was_let_in else 0.0)
 
+    def __del__(self) -> None:
+        """Close the ticket of a call whose generator was dropped after its loop was closed."""
+        self.close()
+
     def _close(self) -> None:
         self._is_open = False
         self._lane.open_tickets -= 1

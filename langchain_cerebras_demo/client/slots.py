@@ -60,6 +60,7 @@ class Slot:
         self._max_wait = max_wait
         self._idle = idle
         self._is_bounded = is_bounded
+        self._is_counted = False
         self._is_held = False
         self._is_unread = False
         self._unread_since = 0.0
@@ -67,6 +68,7 @@ class Slot:
 
     async def __aenter__(self) -> Self:
         self._slots.count(calls=1)
+        self._is_counted = True
         try:
             if self._semaphore is not None:
                 if self._semaphore.locked():
@@ -75,7 +77,7 @@ class Slot:
                     await self._semaphore.acquire()  # at once
                 self._is_held = True
         except BaseException:
-            self._slots.count(calls=-1)
+            self._uncount()
             raise
         return self
 
@@ -110,8 +112,17 @@ class Slot:
             self._slots.count(queued=-1)
 
     async def __aexit__(self, *_exception: object) -> None:
-        self._slots.count(calls=-1)
+        self._uncount()
         self._give_back()
+
+    def __del__(self) -> None:
+        """Stop counting a call whose generator was dropped after its loop was closed."""
+        self._uncount()
+
+    def _uncount(self) -> None:
+        if self._is_counted:
+            self._is_counted = False
+            self._slots.count(calls=-1)
 
     def pause(self) -> None:
         """Note that the reader has received events and does not wait for more yet."""
@@ -163,7 +174,7 @@ class Slots:
 
     def forget(self) -> None:
         """Reset, for a forked child: the calls belong to the parent."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # the garbage collector may end a call anywhere
         self._calls = self._queued = 0
 
     def take(self, max_wait: float | None = None, idle: float | None = None, *, is_bounded: bool = True) -> Slot:
@@ -180,7 +191,8 @@ class Slots:
     def load(self) -> Load:
         """The numbers of calls that run and that wait; readable from any thread."""
         with self._lock:
-            return Load(self._calls - self._queued, self._queued)
+            calls, queued = self._calls, self._queued
+        return Load(calls - queued, queued)
 
     def count(self, *, calls: int = 0, queued: int = 0) -> None:
         """Change the number of calls, and of those among them that wait."""
@@ -232,6 +244,8 @@ class SharedSlots:
 
 
 def _forget_all() -> None:
+    global _lock  # noqa: PLW0603 - another thread of the parent may have held it
+    _lock = threading.Lock()
     for slots in list(_counting):
         slots.forget()
 

@@ -118,7 +118,7 @@ async def test_a_call_that_was_left_while_its_key_was_looked_for_is_told(records
     """As cancelled."""
     model = ChatCerebrasDemo(api_key=asyncio.Event().wait, base_url=ELSEWHERE, on_call=records.append)
     call = asyncio.create_task(model.ainvoke("hi"))
-    while not model._client()._last_call:
+    while not model._client()._last_account.model:
         await asyncio.sleep(0)
     await asyncio.sleep(0)
     call.cancel()
@@ -221,3 +221,13 @@ async def test_a_body_of_several_megabytes_goes_out_without_a_warning(server, mo
     """aiohttp warns of large bytes."""
     await model.model_copy(update={"compress_requests": False}).ainvoke("hi", user="x" * 3_000_000)
     assert len(server.requests[0].json["user"]) == 3_000_000
+
+
+async def test_a_time_out_of_the_key_source_itself_is_not_taken_for_ours():
+    """The source did not use up `timeout`: its own exception is raised."""
+
+    async def vault():
+        raise asyncio.TimeoutError("the vault does not answer")
+
+    with pytest.raises(asyncio.TimeoutError, match="the vault does not answer"):
+        await ChatCerebrasDemo(api_key=vault, base_url=ELSEWHERE).ainvoke("hi")

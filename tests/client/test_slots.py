@@ -6,6 +6,7 @@ import asyncio
 import copy
 import gc
 import pickle
+import threading
 from contextlib import aclosing
 
 import pytest
@@ -172,3 +173,63 @@ def test_a_copy_shares_and_a_pickle_does_not():
     slots = shared.slots(3, None)
     assert copy.copy(shared).slots(3, None) is copy.deepcopy(shared).slots(3, None) is slots
     assert pickle.loads(pickle.dumps(shared)).slots(3, None) is not slots
+
+
+def test_a_stream_that_outlives_its_loop_is_no_longer_counted():
+    """The loop is closed without closing its generators; neither the slots nor the limiter count the call any more."""
+
+    async def begin():
+        client, _ = client_with(answer())
+        streaming = stream(client)
+        await anext(streaming)
+        assert client.load.in_flight == 1
+        return client, streaming
+
+    loop = asyncio.new_event_loop()
+    client, streaming = loop.run_until_complete(begin())
+    loop.close()
+    del streaming
+    gc.collect()
+    assert client.load.in_flight == 0
+    assert [lane.open_tickets for lane in process_limiter()._lanes.values()] == [0]
+
+
+def test_the_garbage_collector_may_end_a_call_while_slots_are_counted():
+    """It runs in any thread, also in the one that holds the lock of the slots."""
+    slots = Slots(1)
+
+    async def hold():
+        async with slots.take():
+            await asyncio.Event().wait()
+
+    async def begin():
+        call = hold()
+        call.send(None)
+        return call
+
+    loop = asyncio.new_event_loop()
+    cycle = [loop.run_until_complete(begin())]
+    loop.close()
+    cycle.append(cycle)
+    del cycle
+
+    def collect():
+        with slots._lock:
+            gc.collect()
+
+    collecting = threading.Thread(target=collect, daemon=True)
+    collecting.start()
+    collecting.join(timeout=5)
+    assert (collecting.is_alive(), slots.load.in_flight) == (False, 0)
+
+
+@pytest.mark.filterwarnings("ignore::langchain_cerebras_demo.catalog.RetiredModelWarning")
+async def test_a_parameter_of_a_wrong_type_leaves_no_open_ticket():
+    """A parameter of a wrong type, which is passed on unchecked, is the service's to refuse."""
+    client, transport = client_with(answer())
+    extra = {"reasoning_format": ["raw"]}
+    asked = ChatRequest("qwen-3-235b-a22b-thinking-2507", [{"role": "user", "content": "hi"}], extra=extra)
+    async with aclosing(client.stream(asked)) as batches:
+        assert [batch async for batch in batches]
+    assert len(transport.requests) == 1
+    assert [lane.open_tickets for lane in process_limiter()._lanes.values()] == [0]

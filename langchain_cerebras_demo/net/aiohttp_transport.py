@@ -14,6 +14,8 @@ import sys
 import weakref
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable
+from types import AsyncGeneratorType
+from typing import cast
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -116,7 +118,7 @@ class AiohttpTransport:
             self._session_of_loop.set(session)
             self._sessions.add(session)
         if session.guard is None:
-            session.guard = _live(session.opened_http)
+            session.guard = cast("AsyncGeneratorType[None, None]", _live(session.opened_http))
             await session.guard.__anext__()
         return session
 
@@ -137,7 +139,9 @@ class AiohttpTransport:
         session = self._session_of_loop.pop()
         if session is not None and session.guard is not None:
             session.break_off()
-            await session.guard.aclose()
+            await _close(session.opened_http)  # not by the generator, which a loop that ends may close meanwhile
+            if not session.guard.ag_running:
+                await session.guard.aclose()
 
     def forget(self) -> None:
         """Drop all sessions without closing a socket: after a fork, and when the interpreter ends."""
@@ -174,7 +178,7 @@ class _LoopSession:
         self.http = self._open()
         self.opened_http = [self.http]
         self._fresh: aiohttp.ClientSession | None = None
-        self.guard: AsyncGenerator[None, None] | None = None
+        self.guard: AsyncGeneratorType[None, None] | None = None
         self.sending: Counter[int] = Counter()  # by owner, the number of requests without an answer yet
         self._responses: weakref.WeakSet[AiohttpResponse] = weakref.WeakSet()
         self._proxies: dict[tuple[str | None, ...], Proxy | None] = {}
@@ -297,8 +301,12 @@ async def _live(opened: list[aiohttp.ClientSession]) -> AsyncGenerator[None, Non
     try:
         yield
     finally:
-        for http in opened:
-            await http.close()
+        await _close(opened)
+
+
+async def _close(opened: list[aiohttp.ClientSession]) -> None:
+    for http in opened:
+        await http.close()
 
 
 class AiohttpResponse:

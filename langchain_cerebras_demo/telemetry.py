@@ -142,10 +142,11 @@ def instrument(
         capture_content: whether spans contain the messages of the request and the text of the answer.
     """
     global _installed  # noqa: PLW0603 - one per process
+    telemetry = _Telemetry(tracer_provider, meter_provider, capture_content=capture_content)
     with _lock:
         if _installed is not None:
             remove_observer(_installed)
-        _installed = _Telemetry(tracer_provider, meter_provider, capture_content=capture_content)
+        _installed = telemetry
         add_observer(_installed)
 
 
@@ -205,13 +206,15 @@ class _Telemetry:
         self._active.add(1, common)
 
         def end(record: CallRecord) -> None:
-            if span.is_recording():
-                _finish(span, record)
-                if record.answer is not None and self.wants_messages:
-                    span.set_attribute(OUTPUT_MESSAGES, _to_output_messages(record))
-            span.end()
-            self._active.add(-1, common)
-            self._measure(record)
+            try:
+                if span.is_recording():
+                    _finish(span, record)
+                    if record.answer is not None and self.wants_messages:
+                        span.set_attribute(OUTPUT_MESSAGES, _to_output_messages(record))
+            finally:
+                span.end()
+                self._active.add(-1, common)
+                self._measure(record)
 
         return end
 
@@ -323,7 +326,8 @@ def _of_request(common: Mapping[str, AttributeValue], call: CallStart) -> dict[s
             elif name == "n" and value != 1:
                 found[CHOICE_COUNT] = value
     if call.messages is not None:
-        found[INPUT_MESSAGES] = orjson.dumps([_to_message(one) for one in call.messages], default=str).decode()
+        with contextlib.suppress(Exception):  # they are not validated yet
+            found[INPUT_MESSAGES] = orjson.dumps([_to_message(one) for one in call.messages], default=str).decode()
     return found
 
 

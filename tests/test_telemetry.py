@@ -33,7 +33,10 @@ from langchain_cerebras_demo import (
     telemetry,
 )
 from langchain_cerebras_demo.bulk import bulk
+from langchain_cerebras_demo.client.client import Client
+from langchain_cerebras_demo.keys import StaticKey
 from langchain_cerebras_demo.testing import CutAfter, Gate, Reply, ScriptedCall, Silence, Slow, Status
+from langchain_cerebras_demo.wire.request import ChatRequest
 from tests.support.otel import Collector, instrumented
 from tests.support.processes import run_python
 
@@ -545,3 +548,26 @@ def test_the_variable_switches_it_on_when_a_client_is_made(server):
     """`CEREBRAS_DEMO_OTEL=1`; without it nothing of it is imported."""
     ended = run_python(SWITCH, server.base_url, server.key, flags=(), forked=True)
     assert (ended.stderr, ended.stdout) == ("", "['chat gpt-oss-120b']\n")
+
+
+@pytest.mark.parametrize("content", ["half a pair: \ud800", 2**70])
+async def test_content_that_cannot_be_sent_costs_no_span(server, content):
+    """The request is refused; its span says so."""
+    request = ChatRequest("gpt-oss-120b", [{"role": "user", "content": content}])
+    client = Client(base_url=server.base_url, keys=StaticKey(server.key))
+    with instrumented(capture_content=True) as exported:
+        with pytest.raises(InvalidRequestError):
+            await client.complete(request)
+        assert exported.span().attributes["error.type"].startswith("InvalidRequest")
+        (active,) = exported.points()["cerebras.client.active_calls"]
+        assert active.value == 0
+
+
+async def test_a_span_ends_even_if_its_attributes_fail(exported, model, monkeypatch):
+    """And the call is measured."""
+    monkeypatch.setattr(telemetry, "_finish", lambda *_: 1 / 0)
+    await model.ainvoke("hi")
+    assert exported.span()
+    points = exported.points()
+    assert len(points["gen_ai.client.operation.duration"]) == 1
+    assert [point.value for point in points["cerebras.client.active_calls"]] == [0]

@@ -111,14 +111,21 @@ async def _show_async(stream: AsyncIterable[Any]) -> Any:
             while not (await asyncio.wait({collecting}, timeout=view.pause))[0]:
                 view.draw()
         except asyncio.CancelledError:
-            collecting.cancel()
-            await asyncio.wait({collecting})
+            await _cancel(collecting)
             view.end(is_stopped=True)
+            raise
+        except BaseException:  # of the display
+            await _cancel(collecting)
             raise
     view.end(is_stopped=collecting.cancelled(), is_failed=not collecting.cancelled() and bool(collecting.exception()))
     if not collecting.cancelled():
         collecting.result()  # raises the error of the stream
     return _not_shown_again(answer.merged(is_whole=not collecting.cancelled()))
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait({task})
 
 
 async def _collect(stream: AsyncIterable[Any], answer: _Answer) -> None:
@@ -356,7 +363,7 @@ class _Answer:
                 self._add_fragment(message, fragment)
         else:
             for call in chunk.tool_calls:
-                arguments = json.dumps(call["args"], ensure_ascii=False)
+                arguments = json.dumps(call["args"], ensure_ascii=False, default=repr)
                 self._calls[call["id"]] = self._new(_ToolCall(call["name"], arguments))
 
     def _add_fragment(self, message: _Message, fragment: Mapping[str, Any]) -> None:

@@ -9,13 +9,14 @@ import signal
 import sys
 import threading
 from contextlib import aclosing, closing
+from datetime import date
 
 import pytest
-from langchain_core.messages import AIMessageChunk
+from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.output_parsers import StrOutputParser
 
 from langchain_cerebras_demo import ChatCerebrasDemo, StreamInterruptedError
-from langchain_cerebras_demo.notebook import _Answer, _run_cell, _to_safe_markdown, show
+from langchain_cerebras_demo.notebook import _Answer, _PlainView, _run_cell, _to_safe_markdown, show
 from langchain_cerebras_demo.testing import CutAfter, Gate, Reply, ScriptedCall
 
 in_main_thread = pytest.mark.skipif(
@@ -291,3 +292,28 @@ def test_ctrl_c_in_ipython_ends_the_stream(tmp_path):
         terminal.expect(pexpect.EOF)
     finally:
         terminal.close(force=True)
+
+
+async def test_a_display_that_fails_ends_the_stream(llm, server, monkeypatch):
+    """Nothing goes on in the background."""
+
+    class Broken(_PlainView):
+        def draw(self):
+            raise BrokenPipeError
+
+    monkeypatch.setattr("langchain_cerebras_demo.notebook._new_view", Broken)
+    server.script(Gate(after=1, reply=Reply("one two three")))
+    with pytest.raises(BrokenPipeError):
+        await show(llm.astream("Count."))
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    assert await asyncio.to_thread(server.wait_for_disconnect)
+
+
+async def test_arguments_of_a_call_that_json_cannot_express_are_shown(capsys):
+    """A message that a program has made may have any."""
+
+    async def stream():
+        yield AIMessage("", tool_calls=[{"name": "look", "args": {"on": date(2030, 1, 2)}, "id": "c1"}])
+
+    await show(stream())
+    assert "datetime.date(2030, 1, 2)" in capsys.readouterr().out

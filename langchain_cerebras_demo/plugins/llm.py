@@ -220,8 +220,12 @@ class AsyncCerebrasModel(_Cerebras, llm.AsyncKeyModel):
         key: str | None,
     ) -> AsyncGenerator[StreamEvent, None]:
         """Yield the same as ``CerebrasModel.execute``."""
-        client, request = self._client(key), self._request(prompt)
+        from langchain_cerebras_demo.net.shutdown import in_thread  # noqa: PLC0415 - as above
+
+        client = self._client(key)
         del key  # as above
+        # Images that are given by URL are downloaded with blocking calls.
+        request = await in_thread(self._request, prompt) if _has_attachments(prompt) else self._request(prompt)
         answer = _Answer(self.model_id)
         if stream:
             async with aclosing(client.stream(request)) as batches:
@@ -233,6 +237,11 @@ class AsyncCerebrasModel(_Cerebras, llm.AsyncKeyModel):
                 yield event
         for event in answer.end(response):
             yield event
+
+
+def _has_attachments(prompt: llm.Prompt) -> bool:
+    parts = [part for message in prompt.messages for part in message.parts]
+    return any(isinstance(part, AttachmentPart) or getattr(part, "attachments", None) for part in parts)
 
 
 class _Answer:

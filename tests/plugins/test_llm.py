@@ -11,6 +11,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -398,3 +399,19 @@ def test_chat_in_a_terminal(server, variables, columns):
     finally:
         child.close(force=True)
     assert len(server.requests[1].json["messages"]) == 3
+
+
+async def test_an_async_model_prepares_images_outside_of_the_loop(run, server, monkeypatch):
+    """llm downloads an image that is given by URL with blocking calls."""
+    threads = []
+
+    def download(_attachment):
+        threads.append(threading.current_thread())
+        return base64.b64encode(PNG).decode()
+
+    monkeypatch.setattr(llm.Attachment, "base64_content", download)
+    image = llm.Attachment(type="image/png", url="https://images.invalid/a.png")
+    await llm.get_async_model("cerebras/qwen-3.8").prompt("What is it?", attachments=[image]).text()
+    assert threads
+    assert threading.current_thread() not in threads
+    assert server.requests[0].json["messages"][0]["content"][1]["type"] == "image_url"

@@ -138,7 +138,7 @@ def test_a_span_has_all_that_the_conventions_name(exported, server):
 
 async def test_a_stream_has_the_time_to_its_first_chunk(exported, server, model):
     """And its metrics: the first chunk once, each later one with the time since the one before."""
-    server.script(Slow(0.005, Reply(text="one two three four five")))
+    server.script(Slow(0.05, Reply(text="one two three four five")))
     async with aclosing(model.astream(PROMPT)) as chunks:
         assert [chunk async for chunk in chunks]
     attributes = exported.span().attributes

@@ -102,7 +102,7 @@ class AiohttpTransport:
             response.close()
             failure = APIStatusError(f"407: the proxy {proxy} refused: {_proxy_remedy(proxy)}", status_code=407)
         finally:
-            session.sending[id(request.owner)] -= 1
+            session.has_sent(request.owner)
         # Raised here and not in the handler: aiohttp's exceptions and frames hold the request's headers, including the key.
         try:
             raise failure
@@ -223,6 +223,12 @@ class _LoopSession:
         if hasattr(self, "opened_http") and not self.loop.is_running():
             self.forget()
 
+    def has_sent(self, owner: object) -> None:
+        """Note that a request of ``owner`` is no longer waiting for its answer."""
+        self.sending[id(owner)] -= 1
+        if not self.sending[id(owner)]:
+            del self.sending[id(owner)]  # a process may make any number of clients
+
     def opened(self, response: AiohttpResponse, owner: object) -> AiohttpResponse:
         """Return ``response``, and remember it while it is read."""
         self._responses.add(response)
@@ -232,8 +238,7 @@ class _LoopSession:
     def is_used_by_others(self, owner: object) -> bool:
         """Return whether another owner has a request in flight."""
         own = id(owner)
-        is_sending = any(count > 0 for other, count in self.sending.items() if other != own)
-        return is_sending or any(response.owner is not owner for response in self._responses)
+        return any(other != own for other in self.sending) or any(one.owner is not owner for one in self._responses)
 
     def close_idle(self) -> None:
         """Close the idle connections."""

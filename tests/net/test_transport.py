@@ -289,3 +289,11 @@ async def test_the_double_answers_what_was_written_down():
     with pytest.raises(AssertionError, match=r"request 3: GET http://c\.example"):
         await double.send(get("http://c.example"))
     assert double.sent_headers[0] == {"A": "b", **with_key()}
+
+
+async def test_nothing_is_kept_of_owners_whose_requests_are_over(transport, server):
+    """A process may make any number of clients."""
+    for owner in (object(), object()):
+        (await transport.send(models_of(server, owner=owner))).close()
+    (session,) = transport._sessions
+    assert not session.sending

@@ -59,9 +59,12 @@ class Watch:
         try:
             return await awaitable
         except asyncio.CancelledError:
-            if not self._is_late or (task is not None and hasattr(task, "uncancel") and task.uncancel() > others):
+            is_late, self._is_late = self._is_late, False
+            if not is_late or _uncancel(task) > others:
                 raise
         finally:
+            if self._is_late:  # the awaitable ended in another way although it was cancelled
+                _uncancel(task)
             self._task, self._is_late = None, False
         bound = getattr(self._bounds, self._stage)
         raise APITimeoutError(f"{_LATE[self._stage]} within {bound:g} s (timeout.{self._stage})")
@@ -85,3 +88,8 @@ class Watch:
         elif not self._is_late:
             self._is_late = True
             self._task.cancel()
+
+
+def _uncancel(task: asyncio.Task[Any] | None) -> int:
+    """Take back one cancellation, and return how many are left; 0 before Python 3.11, which does not count them."""
+    return task.uncancel() if task is not None and hasattr(task, "uncancel") else 0

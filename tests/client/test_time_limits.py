@@ -123,3 +123,17 @@ async def test_it_may_be_another_task_that_waits_next(opened):
     with pytest.raises(APITimeoutError):
         await late
     assert asyncio.current_task().cancelling() == 0 if hasattr(asyncio.Task, "cancelling") else True
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 does not count cancellations")
+async def test_an_awaitable_that_ignores_its_cancellation_leaves_none_behind(opened):
+    """Otherwise a later `asyncio.timeout` of the same task would not end as it should."""
+
+    async def stubborn():
+        try:
+            await forever()
+        except asyncio.CancelledError:
+            return "came anyway"
+
+    assert await opened(first_event=0.01).wait(stubborn()) == "came anyway"
+    assert asyncio.current_task().cancelling() == 0

@@ -28,8 +28,10 @@ def cache_folder() -> Path:
 _MODELS = "public_models.json"
 
 
-def save_models(rows: Iterable[Any], day: date) -> None:
-    """Save the service's public list of models for later processes. A newer release of this package supersedes it.
+def save_models(rows: Iterable[Any], day: date) -> Path:
+    """Save the service's public list of models for later processes, and return its file.
+
+    A newer release of this package supersedes the list.
 
     Args:
         rows: the rows that ``list_models(public=True)`` returns.
@@ -43,7 +45,7 @@ def save_models(rows: Iterable[Any], day: date) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / f"{_MODELS}.part"
     part.write_text(json.dumps({"day": day.isoformat(), "rows": list(rows)}), encoding="utf-8")
-    part.replace(folder / _MODELS)
+    return part.replace(folder / _MODELS)
 
 
 def saved_models() -> tuple[list[Any], date] | None:

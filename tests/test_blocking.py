@@ -77,6 +77,9 @@ async def test_no_way_of_calling_blocks_the_loop(server, model):
 async def test_refreshing_and_saving_the_catalogue_does_not_block_the_loop(model, tmp_path, monkeypatch):
     """The file is written in a thread."""
     monkeypatch.setenv("CEREBRAS_DEMO_CACHE", str(tmp_path))
+    monkeypatch.setattr(
+        "langchain_cerebras_demo.client.client.takes_demo_key", lambda _url: True
+    )  # only a list of cerebras.ai is saved
     with watching():
         await model.arefresh_catalog(save=True)
     assert list(tmp_path.iterdir())

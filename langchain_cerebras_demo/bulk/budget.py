@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any
 
-_COUNT = re.compile(r"([\d_,]*\.?\d+)\s*([kmb]?)\s*(tokens|requests)", re.IGNORECASE)
+_COUNT = re.compile(r"([\d_,]*\.?\d+)\s*([kmb]?)\s*(tokens?|requests?)", re.IGNORECASE)
 _MONEY = re.compile(r"\$\s*([\d_,]*\.?\d+)|([\d_,]*\.?\d+)\s*(?:usd|dollars?)", re.IGNORECASE)
 _DEADLINE = re.compile(r"(?:by\s+)?(\d{1,2}:\d{2}|\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}\S*)", re.IGNORECASE)
 _TIMES = {"": 1, "k": 1_000, "m": 1_000_000, "b": 1_000_000_000}
@@ -95,7 +95,7 @@ class Budget:
 def _from_text(part: str, whole: str) -> dict[str, Any]:
     if found := _COUNT.fullmatch(part):
         number, unit, name = found.groups()
-        return {name.lower(): _to_number(number) * _TIMES[unit.lower()]}
+        return {f"{name.lower().removesuffix('s')}s": _to_number(number) * _TIMES[unit.lower()]}
     if found := _MONEY.fullmatch(part):
         return {"usd": _to_number(found[1] or found[2])}
     if found := _DEADLINE.fullmatch(part):

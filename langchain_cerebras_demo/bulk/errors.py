@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from langchain_cerebras_demo.errors import CerebrasError
 
 
@@ -15,6 +17,17 @@ class BulkInputError(BulkError, ValueError):
 
 class BulkOutputError(BulkError):
     """The output cannot be used or written: another run uses it, the settings differ, the disk is full. The message names the remedy."""
+
+
+class BulkSettingsError(BulkOutputError):
+    """The output was made with other settings, on which its answers depend.
+
+    ``changed`` has the name of each changed setting, its former and its present value, as they are shown.
+    """
+
+    def __init__(self, message: str = "", *, changed: Sequence[tuple[str, str, str]] = ()) -> None:
+        super().__init__(message)
+        self.changed = tuple(changed)
 
 
 class BulkStoppedError(BulkError):

@@ -270,7 +270,8 @@ class CsvFile:
                 if len(cells) == len(header):
                     yield Row(number, first_line, dict(zip(header, cells, strict=True)))
                 else:
-                    problem = f"line {first_line}: {len(cells)} cells, and the header has {len(header)} columns"
+                    cell = "cell" if len(cells) == 1 else "cells"
+                    problem = f"line {first_line}: {len(cells)} {cell}, the header has {len(header)}"
                     yield Row(number, first_line, None, problem, repr(cells).encode("utf-8", "surrogatepass"))
 
     def _header(self, reader: Iterator[list[str]]) -> list[str]:

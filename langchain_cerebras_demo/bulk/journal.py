@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from langchain_cerebras_demo.bulk.errors import BulkOutputError
+from langchain_cerebras_demo.bulk.errors import BulkOutputError, BulkSettingsError
 
 _VERSION = 1
 _OPTIONS = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
@@ -96,12 +96,14 @@ class Journal:
         """Refuse settings that differ from those of the output.
 
         Raises:
-            BulkOutputError: names every difference.
+            BulkSettingsError: names every difference.
         """
         changed = differences(before, settings)
         if changed:
-            raise BulkOutputError(
-                f"{str(self._output)!r} was made with other settings: {'; '.join(changed)}. Use the same settings, or another output"
+            shown = "; ".join(f"{name} was {old} and is {new}" for name, old, new in changed)
+            raise BulkSettingsError(
+                f"{str(self._output)!r} was made with other settings: {shown}. Use the same settings, or another output",
+                changed=changed,
             )
 
     def close(self) -> None:
@@ -155,11 +157,11 @@ def fingerprint(runnable: Any, template: Any = None, system: str | None = None, 
     return decoded
 
 
-def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Return one sentence for each changed setting, such as ``model.temperature was 0.2 and is 0.7``."""
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Return the name of each changed setting, its former and its present value: ``("model.temperature", "0.2", "0.7")``."""
     old, new = dict(_flat(before)), dict(_flat(now))
     return [
-        f"{name} was {_shown(old.get(name, _MISSING))} and is {_shown(new.get(name, _MISSING))}"
+        (name, _shown(old.get(name, _MISSING)), _shown(new.get(name, _MISSING)))
         for name in {**old, **new}
         if old.get(name, _MISSING) != new.get(name, _MISSING)
     ]

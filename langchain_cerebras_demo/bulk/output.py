@@ -326,8 +326,12 @@ def check_place(path: Path, source: Path | None) -> None:
     if path.is_dir():
         raise BulkOutputError(f"the output {str(path)!r} is a folder: use a file")
     suffix = path.suffix.lower()
+    if not suffix:
+        raise BulkOutputError(
+            f"the output {str(path)!r} has no suffix: name it {path.name}.csv, .tsv, .json, .parquet or .jsonl"
+        )
     if suffix not in (*TABLE_SUFFIXES, *RECORD_SUFFIXES):
-        known = ", ".join((*TABLE_SUFFIXES, *filter(None, RECORD_SUFFIXES)))
+        known = ", ".join((*TABLE_SUFFIXES, *RECORD_SUFFIXES))
         raise BulkOutputError(f"the output {str(path)!r} has none of the suffixes {known}: rename it")
     if needs_pyarrow(path):
         import_pyarrow(f"{str(path)!r}: Parquet")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import sqlite3
 import string
@@ -248,7 +249,7 @@ def _names_of(template: Any) -> tuple[str, ...]:
         try:
             fields = [name for _, name, _, _ in string.Formatter().parse(template) if name is not None]
         except ValueError as error:
-            raise BulkInputError(f"template={template!r}: {error}; write a literal brace twice") from None
+            raise BulkInputError(f"template={template!r}: {error}; write a literal brace twice: {{{{ }}}}") from None
         names = [field.partition(".")[0].partition("[")[0] for field in fields]
         if "" in names or any(name.isdecimal() for name in names):
             raise BulkInputError(f"template={template!r}: a placeholder without a name: write {{column}}")
@@ -266,10 +267,25 @@ def _problem_of_template(names: Iterable[str], value: dict[str, Any]) -> str:
     null = [repr(name) for name in names if name in value and value[name] is None]
     problems = []
     if missing:
-        problems.append(f"the template needs {', '.join(missing)}; {_shown(value)}")
+        problems.append(f"the template needs {', '.join(missing)}; {_shown(value)}{_hint(names, value)}")
     if null:
         problems.append(f"{', '.join(null)} {'is' if len(null) == 1 else 'are'} null, and the template needs a value")
     return "; ".join(problems)
+
+
+def _hint(names: Iterable[str], value: dict[str, Any]) -> str:
+    """Return a clause that says how a missing column may be meant; ``""`` if nothing is likely."""
+    columns = [str(name) for name in value]
+    if len(columns) == 1 and ";" in columns[0]:
+        return "; the file seems to be separated by semicolons: separate the columns by commas"
+    missing = [name for name in names if name not in value]
+    if any(not name.replace("-", "_").replace(" ", "_").isidentifier() for name in missing):
+        return "; write a literal brace twice: {{ }}"
+    lower = {name.lower(): name for name in columns}
+    for name in missing:
+        if near := difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.7):
+            return f"; did you mean {{{lower[near[0]]}}}?"
+    return ""
 
 
 def _problem_of_columns(value: dict[str, Any]) -> str:

@@ -298,10 +298,14 @@ class BulkRun:
                 await close()
 
     def _stop_by_signal(self, running: asyncio.Task[Any] | None) -> None:
-        name = signal.Signals(self._signals[0]).name
+        first = signal.Signals(self._signals[0])
+        name = "Ctrl-C" if first == signal.SIGINT else first.name
         if len(self._signals) == 1:
             self.stop(f"stopped by {name}")
         elif self._workers is not None:
+            if len(self._signals) == 2 and self._stopped is not None and (rows := self._meter.in_flight):
+                were = "row in flight was" if rows == 1 else "rows in flight were"
+                self._stopped.args = (f"{self._stopped}; {rows:,} {were} given up",)
             self._workers.cancel()
         if self._workers is None and running is not None:
             running.cancel()

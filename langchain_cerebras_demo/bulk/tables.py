@@ -25,7 +25,7 @@ from langchain_cerebras_demo.bulk.errors import BulkError, BulkOutputError
 from langchain_cerebras_demo.bulk.records import text_of
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".json", ".parquet", ".pq")
-RECORD_SUFFIXES = (".jsonl", ".ndjson", "")
+RECORD_SUFFIXES = (".jsonl", ".ndjson")
 
 _CACHE_KIB = 16 * 1024
 _ROWS_A_BATCH = 2000

@@ -311,7 +311,8 @@ class ChatCerebrasDemo(ChatFields):
         This also updates ``profile``; the profiles of other existing models do not change. No key is needed.
 
         Args:
-            save: whether to save the list in the cache folder for later processes. Otherwise it only affects this process.
+            save: whether to save the list in the cache folder for later processes; only a list of cerebras.ai is saved. Otherwise
+                it only affects this process.
 
         Raises:
             CerebrasError: the list could not be fetched.

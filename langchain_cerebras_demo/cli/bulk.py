@@ -14,7 +14,16 @@ from typing import Annotated, Any
 import typer
 
 from langchain_cerebras_demo import catalog
-from langchain_cerebras_demo.cli.inputs import STDIN, InputError, copy_stdin, read_schema, to_answer_type, to_parameters
+from langchain_cerebras_demo.cli.inputs import (
+    STDIN,
+    InputError,
+    copy_stdin,
+    read_schema,
+    to_answer_type,
+    to_count,
+    to_parameters,
+    to_positive,
+)
 from langchain_cerebras_demo.cli.options import (
     EffortOption,
     JsonOption,
@@ -76,13 +85,13 @@ def bulk(
         ),
     ] = None,
     concurrency: Annotated[
-        int,
+        str,
         typer.Option(
-            "--concurrency", "-c", metavar="N", min=1, help=f"Rows sent at once; at most {_LOCAL_ROWS} with --local."
+            "--concurrency", "-c", metavar="N", help=f"Rows sent at once; at most {_LOCAL_ROWS} with --local."
         ),
-    ] = 64,
+    ] = "64",
     requests_per_minute: Annotated[
-        float | None,
+        str | None,
         typer.Option(
             "--requests-per-minute", metavar="N", help="The account's limit, if the service does not announce it."
         ),
@@ -92,7 +101,8 @@ def bulk(
         typer.Option(
             "--budget",
             metavar="TEXT",
-            help='Most to spend: "2M tokens", "500 requests", "$5", "by 07:00", or several: "$5, by 07:00".',
+            help="Most to spend: '2M tokens', '500 requests', '$5', 'by 07:00', or several: '$5, by 07:00'. In single quotes: the "
+            "shell replaces $5 in double ones.",
         ),
     ] = None,
     dry_run: Annotated[
@@ -112,11 +122,12 @@ def bulk(
     ] = True,
     as_json: JsonOption = False,
 ) -> None:
-    """Answer every row of a file. The output is a table with the input's columns and the answers, or a file of records.
+    """Answer every row of a file, and write a table.
 
-    A row has a prompt or messages, or the columns of --prompt; its id is optional. A table is written when the run ends, in the order
+    The table has the input's columns and the answers; a .jsonl OUTPUT has a record per row. A row has a prompt or messages, or the columns of --prompt; its id is optional. A table is written when the run ends, in the order
     of the rows; until then the answers are in OUTPUT.records.jsonl. Rows that fail are also in OUTPUT.failures.jsonl. Ctrl-C finishes
-    the rows in flight; a second one ends the run at once. Either way, --resume continues it.
+    the rows in flight; a second one ends the run at once. Either way, --resume continues it. OUTPUT.records.jsonl and
+    OUTPUT.journal are only needed by --resume, and can be deleted when the run is complete.
 
     Exit codes: 0 all rows answered, 1 refused, stopped, or no row answered, 2 wrong usage or unusable files, 3 some rows
     failed, 130 interrupted.
@@ -124,6 +135,9 @@ def bulk(
     asked = read_schema(schema) if schema is not None else None
     if asked is not None:
         to_answer_type(asked)  # an invalid schema is found before the rows are read
+    at_once = to_count(concurrency, "--concurrency")
+    a_minute = None if requests_per_minute is None else to_positive(requests_per_minute, "--requests-per-minute")
+    check_budget(budget)
     parameters = to_parameters(
         options or (),
         reasoning_effort=reasoning,
@@ -137,24 +151,29 @@ def bulk(
     with spooled(source, input_format) as rows:
         check_files(rows, output, resume=resume or dry_run, kind=input_format)
         from langchain_cerebras_demo.bulk import bulk as make_run  # noqa: PLC0415 - --help must not wait for it
+        from langchain_cerebras_demo.bulk.errors import BulkSettingsError  # noqa: PLC0415 - as above
+        from langchain_cerebras_demo.bulk.files import open_file  # noqa: PLC0415 - as above
+        from langchain_cerebras_demo.bulk.rows import Prompts  # noqa: PLC0415 - as above
+        from langchain_cerebras_demo.bulk.sources import survey  # noqa: PLC0415 - as above
         from langchain_cerebras_demo.cli.bulk_view import (  # noqa: PLC0415 - as above
             describe_estimate,
             exit_code,
             summary,
             watch,
         )
+        from langchain_cerebras_demo.cli.bulk_words import other_settings, to_command_line  # noqa: PLC0415 - as above
 
         if local_model:
-            note_embedded_only(ctx)
+            note_embedded_only(ctx, parameters)
         chat_model = open_model(
-            model, parameters, is_local=local_model, requests_per_minute=requests_per_minute, needs_key=not dry_run
+            model, parameters, is_local=local_model, requests_per_minute=a_minute, needs_key=not dry_run
         )
         try:
             run = make_run(
                 chat_model,
                 rows,
                 output=output,
-                concurrency=min(concurrency, _LOCAL_ROWS) if local_model else concurrency,
+                concurrency=min(at_once, _LOCAL_ROWS) if local_model else at_once,
                 ordered=ordered,
                 template=template,
                 system=system,
@@ -165,6 +184,9 @@ def bulk(
                 dedupe=dedupe,
                 format=input_format,
             )
+            note_constant_prompt(template, rows, input_format)
+            if dry_run:  # a run does this itself before it sends anything
+                survey(open_file(rows, input_format), Prompts(template).why_not)
             estimate = run.estimate()
             if dry_run:
                 note(describe_estimate(estimate))
@@ -173,9 +195,11 @@ def bulk(
                     write_out(json.dumps(facts, ensure_ascii=False) + "\n")
                 raise typer.Exit(0)
             progress = asyncio.run(watch(run, chat_model))
+        except BulkSettingsError as error:
+            raise InputError(other_settings(output, error.changed)) from None
         except ValueError as error:
-            raise InputError(str(error)) from None
-        for sentence in summary(progress, run):
+            raise InputError(to_command_line(str(error))) from None
+        for sentence in summary(progress, run, output):
             note(sentence)
         if as_json:
             failures = str(run.failures_path) if progress.failed else None
@@ -183,6 +207,34 @@ def bulk(
                 json.dumps({**asdict(progress), "output": output, "failures": failures}, ensure_ascii=False) + "\n"
             )
     raise typer.Exit(exit_code(progress))
+
+
+def check_budget(text: str | None) -> None:
+    """Check a budget.
+
+    Raises:
+        InputError: it is not one.
+    """
+    from langchain_cerebras_demo.bulk import Budget  # noqa: PLC0415 - --help must not wait for it
+
+    try:
+        Budget.from_value(text)
+    except ValueError:
+        raise InputError(
+            f"--budget {text!r} is not a budget: give '2M tokens', '500 requests', '$5' or 'by 07:00', or several with commas. "
+            "Use single quotes: in double quotes the shell replaces $5."
+        ) from None
+
+
+def note_constant_prompt(template: str | None, source: str, kind: str | None) -> None:
+    """Note that a template has no column, so that all rows have the same prompt."""
+    from langchain_cerebras_demo.bulk.files import open_file  # noqa: PLC0415 - as above
+    from langchain_cerebras_demo.bulk.rows import Prompts  # noqa: PLC0415 - as above
+
+    first = None if template is None or Prompts(template).names else next(iter(open_file(source, kind).rows()), None)
+    if first is not None:
+        columns = ", ".join(first.columns or ())
+        note(f"the template has no {{column}}: all rows get the same prompt (the columns are {columns})")
 
 
 @contextmanager
@@ -242,25 +294,22 @@ def open_model(
     up and the embedded model is not started.
 
     Raises:
-        InputError: an invalid limit, or a model that does not exist.
+        InputError: an invalid address, or a model that does not exist.
         MissingKeyError: there is no key, and the address needs one.
         LocalServerError, ValueError: the model does not start, or an environment variable is invalid.
     """
     from langchain_cerebras_demo import ChatCerebrasDemo, RateLimit, local  # noqa: PLC0415 - --help must not wait
-    from langchain_cerebras_demo.cli.answer import check_model  # noqa: PLC0415 - as above
+    from langchain_cerebras_demo.cli.answer import base_url_of, check_model  # noqa: PLC0415 - as above
     from langchain_cerebras_demo.client.client import Client  # noqa: PLC0415 - as above
     from langchain_cerebras_demo.keys.chain import to_key_chain  # noqa: PLC0415 - as above
-    from langchain_cerebras_demo.net.endpoint import is_loopback, to_base_url  # noqa: PLC0415 - as above
+    from langchain_cerebras_demo.net.endpoint import is_loopback  # noqa: PLC0415 - as above
     from langchain_cerebras_demo.net.portal import portal  # noqa: PLC0415 - as above
 
-    try:
-        limit = RateLimit(requests_per_minute=requests_per_minute)
-    except ValueError as error:
-        raise InputError(f"--requests-per-minute: {error}") from None
+    limit = RateLimit(requests_per_minute=requests_per_minute)
     if is_local and needs_key:
         note(f"{local.LOCAL_MODEL} on this machine: a very small model, for trying things out")
         local.shared_server()  # not on the loop's thread, so that Ctrl-C ends the download and the start
-    base_url = to_base_url("local" if is_local else None)
+    base_url = base_url_of(is_local=is_local)
     keys = to_key_chain(base_url, is_automatic=True)
     if needs_key and base_url != "local" and not is_loopback(base_url):
         portal.run(keys.resolve)

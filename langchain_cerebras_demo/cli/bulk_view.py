@@ -31,6 +31,8 @@ with suppress(ImportError):  # Windows has none
 
 EXIT_SOME_FAILED = 3
 
+_UNREAD = "BulkInputError"  # the class of error of a row that could not be read or made into a prompt
+
 _BAR_SECONDS = 0.25
 _LINE_SECONDS = 5.0
 _ROWS_READ = 1000
@@ -143,11 +145,13 @@ def describe(progress: Progress) -> str:
     return ", ".join(filter(None, facts))
 
 
-def summary(progress: Progress, run: BulkRun) -> list[str]:
+def summary(progress: Progress, run: BulkRun, output: str) -> list[str]:
     """Return the sentences that are shown at the end."""
+    if progress.total and progress.skipped == progress.total and not progress.stopped:
+        return [f"all {progress.total:,} rows were answered before; nothing was sent"]
     before = f"{progress.skipped:,} answered before, " if progress.skipped else ""
     reused = [
-        f"{progress.duplicates:,} as an equal row" if progress.duplicates else "",
+        _shared(progress.duplicates),
         f"{progress.cached:,} from the cache" if progress.cached else "",
         f"{progress.changed:,} whose prompt had changed" if progress.changed else "",
     ]
@@ -157,8 +161,10 @@ def summary(progress: Progress, run: BulkRun) -> list[str]:
     spent = f"{count(progress.requests, 'request')}, {count(progress.tokens, 'token')}, {_span(progress.seconds)}, {pace:,.1f} rows/s"
     rows = f"{before}{count(progress.done, 'row')} answered{how}, {failed}; {spent}"
     sentences = ["the input has no rows" if progress.total == 0 else rows]
-    if progress.requests and progress.cost_usd is not None:
+    if progress.done and progress.requests and progress.cost_usd is not None:
         sentences.append(_cost(progress.cost_usd, progress.estimate))
+    if progress.done:
+        sentences.append(f"written to {output}")
     if progress.failed:
         sentences += _failures(progress, run)
     if progress.stopped:
@@ -170,8 +176,13 @@ def summary(progress: Progress, run: BulkRun) -> list[str]:
         if remedy := remedies.in_message(why):
             why = f"{why}. {remedy.rstrip('.')}"
         stopped = why if why.startswith("stopped ") else f"stopped: {why}"
-        sentences.append(f"{stopped}. {left}: continue with --resume{when}")
+        stopped = f"{stopped}. {left}: continue with --resume{when}"
+        sentences.insert(0 if progress.stopped == "refused" else len(sentences), stopped)
     return sentences
+
+
+def _shared(rows: int) -> str:
+    return f"{rows:,} of them share{'s' if rows == 1 else ''} the answer of an equal row" if rows else ""
 
 
 def describe_estimate(estimate: Estimate) -> str:
@@ -198,6 +209,12 @@ def _failures(progress: Progress, run: BulkRun) -> list[str]:
         how = "--resume sends them again with the same settings; another model (-m) needs another OUTPUT"
     else:
         how = "--resume sends them again, also with another model (-m), since there are no answers yet"
+    unread = progress.errors.get(_UNREAD, 0)
+    if unread == progress.failed:
+        first = _errors_in(run.failures_path).most_common(1)[0][0]
+        first = first.removeprefix(f"{_UNREAD}: ")
+        rows = f"{count(unread, 'row')} could not be read ({first})"
+        return [f"{rows}: correct the input and use --resume; these rows are in {run.failures_path}"]
     sentences = [f"the failed rows are in {run.failures_path}; {how}"]
     if progress.stopped != "failing":  # then the message contains the reason
         sentences.append(commonest(run.failures_path))
@@ -210,11 +227,16 @@ def commonest(failures: Path) -> str:
     Args:
         failures: the file of the failed rows; it has at least one.
     """
+    messages = _errors_in(failures)
+    message, number = messages.most_common(1)[0]
+    return f"the most frequent reason ({number:,} of {messages.total():,}): {hide_secrets(message)}"
+
+
+def _errors_in(failures: Path) -> Counter[str]:
+    """Return the errors of the failed rows and how often each occurred; only the first thousand rows are read."""
     with failures.open("rb") as file:
         records = [BulkRecord.from_json(line) for line in itertools.islice(file, _ROWS_READ)]
-    messages = Counter(record.error_text for record in records)
-    message, number = messages.most_common(1)[0]
-    return f"the most frequent reason ({number:,} of {len(records):,}): {hide_secrets(message)}"
+    return Counter(record.error_text for record in records)
 
 
 def exit_code(progress: Progress) -> int:

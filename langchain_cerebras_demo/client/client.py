@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import replace
 from typing import Any
+from urllib.parse import urlsplit
 
 from langchain_cerebras_demo import catalog, local
 from langchain_cerebras_demo._version import __version__
@@ -29,6 +31,8 @@ from langchain_cerebras_demo.wire.completion import Event, with_whole_calls
 from langchain_cerebras_demo.wire.request import ChatRequest
 
 catalog.model_specs()  # the first use reads files: do it on import, not in an event loop
+
+_log = logging.getLogger("langchain_cerebras_demo")
 
 _WARM_SECONDS = 5.0
 
@@ -152,7 +156,8 @@ class Client:
         """Update the catalogue from the service's public list: limits, abilities, prices, and which models are served.
 
         Args:
-            save: whether to save the list in the cache folder for later processes. Otherwise it only affects this process.
+            save: whether to save the list in the cache folder for later processes. Otherwise it only affects this process. Only a
+                list of cerebras.ai is saved: another server's would replace the models of Cerebras in all later processes.
 
         Raises:
             APIError: the list could not be fetched.
@@ -160,8 +165,14 @@ class Client:
         """
         rows, day = await self.list_models(public=True), today()
         catalog.refresh(rows, day)
-        if save:
-            await in_thread(save_models, rows, day)
+        if not save:
+            return
+        if not takes_demo_key(self.base_url):
+            host = urlsplit(self.base_url).netloc or self.base_url
+            _log.warning("the list of %s was not saved: only that of cerebras.ai is", host)
+            return
+        path = await in_thread(save_models, rows, day)
+        _log.info("saved the list of %s models to %s; delete the file to go back to the built-in list", len(rows), path)
 
     async def warm(self) -> None:
         """Open the connection before the first request, without a key. Errors are ignored; the first request raises them."""

@@ -17,6 +17,7 @@ from langchain_cerebras_demo.bulk.budget import Budget, Spending
         (None, Budget()),
         ("2M tokens", Budget(tokens=2_000_000)),
         ("500 requests", Budget(requests=500)),
+        ("1 request, 1 token", Budget(requests=1, tokens=1)),
         ("1,500 Requests", Budget(requests=1500)),
         ("1.5k tokens, 20 requests", Budget(tokens=1500, requests=20)),
         ("10 requests and 1B tokens", Budget(tokens=1e9, requests=10)),

@@ -89,7 +89,7 @@ def test_a_bad_csv_row_is_its_own_problem(write):
     assert [bool(row.problem) for row in found] == [True, True, True, False, True, False]
     assert [row.number for row in found] == [1, 2, 3, 4, 5, 6]
     assert [row.line for row in found] == [2, 3, 4, 5, 6, 7]
-    assert "line 2: 1 cells, and the header has 2 columns" in found[0].problem
+    assert "line 2: 1 cell, the header has 2" in found[0].problem
     assert csv.field_size_limit() == before
 
 

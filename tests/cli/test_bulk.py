@@ -42,7 +42,8 @@ def test_a_file_becomes_a_file(run, server, source, output):
     assert (done.returncode, done.stdout) == (0, "")
     assert re.fullmatch(
         r"cerebras-demo: 5 rows answered, none failed; 5 requests, \d+ tokens, 0:0\d, [\d.]+ rows/s\n"
-        r"cerebras-demo: \$0\.\d{4} at list prices; the estimate was \$0\.\d{4} and [\d,]+ tokens\n",
+        r"cerebras-demo: \$0\.\d{4} at list prices; the estimate was \$0\.\d{4} and [\d,]+ tokens\n"
+        rf"cerebras-demo: written to {re.escape(str(output))}\n",
         done.stderr,
     )
     assert ids(output) == [f"r{number}" for number in range(5)]
@@ -57,13 +58,14 @@ def test_a_csv_without_ids_becomes_a_csv_with_its_columns_and_the_answers(run, s
     arguments = ("bulk", tmp_path / "reviews.csv", tmp_path / "answers.csv", "--prompt", "Is {text} positive?")
     done = run(*arguments)
     assert done.returncode == 0
-    assert "3 rows answered (1 as an equal row), none failed; 2 requests" in done.stderr
+    assert "3 rows answered (1 of them shares the answer of an equal row), none failed; 2 requests" in done.stderr
     with (tmp_path / "answers.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["product"], row["text"]) for row in rows] == [("tea", "good"), ("cup", "bad"), ("pot", "good")]
     assert all(f"Is {row['text']} positive?" in row["answer"] for row in rows)
     assert "already exists: use --resume" in run(*arguments).stderr
-    assert "3 answered before, 0 rows answered" in run(*arguments, "--resume").stderr
+    again = run(*arguments, "--resume").stderr
+    assert again == "cerebras-demo: all 3 rows were answered before; nothing was sent\n"
     assert len(server.requests) == 2
 
 
@@ -113,8 +115,10 @@ def test_failed_rows_are_exit_code_3_and_stand_in_a_file(run, server, source, ou
     assert again.returncode == 2
     assert "already exists: use --resume to continue it" in again.stderr
     another = run(*arguments, "--resume", "-m", "gemma-4-31b")
-    assert another.returncode == 1
-    assert "made with other settings: model.model" in another.stderr
+    assert another.returncode == 2
+    assert 'made with other settings: --model was "gpt-oss-120b" and is "gemma-4-31b". Use the same' in another.stderr
+    another = run(*arguments, "--resume", "--temperature", "0.1")
+    assert "--temperature was not set and is 0.1" in another.stderr
     resumed = run(*arguments, "--resume")
     assert resumed.returncode == 0
     assert "4 answered before, 1 row answered, none failed" in resumed.stderr
@@ -151,7 +155,9 @@ def test_a_budget_stops_with_exit_code_1(run, source, output):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--budget", "lots"], "budget='lots'"),
+        (["--budget", ""], "--budget '' is not a budget: give '2M tokens'"),
+        (["--concurrency", "many"], "--concurrency many: give a whole number, 1 or more"),
+        (["--requests-per-minute", "0"], "--requests-per-minute 0: give a number above 0"),
         (["--requests-per-minute", "-1"], "--requests-per-minute"),
         (["--schema", "no.json"], "--schema"),
         (["--concurrency", "0"], "concurrency"),
@@ -172,7 +178,11 @@ def test_bad_files_are_exit_code_2_and_a_sentence(run, source, output, tmp_path)
         ((tmp_path / "no.jsonl", output), "does not exist"),
         ((source, tmp_path / "no" / "out.jsonl", "-t", "{word}"), "create it first"),
         ((source, source, "-t", "{word}", "--resume"), "is the input"),
-        ((source, output), "it has neither 'prompt' nor 'messages'; the columns are 'id', 'word'"),
+        ((source, output), "the columns are 'id', 'word'. Say what to ask with --prompt \"What is {word}?\""),
+        ((source, output, "-t", "{Word}"), "did you mean {word}?"),
+        ((source, output, "-t", "{Word}", "--dry-run"), "did you mean {word}?"),
+        ((source, output, "-t", '{"a": {word}}'), "write a literal brace twice: {{ }}"),
+        ((source, output.with_suffix(""), "-t", "{word}"), "has no suffix: name it out.csv, .tsv, .json, .parquet or"),
     ):
         done = run("bulk", *arguments)
         assert done.returncode == 2
@@ -217,7 +227,7 @@ def test_the_embedded_model_answers_a_few_rows_at_once(run, source, output):
     """And says that --model does nothing there."""
     pytest.importorskip("xllamacpp")
     done = run("bulk", source, output, "-t", "Say {word}.", "--local", "-m", "gpt-oss", "--budget", "2 requests")
-    assert done.stderr.startswith("cerebras-demo: --model has no effect: the embedded model is the only one")
+    assert done.stderr.startswith("cerebras-demo: --model has no effect with the embedded model\n")
     assert "2 rows answered, none failed" in done.stderr
 
 
@@ -257,7 +267,8 @@ def test_a_signal_finishes_what_is_under_way(start, server, source, output, numb
     gate.open()
     said = process.stderr.read().decode()
     assert process.wait(60) == 130
-    assert f"cerebras-demo: stopped by {number.name}. 4 rows are left: continue with --resume" in said
+    name = "Ctrl-C" if number == signal.SIGINT else number.name
+    assert f"cerebras-demo: stopped by {name}. 4 rows are left: continue with --resume" in said
     assert "1 row answered, none failed; 1 request, " in said
     assert (len(ids(output)), len(server.requests)) == (1, 1)
 
@@ -283,6 +294,7 @@ def test_a_second_signal_ends_it_at_once(start, server, source, output):
     errors = process.stderr.read().decode()
     assert process.wait(60) == 130
     assert "Traceback" not in errors
+    assert "stopped by Ctrl-C; 1 row in flight was given up. 4 rows are left: continue with --resume" in errors
     assert len(ids(output)) == 1
     assert server.wait_for_disconnect()
 
@@ -330,7 +342,7 @@ def test_ctrl_c_in_a_terminal_leaves_no_stale_bar(terminal, end, server, source,
     said, status = end(child)
     assert status == 130
     assert "^C" not in before + said
-    assert "stopped by SIGINT. 4 rows are left" in said
+    assert "stopped by Ctrl-C. 4 rows are left" in said
 
 
 def test_help_loads_nothing_heavy(run):
@@ -359,8 +371,27 @@ def test_a_wrong_model_or_schema_is_found_before_the_first_row(run, server, sour
     assert not output.exists()
 
 
+def test_rows_that_cannot_be_read_are_named_and_the_others_answered(run, tmp_path):
+    """A line with too few cells; the last sentence says what to correct."""
+    (tmp_path / "in.csv").write_text("word,place\nrain,Oslo\nsnow\n")
+    done = run("bulk", tmp_path / "in.csv", tmp_path / "out.csv", "-t", "{word}")
+    assert done.returncode == 3
+    assert (
+        "1 row could not be read (line 3: 1 cell, the header has 2): correct the input and use --resume" in done.stderr
+    )
+
+
+def test_a_prompt_without_a_column_is_noted(run, source, output):
+    """All rows are then equal, which is seldom meant."""
+    done = run("bulk", source, output, "-t", "Say it.")
+    assert "no {column}: all rows get the same prompt (the columns are id, word)" in done.stderr
+    assert "(4 of them share the answer of an equal row)" in done.stderr
+
+
 def test_a_refused_key_gets_a_next_step(run, source, output):
-    """As in the other commands."""
+    """As in the other commands, before the figures; nothing was answered, so there is no cost."""
     done = run("bulk", source, output, "-t", "Say {word}.", CEREBRAS_API_KEY="csk-wrong-0123456789")
     assert done.returncode == 1
     assert "AuthenticationError: 401: Wrong API Key. Copy the key again from https://cloud.cerebras.ai" in done.stderr
+    assert done.stderr.startswith("cerebras-demo: stopped: AuthenticationError")
+    assert "$" not in done.stderr

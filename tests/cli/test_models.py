@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from datetime import date
+from urllib.parse import urlsplit
 
 import pytest
 
 from langchain_cerebras_demo import catalog
-from langchain_cerebras_demo.cli.models import to_cells, to_row
+from langchain_cerebras_demo.cli.models import refresh_catalog, to_cells, to_row
+from langchain_cerebras_demo.errors import CerebrasError
 from langchain_cerebras_demo.testing import LoopbackCerebras, RawAnswer
 
 in_a_terminal = [
@@ -74,18 +76,28 @@ def test_remote_lists_what_the_key_may_use(run, server):
         assert [request.path for request in mine.requests] == ["/v1/models"]
 
 
-def test_refresh_updates_the_catalogue_and_keeps_it(run, tmp_path):
-    """For later runs; no key is needed. A list that cannot be kept is a sentence."""
+def test_refresh_updates_the_catalogue_and_saves_only_the_list_of_cerebras(run, tmp_path):
+    """No key is needed. The list of another server affects one run, and a note says so."""
     with LoopbackCerebras(models=["gpt-oss-120b", "brand-new"]) as mine:
         settings = {"CEREBRAS_BASE_URL": mine.base_url, "CEREBRAS_DEMO_CACHE": str(tmp_path / "cache")}
         assert "brand-new" not in ids(run("models", fresh=True, **settings).stdout)
-        assert "brand-new" in ids(run("models", "--refresh", fresh=True, **settings).stdout)
-        assert "brand-new" in ids(run("models", fresh=True, **settings).stdout)
+        done = run("models", "--refresh", fresh=True, **settings)
+        assert "brand-new" in ids(done.stdout)
+        assert f"the list of {urlsplit(mine.base_url).netloc} was not saved: only that of cerebras.ai is" in done.stderr
+        assert not (tmp_path / "cache").exists()
         assert [(request.path, request.bearer) for request in mine.requests] == [("/public/v1/models", None)]
-        (tmp_path / "file").touch()
-        done = run("models", "--refresh", **{**settings, "CEREBRAS_DEMO_CACHE": str(tmp_path / "file")})
-    assert (done.returncode, done.stdout) == (1, "")
-    assert "the list of models could not be saved: " in done.stderr
+
+
+def test_a_list_that_cannot_be_saved_is_a_sentence(server, monkeypatch, tmp_path):
+    """The path is a file."""
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("CEREBRAS_DEMO_CACHE", str(tmp_path / "file"))
+    monkeypatch.setenv("CEREBRAS_BASE_URL", server.base_url)
+    monkeypatch.setattr(
+        "langchain_cerebras_demo.client.client.takes_demo_key", lambda _url: True
+    )  # as if it were cerebras.ai
+    with pytest.raises(CerebrasError, match="the list of models could not be saved: "):
+        refresh_catalog()
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import warnings
 from contextlib import aclosing
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -430,7 +431,9 @@ async def test_a_model_that_is_gone_is_refused_with_its_successor(server, code):
             await text_of(client_for(server), ChatRequest(model, HELLO.messages))
 
 
-async def test_the_public_list_refreshes_the_catalogue_for_the_process_or_for_good(server, monkeypatch, tmp_path):
+async def test_the_public_list_refreshes_the_catalogue_for_the_process_or_for_good(
+    server, monkeypatch, tmp_path, caplog
+):
     """It needs no key; a 404 then names what is listed, here the four models of the loopback."""
     monkeypatch.setenv("CEREBRAS_DEMO_CACHE", str(tmp_path / "cache"))
     client = client_for(server, keys=StaticKey("csk-wrong"))
@@ -440,8 +443,16 @@ async def test_the_public_list_refreshes_the_catalogue_for_the_process_or_for_go
     with pytest.raises(NotFoundError, match=r"Known ids near 'gemma-4-3b': gemma-4-31b"):
         await text_of(client_for(server), ChatRequest("gemma-4-3b", HELLO.messages))
     await client.refresh_catalog(save=True)
+    assert not (tmp_path / "cache").exists()
+    assert f"the list of {urlsplit(server.base_url).netloc} was not saved: only that of cerebras.ai is" in caplog.text
+    monkeypatch.setattr(
+        "langchain_cerebras_demo.client.client.takes_demo_key", lambda _url: True
+    )  # as if it were cerebras.ai
+    caplog.set_level("INFO")
+    await client.refresh_catalog(save=True)
     (saved,) = (tmp_path / "cache").iterdir()
     assert [row["id"] for row in json.loads(saved.read_bytes())["rows"]] == [model.id for model in MODELS]
+    assert f"saved the list of {len(MODELS)} models to {saved}; delete the file to go back" in caplog.text
 
 
 def test_a_retired_model_goes_through_with_one_warning(monkeypatch):

@@ -28,7 +28,10 @@ app = typer.Typer(
     cls=GuardedGroup,
     help="Ask the models of Cerebras Inference, or a small one on this machine.",
     no_args_is_help=True,
-    context_settings={"terminal_width": _COLUMNS} if _COLUMNS < _FLOOR else {},
+    context_settings={
+        "help_option_names": ["--help", "-h"],
+        **({"terminal_width": _COLUMNS} if _COLUMNS < _FLOOR else {}),
+    },
     add_completion=True,
     rich_markup_mode=None,  # plain help starts three times as fast
     pretty_exceptions_enable=False,  # a traceback with locals could show a key; errors are shown as sentences

@@ -13,9 +13,9 @@ from langchain_cerebras_demo import catalog, local
 from langchain_cerebras_demo.cli.inputs import InputError
 from langchain_cerebras_demo.cli.terminal import dim, is_terminal, note, printable, write_error, write_out
 from langchain_cerebras_demo.client.client import Client
-from langchain_cerebras_demo.errors import CerebrasError, ContextOverflowError
+from langchain_cerebras_demo.errors import CerebrasError, ContextOverflowError, KeyFormatError
 from langchain_cerebras_demo.keys.chain import to_key_chain
-from langchain_cerebras_demo.net.endpoint import to_base_url
+from langchain_cerebras_demo.net.endpoint import is_loopback, to_base_url
 from langchain_cerebras_demo.net.portal import portal
 from langchain_cerebras_demo.records import CallRecord
 from langchain_cerebras_demo.wire.completion import (
@@ -31,31 +31,60 @@ from langchain_cerebras_demo.wire.request import ChatRequest
 
 T = TypeVar("T")
 
-CUT_OFF = "the answer was cut off at the maximum number of tokens"
+
+def base_url_of(*, is_local: bool) -> str:
+    """Return the base URL of a command's requests.
+
+    Raises:
+        InputError: ``CEREBRAS_BASE_URL`` is invalid.
+    """
+    try:
+        return to_base_url("local" if is_local else None)
+    except (KeyFormatError, ValueError) as error:
+        raise InputError(str(error)) from None
 
 
-def open_client(*, is_local: bool) -> Client:
+def open_client(*, is_local: bool, needs_key: bool = False) -> Client:
     """Return the client for a command.
 
     Args:
         is_local: whether to start and use the embedded model.
+        needs_key: whether to look up the key now, unless the address is on this machine.
 
     Raises:
+        InputError: ``CEREBRAS_BASE_URL`` is invalid.
         LocalServerError: the embedded model does not start.
+        MissingKeyError: there is no key, and the address needs one.
         KeyFormatError, ValueError: an environment variable is invalid.
     """
+    base_url = base_url_of(is_local=is_local)
     if is_local:
         note(f"{local.LOCAL_MODEL} on this machine: a very small model, for trying things out")
         local.shared_server()  # not on the loop's thread, so that Ctrl-C ends the download and the start
-    base_url = to_base_url("local" if is_local else None)
-    return Client(base_url=base_url, keys=to_key_chain(base_url, is_automatic=True))
+    keys = to_key_chain(base_url, is_automatic=True)
+    if needs_key and base_url != "local" and not is_loopback(base_url):
+        portal.run(keys.resolve)
+    return Client(base_url=base_url, keys=keys)
 
 
 def check_model(client: Client, name: str) -> str:
     """Return the id of a model, given by id or alias, if the catalogue or the service has it.
 
-    The service is asked only for a model that the catalogue does not have. If it cannot be asked, a note says so, and the
-    model is accepted; the first request then shows whether it exists.
+    If the service cannot be asked, a note says so, and the model is accepted.
+
+    Raises:
+        InputError: there is no such model; the message names others.
+    """
+    model, problem = find_model(client, name)
+    if problem:
+        note(f"the model {model!r} could not be checked ({problem}); the first request will show whether it exists")
+    return model
+
+
+def find_model(client: Client, name: str) -> tuple[str, str]:
+    """Return the id of a model, given by id or alias, and why the service could not be asked for it; ``""`` if it could.
+
+    The service is asked only for a model that the catalogue does not have.
 
     Raises:
         InputError: there is no such model; the message names others.
@@ -67,16 +96,13 @@ def check_model(client: Client, name: str) -> str:
     today = datetime.now(tz=timezone.utc).date()
     spec = catalog.find_spec(model)
     if client.is_local or (spec is not None and catalog.is_served(spec, today)):
-        return model
+        return model, ""
     try:
         rows: list[Any] = portal.run(client.list_models)
     except CerebrasError as error:
-        note(
-            f"the model {model!r} could not be checked ({type(error).__name__}); the first request will show whether it exists"
-        )
-        return model
+        return model, type(error).__name__
     if any(isinstance(row, dict) and row.get("id") == model for row in rows):
-        return model
+        return model, ""
     raise InputError(f"there is no model {model!r}. {catalog.unknown_model_hint(model, today)}".rstrip())
 
 
@@ -109,8 +135,9 @@ class Answer:
             if client.is_local:  # llama.cpp advises a larger context, for which there is no option here
                 settings = local.shared_server().engine_settings
                 most = settings["n_ctx"] // settings["n_parallel"]
-                advice = f"The embedded model reads {most:,} tokens at most: shorten the text, or use a Cerebras model"
-                error.args = (f"{error}. {advice}",)
+                error.args = (
+                    f"the embedded model reads {most:,} tokens at most: shorten the text, or use a Cerebras model",
+                )
             raise
 
     @property
@@ -137,6 +164,12 @@ class Answer:
     def was_cut_off(self) -> bool:
         """Whether the answer reached the maximum number of tokens."""
         return self.finish_reason == "length"
+
+    def cut_off(self) -> str:
+        """Return the sentence for an answer that was cut off."""
+        usage = next(self._all(Usage), None)
+        most = f"{usage.completion_tokens:,} tokens" if usage else "the maximum number of tokens"
+        return f"the answer was cut off at {most}; --max-tokens N allows more"
 
     def stats(self) -> str:
         """Return one line with the time to the first token, the speed, the tokens and the total time."""

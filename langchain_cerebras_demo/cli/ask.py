@@ -42,7 +42,7 @@ def ask(
     ] = None,
     images: Annotated[
         list[str] | None,
-        typer.Option("--image", "-i", metavar="PATH", help="A PNG or JPEG to include, or -; repeatable."),
+        typer.Option("--image", "-i", metavar="PATH", help="A PNG or JPEG to include, or - for the pipe; repeatable."),
     ] = None,
     schema: Annotated[
         str | None,
@@ -81,17 +81,19 @@ def ask(
         seed=seed,
         stop=stop,
     )
+    if local_model and images:
+        raise InputError("--image: the embedded model reads text only: leave out --local, or the image")
+    if local_model:
+        note_embedded_only(ctx, parameters)
     messages: list[dict[str, Any]] = [{"role": "system", "content": system}] if system else []
     messages.append({"role": "user", "content": to_content(question, files or [], images or [])})
 
     # Here and not above: --help must not wait for aiohttp and LangChain.
-    from langchain_cerebras_demo.cli.answer import CUT_OFF, Answer, open_client  # noqa: PLC0415
+    from langchain_cerebras_demo.cli.answer import Answer, open_client  # noqa: PLC0415
     from langchain_cerebras_demo.cli.code_block import first_code_block  # noqa: PLC0415
     from langchain_cerebras_demo.wire.request import ChatRequest  # noqa: PLC0415
 
     client = open_client(is_local=local_model)
-    if client.is_local:
-        note_embedded_only(ctx)
     streams = not as_json and not extract
     answer = Answer(shows_text=streams, shows_reasoning=reasoning is not None and not as_json)
     try:
@@ -113,7 +115,7 @@ def ask(
     elif extract and code is None:
         note("the answer has no code block, so all of it was printed")
     if answer.was_cut_off:
-        note(CUT_OFF)
+        note(answer.cut_off())
     if stats:
         note(answer.stats())
     if problem is not None:

@@ -61,9 +61,9 @@ def chat(
         seed=seed,
         stop=stop,
     )
-    client = open_client(is_local=local_model)
-    if client.is_local:
-        note_embedded_only(ctx)
+    if local_model:
+        note_embedded_only(ctx, parameters)
+    client = open_client(is_local=local_model, needs_key=True)
     check_model(client, model)
     conversation = Conversation(client, model, system, parameters, shows_stats=stats, is_debug=is_debug(ctx))
     with Prompt(COMMANDS, keeps_history=history) as prompt:

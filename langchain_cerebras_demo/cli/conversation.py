@@ -14,10 +14,11 @@ import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from typing_extensions import Self
 
-from langchain_cerebras_demo.cli.answer import CUT_OFF, Answer, check_model
+from langchain_cerebras_demo.cli.answer import Answer, find_model
 from langchain_cerebras_demo.cli.failures import note_error
 from langchain_cerebras_demo.cli.inputs import InputError
 from langchain_cerebras_demo.cli.options import LOCAL_MODEL, model_names
@@ -197,7 +198,7 @@ class Conversation:
             BrokenPipeError: the reader of stdout has closed it.
         """
         if is_terminal(sys.stdin):
-            note("/help shows the commands, Ctrl-D ends the conversation")
+            note(f"{self._where()}; /help shows the commands, Ctrl-D ends the conversation")
         while True:
             try:
                 if not self.handle(prompt.read()):
@@ -218,7 +219,9 @@ class Conversation:
         if text.startswith("/") and not text.startswith("//"):
             name, _, rest = text.partition(" ")
             return self._run_command(name, rest.strip())
-        if text:
+        if text.lower() in {"exit", "quit"}:
+            note("/exit ends the conversation")
+        elif text:
             self._answer(text.removeprefix("/") if text.startswith("//") else text)
         return True
 
@@ -230,7 +233,8 @@ class Conversation:
             answer.ask(self._client, request)
         except KeyboardInterrupt:
             self._end(answer, question)
-            note("stopped; the conversation continues")
+            kept = "the answer so far is kept, /undo forgets it" if answer.text else "the question is forgotten"
+            note(f"stopped; {kept}")
         except BrokenPipeError:
             raise
         except Exception as error:  # noqa: BLE001 - no error ends the conversation
@@ -251,7 +255,7 @@ class Conversation:
             self.messages += [question, {"role": "assistant", "content": answer.text}]
             write_out("\n")
         if answer.was_cut_off:
-            note(CUT_OFF)
+            note(answer.cut_off())
 
     def _run_command(self, name: str, rest: str) -> bool:
         if name == "/exit":
@@ -284,12 +288,17 @@ class Conversation:
             note(f"{self.model}; available: {', '.join(model_names())}")
         else:
             try:
-                model = check_model(self._client, name)
+                model, problem = find_model(self._client, name)
             except InputError as error:
                 note(str(error))
                 return
             self.model = name
-            note(f"Switched to {model}.")
+            note(f"Switched to {model}, unchecked ({problem})." if problem else f"Switched to {model}.")
+
+    def _where(self) -> str:
+        if self._client.is_local:
+            return f"{LOCAL_MODEL} on this machine"
+        return f"{self._client.aliases.resolve(self.model)} at {urlsplit(self._client.base_url).netloc}"
 
     def _undo(self) -> None:
         if not self.messages:

@@ -46,4 +46,5 @@ def doctor(
 def finding_lines(finding: Any) -> list[str]:
     """Return a ``Finding`` as lines that fit the terminal."""
     said = wrap(f"{finding.topic}: {finding.what}", first=f"{MARKS[finding.state]} ", rest="  ")
-    return [said, wrap(finding.remedy, first="  → ", rest="    ")] if finding.remedy else [said]
+    mark = "  → " if finding.state == "problem" else "  "
+    return [said, wrap(finding.remedy, first=mark, rest=" " * len(mark))] if finding.remedy else [said]

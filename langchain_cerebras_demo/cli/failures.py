@@ -13,6 +13,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from langchain_cerebras_demo.cli import usage
 from langchain_cerebras_demo.cli.inputs import InputError
 from langchain_cerebras_demo.cli.options import wants_json
 from langchain_cerebras_demo.cli.terminal import (
@@ -42,6 +43,9 @@ KEY_VARIABLE = "CEREBRAS_API_KEY"
 _SHORTEST_KEY = 8
 
 _SECRETS = re.compile(r"(?<![\w-])(?:csk|demo)-[\w-]{8,}|(?<=Bearer )\S+|(?<=://)[^/@\s]+(?=@)")
+
+
+_EFFORT = re.compile(r"^reasoning_effort='([^']*)'")
 
 
 class GuardedGroup(TyperGroup):
@@ -81,8 +85,7 @@ def guard(*, is_debug: bool, is_json: Callable[[], bool] = lambda: False) -> Ite
         raise
     except Exception as error:
         if hasattr(error, "format_message"):  # a usage error: typer prints it
-            if "unexpected extra argument" in getattr(error, "message", ""):
-                error.message += '. Put text of several words in quotes: "…"'  # type: ignore[attr-defined]  # click's
+            error.message = usage.with_advice(error)  # type: ignore[attr-defined]  # click's
             raise
         note_error(error, is_debug=is_debug)
         if is_json():
@@ -120,10 +123,14 @@ def _is_wrong_usage(error: Exception) -> bool:
 
 
 def _to_sentence(error: Exception, *, is_debug: bool) -> str:
-    from langchain_cerebras_demo.errors import CerebrasError  # noqa: PLC0415 - as above
+    from langchain_cerebras_demo.errors import (  # noqa: PLC0415 - as above
+        CerebrasError,
+        ContextOverflowError,
+        InvalidRequestError,
+    )
 
     message = _to_message(error)
-    if isinstance(error, InputError):
+    if isinstance(error, InputError | InvalidRequestError | ContextOverflowError):
         return message
     name = type(error).__name__
     if isinstance(error, CerebrasError | ValueError | OSError) or is_debug:
@@ -138,6 +145,7 @@ def _to_message(error: Exception) -> str:
 
     if not isinstance(error, MissingKeyError):
         message = str(error).replace(f" {ESCAPE}", "")  # a remedy that exists only in Python
+        message = _EFFORT.sub(r"--reasoning \1", message)
         remedy = remedies.of_refusal(error)
         return f"{message.rstrip('.')}. {remedy}" if remedy else message
     tried = "; ".join(f"{source}: {why}" for source, why in dict.fromkeys(error.tried))

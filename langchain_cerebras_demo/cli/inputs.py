@@ -176,19 +176,83 @@ def to_parameters(options: Sequence[str] = (), **given: Any) -> dict[str, Any]:
     from langchain_cerebras_demo.wire import request  # noqa: PLC0415 - --help must not load it
 
     parameters = {name: value for name, value in given.items() if value not in (None, [])}
+    places = {name: option_of(name) for name in parameters}
     try:
         for option in options:
             name, value = _to_parameter(option)
             if name in parameters:
                 raise InputError(f"{name} was given twice: use only one")
-            parameters[name] = value
+            parameters[name], places[name] = value, f"-o {name}="
         plain = {
             name: request.from_text(name, value) if isinstance(value, str) else value
             for name, value in parameters.items()
         }
+        for name, value in plain.items():
+            _check(name, value, places[name], parameters[name])
         return request.to_parameters(plain)
     except ValueError as error:
         raise InputError(str(error)) from None
+
+
+def option_of(name: str) -> str:
+    """Return the option that sets a parameter of that name, as it is typed: ``--max-tokens``, ``-o top_p``."""
+    return _OPTIONS.get(name, f"-o {name}")
+
+
+_OPTIONS = {
+    "temperature": "--temperature",
+    "max_tokens": "--max-tokens",
+    "seed": "--seed",
+    "stop": "--stop",
+    "reasoning_effort": "--reasoning",
+}
+
+_COUNT_OF_TOKENS = "give a whole number, 1 or more (-1: no limit)"
+_REMEDIES = {"max_tokens": _COUNT_OF_TOKENS, "seed": "give a whole number"}
+"""Remedies that are clearer here than the exact ranges."""
+
+
+def _check(name: str, value: Any, place: str, text: Any) -> None:
+    from langchain_cerebras_demo.wire import request  # noqa: PLC0415 - as above
+
+    remedy = request.PARAMETERS[name](request.to_plain_value(name, value))
+    if remedy:
+        shown = " ".join(text) if isinstance(text, list) else f"{text}"
+        gap = "" if place.endswith("=") else " "
+        raise InputError(f"{place}{gap}{shown[:_SHOWN_CHARACTERS]}: {_REMEDIES.get(name, remedy)}")
+
+
+_SHOWN_CHARACTERS = 100
+
+
+def to_count(text: str, option: str) -> int:
+    """Return a whole number of at least 1.
+
+    Raises:
+        InputError: it is not one; the message names the option.
+    """
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise InputError(f"{option} {text}: give a whole number, 1 or more")
+    return number
+
+
+def to_positive(text: str, option: str) -> float:
+    """Return a number above 0.
+
+    Raises:
+        InputError: it is not one; the message names the option.
+    """
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise InputError(f"{option} {text}: give a number above 0")
+    return number
 
 
 _NOT_HERE = {

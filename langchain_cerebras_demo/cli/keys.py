@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 import typer
 
@@ -31,12 +32,13 @@ def keys(
     # Here and not above: --help must not wait for aiohttp and LangChain.
     from langchain_cerebras_demo.errors import CerebrasError  # noqa: PLC0415
     from langchain_cerebras_demo.keys.chain import to_key_chain  # noqa: PLC0415
-    from langchain_cerebras_demo.net.endpoint import to_base_url  # noqa: PLC0415
+    from langchain_cerebras_demo.net.endpoint import is_loopback, to_base_url  # noqa: PLC0415
 
     if cookies is not None and cookies != "browser":
         check_cookie_file(cookies)
     try:
-        reports = to_key_chain(to_base_url(None), cookies=cookies, is_automatic=True).explain()
+        base_url = to_base_url(None)
+        reports = to_key_chain(base_url, cookies=cookies, is_automatic=True).explain()
     except (ValueError, CerebrasError) as error:
         raise InputError(str(error)) from None
     used = next((report for report in reports if report.state == "used"), None)
@@ -47,7 +49,13 @@ def keys(
         typer.echo(wrap("Where a key comes from, in order:") + "\n")
         for report in reports:
             typer.echo("\n".join(key_lines(report)))
-        typer.echo("\n" + wrap(f"Calls use {used.source}." if used else f"No key was found. {HOW_TO_CONTINUE}"))
+        if used:
+            ending = f"Calls use {used.source}."
+        elif is_loopback(base_url):
+            ending = f"No key was found; requests to {urlsplit(base_url).netloc} are sent without one."
+        else:
+            ending = f"No key was found. {HOW_TO_CONTINUE}"
+        typer.echo("\n" + wrap(ending))
     raise typer.Exit(0 if used else EXIT_FAILED)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Annotated, Any
 
 import typer
 
 from langchain_cerebras_demo import catalog
-from langchain_cerebras_demo.cli.inputs import parameter_names
+from langchain_cerebras_demo.cli.inputs import InputError, option_of, parameter_names
 from langchain_cerebras_demo.cli.terminal import note
 
 LOCAL_MODEL = "smollm2-135m"
@@ -18,6 +19,14 @@ _WANTS_JSON = "langchain_cerebras_demo.wants_json"
 
 EFFORTS = ("none", "low", "medium", "high")
 """The API's values of ``reasoning_effort``, for completion; ``wire.request`` checks them."""
+
+
+_WORDS: Mapping[str, tuple[str, ...]] = {
+    "reasoning_effort": EFFORTS,
+    "reasoning_format": ("none", "parsed", "text_parsed", "raw", "hidden"),
+    "service_tier": ("auto", "default", "flex", "priority"),
+}
+"""Values of parameters, for completion."""
 
 
 def model_names() -> dict[str, str]:
@@ -39,8 +48,12 @@ def complete_effort(incomplete: str) -> list[Any]:
 
 
 def complete_parameter(incomplete: str) -> list[Any]:
-    """Complete the name of a parameter for the shell."""
-    return [f"{name}=" for name in parameter_names() if name.startswith(incomplete)]
+    """Complete the name of a parameter for the shell, or its value if it is one of a few words."""
+    name, equals, _ = incomplete.partition("=")
+    names = [known for known in parameter_names() if known == name or (not equals and known.startswith(name))]
+    if names == [name] or (len(names) == 1 and names[0] in _WORDS):
+        return [pair for word in _WORDS.get(names[0], ("",)) if (pair := f"{names[0]}={word}").startswith(incomplete)]
+    return [] if equals else [f"{name}=" for name in names]
 
 
 def wants_json(ctx: Any) -> bool:
@@ -48,12 +61,27 @@ def wants_json(ctx: Any) -> bool:
     return bool(ctx.meta.get(_WANTS_JSON))
 
 
-def note_embedded_only(ctx: Any) -> None:
-    """Note that ``--model`` and ``--reasoning``, if given, have no effect with the embedded model."""
-    given = [f"--{name}" for name in ("model", "reasoning") if _is_given(ctx, name)]
-    if given:
-        verb = "has" if len(given) == 1 else "have"
-        note(f"{' and '.join(given)} {verb} no effect: the embedded model is the only one on this machine")
+def note_embedded_only(ctx: Any, parameters: Mapping[str, Any]) -> None:
+    """Note which of the given options have no effect with the embedded model.
+
+    Args:
+        ctx: the command's context.
+        parameters: the parameters of its requests, from ``to_parameters``.
+
+    Raises:
+        InputError: the reasoning effort is not one of the API's. For other models, the catalogue has their efforts.
+    """
+    from langchain_cerebras_demo.local.dialect import CEREBRAS_ONLY  # noqa: PLC0415 - --help must not wait for it
+
+    effort = parameters.get("reasoning_effort")
+    if effort is not None and effort not in EFFORTS:
+        raise InputError(f"--reasoning {effort}: give one of {', '.join(EFFORTS)}")
+    given = ["--model"] if _is_given(ctx, "model") else []
+    given += [option_of(name) for name in parameters if name in CEREBRAS_ONLY]
+    if not given:
+        return
+    listed = " and ".join(filter(None, (", ".join(given[:-1]), given[-1])))
+    note(f"{listed} {'has' if len(given) == 1 else 'have'} no effect with the embedded model")
 
 
 def _is_given(ctx: Any, name: str) -> bool:
@@ -113,10 +141,11 @@ TemperatureOption = Annotated[
 ]
 MaxTokensOption = Annotated[
     str | None,
-    typer.Option("--max-tokens", metavar="NUMBER", help="Most tokens of the answer, reasoning included."),
+    typer.Option("--max-tokens", metavar="NUMBER", help="Longest answer, in tokens; reasoning counts."),
 ]
 SeedOption = Annotated[
-    str | None, typer.Option("--seed", metavar="NUMBER", help="Make sampling repeatable, if the service can.")
+    str | None,
+    typer.Option("--seed", metavar="NUMBER", help="The same number gives the same answer, if the service can."),
 ]
 StopOption = Annotated[
     list[str] | None, typer.Option("--stop", metavar="TEXT", help="A text that ends the answer; up to four.")

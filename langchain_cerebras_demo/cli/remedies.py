@@ -21,6 +21,8 @@ _OF_REFUSALS: tuple[tuple[type[CerebrasError], str], ...] = (
     (PaymentRequiredError, "Check the billing page of https://cloud.cerebras.ai."),
     (PermissionDeniedError, "Check the key's permissions at https://cloud.cerebras.ai, and the proxy."),
 )
+_NO_KEY_SENT = "none was sent: set CEREBRAS_API_KEY"  # the client's own remedy for a 401
+
 _OF_THE_REST: tuple[tuple[type[CerebrasError], str], ...] = (
     (NotFoundError, "Choose a model of `cerebras-demo models --remote` with --model."),
     (RateLimitError, "Wait until the limit resets."),
@@ -31,12 +33,18 @@ _OF_THE_REST: tuple[tuple[type[CerebrasError], str], ...] = (
 
 def in_message(message: str) -> str:
     """Return the remedy for a message that begins with the class of a refusal, such as ``AuthenticationError: …``."""
+    if _NO_KEY_SENT in message:
+        return ""
     name = message.partition(":")[0]
     return next((remedy for kind, remedy in _OF_REFUSALS if kind.__name__ == name), "")
 
 
 def of_refusal(error: Exception) -> str:
-    """Return the remedy for a refused key or account; empty for other errors, whose messages contain it."""
+    """Return the remedy for a refused key or account, or no network; empty for other errors, whose messages contain it."""
+    if _NO_KEY_SENT in str(error):
+        return ""
+    if type(error) is APIConnectionError:
+        return "`cerebras-demo doctor` looks for the cause; --local needs no network."
     return next((remedy for kind, remedy in _OF_REFUSALS if isinstance(error, kind)), "")
 
 

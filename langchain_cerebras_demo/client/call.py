@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from secrets import token_hex
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from langchain_cerebras_demo import catalog, local
 from langchain_cerebras_demo.client.attempt import Attempt, now
@@ -489,6 +490,8 @@ class Call:
         wait = self._settings.retry.wait(problem, sends, random.random(), refusals=refusals)  # noqa: S311 - jitter, not a secret
         if wait is None or self._is_too_long(wait, problem):
             self._give_up(problem)
+            if self._key is None and isinstance(problem, AuthenticationError):
+                problem.args = (_no_key_sent(http.url),)
             raise _with_hint(problem, self.account.model, self._settings.keys.dropped)
         report.repeats(problem, wait)
         began, is_over = now(), False
@@ -565,6 +568,10 @@ def _has_closing_tag_only(spec: catalog.ModelSpec | None, request: ChatRequest) 
         return False
     reasoning_format = {**request.parameters, **request.extra}.get("reasoning_format")
     return reasoning_format in (None, "none", "raw")  # a tuple, because it may be a list
+
+
+def _no_key_sent(url: str) -> str:
+    return f"401: the server at {urlsplit(url).netloc} wants a key, and none was sent: set CEREBRAS_API_KEY."
 
 
 def _with_hint(problem: APIError, model: str, dropped: Sequence[str]) -> APIError:

@@ -6,6 +6,7 @@ import json
 import re
 import stat
 import sys
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -67,7 +68,7 @@ def test_ctrl_c_stops_the_answer_and_keeps_the_conversation(server, terminal, en
     ask(child, "hi")
     child.expect_exact("first ")
     child.sendintr()
-    child.expect_exact("stopped; the conversation continues")
+    child.expect_exact("stopped; the answer so far is kept, /undo forgets it")
     assert server.wait_for_disconnect(5)
     ask(child, "and now?")
     child.expect_exact("still here")
@@ -237,14 +238,30 @@ def test_model_switches_only_to_a_model_that_there_is(server, terminal):
         ("gpt-os-120b", "there is no model 'gpt-os-120b'. Known ids near"),
         ("my-endpoint", "Switched to my-endpoint."),
         ("qwen-3.8", "Switched to qwen-3.8-27b."),
-        ("other", "the model 'other' could not be checked (PaymentRequiredError)"),
+        ("other", "Switched to other, unchecked (PaymentRequiredError)."),
     ):
         ask(child, f"/model {name}")
         child.expect_exact(said)
-    child.expect_exact("Switched to other.")
 
 
 LISTED = b'{"object": "list", "data": [{"id": "my-endpoint"}]}'
+
+
+def test_exit_without_a_slash_is_no_question(server, terminal):
+    """A note names the command. The first line names the model and the address."""
+    child = terminal("chat")
+    child.expect_exact(f"gpt-oss-120b at {urlsplit(server.base_url).netloc}; /help shows the commands")
+    ask(child, "exit")
+    child.expect_exact("/exit ends the conversation")
+    assert server.requests == []
+
+
+def test_without_a_key_it_ends_at_once(run, environment):
+    """With the message of ``ask``."""
+    del environment["CEREBRAS_API_KEY"], environment["CEREBRAS_BASE_URL"]
+    done = run("chat", stdin="hi\n")
+    assert done.returncode == 1
+    assert "no key was found (CEREBRAS_API_KEY: not set" in done.stderr
 
 
 def test_undo_forgets_the_last_question_and_its_answer(server, terminal):

@@ -211,6 +211,44 @@ def test_help_loads_nothing_heavy_and_is_plain_text(arguments):
     assert "\x1b" not in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("arguments", "advice"),
+    [
+        (["What is rain?"], 'To ask: cerebras-demo ask "What is rain?"'),
+        (["ask", "-5 + 3"], "Put -- in front of a question that begins with a dash."),
+        (["ask", "--debug", "hi"], "--debug goes in front of the command: cerebras-demo --debug ask"),
+        (["ask", "What", "is"], "Put text of several words in quotes"),
+        (["chat", "Hi"], 'cerebras-demo ask "Hi"'),
+        (["models", "foo"], "models takes options only"),
+        (["ask", "hi", "--temperature", "hot"], "--temperature hot: give a number from 0 to 2\n"),
+        (["ask", "hi", "--max-tokens", "many"], "--max-tokens many: give a whole number, 1 or more (-1: no limit)"),
+        (["ask", "hi", "-o", "top_p=hot"], "-o top_p=hot: give a number from 0 to 1"),
+        (["ask", "hi", "--local", "-r", "banana"], "--reasoning banana: give one of none, low, medium, high"),
+        (["ask", "hi", "--local", "-i", "x.png"], "--image: the embedded model reads text only: leave out --local"),
+    ],
+)
+def test_wrong_usage_gets_advice_in_the_words_of_the_command_line(run, arguments, advice):
+    """Exit code 2."""
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert advice in done.stderr
+
+
+def test_an_invalid_address_is_wrong_usage(run):
+    """The variable is named, not the class of the error."""
+    done = run("ask", "hi", CEREBRAS_BASE_URL="nonsense")
+    assert (done.returncode, done.stderr.startswith("cerebras-demo: CEREBRAS_BASE_URL='nonsense'")) == (2, True)
+
+
+def test_a_server_that_wants_a_key_where_none_was_sent_says_so(server, run):
+    """An address on this machine needs no key at first."""
+    done = run("ask", "hi", CEREBRAS_API_KEY="")
+    host = server.base_url.removeprefix("http://").removesuffix("/v1")
+    assert done.returncode == 1
+    assert f"401: the server at {host} wants a key, and none was sent: set CEREBRAS_API_KEY.\n" in done.stderr
+    assert "sent without one" in run("keys", CEREBRAS_API_KEY="").stdout
+
+
 def test_help_lists_every_command_in_one_line_each(run):
     """Under the name that was typed."""
     shown = run("--help").stdout

@@ -34,7 +34,8 @@ def complete(run, line):
         ("ask -m nothing", []),
         ("ask --reasoning ", ["none", "low", "medium", "high"]),
         ("ask --sch", ["--schema"]),
-        ("bulk -o reasoning_e", ["reasoning_effort="]),
+        ("bulk -o top_", ["top_p=", "top_logprobs="]),
+        ("bulk -o service", [f"service_tier={tier}" for tier in ("auto", "default", "flex", "priority")]),
     ],
 )
 def test_commands_options_models_and_aliases_complete(run, line, offered):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import gzip
+import io
 import json
 from contextlib import aclosing
 from datetime import date, datetime, timezone
@@ -16,6 +17,7 @@ import pytest
 from pydantic import BaseModel
 
 from langchain_cerebras_demo.bulk import BulkOutputError, bulk
+from langchain_cerebras_demo.bulk.tables import _to_cell
 from langchain_cerebras_demo.testing import Gate, Reply, Status
 
 TEMPLATE = "Is {text} good?"
@@ -342,3 +344,12 @@ async def test_a_table_that_pyarrow_refuses_is_an_output_error_and_leaves_no_par
     with pytest.raises(BulkOutputError, match="All answers are kept in the records"):
         await bulk(model, rows, output=tmp_path / "out.parquet").arun()
     assert not list(tmp_path.glob("*.part"))
+
+
+@pytest.mark.parametrize("delimiter", [",", "\t"])
+def test_cells_are_quoted_as_by_the_csv_module(delimiter):
+    """Quotes, delimiters, and line breaks of each kind."""
+    texts = ["plain", "", " a ", 'a "b"', '"', "a,b", "a\tb", "a\r", "\nb", "a\r\nb", "ä\u2028b"]
+    file = io.StringIO(newline="")
+    csv.writer(file, delimiter=delimiter).writerow(texts)
+    assert delimiter.join(_to_cell(text, delimiter) for text in texts) + "\r\n" == file.getvalue()

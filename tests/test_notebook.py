@@ -79,6 +79,7 @@ async def test_the_newest_value_of_any_other_stream_is_printed_and_returned(caps
     assert '"name": "Ann"' in capsys.readouterr().out
 
 
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="an async LangGraph agent does not stream tokens on Python 3.10")
 @pytest.mark.parametrize("mode", ["messages", "several modes and subgraphs", "version 2", "events"])
 async def test_the_steps_of_an_agent_are_shown_as_they_happen(mode, llm, capsys):
     """The call of a tool, its result, the answer; the answer's message is returned."""

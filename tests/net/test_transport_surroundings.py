@@ -216,7 +216,7 @@ async def test_a_proxy_that_wants_a_password_is_named(monkeypatch, user):
             with pytest.raises(kind) as caught:
                 await ask(transport, f"{scheme}://other.example/v1")
             assert f"the proxy 127.0.0.1:{rude.port} from {scheme}_proxy refused" in str(caught.value)
-            assert ("does not accept" if user else "wants a user and a password") in str(caught.value)
+            assert ("does not accept" if user else "requires a user and a password") in str(caught.value)
             assert "407" in str(caught.value)
             assert not caught.value.is_retryable
             assert "user:password@127" not in str(caught.value)

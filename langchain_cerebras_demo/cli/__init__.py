@@ -19,6 +19,7 @@ from langchain_cerebras_demo.cli.doctor import doctor
 from langchain_cerebras_demo.cli.failures import GuardedGroup
 from langchain_cerebras_demo.cli.keys import keys
 from langchain_cerebras_demo.cli.models import models
+from langchain_cerebras_demo.cli.usage import PlainCommand
 
 _COLUMNS = shutil.get_terminal_size().columns
 _FLOOR = 50  # click writes help at least this wide, and a narrower terminal would break words
@@ -38,7 +39,7 @@ app = typer.Typer(
 )
 app.command()(ask)
 app.command()(chat)
-app.command()(bulk)
+app.command(cls=PlainCommand)(bulk)
 app.command()(models)
 app.command()(keys)
 app.command()(doctor)

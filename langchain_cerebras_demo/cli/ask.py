@@ -81,18 +81,18 @@ def ask(
         seed=seed,
         stop=stop,
     )
-    if local_model and images:
-        raise InputError("--image: the embedded model reads text only: leave out --local, or the image")
-    if local_model:
-        note_embedded_only(ctx, parameters)
-    messages: list[dict[str, Any]] = [{"role": "system", "content": system}] if system else []
-    messages.append({"role": "user", "content": to_content(question, files or [], images or [])})
-
     # Here and not above: --help must not wait for aiohttp and LangChain.
-    from langchain_cerebras_demo.cli.answer import Answer, open_client  # noqa: PLC0415
+    from langchain_cerebras_demo.cli.answer import Answer, base_url_of, open_client  # noqa: PLC0415
     from langchain_cerebras_demo.cli.code_block import first_code_block  # noqa: PLC0415
     from langchain_cerebras_demo.wire.request import ChatRequest  # noqa: PLC0415
 
+    is_embedded = base_url_of(is_local=local_model) == "local"
+    if is_embedded and images:
+        raise InputError("--image: the embedded model reads text only: leave out --local, or the image")
+    if is_embedded:
+        note_embedded_only(ctx, parameters)
+    messages: list[dict[str, Any]] = [{"role": "system", "content": system}] if system else []
+    messages.append({"role": "user", "content": to_content(question, files or [], images or [])})
     client = open_client(is_local=local_model)
     streams = not as_json and not extract
     answer = Answer(shows_text=streams, shows_reasoning=reasoning is not None and not as_json)

@@ -163,6 +163,8 @@ def bulk(
         )
         from langchain_cerebras_demo.cli.bulk_words import other_settings, to_command_line  # noqa: PLC0415 - as above
 
+        if resume:
+            check_address(output, is_local=local_model)
         if local_model:
             note_embedded_only(ctx, parameters)
         chat_model = open_model(
@@ -224,6 +226,30 @@ def check_budget(text: str | None) -> None:
             f"--budget {text!r} is not a budget: give '2M tokens', '500 requests', '$5' or 'by 07:00', or several with commas. "
             "Use single quotes: in double quotes the shell replaces $5."
         ) from None
+
+
+def check_address(output: str, *, is_local: bool) -> None:
+    """Check early that an output of the embedded model is resumed with it, before a missing key is reported.
+
+    The run itself compares all settings.
+
+    Raises:
+        InputError: the output was made with the embedded model and now another one is asked, or the reverse.
+    """
+    from langchain_cerebras_demo.bulk.output import records_path  # noqa: PLC0415 - as above
+    from langchain_cerebras_demo.cli.answer import base_url_of  # noqa: PLC0415 - as above
+    from langchain_cerebras_demo.cli.bulk_words import other_settings  # noqa: PLC0415 - as above
+
+    records = records_path(Path(output))
+    try:
+        with Path(f"{output}.journal").open("rb") as file:
+            before = json.loads(file.readline())["settings"]["model"]["base_url"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    now = base_url_of(is_local=is_local)
+    if "local" in (before, now) and before != now and records.is_file() and records.stat().st_size:
+        changed = ("model.base_url", json.dumps(before), json.dumps(now))
+        raise InputError(other_settings(output, [changed]))
 
 
 def note_constant_prompt(template: str | None, source: str, kind: str | None) -> None:

@@ -50,7 +50,7 @@ def chat(
     Exit codes: 0 ended, 1 a request failed (non-interactive), 2 wrong usage.
     """
     # Here and not above: --help must not wait for aiohttp and LangChain.
-    from langchain_cerebras_demo.cli.answer import check_model, open_client  # noqa: PLC0415
+    from langchain_cerebras_demo.cli.answer import base_url_of, check_model, open_client  # noqa: PLC0415
     from langchain_cerebras_demo.cli.conversation import COMMANDS, Conversation, Prompt  # noqa: PLC0415
 
     parameters = to_parameters(
@@ -61,7 +61,7 @@ def chat(
         seed=seed,
         stop=stop,
     )
-    if local_model:
+    if base_url_of(is_local=local_model) == "local":
         note_embedded_only(ctx, parameters)
     client = open_client(is_local=local_model, needs_key=True)
     check_model(client, model)

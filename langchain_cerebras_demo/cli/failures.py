@@ -45,6 +45,8 @@ _SHORTEST_KEY = 8
 _SECRETS = re.compile(r"(?<![\w-])(?:csk|demo)-[\w-]{8,}|(?<=Bearer )\S+|(?<=://)[^/@\s]+(?=@)")
 
 
+# Beginnings of refusals, which name the argument in Python.
+_IMAGE = re.compile(r"^messages\[\d+\]\.content\[\d+\] is an image, but ")
 _EFFORT = re.compile(r"^reasoning_effort='([^']*)'")
 
 
@@ -145,6 +147,7 @@ def _to_message(error: Exception) -> str:
 
     if not isinstance(error, MissingKeyError):
         message = str(error).replace(f" {ESCAPE}", "")  # a remedy that exists only in Python
+        message = _IMAGE.sub("--image: ", message)
         message = _EFFORT.sub(r"--reasoning \1", message)
         remedy = remedies.of_refusal(error)
         return f"{message.rstrip('.')}. {remedy}" if remedy else message

@@ -4,8 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+from typer.core import TyperCommand
+
 _DASH = "Put -- in front of a question that begins with a dash."
 _DEBUG = "--debug goes in front of the command: cerebras-demo --debug {command} …"
+
+
+class PlainCommand(TyperCommand):
+    """A command whose usage shows ``INPUT OUTPUT`` where typer has braces around them."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """Return the parts of the usage line."""
+        return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]
 
 
 def with_advice(error: Any) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
-from contextlib import aclosing, closing
+from contextlib import aclosing, closing, contextmanager
 from dataclasses import asdict
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -199,12 +199,13 @@ class CerebrasModel(_Cerebras, llm.KeyModel):
         client, request = self._client(key), self._request(prompt)
         del key  # a traceback that shows locals must not show it
         answer = _Answer(self.model_id)
-        if stream:
-            with closing(portal.iterate(lambda: client.stream(request))) as batches:
-                for events in batches:
-                    yield from answer.read(events)
-        else:
-            yield from answer.read(portal.run(lambda: client.complete(request)))
+        with _errors_for_llm():
+            if stream:
+                with closing(portal.iterate(lambda: client.stream(request))) as batches:
+                    for events in batches:
+                        yield from answer.read(events)
+            else:
+                yield from answer.read(portal.run(lambda: client.complete(request)))
         yield from answer.end(response)
 
 
@@ -227,14 +228,15 @@ class AsyncCerebrasModel(_Cerebras, llm.AsyncKeyModel):
         # Images that are given by URL are downloaded with blocking calls.
         request = await in_thread(self._request, prompt) if _has_attachments(prompt) else self._request(prompt)
         answer = _Answer(self.model_id)
-        if stream:
-            async with aclosing(client.stream(request)) as batches:
-                async for events in batches:
-                    for event in answer.read(events):
-                        yield event
-        else:
-            for event in answer.read(await client.complete(request)):
-                yield event
+        with _errors_for_llm():
+            if stream:
+                async with aclosing(client.stream(request)) as batches:
+                    async for events in batches:
+                        for event in answer.read(events):
+                            yield event
+            else:
+                for event in answer.read(await client.complete(request)):
+                    yield event
         for event in answer.end(response):
             yield event
 
@@ -242,6 +244,30 @@ class AsyncCerebrasModel(_Cerebras, llm.AsyncKeyModel):
 def _has_attachments(prompt: llm.Prompt) -> bool:
     parts = [part for message in prompt.messages for part in message.parts]
     return any(isinstance(part, AttachmentPart) or getattr(part, "attachments", None) for part in parts)
+
+
+@contextmanager
+def _errors_for_llm() -> Iterator[None]:
+    """Give errors the remedies of ``llm``: for a refused key, and without one that exists only in Python."""
+    from langchain_cerebras_demo.errors import (  # noqa: PLC0415 - as above
+        AuthenticationError,
+        CerebrasError,
+        InvalidRequestError,
+    )
+    from langchain_cerebras_demo.policy.abilities import ESCAPE  # noqa: PLC0415 - as above
+
+    try:
+        yield
+    except AuthenticationError as error:
+        if "none was sent" not in str(error):
+            error.args = CerebrasError(f"{str(error).rstrip('.')}. {_ANOTHER_KEY}").args
+        raise
+    except InvalidRequestError as error:
+        error.args = (str(error).replace(f" {ESCAPE}", ""),)
+        raise
+
+
+_ANOTHER_KEY = "Set another: llm keys set cerebras, or CEREBRAS_API_KEY"
 
 
 class _Answer:

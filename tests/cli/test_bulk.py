@@ -229,6 +229,9 @@ def test_the_embedded_model_answers_a_few_rows_at_once(run, source, output):
     done = run("bulk", source, output, "-t", "Say {word}.", "--local", "-m", "gpt-oss", "--budget", "2 requests")
     assert done.stderr.startswith("cerebras-demo: --model has no effect with the embedded model\n")
     assert "2 rows answered, none failed" in done.stderr
+    done = run("bulk", source, output, "-t", "Say {word}.", "--resume", CEREBRAS_API_KEY="")
+    assert done.returncode == 2
+    assert f"the output '{output}' was made with --local: add --local, or name another output" in done.stderr
 
 
 def test_a_limit_of_the_day_tells_when_to_come_back(run, server, source, output):

@@ -234,6 +234,19 @@ def test_wrong_usage_gets_advice_in_the_words_of_the_command_line(run, arguments
     assert advice in done.stderr
 
 
+def test_an_image_for_a_model_that_reads_text_is_wrong_usage(server, run, tmp_path):
+    """Nothing is sent."""
+    (tmp_path / "x.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    done = run("ask", "hi", "-i", tmp_path / "x.png")
+    assert (done.returncode, done.stderr.startswith("cerebras-demo: --image: gpt-oss-120b reads text only: use")) == (
+        2,
+        True,
+    )
+    done = run("ask", "hi", "-i", tmp_path / "x.png", CEREBRAS_BASE_URL="local")
+    assert (done.returncode, "--image: the embedded model reads text only" in done.stderr) == (2, True)
+    assert server.requests == []
+
+
 def test_an_invalid_address_is_wrong_usage(run):
     """The variable is named, not the class of the error."""
     done = run("ask", "hi", CEREBRAS_BASE_URL="nonsense")

@@ -162,6 +162,7 @@ def test_a_refused_key_is_named_by_its_error_and_never_shown(run, server):
     """Given with --key."""
     said = run("-m", "cerebras", "hi", "--key", "csk-wrong-0123456789", code=1).output
     assert said.startswith("Error: 401")
+    assert ". Set another: llm keys set cerebras, or CEREBRAS_API_KEY" in said
     assert "csk-wrong" not in said
 
 

@@ -62,5 +62,7 @@ def test_the_sentences_about_a_bad_answer_say_how_it_begins_and_why_it_ended():
     """A long answer is shortened; the remedy is for one that was cut off."""
     assert explain("is empty instead of JSON", " ", None, "x") == "the answer is empty instead of JSON."
     assert explain("is wrong", "y" * 300, "stop", "x") == f"the answer is wrong. It begins: '{'y' * 200}…'."
-    assert explain("is wrong", "y", "length", "try again").endswith("(finish_reason 'length'): try again.")
+    cut = explain("is wrong", "y", "length", "try again")
+    assert cut.startswith("the answer was cut off at its limit of tokens (finish_reason 'length') before its JSON was ")
+    assert cut.endswith("complete: try again. The answer is wrong. It begins: 'y'.")
     assert explain("is wrong", "y", "content_filter", "x").endswith("withheld it (finish_reason 'content_filter').")

@@ -46,10 +46,11 @@ QUEUE_EXCEEDED = flat(
 )
 """The body of a 429 for a busy service, as users report it."""
 
-# 401 is as recorded; for 402, 403, 408 and 409 there are no recordings, so their messages are made up, in the recorded shape.
+# 401 is as recorded; for 402, 403, 408 and 409 there are no recordings, so their messages are made up, in the recorded
+# shape; those of 400 and 422 are, because a real one names a parameter of the request.
 _FLAT: dict[int, tuple[str, str, str, str]] = {
     400: (
-        "body.foo: property 'body.foo' is unsupported",
+        "The request is not valid (scripted by LoopbackCerebras).",
         "invalid_request_error",
         "validation_error",
         "wrong_api_format",
@@ -61,7 +62,12 @@ _FLAT: dict[int, tuple[str, str, str, str]] = {
     408: ("The request took too long.", "timeout_error", "", "request_timeout"),
     409: ("The request is in conflict with another one.", "conflict_error", "", "conflict"),
     413: ("Too many images or too large.", "invalid_request_error", "messages", "content_too_large"),
-    422: ("body.foo: Extra inputs are not permitted", "invalid_request_error", "validation_error", "wrong_api_format"),
+    422: (
+        "The request is not valid (scripted by LoopbackCerebras).",
+        "invalid_request_error",
+        "validation_error",
+        "wrong_api_format",
+    ),
 }
 
 

@@ -296,6 +296,8 @@ def _problem_of_columns(value: dict[str, Any]) -> str:
         null = next((name for name in ("prompt", "messages") if name in value), None)
         if null is not None:
             return f"its {null!r} is null: set a text"
+        if hint := _hint((), value):
+            return f"it has neither 'prompt' nor 'messages'; {_shown(value)}{hint}"
         return f"it has neither 'prompt' nor 'messages'; {_shown(value)}. Use a template to make prompts from other columns"
     if messages is not None:
         return "" if messages and isinstance(messages, list | str) else "its 'messages' are empty or not a list"

@@ -174,11 +174,15 @@ def test_wrong_usage_is_exit_code_2(run, source, output, arguments, words):
 
 def test_bad_files_are_exit_code_2_and_a_sentence(run, source, output, tmp_path):
     """A missing input, a missing folder, the input as output, a column that no row has."""
+    semicolons = tmp_path / "semicolons.csv"
+    semicolons.write_text("id;word\na;rain\n")
     for arguments, words in (
         ((tmp_path / "no.jsonl", output), "does not exist"),
         ((source, tmp_path / "no" / "out.jsonl", "-t", "{word}"), "create it first"),
         ((source, source, "-t", "{word}", "--resume"), "is the input"),
         ((source, output), "the columns are 'id', 'word'. Say what to ask with --prompt \"What is {word}?\""),
+        ((semicolons, output), "seems to be separated by semicolons"),
+        ((semicolons, output, "-t", "{word}"), "seems to be separated by semicolons"),
         ((source, output, "-t", "{Word}"), "did you mean {word}?"),
         ((source, output, "-t", "{Word}", "--dry-run"), "did you mean {word}?"),
         ((source, output, "-t", '{"a": {word}}'), "write a literal brace twice: {{ }}"),

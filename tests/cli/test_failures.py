@@ -12,7 +12,7 @@ import typer
 from langchain_cerebras_demo import keys
 from langchain_cerebras_demo.cli import failures
 from langchain_cerebras_demo.cli.inputs import InputError
-from langchain_cerebras_demo.errors import MissingKeyError
+from langchain_cerebras_demo.errors import APIConnectionError, MissingKeyError
 from langchain_cerebras_demo.testing import Silence
 from tests.support.processes import run_python
 
@@ -38,6 +38,11 @@ def fail(error, *, is_debug):
             RuntimeError("odd"),
             1,
             "cerebras-demo: RuntimeError: odd (unexpected; cerebras-demo --debug … shows the traceback)\n",
+        ),
+        (
+            APIConnectionError("no route."),
+            1,
+            "cerebras-demo: APIConnectionError: no route. `cerebras-demo doctor` looks for the cause; --local needs no network.\n",
         ),
         (KeyboardInterrupt(), 130, "cerebras-demo: interrupted\n"),
     ],

@@ -1,7 +1,7 @@
 """Sessions that need their own environments: other Pythons, the built wheel, the oldest allowed dependencies.
 
     nox -l                      list the sessions
-    nox                         run the tests on each Python of 3.10 to 3.14 that this machine has
+    nox                         run the tests on each Python of 3.10 to 3.13 that this machine has
     nox -s dist installed       build and check wheel and sdist, then run all tests against the wheel; `-- short` for a few
     nox -s floors               run the tests with the oldest dependencies that pyproject.toml allows
     nox -s cores                run the tests of the LangChain interface with the oldest, an older and the newest langchain-core
@@ -117,7 +117,7 @@ def tracers(session: nox.Session) -> None:
     session.run("python", "-m", "pytest", "tests/test_tracers.py", "-m", "upstream or not upstream", *session.posargs)
 
 
-@nox.session(python=[one for one in PYTHONS if one != "3.14"], venv_params=SEEDED)
+@nox.session(python=PYTHONS, venv_params=SEEDED)
 @nox.parametrize("core", CORES)
 def cores(session: nox.Session, core: str) -> None:
     """Run the tests of the LangChain interface with one version of langchain-core; arguments are passed to pytest."""
@@ -129,7 +129,7 @@ def cores(session: nox.Session, core: str) -> None:
     session.run("python", "-m", "pytest", *BESIDE_THE_FLOORS, *chosen)
 
 
-@nox.session(python=[one for one in PYTHONS if one not in {"3.10", "3.14"}], venv_params=SEEDED)
+@nox.session(python=[one for one in PYTHONS if one != "3.10"], venv_params=SEEDED)
 def deepagents(session: nox.Session) -> None:
     """Run the tests with the real deepagents; arguments are passed to pytest."""
     install(session, "--group", "test-without-oracle", "--group", "deepagents", "-e", ".")

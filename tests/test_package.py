@@ -180,6 +180,7 @@ print(json.dumps(failures))
 """
 
 
+@pytest.mark.long
 def test_every_module_can_be_imported_first():
     """Each with none of the others loaded before it: no cycle hides behind a lucky order."""
     assert len(MODULES) > 30

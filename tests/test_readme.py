@@ -65,7 +65,7 @@ def test_the_lines_of_the_command_line_run(tmp_path):
     """Twice in one folder, with no key: only ``doctor`` fails, which says that there is none."""
     pytest.importorskip("xllamacpp")
     named = f'cerebras-demo() {{ "{sys.executable}" -m langchain_cerebras_demo "$@"; }}\nset -o pipefail\n'
-    lines = [f"{line} || echo FAILED {line.split()[1]}" if " > " not in line else line for line in COMMANDS]
+    lines = [re.sub(r"(.*cerebras-demo (\w+).*)", r"\1 || echo FAILED \2", line) for line in COMMANDS]
     for _ in range(2):
         script = named + "\n".join(lines)
         done = subprocess.run(

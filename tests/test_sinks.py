@@ -316,7 +316,7 @@ SESSION_FAILURES = {
 @pytest.mark.parametrize("way", one_of("cookies, astream", "cookies, invoke", "a browser, astream"))
 @pytest.mark.parametrize("case", SESSION_FAILURES)
 def test_a_session_that_fails_shows_no_secret(watch, monkeypatch, case, way):
-    """Also where it repeats the cookie, or gives a key that is none; the cookie goes nowhere else."""
+    """Also if it repeats the cookie, or gives an invalid key; the cookie is sent nowhere else."""
     monkeypatch.setitem(SessionCookieKey.__init__.__kwdefaults__, "timeout", LONG)
     with watch() as world:
         world.site.script_session(SESSION_FAILURES[case])

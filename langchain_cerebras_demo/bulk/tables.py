@@ -172,11 +172,7 @@ class AnswerTable:
                     file.flush()
                     os.fsync(file.fileno())
             beside.replace(path)
-        except (
-            OSError,
-            ValueError,
-            NotImplementedError,
-        ) as error:  # the last two are the bases of pyarrow's own errors
+        except (OSError, ValueError, NotImplementedError) as error:  # pyarrow's errors derive from these
             beside.unlink(missing_ok=True)
             why = getattr(error, "strerror", None) or error
             raise BulkOutputError(

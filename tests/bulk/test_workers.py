@@ -125,7 +125,7 @@ async def test_a_failure_is_an_error_with_its_attempts(server, model, step, kind
 
 
 async def test_a_prompt_that_langchain_refuses_is_an_error_that_sent_nothing(server, model):
-    """A message without a role, a role that is none."""
+    """A message without a role, or with an unknown one."""
     record = await ask(model, Item("a", [{"content": "hi"}], 1))
     assert (record.error["type"], record.attempts) == ("ValueError", 0)
     assert server.requests == []

@@ -55,7 +55,7 @@ FAILURES = [
     # the answer's own status_code comes first, then the error's, then any other word for it
     ({"status_code": 403, "error": INNER | {"status_code": 404, "code": 429}}, errors.PermissionDeniedError, 403),
     ({"status": 403, "error": INNER | {"status_code": 404, "code": 429}}, errors.NotFoundError, 404),
-    # a status that is none
+    # an invalid status
     ({"status_code": 200, "error": INNER}, errors.InternalServerError, 500),
     ({"status_code": True, "error": INNER}, errors.InternalServerError, 500),
     ({"status_code": [429], "error": INNER}, errors.InternalServerError, 500),
@@ -99,7 +99,7 @@ def test_an_error_without_words_is_an_error(body):
 
 @pytest.mark.parametrize("data", [b"overloaded", b'"overloaded"', b'{"reason": "overloaded"}', b"[]", b"\xff"])
 def test_an_event_named_error_is_one_whatever_its_data(data):
-    """Text that is no JSON included."""
+    """Including text that is not JSON."""
     with pytest.raises(errors.InternalServerError) as caught:
         read(b"event: error\ndata: " + data + b"\n\n")
     assert ("overloaded" in str(caught.value)) == (data in {b"overloaded", b'"overloaded"'})

@@ -9,8 +9,10 @@ from __future__ import annotations
 import sys
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Generic, ParamSpec, TypeVar
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -57,6 +59,31 @@ class RealThread(Generic[T]):
             function(self.prepared)
         finally:
             self._runs.release()
+
+
+class RealThreads(ThreadPoolExecutor):
+    """An executor that runs each function in a new thread of the operating system, which does not outlive the process.
+
+    The threads of the original are greenlets under gevent. The interpreter waits for them at its end, and that of another
+    thread's greenlet would last for ever: gevent's queues do not wake greenlets of other threads.
+    """
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Start ``fn`` and return the future of its result."""
+        future: Future[T] = Future()
+        RealThread(lambda: None, lambda _: _run_for(future, lambda: fn(*args, **kwargs)))
+        return future
+
+
+def _run_for(future: Future[T], function: Callable[[], T]) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        result = function()
+    except BaseException as error:  # noqa: BLE001 - raised where the result is awaited
+        future.set_exception(error)
+    else:
+        future.set_result(result)
 
 
 class GreenQueue:

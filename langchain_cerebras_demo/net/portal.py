@@ -19,7 +19,7 @@ from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from langchain_cerebras_demo.errors import CerebrasError
-from langchain_cerebras_demo.net.gevent_support import GreenQueue, RealThread, is_patched
+from langchain_cerebras_demo.net.gevent_support import GreenQueue, RealThread, RealThreads, is_patched
 from langchain_cerebras_demo.net.shutdown import ENDED, is_ending, refuse_at_the_end
 
 T = TypeVar("T")
@@ -125,7 +125,7 @@ class Portal:
 def _open() -> tuple[asyncio.AbstractEventLoop, threading.Thread | RealThread[asyncio.AbstractEventLoop]]:
     """Return a running loop and its thread."""
     if is_patched():  # with gevent, a loop belongs to the thread that made it
-        real_thread = RealThread(asyncio.new_event_loop, _run)
+        real_thread = RealThread(_new_loop_with_real_threads, _run)
         return real_thread.prepared, real_thread
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=_run, args=(loop,), name="cerebras-demo", daemon=True)
@@ -136,6 +136,12 @@ def _open() -> tuple[asyncio.AbstractEventLoop, threading.Thread | RealThread[as
         why = ENDED if is_ending() else f"no thread could be started for synchronous calls ({error})"
         raise CerebrasError(why) from None
     return loop, thread
+
+
+def _new_loop_with_real_threads() -> asyncio.AbstractEventLoop:
+    loop = asyncio.new_event_loop()
+    loop.set_default_executor(RealThreads())
+    return loop
 
 
 def _new_queue() -> SimpleQueue[Any] | GreenQueue:

@@ -135,6 +135,12 @@ atexit.register(lambda: print(invoke()))
     assert lines == ["True"] * 5 + ["0", "True", "True"]
 
 
+def test_no_greenlet_is_left_that_the_end_of_the_process_would_wait_for(server):
+    """A greenlet of another thread is never woken there: the process would hang. Looking up a name must not start one."""
+    code = "print(invoke(), any('asyncio' in thread.name for thread in threading.enumerate()))"
+    assert output(PATCH + MODEL + code, server) == ["True", "False"]
+
+
 def test_a_process_that_is_patched_late_opens_another_portal(server):
     """The one that is open would wait for threads that are greenlets now."""
     code = "print(invoke())\n" + PATCH + "print(invoke(), stream(), asyncio.run(ainvoke()), invoke())"

@@ -1,4 +1,4 @@
-"""``cerebras-demo ask``: one question; the answer streams to stdout."""
+"""``cerebras-demo ask``: one question; the answer goes to stdout."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def ask(
     schema: Annotated[
         str | None,
         typer.Option(
-            "--schema", metavar="JSON", help="A JSON schema, or a file with one: the answer is JSON that matches it."
+            "--schema", metavar="JSON", help="A JSON schema, or a file with one: prints the answer as JSON that matches it."
         ),
     ] = None,
     reasoning: ReasoningOption = None,
@@ -64,6 +64,7 @@ def ask(
 ) -> None:
     """Ask one question; the answer streams to standard output.
 
+    With --schema, --extract or --json, it is printed when it is complete.
     Exit codes: 0 answered, 1 failed, 2 wrong usage, 130 interrupted.
     """
     if not question and not files and is_terminal(sys.stdin):
@@ -94,7 +95,7 @@ def ask(
     messages: list[dict[str, Any]] = [{"role": "system", "content": system}] if system else []
     messages.append({"role": "user", "content": to_content(question, files or [], images or [])})
     client = open_client(is_local=local_model)
-    streams = not as_json and not extract
+    streams = not as_json and not extract and asked is None
     answer = Answer(shows_text=streams, shows_reasoning=reasoning is not None and not as_json)
     try:
         answer.ask(client, ChatRequest(model, messages, parameters))
@@ -108,7 +109,9 @@ def ask(
         shaped = ({} if asked is None else {"parsed": parsed}) | ({"code": code} if extract else {})
         failed = {} if problem is None else {"error": to_error(problem)}
         write_json({**answer.to_dict(is_local=client.is_local), **shaped, **failed})
-    elif extract and answer.text:
+    elif asked is not None and problem is None:
+        write_json(parsed)
+    elif not streams and answer.text:
         write_out(code if code is not None else f"{answer.text}\n")
     if not answer.text:
         note("the answer is empty")

@@ -244,6 +244,35 @@ def test_a_schema_shapes_the_answer_and_is_held_against_it(server, ask, tmp_path
 
 
 COLOURS = {"title": "Colours", "type": "array", "items": {"type": "string"}}
+NUMBERS = {"type": "array", "items": {"type": "integer"}}
+FENCED = 'Here it is:\n```json\n{"name": "Zoë"}\n```\nDone.'
+
+
+@pytest.mark.parametrize(
+    ("schema", "text", "value"),
+    [
+        (NUMBERS, '{"value":[1]}', [1]),
+        (NUMBERS, "[1]", [1]),
+        ({"type": "string"}, '{"value": "a"}', "a"),
+        ({"type": ["integer", "null"]}, '{"value": null}', None),
+        (PERSON, FENCED, {"name": "Zoë"}),
+        ({"type": "json_object"}, FENCED, {"name": "Zoë"}),
+    ],
+)
+def test_with_a_schema_standard_output_is_the_value_as_json(server, ask, schema, text, value):
+    """One line of JSON without an object or prose around the value, so that it can be piped into jq."""
+    server.script(Reply(text=text))
+    done = ask("Which?", "--schema", json.dumps(schema))
+    assert (done.returncode, done.stderr, done.stdout.count("\n")) == (0, "", 1)
+    assert json.loads(done.stdout) == value
+
+
+def test_with_a_schema_nothing_is_printed_of_an_answer_that_was_interrupted(server, ask):
+    """A part of a JSON value helps no program."""
+    server.script(CutAfter(events=3, reply=Reply(text='{"value": [1, 2, 3, 4, 5, 6, 7, 8]}')))
+    done = ask("Which?", "--schema", json.dumps(NUMBERS))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "StreamInterruptedError" in done.stderr
 
 
 @pytest.mark.parametrize(

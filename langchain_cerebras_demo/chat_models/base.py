@@ -7,6 +7,7 @@ import logging
 import math
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, closing
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
@@ -51,7 +52,7 @@ from langchain_cerebras_demo.errors import APIError
 from langchain_cerebras_demo.keys import SourceReport
 from langchain_cerebras_demo.net.portal import portal
 from langchain_cerebras_demo.net.shutdown import is_ending, refuse_at_the_end
-from langchain_cerebras_demo.policy import abilities
+from langchain_cerebras_demo.policy import RateLimit, Timeout, abilities
 from langchain_cerebras_demo.records import Load, RateLimitSnapshot
 from langchain_cerebras_demo.wire.cost import DEFAULT_IMAGE_TOKENS, estimate_tokens
 from langchain_cerebras_demo.wire.request import PARAMETERS, ChatRequest, to_our_names
@@ -103,6 +104,12 @@ class ChatCerebrasDemo(ChatFields):
     def lc_secrets(self) -> dict[str, str]:
         """The secret field, and the environment variable from which it is read when the model is loaded."""
         return {"api_key": "CEREBRAS_API_KEY"}
+
+    @property
+    def lc_attributes(self) -> dict[str, Any]:
+        """The fields whose objects ``dumps`` could not write, as mappings, which the constructor accepts."""
+        given = {"timeout": self.timeout, "rate_limit": self.rate_limit}
+        return {name: asdict(value) for name, value in given.items() if isinstance(value, Timeout | RateLimit)}
 
     @classmethod
     def is_lc_serializable(cls) -> bool:

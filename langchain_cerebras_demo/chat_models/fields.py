@@ -298,10 +298,11 @@ class ChatFields(BaseChatModel):
     )
     user: str | None = Field(default=None, description="An end user's id, for the service's abuse monitoring.")
 
-    timeout: Annotated[Timeout | float | None, _CheckedAs(Any)] = Field(
+    timeout: Annotated[Timeout | float | Mapping[str, float | None] | None, _CheckedAs(Any)] = Field(
         default=60.0,
         description=(
-            "Seconds to connect, until the first event and between two events; or a ``Timeout``; ``None`` for no limit."
+            "Seconds to connect, until the first event and between two events; or a ``Timeout`` (or a mapping of its fields); "
+            "``None`` for no limit."
         ),
     )
     max_retries: int = Field(
@@ -384,9 +385,12 @@ class ChatFields(BaseChatModel):
         repr=False,
         description="Address of a proxy, instead of the environment's. It may contain a password; pickles contain it.",
     )
-    streaming: bool = Field(
-        default=False,
-        description="Whether ``invoke`` streams internally, for callbacks that want every token.",
+    streaming: bool | None = Field(
+        default=None,
+        description=(
+            "``True``: ``invoke`` streams internally, for callbacks that want every token; ``False``: nothing streams, ``stream`` "
+            "yields one chunk; ``None``: the method called decides."
+        ),
     )
     model_kwargs: dict[str, Any] = Field(
         default_factory=dict,
@@ -510,9 +514,9 @@ class ChatFields(BaseChatModel):
             "default_headers": check_headers,
             "rate_limit": RateLimit.from_value,
         }
-        if value is not None:
-            check[info.field_name](value)
-        return value
+        checked = None if value is None else check[info.field_name](value)
+        # A mapping stands for an object with these fields, as in a model that was saved.
+        return checked if isinstance(value, Mapping) and isinstance(checked, Timeout | RateLimit) else value
 
     @model_validator(mode="after")
     def _set_cerebras_demo_version(self) -> Self:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
+
+from langchain_cerebras_demo.wire.request import nearest
 
 
 @dataclass(frozen=True)
@@ -32,14 +35,24 @@ class Timeout:
             _check(f"timeout.{bound.name}", getattr(self, bound.name))
 
     @classmethod
-    def from_value(cls, value: Timeout | float | None) -> Timeout:
-        """Return a ``Timeout`` from a ``Timeout``, a number for connect, first_event and idle, or ``None`` for no limits.
+    def from_value(cls, value: Timeout | float | Mapping[str, float | None] | None) -> Timeout:
+        """Return a ``Timeout``.
+
+        Args:
+            value: a ``Timeout``, a mapping of its fields, a number for connect, first_event and idle, or ``None`` for no limits.
 
         Raises:
             TypeError, ValueError: any other value; the message names it.
         """
         if isinstance(value, Timeout):
             return value
+        if isinstance(value, Mapping):
+            names = [bound.name for bound in fields(cls)]
+            for name in value:
+                if name not in names:
+                    hint = nearest(str(name), names)
+                    raise ValueError(f"timeout[{name!r}] is not a limit: the limits are {', '.join(names)}{hint}")
+            return cls(**value)
         _check("timeout", value)
         return cls(connect=value, first_event=value, idle=value)
 

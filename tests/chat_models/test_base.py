@@ -17,12 +17,13 @@ import pytest
 from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
 from langchain_core.language_models.chat_models import BaseChatModel
-from langchain_core.load import dumps, load
+from langchain_core.load import dumpd, dumps, load
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, SystemMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.rate_limiters import BaseRateLimiter
 from langchain_core.runnables import ConfigurableField
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from pydantic import SecretStr, ValidationError
 
 from langchain_cerebras_demo import (
@@ -707,6 +708,49 @@ def test_fields_may_be_configured_at_a_call(server):
     model.with_config(configurable={"model": "qwen-3.8", "temperature": 0.25}).invoke("hello")
     assert server.requests[0].json["model"] == "qwen-3.8-27b"
     assert server.requests[0].json["temperature"] == 0.25
+
+
+def configured(model):
+    return model.configurable_fields(model=ConfigurableField("model")).with_config(configurable={"model": "qwen-3.8"})
+
+
+def from_langgraphs_checkpoint(model):
+    serializer = JsonPlusSerializer(allowed_msgpack_modules=[(ChatCerebrasDemo.__module__, "ChatCerebrasDemo")])
+    return serializer.loads_typed(serializer.dumps_typed(model))
+
+
+REMADE = {
+    "configured": configured,
+    "made of model_dump": lambda model: ChatCerebrasDemo.model_validate(model.model_dump()),
+    "from a checkpoint": from_langgraphs_checkpoint,
+    "loaded": lambda model: load(
+        dumpd(model), allowed_objects=[ChatCerebrasDemo], valid_namespaces=["langchain_cerebras_demo"]
+    ),
+}
+
+
+@pytest.mark.parametrize("remade", REMADE)
+async def test_a_model_made_of_anothers_fields_streams(server, remade, monkeypatch):
+    """LangChain passes every field on, and reads an explicit streaming=False as a wish never to stream."""
+    monkeypatch.setenv("CEREBRAS_API_KEY", server.key)
+    model = REMADE[remade](model_for(server, api_key=None, coalesce=False, timeout=Timeout(total=60)))
+    chain = ChatPromptTemplate.from_template("{x}") | model | StrOutputParser()
+    server.script(DELTAS, DELTAS)
+    assert [text for text in chain.stream({"x": "hi"}) if text] == ["a", "b", "c"]
+    events = [event["event"] async for event in chain.astream_events({"x": "hi"}, version="v2")]
+    assert events.count("on_chat_model_stream") > 3
+    assert [request.json["stream"] for request in server.requests] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("streaming", "called", "sent"),
+    [(None, "stream", True), (None, "invoke", False), (True, "invoke", True), (False, "stream", False)],
+)
+def test_streaming_decides_in_both_directions_and_none_leaves_it_to_the_call(server, streaming, called, sent):
+    """True makes ``invoke`` stream internally, and False turns streaming off."""
+    model = model_for(server, streaming=streaming)
+    list(model.stream("hi")) if called == "stream" else model.invoke("hi")
+    assert server.requests[0].json.get("stream", False) is sent
 
 
 def test_with_retry_is_told_what_may_be_tried_again(server):

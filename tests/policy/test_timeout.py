@@ -17,7 +17,7 @@ from langchain_cerebras_demo.policy import Timeout
 
 STAGES = ["connect", "first_event", "idle", "total"]
 NO_BOUNDS = [0, 0.0, -0.0, -1, math.nan, math.inf, -math.inf, 10**400]
-NO_NUMBERS = ["60", True, False, b"1", (5, 60), {"connect": 5}, Decimal(5), 1j]
+NO_NUMBERS = ["60", True, False, b"1", (5, 60), [5], Decimal(5), 1j]
 
 
 def test_the_defaults_bound_each_stage_and_not_the_whole_call():
@@ -43,6 +43,29 @@ def test_a_timeout_is_taken_as_it_is():
     assert Timeout.from_value(given_timeout) is given_timeout
 
 
+@pytest.mark.parametrize("given_timeout", [Timeout(connect=5, total=None), Timeout(5, None, 0.5, 9), Timeout()])
+def test_a_mapping_of_its_fields_is_the_same_timeout(given_timeout):
+    """As a saved model has it."""
+    assert Timeout.from_value(dataclasses.asdict(given_timeout)) == given_timeout
+    assert Timeout.from_value({"connect": 5}) == Timeout(connect=5)
+
+
+def test_an_unknown_name_in_a_mapping_is_refused_with_the_names_that_exist():
+    """And the nearest of them."""
+    with pytest.raises(
+        ValueError,
+        match=r"timeout\['conect'\] is not a limit: the limits are connect, first_event, idle, "
+        r"total; did you mean 'connect'\?",
+    ):
+        Timeout.from_value({"conect": 5})
+    with pytest.raises(
+        ValueError, match=r"timeout\[7\] is not a limit: the limits are connect, first_event, idle, total$"
+    ):
+        Timeout.from_value({7: 5})
+    with pytest.raises(ValueError, match=r"timeout\.idle=-1: give a positive number of seconds"):
+        Timeout.from_value({"idle": -1})
+
+
 @pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize("bound", NO_BOUNDS)
 def test_a_bound_that_is_not_positive_and_finite_is_refused_by_its_name(stage, bound):
@@ -52,7 +75,7 @@ def test_a_bound_that_is_not_positive_and_finite_is_refused_by_its_name(stage, b
 
 
 @pytest.mark.parametrize("stage", STAGES)
-@pytest.mark.parametrize("bound", NO_NUMBERS)
+@pytest.mark.parametrize("bound", [*NO_NUMBERS, {"connect": 5}])
 def test_a_bound_that_is_no_number_is_refused_by_its_name(stage, bound):
     """A bool is not a number, and a tuple or a string is not interpreted."""
     with pytest.raises(TypeError, match=re.escape(f"timeout.{stage}={bound!r} is not a number of seconds")):

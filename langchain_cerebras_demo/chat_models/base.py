@@ -683,8 +683,5 @@ class ChatCerebrasDemo(ChatFields):
         spec = None if self._is_local else catalog.find_spec(client.aliases.resolve(model))
         replay = None if self._is_local else abilities.replay_of(spec, self.replay_reasoning)
         wire = to_wire(messages, replay=replay, images=abilities.takes_images(spec), check=self.check_requests)
-        has_answers = any(message["role"] == "assistant" for message in wire)
-        if replay == "think_tags" and has_answers and parameters.get("clear_thinking") is None:
-            # Otherwise the service drops the reasoning that was sent back.
-            parameters["clear_thinking"] = False
+        parameters = abilities.keep_reasoning(parameters, wire, replay)
         return ChatRequest(model, wire, parameters, extra, check=self.check_requests)

@@ -7,7 +7,7 @@ What the API accepts: cerebras-cloud-sdk 1.91.0, ``types/chat/completion_create_
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 from langchain_core.messages import (
     AIMessage,
@@ -32,12 +32,11 @@ from langchain_cerebras_demo.wire.parts import (
     to_valid_text,
 )
 from langchain_cerebras_demo.wire.request import ROLES
+from langchain_cerebras_demo.wire.thinking import Replay, with_reasoning
 
-__all__ = ["Replay", "to_wire"]
+__all__ = ["to_wire"]
 
 Wire = dict[str, Any]
-Replay: TypeAlias = Literal["reasoning", "think_tags"]
-"""The form in which a model expects its earlier reasoning; see ``catalog.ReasoningSpec.replay``."""
 
 
 class _Rules(NamedTuple):
@@ -179,21 +178,16 @@ def _named(wire: Wire, message: BaseMessage, place: str) -> Wire:
 
 
 def _from_assistant(message: BaseMessage, place: str, rules: _Rules) -> Sequence[Wire]:
-    wire: Wire = {"role": "assistant"}
     content = to_content(message.content, place, role="assistant", check=rules.check)
     if not content and isinstance(refusal := message.additional_kwargs.get("refusal"), str):
         content = refusal  # it was the whole answer
-    if rules.replay and (reasoning := _reasoning(message, place)):
-        if rules.replay == "reasoning":
-            wire["reasoning"] = reasoning
-        else:
-            thought = f"<think>{reasoning}</think>"
-            content = thought + content if isinstance(content, str) else [{"type": "text", "text": thought}, *content]
-    calls = _tool_calls(message, place)
-    if calls:
+    wire: Wire = {"role": "assistant", "content": content}
+    if rules.replay:
+        wire = with_reasoning(wire, _reasoning(message, place), rules.replay)
+    if calls := _tool_calls(message, place):
         wire["tool_calls"] = calls
-    if not calls or says_something(content):  # empty content with calls has been refused with a 400
-        wire["content"] = content
+        if not says_something(wire["content"]):  # empty content with calls has been refused with a 400
+            del wire["content"]
     return (_named(wire, message, place),)
 
 

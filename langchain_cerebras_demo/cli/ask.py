@@ -47,7 +47,9 @@ def ask(
     schema: Annotated[
         str | None,
         typer.Option(
-            "--schema", metavar="JSON", help="A JSON schema, or a file with one: prints the answer as JSON that matches it."
+            "--schema",
+            metavar="JSON",
+            help="A JSON schema, or a file with one: prints the answer as JSON that matches it.",
         ),
     ] = None,
     reasoning: ReasoningOption = None,

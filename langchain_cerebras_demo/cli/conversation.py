@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from typing_extensions import Self
 
+from langchain_cerebras_demo import catalog
 from langchain_cerebras_demo.cli.answer import Answer, find_model
 from langchain_cerebras_demo.cli.failures import note_error
 from langchain_cerebras_demo.cli.inputs import InputError
@@ -25,7 +26,9 @@ from langchain_cerebras_demo.cli.options import LOCAL_MODEL, model_names
 from langchain_cerebras_demo.cli.terminal import count, is_terminal, note, wrap, write_error, write_out
 from langchain_cerebras_demo.client.client import Client
 from langchain_cerebras_demo.errors import ContextOverflowError
+from langchain_cerebras_demo.policy.abilities import keep_reasoning, replay_of
 from langchain_cerebras_demo.wire.request import ChatRequest, nearest
+from langchain_cerebras_demo.wire.thinking import Replay, with_reasoning
 
 readline: Any = None
 with contextlib.suppress(ImportError):  # Windows has none
@@ -183,7 +186,7 @@ class Conversation:
         self.model = model
         self.system = system
         self.messages: list[dict[str, Any]] = []
-        """The messages so far, in the API's form, without the system message."""
+        """The messages so far, without the system message; each answer with its ``reasoning``, which may be empty."""
         self._client = client
         self._parameters = parameters
         self._shows_stats = shows_stats
@@ -228,7 +231,9 @@ class Conversation:
     def _answer(self, text: str) -> None:
         question = {"role": "user", "content": text}
         answer = Answer(shows_reasoning=bool(self._parameters.get("reasoning_effort")))
-        request = ChatRequest(self.model, [*self._whole(), question], self._parameters)
+        replay = self._replay()
+        messages = [*self._whole(replay), question]
+        request = ChatRequest(self.model, messages, keep_reasoning(self._parameters, messages, replay))
         try:
             answer.ask(self._client, request)
         except KeyboardInterrupt:
@@ -252,7 +257,7 @@ class Conversation:
         """End the answer's line. A partial answer is kept; a question without an answer is forgotten."""
         answer.end_reasoning()
         if answer.text:
-            self.messages += [question, {"role": "assistant", "content": answer.text}]
+            self.messages += [question, {"role": "assistant", "content": answer.text, "reasoning": answer.reasoning}]
             write_out("\n")
         if answer.was_cut_off:
             note(answer.cut_off())
@@ -326,12 +331,25 @@ class Conversation:
         else:
             note(f"Saved {count(len(self.messages), 'message')} to {name}.")
 
-    def _whole(self) -> list[dict[str, Any]]:
-        return [*([{"role": "system", "content": self.system}] if self.system else []), *self.messages]
+    def _replay(self) -> Replay | None:
+        """Return the form in which earlier reasoning is sent to the model; ``None`` if it is left out."""
+        return replay_of(None if self._client.is_local else catalog.find_spec(self._model_id()))
+
+    def _model_id(self) -> str:
+        return LOCAL_MODEL if self._client.is_local else self._client.aliases.resolve(self.model)
+
+    def _whole(self, replay: Replay | None = None) -> list[dict[str, Any]]:
+        """Return the messages in the API's form, with earlier reasoning in the form ``replay``."""
+        system = [{"role": "system", "content": self.system}] if self.system else []
+        turns = [
+            with_reasoning({"role": turn["role"], "content": turn["content"]}, turn.get("reasoning", ""), replay)
+            for turn in self.messages
+        ]
+        return [*system, *turns]
 
     def _to_json(self) -> str:
-        model = LOCAL_MODEL if self._client.is_local else self._client.aliases.resolve(self.model)
-        return json.dumps({"model": model, "messages": self._whole()}, ensure_ascii=False, indent=2) + "\n"
+        saved = {"model": self._model_id(), "messages": self._whole(self._replay())}
+        return json.dumps(saved, ensure_ascii=False, indent=2) + "\n"
 
     def _to_markdown(self) -> str:
         return "\n\n".join(f"## {message['role'].title()}\n\n{message['content']}" for message in self._whole()) + "\n"

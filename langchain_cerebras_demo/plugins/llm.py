@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from langchain_cerebras_demo.records import CallRecord
     from langchain_cerebras_demo.wire.completion import Event
     from langchain_cerebras_demo.wire.request import ChatRequest
+    from langchain_cerebras_demo.wire.thinking import Replay
 else:
     Base = object
 
@@ -169,7 +170,7 @@ class _Cerebras(Base):
         return Client(base_url=base_url, keys=to_key_chain(base_url, api_key=key))
 
     def _request(self, prompt: llm.Prompt) -> ChatRequest:
-        from langchain_cerebras_demo.policy.abilities import replay_of  # noqa: PLC0415 - as above
+        from langchain_cerebras_demo.policy.abilities import keep_reasoning, replay_of  # noqa: PLC0415 - as above
         from langchain_cerebras_demo.wire.request import ChatRequest, to_messages  # noqa: PLC0415 - as above
 
         replay = replay_of(None if self.is_local else catalog.find_spec(self.name))
@@ -179,7 +180,8 @@ class _Cerebras(Base):
             parameters["tools"] = [to_tool(tool) for tool in prompt.tools]
         if prompt.schema:
             parameters["response_format"] = to_response_format(cast("Mapping[str, Any]", prompt.schema))
-        return ChatRequest(self.name, to_messages(wires), parameters)
+        messages = to_messages(wires)
+        return ChatRequest(self.name, messages, keep_reasoning(parameters, messages, replay))
 
 
 class CerebrasModel(_Cerebras, llm.KeyModel):
@@ -364,7 +366,7 @@ def to_figures(identity: Any, usage: Any, finish: Any, record: Any) -> dict[str,
     return {name: value for name, value in facts.items() if value is not None}
 
 
-def to_wires(message: Message, replay: str | None) -> list[dict[str, Any]]:
+def to_wires(message: Message, replay: Replay | None) -> list[dict[str, Any]]:
     """Return a message of ``llm`` as messages of the API.
 
     Args:
@@ -380,13 +382,10 @@ def to_wires(message: Message, replay: str | None) -> list[dict[str, Any]]:
         if images:
             content = [*({"type": "text", "text": text} for text in texts), *images]
         return [{"role": message.role, "content": content}]
-    wire: dict[str, Any] = {"role": "assistant", "content": "".join(texts)}
+    from langchain_cerebras_demo.wire.thinking import with_reasoning  # noqa: PLC0415 - as above
+
     thoughts = [part.text for part in message.parts if isinstance(part, ReasoningPart) and _is_ours(part)]
-    reasoning = "".join(thoughts) if replay else ""
-    if reasoning and replay == "reasoning":
-        wire["reasoning"] = reasoning
-    elif reasoning:
-        wire["content"] = f"<think>{reasoning}</think>{wire['content']}"
+    wire = with_reasoning({"role": "assistant", "content": "".join(texts)}, "".join(thoughts), replay)
     if calls := [_to_wire_call(part) for part in message.parts if isinstance(part, ToolCallPart)]:
         wire["tool_calls"] = calls
     return [wire]

@@ -8,10 +8,11 @@ endpoint, is assumed to support everything.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from langchain_cerebras_demo.catalog import ModelSpec
 from langchain_cerebras_demo.errors import InvalidRequestError
+from langchain_cerebras_demo.wire.thinking import Replay
 
 ESCAPE = "If the catalogue is out of date: check_requests=False."
 
@@ -121,9 +122,7 @@ def _fit_reasoning(parameters: dict[str, Any], spec: ModelSpec, *, check: bool) 
 _EFFORTS = ("none", "low", "medium", "high")
 
 
-def replay_of(
-    spec: ModelSpec | None, wanted: bool | Literal["reasoning", "think_tags"] = True
-) -> Literal["reasoning", "think_tags"] | None:
+def replay_of(spec: ModelSpec | None, wanted: bool | Replay = True) -> Replay | None:
     """Return the form in which earlier reasoning is sent to this model; ``None`` if it is left out.
 
     Args:
@@ -133,6 +132,24 @@ def replay_of(
     if isinstance(wanted, str):
         return wanted
     return spec.reasoning.replay if wanted and spec and spec.reasoning else None
+
+
+def keep_reasoning(
+    parameters: Mapping[str, Any],
+    messages: Sequence[Mapping[str, Any]],
+    replay: Replay | None,
+) -> dict[str, Any]:
+    """Return the parameters with ``clear_thinking=False`` if earlier reasoning is sent as think tags: the service would drop it.
+
+    Args:
+        parameters: The parameters of a request; their own ``clear_thinking`` is kept.
+        messages: The messages in the API's form.
+        replay: The form in which earlier reasoning is sent, from ``replay_of``.
+    """
+    has_answers = any(message["role"] == "assistant" for message in messages)
+    if replay != "think_tags" or not has_answers or parameters.get("clear_thinking") is not None:
+        return dict(parameters)
+    return {**parameters, "clear_thinking": False}
 
 
 def takes_images(spec: ModelSpec | None) -> bool:

@@ -1,4 +1,4 @@
-"""Separates ``<think>…</think>`` before an answer's text from the text, also in streams.
+"""Separates ``<think>…</think>`` before an answer's text from the text, also in streams; puts reasoning into sent messages.
 
 Some models, and all with ``reasoning_format="raw"``, write their reasoning into the content. Only a block at the very
 beginning counts: a tag further down is part of the text. For some models, the opening tag is part of the prompt, so the
@@ -7,10 +7,32 @@ content begins with the reasoning and has only the closing tag.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, TypeAlias
 
 OPENING, CLOSING = "<think>", "</think>"
+
+Replay: TypeAlias = Literal["reasoning", "think_tags"]
+"""The form in which a model expects its earlier reasoning; see ``catalog.ReasoningSpec.replay``."""
+
+
+def with_reasoning(message: Mapping[str, Any], reasoning: str, replay: Replay | None) -> dict[str, Any]:
+    """Return an earlier answer with its reasoning in the form that the model expects.
+
+    Args:
+        message: The answer as a message in the API's form; it has ``content``.
+        reasoning: The reasoning; it may be empty.
+        replay: The form, from ``policy.abilities.replay_of``; ``None`` leaves the reasoning out.
+    """
+    if not reasoning or replay is None:
+        return dict(message)
+    if replay == "reasoning":
+        return {**message, "reasoning": reasoning}
+    thought, content = f"{OPENING}{reasoning}{CLOSING}", message["content"]
+    tagged = thought + content if isinstance(content, str) else [{"type": "text", "text": thought}, *content]
+    return {**message, "content": tagged}
+
 
 Piece = tuple[Literal["text", "reasoning"], str]
 

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from langchain_cerebras_demo.testing import Gate, RawAnswer, Reply, Silence, Status
+from langchain_cerebras_demo.testing import Gate, LoopbackCerebras, RawAnswer, Reply, Silence, Status
 
 pytestmark = [
     pytest.mark.filterwarnings(
@@ -283,8 +283,8 @@ def test_undo_forgets_the_last_question_and_its_answer(server, terminal):
 
 
 def test_save_writes_the_conversation_to_a_new_file(server, terminal, tmp_path):
-    """Markdown for people, JSON in the API's form for programs; a file that exists is never touched."""
-    server.script(Reply(text="Hello *Ann*."))
+    """Markdown for people, JSON as it is sent for programs; a file that exists is never touched."""
+    server.script(Reply(text="Hello *Ann*.", reasoning="A name."))
     child = terminal("chat", "--system", "Be kind.", "-m", "gpt-oss", columns=200)
     ask(child, "/save x")
     child.expect_exact("There is nothing to save.")
@@ -308,7 +308,7 @@ def test_save_writes_the_conversation_to_a_new_file(server, terminal, tmp_path):
         "messages": [
             {"role": "system", "content": "Be kind."},
             {"role": "user", "content": "I am Ann"},
-            {"role": "assistant", "content": "Hello *Ann*."},
+            {"role": "assistant", "content": "Hello *Ann*.", "reasoning": "A name."},
         ],
     }
 
@@ -334,6 +334,33 @@ def test_in_a_pipe_each_line_is_a_question_and_answers_stand_alone(server, run):
     done = run("chat", stdin="a\n")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("cerebras-demo: PaymentRequiredError")
+
+
+@pytest.mark.parametrize(
+    ("model", "sent_back", "clears"),
+    [
+        ("qwen-3.8", {"content": "one", "reasoning": "hm"}, None),
+        ("zai-glm-4.7", {"content": "<think>hm</think>one"}, False),
+        ("gemma-4-31b", {"content": "one"}, None),
+    ],
+)
+def test_earlier_reasoning_is_sent_in_the_form_that_the_model_expects(run, model, sent_back, clears):
+    """As by the chat model; not at all to a model whose form is not known."""
+    with LoopbackCerebras(models=["qwen-3.8-27b", "zai-glm-4.7", "gemma-4-31b"]) as server:
+        server.script(Reply(text="one", reasoning="hm"), Reply(text="two"))
+        done = run("chat", "-m", model, stdin="a\nb\n", **environment_of(server))
+        assert (done.returncode, done.stdout) == (0, "one\ntwo\n")
+        body = server.requests[-1].json
+    question, answer, _ = body["messages"]
+    assert (question["content"], answer, body.get("clear_thinking")) == (
+        "a",
+        {"role": "assistant", **sent_back},
+        clears,
+    )
+
+
+def environment_of(server):
+    return {"CEREBRAS_BASE_URL": server.base_url, "CEREBRAS_API_KEY": server.key}
 
 
 def test_bytes_that_are_no_text_are_not_sent(server, run):

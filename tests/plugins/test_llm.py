@@ -216,6 +216,14 @@ def test_a_conversation_continues_with_its_reasoning(run, server):
     ]
 
 
+def test_reasoning_that_is_sent_as_think_tags_is_kept_by_the_service():
+    """With ``clear_thinking``, as the chat model does it; otherwise the service drops it."""
+    model = plugin.CerebrasModel("cerebras/zai-glm-4.7", "zai-glm-4.7")
+    turns = [llm.parts.Message(role, [llm.parts.TextPart("a")]) for role in ("user", "assistant", "user")]
+    asked = llm.Prompt("", model, messages=turns, options=plugin.Options())
+    assert model._request(asked).parameters == {"clear_thinking": False}
+
+
 def test_a_schema_is_sent_in_strict_mode_if_that_supports_it(run, server):
     """Otherwise as it is."""
     server.script(Reply(text='{"name": "Ann", "age": 3}'))

@@ -8,7 +8,7 @@ import pytest
 
 from langchain_cerebras_demo.catalog import find_spec
 from langchain_cerebras_demo.errors import InvalidRequestError
-from langchain_cerebras_demo.policy.abilities import answers_by_call, check_images, fit, replay_of
+from langchain_cerebras_demo.policy.abilities import answers_by_call, check_images, fit, keep_reasoning, replay_of
 
 GPT_OSS, QWEN, GLM, LLAMA, KIMI, GEMMA = (
     find_spec(name)
@@ -76,6 +76,21 @@ def test_reasoning_goes_back_in_the_models_own_form():
         None,
         None,
     ]
+
+
+@pytest.mark.parametrize(
+    ("replay", "roles", "given", "kept"),
+    [
+        ("think_tags", ["user", "assistant", "user"], {"seed": 1}, {"seed": 1, "clear_thinking": False}),
+        ("think_tags", ["user", "assistant", "user"], {"clear_thinking": True}, {"clear_thinking": True}),
+        ("think_tags", ["user"], {}, {}),
+        ("reasoning", ["user", "assistant", "user"], {}, {}),
+        (None, ["user", "assistant", "user"], {}, {}),
+    ],
+)
+def test_the_service_keeps_reasoning_that_is_sent_as_think_tags(replay, roles, given, kept):
+    """Unless the user has said what it does; without an earlier answer there is nothing to keep."""
+    assert keep_reasoning(given, [{"role": role, "content": ""} for role in roles], replay) == kept
 
 
 SCHEMA = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "object"}}}

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_cerebras_demo.wire.thinking import ThinkSplitter
+from langchain_cerebras_demo.wire.thinking import ThinkSplitter, with_reasoning
 
 EXAMPLES = [
     ("<think>Hm.</think>Four.", "Hm.", "Four."),
@@ -59,3 +59,25 @@ def test_text_flows_at_once_when_no_block_is_there():
     assert splitter.feed("Four") == [("text", "Four")]
     assert splitter.is_plain
     assert splitter.feed(" <think>") == [("text", " <think>")]
+
+
+@pytest.mark.parametrize(
+    ("content", "reasoning", "replay", "sent"),
+    [
+        ("4", "hm", "reasoning", {"content": "4", "reasoning": "hm"}),
+        ("4", "hm", "think_tags", {"content": "<think>hm</think>4"}),
+        (
+            [{"type": "text", "text": "4"}],
+            "hm",
+            "think_tags",
+            {"content": [{"type": "text", "text": "<think>hm</think>"}, {"type": "text", "text": "4"}]},
+        ),
+        ("4", "hm", None, {"content": "4"}),
+        ("4", "", "think_tags", {"content": "4"}),
+    ],
+)
+def test_an_earlier_answer_has_its_reasoning_where_the_model_expects_it(content, reasoning, replay, sent):
+    """In its own field or before the text; the given message is not changed."""
+    message = {"role": "assistant", "content": content}
+    assert with_reasoning(message, reasoning, replay) == {"role": "assistant", **sent}
+    assert message == {"role": "assistant", "content": content}

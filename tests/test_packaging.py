@@ -174,6 +174,19 @@ def test_the_map_of_the_house_shows_each_room():
     assert there - shown <= beside
 
 
+def test_the_map_of_the_house_has_the_layers_of_the_import_contract():
+    """From top to bottom; a line that begins with `|` is in the layer of the line above it."""
+    text = CONTRIBUTING.partition("## Code layout")[2].split("```")[1]
+    shown = []
+    for bar, name in re.findall(r"^(\| )?(\w+)(?:\.py|/)  ", text, re.MULTILINE):
+        if not bar:
+            shown.append(set())
+        shown[-1].add(name)
+    checked = re.search(r"^layers = \[\n(.*?)^\]$", PYPROJECT, re.MULTILINE | re.DOTALL)[1]
+    layers = [set(layer.split(" | ")) for layer in re.findall(r'"(.*)"', checked)]
+    assert shown == [layer for layer in layers if layer not in ({"__main__"}, {"endpoint", "transport"})]
+
+
 def test_the_set_up_for_contributors_is_the_readmes():
     """One command, the same that `.ci/run` runs."""
     command = re.search(r"^```sh\n(.*?)\n```$", CONTRIBUTING, re.MULTILINE)

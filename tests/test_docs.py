@@ -79,6 +79,21 @@ def test_every_public_name_is_in_the_reference(module, names):
     assert absent == []
 
 
+@pytest.mark.parametrize(
+    "page", sorted(page for page in PAGES if page.startswith("reference/") and directives_of(page))
+)
+def test_the_index_of_the_reference_names_what_each_page_shows(page):
+    """In the page's row. Subclasses of an error that the row names are left out, and the many steps for tests."""
+    [row] = [line for line in PAGES["reference/index.md"].splitlines() if f"]({Path(page).name}) |" in line]
+    named = set(re.findall(r"`([^`]+)`", row))
+    shown = {identifier.rpartition(".")[2] for identifier in directives_of(page)}
+    if page == "reference/testing.md":
+        shown = {"LoopbackCerebras", "LoopbackModel", "Quota"}
+    elsewhere = {"bulk": "run_bulk", "load_ipython_extension": "%%ask"}
+    errors_shown = {name for name in shown if name.endswith("Error") and name not in {"CerebrasError", "OriginalError"}}
+    assert {elsewhere.get(name, name) for name in shown - errors_shown} - named == set()
+
+
 def find(identifier):
     """What stands there, made comparable: constants by their address."""
     module, _, name = identifier.rpartition(".")
@@ -149,6 +164,16 @@ def test_the_page_of_variables_lists_those_that_the_code_reads():
     read = set().union(*(names for names, _ in found.values()), *COMPUTED_VARIABLES.values())
     cells = [line.split("|")[1] for line in PAGES["reference/environment.md"].splitlines() if line.startswith("| `")]
     assert set(re.findall(r"`(\w+)`", " ".join(cells))) == read
+
+
+def test_the_page_on_traces_lists_every_attribute_and_metric():
+    """As `telemetry.py` names them; a name that is put together there is given in another form."""
+    source = (Path(package.__file__).parent / "telemetry.py").read_text(encoding="utf-8")
+    names = set(re.findall(r'"((?:gen_ai|cerebras|server|error|http)\.[a-z0-9_.]*[a-z])"', source))
+    assert len(names) > 40
+    assert {name for name in names if f"`{name}`" not in PAGES["how-to/observability.md"]} - {
+        "gen_ai.client.operation"
+    } == set()
 
 
 # -- links

@@ -537,7 +537,10 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 exporter, provider = InMemorySpanExporter(), TracerProvider()
 provider.add_span_processor(SimpleSpanProcessor(exporter))
-ChatCerebrasDemo().invoke("hi")
+model = ChatCerebrasDemo()
+assert name not in sys.modules
+model.invoke("hi")
+assert name in sys.modules
 trace.set_tracer_provider(provider)  # also after it was switched on
 ChatCerebrasDemo().invoke("hi")
 print([span.name for span in exporter.get_finished_spans()])
@@ -545,7 +548,7 @@ print([span.name for span in exporter.get_finished_spans()])
 
 
 def test_the_variable_switches_it_on_when_a_client_is_made(server):
-    """`CEREBRAS_DEMO_OTEL=1`; without it nothing of it is imported."""
+    """`CEREBRAS_DEMO_OTEL=1`, read when a model is first used; without it nothing of it is imported."""
     ended = run_python(SWITCH, server.base_url, server.key, flags=(), forked=True)
     assert (ended.stderr, ended.stdout) == ("", "['chat gpt-oss-120b']\n")
 

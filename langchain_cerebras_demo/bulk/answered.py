@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
 from typing import NamedTuple
 
 _CACHE_KIB = 32 * 1024  # the rest is in a temporary file
@@ -71,7 +72,11 @@ class Answered:
         row = self._database.execute("SELECT start FROM prompts WHERE hash = ?", (key,)).fetchone()
         return None if row is None else row[0]
 
-    def note_number(self, row_id: str | int, number: int) -> None:
+    def offsets(self) -> Iterator[int]:
+        """Yield the positions of the answers to all rows, in the order of the stored numbers."""
+        return (start for (start,) in self._database.execute("SELECT start FROM ids ORDER BY row, start"))
+
+    def note_number(self, row_id: str | int, number: int | None) -> None:
         """Store the number of an answered row in the input of this run."""
         self._database.execute("UPDATE ids SET row = ? WHERE id = ?", (number, _to_key(row_id)))
 

@@ -4,6 +4,8 @@ A record is written as soon as the answer arrives, so a killed process loses onl
 few seconds and at the end, so a power cut loses only the answers since then; a resumed run removes an incomplete line. Failed rows
 are in ``<output>.failures.jsonl``, which each run starts empty; a resumed run sends them again.
 
+With ``ordered``, the file is put in the order of the rows when the run ends: a sorted copy replaces it.
+
 If the output is a table (``.csv``, ``.tsv``, ``.json``, ``.parquet``), the records are in ``<output>.records.jsonl``, and the table
 is made from them at the end of each run.
 """
@@ -14,7 +16,9 @@ import contextlib
 import errno
 import os
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,12 +27,14 @@ from langchain_cerebras_demo.bulk.errors import BulkOutputError
 from langchain_cerebras_demo.bulk.journal import Journal
 from langchain_cerebras_demo.bulk.records import BulkRecord
 from langchain_cerebras_demo.bulk.tables import (
+    LAST,
     RECORD_SUFFIXES,
     TABLE_SUFFIXES,
     AnswerTable,
     import_pyarrow,
     needs_pyarrow,
     parse_line,
+    read_objects,
 )
 
 SYNC_SECONDS = 5.0
@@ -36,7 +42,6 @@ SYNC_SECONDS = 5.0
 
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
 _FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
-_LAST = 2**62  # the place of a record whose row is unknown
 _UNSYNCABLE = {errno.EINVAL, errno.ENOTSUP, errno.EROFS}  # a pipe or a device, which has nothing to sync
 
 
@@ -48,6 +53,7 @@ class Output:
         settings: the settings that the answers depend on.
         resume: whether to continue an existing output; without one, a new output is begun.
         source: the input file, if it is one.
+        ordered: whether a file of records is put in the order of the rows when it is closed. Tables always are in that order.
 
     Attributes:
         records_path: the file of the answered rows: the output itself, or the records of its table.
@@ -59,10 +65,17 @@ class Output:
     """
 
     def __init__(
-        self, path: Path, settings: Mapping[str, Any], *, resume: bool = False, source: Path | None = None
+        self,
+        path: Path,
+        settings: Mapping[str, Any],
+        *,
+        resume: bool = False,
+        source: Path | None = None,
+        ordered: bool = False,
     ) -> None:
         self.path = path
         self.is_table = is_table(path)
+        self._is_ordered = ordered and not self.is_table
         self.records_path = records_path(path)
         self.failures_path = failures_path(path)
         check_place(path, source)
@@ -76,7 +89,6 @@ class Output:
             self._records = _AppendOnly(self.records_path)
             self._reader = self.records_path.open("rb")
             undo.pop_all()
-        self._began_at = self._records.end
         self._has_replaced = False
         self._failures: _AppendOnly | None = None
 
@@ -115,7 +127,9 @@ class Output:
             offset = self._records.append(record.to_json())
             if record.prompt_hash:
                 self.done.add_prompt(record.prompt_hash, offset)
-            self._has_replaced = self._has_replaced or (self._began_at > 0 and record.id in self.done)
+            if record.id in self.done:  # the row has changed, and was answered again
+                self._has_replaced = True
+                self.done.note_number(record.id, record.row)
             return
         if self._failures is None:
             self._failures = _AppendOnly(self.failures_path)
@@ -138,16 +152,15 @@ class Output:
             is_whole_input: whether this run has read its input to the end: answers to rows that are not in it are left out.
         """
 
-        def place_of(record: dict[str, Any], start: int) -> int | None:
-            number = record.get("row")
-            if start < self._began_at:  # written by an earlier run, whose input may have had another order
-                seen = self.done.number_of(record["id"])
-                if seen is None and is_whole_input:
-                    return None
-                number = seen or number
-            return number if isinstance(number, int) else _LAST
+        def place_of(record: dict[str, Any]) -> int | None:
+            number = self._number_of(record)
+            return _number_in(record) if number is None and not is_whole_input else number
 
         return AnswerTable(self.records_path, self.failures_path, place_of, dict(types or {}))
+
+    def _number_of(self, record: dict[str, Any]) -> int | None:
+        """Return the number of a record's row in this run's input; ``None`` if an earlier run wrote it, and this one has not read the row."""
+        return self.done.number_of(record["id"]) if record["id"] in self.done else _number_in(record)
 
     def sync(self) -> None:
         """Sync everything written so far; it may be called on another thread.
@@ -168,15 +181,24 @@ class Output:
             self._records.close()
             if self._failures is not None:
                 self._failures.close()
-            if self._has_replaced:
-                new_bytes = self._records.end - self._began_at
+            if self._is_ordered:
+                self._put_in_order()
+            elif self._has_replaced:
                 mend(self.records_path).close()
-                self._began_at = self.records_path.stat().st_size - new_bytes
             if ending is not None:
                 with contextlib.suppress(BulkOutputError):  # the disk is full: the records matter more
                     self._journal.note(ending)
         finally:
             self._journal.close()
+
+    def _put_in_order(self) -> None:
+        """Sort the records by the numbers of their rows, and remove replaced ones. Rows that this run has not read come last."""
+        found = _scan(self.records_path)
+        with closing(found.answered) as answered:
+            for _, record in read_objects(self.records_path):
+                answered.note_number(record["id"], self._number_of(record) or LAST)
+            if found.is_torn or any(before > after for before, after in pairwise(answered.offsets())):
+                _rewrite(self.records_path, answered.offsets())
 
 
 class _AppendOnly:
@@ -247,7 +269,7 @@ def mend(path: Path) -> Answered:
     answered, end, is_torn = _scan(path)
     try:
         if is_torn:
-            _rewrite(path, answered)
+            _rewrite(path, (line.start for line in _lines(path) if _is_last_answer(line, answered)))
         elif end < path.stat().st_size:
             with contextlib.suppress(OSError):
                 os.truncate(path, end)
@@ -297,18 +319,33 @@ def _lines(path: Path) -> Iterator[_Line]:
                 yield _Line(start, end, found["id"], prompt_hash if isinstance(prompt_hash, str) else "")
 
 
-def _rewrite(path: Path, answered: Answered) -> None:
+def _is_last_answer(line: _Line, answered: Answered) -> bool:
+    known = None if line.id is None else answered.find_row(line.id)
+    return known is not None and known.offset == line.start
+
+
+def _rewrite(path: Path, offsets: Iterable[int]) -> None:
+    """Replace the file by one with the lines at these positions, in their order. It is replaced completely or not at all."""
     beside = path.with_name(f"{path.name}.mended")
-    with path.open("rb") as old, beside.open("wb") as new:
-        for line in _lines(path):
-            known = None if line.id is None else answered.find_row(line.id)
-            if known is not None and known.offset == line.start:
-                old.seek(line.start)
-                new.write(old.read(line.end - line.start))
-        new.flush()
-        os.fsync(new.fileno())
-    beside.replace(path)
+    try:
+        with path.open("rb") as old, beside.open("wb") as new:
+            for offset in offsets:
+                old.seek(offset)
+                new.write(old.readline())
+            new.flush()
+            os.fsync(new.fileno())
+        beside.replace(path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise BulkOutputError(
+            f"{str(path)!r} cannot be rewritten: {error.strerror}. All answers are kept: resume after fixing this"
+        ) from None
     _sync_folder(path.parent)
+
+
+def _number_in(record: dict[str, Any]) -> int:
+    number = record.get("row")
+    return number if isinstance(number, int) else LAST
 
 
 def check_place(path: Path, source: Path | None) -> None:

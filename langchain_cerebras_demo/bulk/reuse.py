@@ -85,7 +85,7 @@ class Reuse:
         self._store = store
         self._cache = cache
         self._to_instance = _to_instances_of(schema)
-        self._open: dict[str, asyncio.Future[Outcome | None]] = {}  # by prompt, until the store has the answer
+        self._open: dict[str, asyncio.Future[Outcome | None]] = {}  # rows in flight, by prompt
 
     def is_known(self, item: Item) -> bool:
         """Return whether an equal row has been answered."""
@@ -94,7 +94,8 @@ class Reuse:
     async def ask(self, item: Item, send: Callable[[Item], Awaitable[Outcome]]) -> Outcome:
         """Return the answer to a row: a known one, or the result of ``send``.
 
-        A row that is equal to one in flight waits for it, and shares its answer or its error.
+        A row that is equal to one in flight waits for it, and shares its answer or its error. The caller must put an answer into
+        the store before it awaits anything else, so that later rows find it there.
 
         Raises:
             BulkError: the cache cannot be read.
@@ -115,13 +116,8 @@ class Reuse:
             outcome = await self._ask_cache(item, send)
         finally:
             mine.set_result(outcome)
-            if outcome is None or not outcome.record.is_good:
-                del self._open[key]
+            del self._open[key]
         return outcome
-
-    def note_stored(self, record: BulkRecord) -> None:
-        """Note that a record has been stored."""
-        self._open.pop(record.prompt_hash or "", None)
 
     async def _ask_cache(self, item: Item, send: Callable[[Item], Awaitable[Outcome]]) -> Outcome:
         if self._cache is None or not item.prompt_hash:

@@ -70,8 +70,8 @@ def bulk(
             rows, or a ``.jsonl`` file of records in the order of their arrival. Failed rows are in ``<output>.failures.jsonl``.
             ``None`` writes no file.
         concurrency: rows in flight at once.
-        ordered: whether records are returned in the order of the rows; tables always are in that order. In a resumed run, rows
-            that failed before come later.
+        ordered: whether records are returned in the order of the rows, and a ``.jsonl`` output is put in that order when the run
+            ends, as tables always are. While the run lasts, it is in the order of arrival.
         template: a str with ``{column}``, or a LangChain prompt template. A row that is a text has the column ``text``.
         system: the system prompt of conversations that have none.
         schema: the schema of the answers, as for ``with_structured_output``; the value is in ``parsed``, and its fields are columns
@@ -380,7 +380,14 @@ class BulkRun:
         if self._output_path is None:
             return None
         opening = asyncio.ensure_future(
-            asyncio.to_thread(Output, self._output_path, self._settings, resume=self._resume, source=self._source.path)
+            asyncio.to_thread(
+                Output,
+                self._output_path,
+                self._settings,
+                resume=self._resume,
+                source=self._source.path,
+                ordered=self._options.ordered,
+            )
         )
         try:
             output = await asyncio.shield(opening)

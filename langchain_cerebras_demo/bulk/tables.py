@@ -26,9 +26,11 @@ from langchain_cerebras_demo.bulk.records import text_of
 TABLE_SUFFIXES = (".csv", ".tsv", ".json", ".parquet", ".pq")
 RECORD_SUFFIXES = (".jsonl", ".ndjson")
 
+LAST = 2**62
+"""The place of a record whose row is unknown."""
+
 _CACHE_KIB = 16 * 1024
 _ROWS_A_BATCH = 2000
-_LAST = 2**62
 _EXACT_IN_A_FLOAT = 2**53
 
 # The kinds of values found in a column.
@@ -87,7 +89,7 @@ class AnswerTable:
     Args:
         records: the file of the answered rows.
         failures: the file of the failed rows.
-        place_of: returns a record's place in the table, from the record and the beginning of its line; ``None`` leaves it out.
+        place_of: returns a record's place in the table; ``None`` leaves it out.
         types: Arrow types of the input's columns by name, where the input has them.
     """
 
@@ -95,7 +97,7 @@ class AnswerTable:
         self,
         records: Path,
         failures: Path,
-        place_of: Callable[[dict[str, Any], int], int | None],
+        place_of: Callable[[dict[str, Any]], int | None],
         types: dict[str, Any] | None = None,
     ) -> None:
         self._files: list[BinaryIO] = []
@@ -110,7 +112,7 @@ class AnswerTable:
             if not path.is_file():
                 continue
             number = len(self._files)
-            find = place_of if path == records else lambda record, _: record.get("row") or _LAST
+            find = place_of if path == records else lambda record: record.get("row") or LAST
             self._index.executemany("INSERT OR REPLACE INTO lines VALUES (?, ?, ?, ?)", self._note(path, number, find))
             self._files.append(path.open("rb"))
         self.names = self._columns.names()
@@ -122,11 +124,11 @@ class AnswerTable:
             file.close()
 
     def _note(
-        self, path: Path, number: int, place_of: Callable[[dict[str, Any], int], int | None]
+        self, path: Path, number: int, place_of: Callable[[dict[str, Any]], int | None]
     ) -> Iterator[tuple[bytes, int, int, int]]:
         """Collect the columns of a file's records, and yield the lines for the index."""
         for start, record in read_objects(path):
-            place = place_of(record, start)
+            place = place_of(record)
             if place is not None:
                 self._columns.note(record)
                 yield str(record["id"]).encode("utf-8", "surrogatepass"), place, number, start

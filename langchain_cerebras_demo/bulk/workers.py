@@ -124,7 +124,7 @@ class BulkOptions:
 
     Args:
         concurrency: the number of workers.
-        ordered: whether records are returned in the order of their rows.
+        ordered: whether records are returned in the order of their rows. They are kept in the order of their arrival.
         give_up_after: consecutive failures that stop the run; ``None`` for no bound.
         keep_input: whether records include the columns of their rows.
     """
@@ -142,7 +142,7 @@ class WorkerPool:
         runnable: answers the rows.
         items: the rows, read one at a time.
         options: the options.
-        keep: called with each record before it is returned; its exceptions end the run.
+        keep: called with each record as soon as its row is finished; its exceptions end the run.
         meter: counts rows and requests.
         spending: decides whether the budget allows another row.
         reuse: finds answers that are already known.
@@ -216,13 +216,9 @@ class WorkerPool:
 
     async def _end_with_the_workers(self) -> None:
         await asyncio.gather(*self._workers, return_exceptions=True)
-        try:
-            for position in sorted(self._early):  # answered, and so kept, although earlier rows were not finished
-                self._hand_out(self._early[position])
-        except Exception as problem:  # noqa: BLE001 - as in a worker
-            self._failure = self._failure or problem
-        finally:
-            self._finished.put_nowait(None)
+        for position in sorted(self._early):  # answered, although earlier rows were not finished
+            self._finished.put_nowait(self._early[position])
+        self._finished.put_nowait(None)
 
     async def _work(self) -> None:
         try:
@@ -248,7 +244,7 @@ class WorkerPool:
             self._meter.in_flight += 1
         record = BulkRecord(item.id)
         try:
-            outcome = await self._reuse.ask(item, self._send)
+            outcome = await self._reuse.ask(item, self._send)  # nothing else is awaited before the record is kept
             record = self._describe(item, outcome.record)
         finally:  # also after a cancellation
             self._meter.in_flight -= 1
@@ -316,16 +312,13 @@ class WorkerPool:
         return None
 
     def _finish(self, position: int, record: BulkRecord) -> None:
+        """Keep a record at once, and return it when its turn comes."""
+        self._keep(record)
+        self._meter.note(record)
         if not self._options.ordered:
-            self._hand_out(record)
+            self._finished.put_nowait(record)
             return
         self._early[position] = record
         while (following := self._early.pop(self._rows_finished, None)) is not None:
             self._rows_finished += 1
-            self._hand_out(following)
-
-    def _hand_out(self, record: BulkRecord) -> None:
-        self._keep(record)
-        self._reuse.note_stored(record)
-        self._meter.note(record)
-        self._finished.put_nowait(record)
+            self._finished.put_nowait(following)

@@ -112,7 +112,10 @@ def bulk(
         bool, typer.Option("--resume", help="Continue an existing output; if there is none, begin it.")
     ] = False,
     ordered: Annotated[
-        bool, typer.Option("--ordered", help="Write records in the order of the rows; tables always are.")
+        bool,
+        typer.Option(
+            "--ordered", help="Put a .jsonl OUTPUT in the order of the rows when the run ends; tables always are."
+        ),
     ] = False,
     keep_input: Annotated[
         bool, typer.Option("--input/--no-input", help="Include the columns of INPUT in the output.")

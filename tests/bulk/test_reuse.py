@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
 from langchain_core.caches import InMemoryCache
+from langchain_core.runnables import RunnableLambda
 from pydantic import BaseModel
 
 from langchain_cerebras_demo.bulk import BulkError, bulk
@@ -48,6 +50,35 @@ async def test_an_equal_row_that_waited_shares_the_error(server, model):
     server.script(Status(400))
     progress = await bulk(model, ["same", "same"], concurrency=2).arun()
     assert (progress.done, progress.failed, len(server.requests)) == (0, 2, 1)
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+async def test_equal_rows_that_fail_are_all_failures(ordered):
+    """Each has the error, whether it was sent or waited for an equal row; nothing is raised."""
+
+    async def fail(_):
+        await asyncio.sleep(0)
+        raise RuntimeError("no")
+
+    progress = await bulk(RunnableLambda(fail), ["same"] * 10, concurrency=4, ordered=ordered).arun()
+    assert (progress.failed, dict(progress.errors), progress.stopped) == (10, {"RuntimeError": 10}, "")
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+async def test_rows_equal_to_one_that_failed_are_sent_once(ordered):
+    """Those that waited for it share its error; of the later ones, the first is sent and the others share its answer."""
+    sends = []
+
+    async def answer(prompt):
+        sends.append(prompt)
+        is_first = len(sends) == 1
+        await asyncio.sleep(0)
+        if is_first:
+            raise RuntimeError("no")
+        return "yes"
+
+    progress = await bulk(RunnableLambda(answer), ["same"] * 40, concurrency=8, ordered=ordered).arun()
+    assert (len(sends), progress.failed, progress.done, progress.duplicates) == (2, 8, 32, 31)
 
 
 class Sum(BaseModel):

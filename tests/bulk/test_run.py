@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import re
 import sys
 import threading
 from contextlib import aclosing
+from pathlib import Path
 
 import pytest
 from langchain_core.output_parsers import StrOutputParser
@@ -281,6 +283,55 @@ async def test_answers_that_wait_for_their_turn_are_kept_when_the_run_stops(serv
     await run_task
     gate.open()
     assert len(read(output)) >= 6
+
+
+async def test_ordered_records_are_in_the_order_of_the_rows_once_the_run_has_ended(server, model, output, read):
+    """While it runs, they are in the order in which the answers arrive, and so is each of them in the file at once."""
+    gate = Gate()
+    server.script(gate)
+    run = bulk(model, [f"row {number}" for number in range(9)], output=output, concurrency=2, ordered=True)
+    run_task = asyncio.ensure_future(run.arun())
+    assert await asyncio.to_thread(server.wait_for_requests, 8)
+    assert len(read(output)) >= 6
+    gate.open()
+    await run_task
+    assert [record["row"] for record in read(output).values()] == list(range(1, 10))
+    assert sorted(path.name for path in output.parent.iterdir()) == ["out.jsonl", "out.jsonl.journal"]
+
+
+async def test_a_resumed_run_puts_all_records_in_the_order_of_its_rows(server, model, output, read):
+    """Those of earlier runs, too; rows that are no longer in the input come last, and a replaced answer is gone."""
+    rows = [{"id": name, "prompt": name} for name in "abcde"]
+    server.script(Status(400))
+    await bulk(model, rows, output=output, concurrency=1).arun()
+    assert list(read(output)) == ["b", "c", "d", "e"]
+    rows = [
+        {"id": "e", "prompt": "e"},
+        {"id": "a", "prompt": "a"},
+        {"id": "d", "prompt": "new"},
+        {"id": "b", "prompt": "b"},
+    ]
+    run = bulk(model, rows, output=output, resume=True, ordered=True)
+    progress = await run.arun()
+    assert (progress.skipped, progress.changed, progress.done) == (2, 1, 2)
+    records = read(output)
+    assert list(records) == ["e", "a", "d", "b", "c"]
+    assert "new" in records["d"]["content"]
+    assert run.to_table()["id"].to_pylist() == ["e", "a", "d", "b"]
+
+
+async def test_records_that_cannot_be_put_in_order_are_kept(model, output, read, monkeypatch):
+    """The file stays in the order of arrival, and the error names the remedy."""
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    await bulk(model, [{"id": "a", "prompt": "a"}], output=output).arun()
+    monkeypatch.setattr(Path, "replace", full)
+    rows = [{"id": name, "prompt": name} for name in "ba"]
+    with pytest.raises(BulkOutputError, match="cannot be rewritten: No space left on device"):
+        await bulk(model, rows, output=output, resume=True, ordered=True).arun()
+    assert list(read(output)) == ["a", "b"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="wants /dev/full")

@@ -12,7 +12,7 @@ from collections import Counter
 import pytest
 
 from langchain_cerebras_demo.bulk.output import records_path
-from langchain_cerebras_demo.testing import LoopbackCerebras
+from langchain_cerebras_demo.testing import Gate, LoopbackCerebras
 from tests.support.processes import start_python
 
 CONCURRENCY = 16
@@ -27,10 +27,11 @@ model = ChatCerebrasDemo(base_url=url, api_key=key, rate_limit=None)
 progress = bulk(model, source, output=output, resume=True, concurrency={CONCURRENCY}, template="{{text}}").run()
 print(progress.skipped, progress.done, progress.failed, progress.left)
 """
+RUN_IN_ORDER = RUN.replace(f"concurrency={CONCURRENCY}", "concurrency=2, ordered=True")
 
 
-def start(server, source, output):
-    return start_python(RUN, server.base_url, server.key, str(source), str(output), forked=True)
+def start(server, source, output, code=RUN):
+    return start_python(code, server.base_url, server.key, str(source), str(output), forked=True)
 
 
 def survive(rows, kills, seed, write, output, read):
@@ -78,6 +79,19 @@ def survive(rows, kills, seed, write, output, read):
 def test_rows_survive_kills(write, tmp_path, read, name):
     """The short form: every row has exactly one good record, and only what was in flight is sent again."""
     survive(240, 3, 1, write, tmp_path / name, read)
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "out.csv"])
+def test_answers_that_wait_for_an_earlier_row_survive_a_kill(write, tmp_path, read, name):
+    """With ``ordered``, too, an answer is written when it arrives, not when its turn comes."""
+    rows = "".join(f"r{number},question {number}\n" for number in range(20))
+    source, output = write(f"id,text\n{rows}".encode(), "in.csv"), tmp_path / name
+    with LoopbackCerebras() as server:
+        server.script(Gate())  # holds the first or the second row; the other worker sends the rows after it
+        with start(server, source, output, RUN_IN_ORDER) as process:
+            assert server.wait_for_requests(8, 60), process.communicate()
+            process.kill()
+    assert len(read(records_path(output))) >= 6
 
 
 @pytest.mark.long

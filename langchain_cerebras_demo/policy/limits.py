@@ -376,14 +376,14 @@ class AnnouncedWindow:
         """Count a request that is sent now; ``charge`` is what it is expected to use."""
         if amount > self._capacity:  # it may be sent because the window is full: it cannot use more than that
             amount, charge = self._capacity, min(charge, self._capacity)
-        if self._bucket <= self._calm:
-            if self._span:
-                is_burst = self.is_tokens and self._share() >= self._BURST_PACE
-                self._credit -= amount if is_burst else charge
-            if self._probe_at is not None:
-                self._probe_at = (
-                    None if self.level >= amount else float("inf")
-                )  # the others wait for the probe's answer
+        if self._span and self._bucket <= self._calm:
+            is_burst = self.is_tokens and self._share() >= self._BURST_PACE
+            self._credit -= amount if is_burst else charge
+        if self._probe_at is not None and self.level < amount:
+            self._probes += 1
+            self._set_probe(amount, self._seen)
+            # The others wait for its answer, but not for ever.
+            self._probe_at = max(self._probe_at, self._seen + _PROBE_SECONDS)
         self._bucket -= amount
         self._calendar -= amount
 
@@ -417,6 +417,8 @@ class AnnouncedWindow:
         self._capacity = max(self.limit, remaining)
         is_of_this_period = sent >= self._ends - self.period
         level = remaining - since
+        if level >= self._cost:
+            self._probe_at, self._probes = None, 0
         if level - in_flight > self._calm and is_of_this_period:
             self._bucket, self._calendar = level, level - in_flight
             self._seen = self._corrected_at = clock
@@ -433,8 +435,6 @@ class AnnouncedWindow:
         if self._is_known:
             self._see_others(before - self._bucket, calendar_before - self._calendar, clock)
         self._is_known, self._corrected_at = True, clock
-        if level >= self._cost:
-            self._probe_at, self._probes = None, 0
 
     def end_at(self, clock: float) -> None:
         """Set when the calendar's period ends."""
@@ -443,8 +443,8 @@ class AnnouncedWindow:
     def refuse(self, amount: float, clock: float) -> None:
         """Count a refusal that names this limit without a wait: there is too little left for ``amount``.
 
-        It is tried again when a bucket would have refilled. After each further refusal the wait doubles, up to the end of the
-        calendar's period.
+        It is tried again when a bucket would have refilled, at the latest when the calendar's period ends. After each try the
+        wait doubles, until an answer reports enough.
         """
         self._advance(clock)
         rest = amount / 2 if self.is_tokens else 0.0
@@ -480,7 +480,6 @@ class AnnouncedWindow:
         if self.period > 3600:
             pause = max(_PROBE_SECONDS, pause)
         self._probe_at = clock + min(pause * 2.0 ** min(self._probes, 16), max(pause, _LONGEST_PROBE))
-        self._probes += 1
 
     def _prove(self, remaining: float, since: float, reservation: Reservation) -> None:
         """Check whether more is left than possible without a refill. Not for tokens, which are released in other ways, too.

@@ -283,6 +283,70 @@ def test_a_day_that_is_used_up_is_tried_now_and_then():
     assert pacer.wait(10, 120.0).seconds == 0
 
 
+def test_a_day_whose_try_got_no_answer_is_tried_again_within_an_hour():
+    """A lost request says nothing. There is one try at a time, even if the day's limit would long have refilled."""
+    pacer, now = heard(announce(requests_day=(86_400, 0))), 0.0
+    for _ in range(8):
+        assert pacer.wait(10, now).is_final
+        now += 3600.0
+        assert pacer.wait(10, now).seconds == 0
+        one = pacer.take(10, now)
+        assert pacer.wait(10, now).is_final
+        pacer.settle(one, 0, now)
+
+
+def test_a_day_whose_try_found_nothing_left_is_tried_again_within_an_hour():
+    """It was accepted: that may be all that had been refilled by then."""
+    pacer = heard(announce(requests_day=(864, 0)))
+    assert pacer.wait(10, 0.0).is_final
+    assert pacer.wait(10, 100.0).seconds == 0
+    pacer.observe(pacer.take(10, 100.0), announce(requests_day=(864, 0)), 100.0)
+    assert pacer.wait(10, 100.0 + 3600.0).seconds == 0
+
+
+def test_tries_of_a_day_grow_rarer_however_they_end():
+    """After one, two and four minutes: lost, refused, and refused with a remainder."""
+    pacer = heard(announce(requests_day=(86_400, 0)))
+    used_up = announce(requests_day=(86_400, 0))
+    now = 0.0
+    for pause, answer in ((60, None), (120, NOTHING), (240, used_up), (480, None)):
+        assert pacer.wait(10, now).is_final
+        assert pacer.wait(10, now + pause - 1).is_final
+        now += pause
+        assert pacer.wait(10, now).seconds == 0
+        one = pacer.take(10, now)
+        if answer is None:
+            pacer.settle(one, 0, now)
+        else:
+            pacer.refused(one, Limit.REQUESTS_PER_DAY, None, now, answer)
+
+
+@pytest.mark.parametrize("is_lost", [False, True])
+@pytest.mark.parametrize(("is_bucket", "least", "most_refused"), [(True, 130, 1), (False, 0, 9)])
+def test_an_hour_that_another_program_has_used_up(is_bucket, least, most_refused, is_lost):
+    """If it refills, most of it is used; if it begins anew with the calendar, hardly a request is refused. A lost try changes nothing."""
+    pacer, now, left, sent, refused = heard(announce(requests_hour=(150, 150))), 0.0, 0.0, 0, 0
+    while now < 3599:
+        seconds = min(pacer.wait(10, now).seconds, 3600 - now)
+        if seconds:
+            left += seconds * 150 / 3600 if is_bucket else 0.0
+            now += seconds
+            continue
+        one = pacer.take(10, now)
+        if refused and is_lost:
+            is_lost = False
+            pacer.settle(one, 0, now)
+        elif left < 1:
+            refused += 1
+            pacer.refused(one, Limit.REQUESTS_PER_HOUR, None, now)
+        else:
+            left, sent = left - 1, sent + 1
+            pacer.observe(one, announce(requests_hour=(150, int(left))), now)
+            pacer.settle(one, 10, now)
+    assert sent >= least
+    assert refused <= most_refused
+
+
 def test_a_given_number_a_day_is_final_when_used_up():
     """As an announced one."""
     pacer = Pacer(RateLimit(requests_per_day=2))
@@ -322,7 +386,7 @@ def test_a_refusal_without_a_word_uses_up_the_window_that_it_names():
 
 
 def test_one_tries_a_window_that_a_refusal_used_up_and_the_others_wait_for_its_answer():
-    """Until the period is over, or it is answered."""
+    """Until it is answered, or the minute is over: a second try so soon would only cost refusals."""
     pacer = heard(announce(requests_minute=(5, 5)), utc=NOON)
     pacer.refused(pacer.take(10, 0.0), Limit.REQUESTS_PER_MINUTE, None, 0.0)
     assert pacer.wait(10, 12.1).seconds == 0

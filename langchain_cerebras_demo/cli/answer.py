@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 
 def base_url_of(*, is_local: bool) -> str:
-    """Return the base URL of a command's requests.
+    """Return the base URL of a command's requests; ``local`` for the embedded model.
 
     Raises:
         InputError: ``CEREBRAS_BASE_URL`` is invalid.
@@ -48,7 +48,7 @@ def open_client(*, is_local: bool, needs_key: bool = False) -> Client:
     """Return the client for a command.
 
     Args:
-        is_local: whether to start and use the embedded model.
+        is_local: whether to use the embedded model, as with ``CEREBRAS_BASE_URL=local``; it is then started here.
         needs_key: whether to look up the key now, unless the address is on this machine.
 
     Raises:
@@ -58,7 +58,7 @@ def open_client(*, is_local: bool, needs_key: bool = False) -> Client:
         KeyFormatError, ValueError: an environment variable is invalid.
     """
     base_url = base_url_of(is_local=is_local)
-    if is_local:
+    if base_url == "local":
         note(f"{local.LOCAL_MODEL} on this machine: a very small model, for trying things out")
         local.shared_server()  # not on the loop's thread, so that Ctrl-C ends the download and the start
     keys = to_key_chain(base_url, is_automatic=True)

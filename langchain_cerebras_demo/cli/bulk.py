@@ -151,6 +151,10 @@ def bulk(
     )
     if asked is not None and "response_format" in parameters:
         raise InputError("response_format was given twice, by -o and by --schema: use only one")
+    from langchain_cerebras_demo.cli.answer import base_url_of  # noqa: PLC0415 - --help must not wait for it
+
+    base_url = base_url_of(is_local=local_model)
+    is_embedded = base_url == "local"
     with spooled(source, input_format) as rows:
         check_files(rows, output, resume=resume or dry_run, kind=input_format)
         from langchain_cerebras_demo.bulk import bulk as make_run  # noqa: PLC0415 - --help must not wait for it
@@ -167,18 +171,18 @@ def bulk(
         from langchain_cerebras_demo.cli.bulk_words import other_settings, to_command_line  # noqa: PLC0415 - as above
 
         if resume:
-            check_address(output, is_local=local_model)
-        if local_model:
+            check_address(output, base_url)
+        if is_embedded:
             note_embedded_only(ctx, parameters)
         chat_model = open_model(
-            model, parameters, is_local=local_model, requests_per_minute=a_minute, needs_key=not dry_run
+            model, parameters, base_url=base_url, requests_per_minute=a_minute, needs_key=not dry_run
         )
         try:
             run = make_run(
                 chat_model,
                 rows,
                 output=output,
-                concurrency=min(at_once, _LOCAL_ROWS) if local_model else at_once,
+                concurrency=min(at_once, _LOCAL_ROWS) if is_embedded else at_once,
                 ordered=ordered,
                 template=template,
                 system=system,
@@ -231,7 +235,7 @@ def check_budget(text: str | None) -> None:
         ) from None
 
 
-def check_address(output: str, *, is_local: bool) -> None:
+def check_address(output: str, base_url: str) -> None:
     """Check early that an output of the embedded model is resumed with it, before a missing key is reported.
 
     The run itself compares all settings.
@@ -240,7 +244,6 @@ def check_address(output: str, *, is_local: bool) -> None:
         InputError: the output was made with the embedded model and now another one is asked, or the reverse.
     """
     from langchain_cerebras_demo.bulk.output import records_path  # noqa: PLC0415 - as above
-    from langchain_cerebras_demo.cli.answer import base_url_of  # noqa: PLC0415 - as above
     from langchain_cerebras_demo.cli.bulk_words import other_settings  # noqa: PLC0415 - as above
 
     records = records_path(Path(output))
@@ -249,9 +252,8 @@ def check_address(output: str, *, is_local: bool) -> None:
             before = json.loads(file.readline())["settings"]["model"]["base_url"]
     except (OSError, ValueError, KeyError, TypeError):
         return
-    now = base_url_of(is_local=is_local)
-    if "local" in (before, now) and before != now and records.is_file() and records.stat().st_size:
-        changed = ("model.base_url", json.dumps(before), json.dumps(now))
+    if "local" in (before, base_url) and before != base_url and records.is_file() and records.stat().st_size:
+        changed = ("model.base_url", json.dumps(before), json.dumps(base_url))
         raise InputError(other_settings(output, [changed]))
 
 
@@ -313,38 +315,38 @@ def open_model(
     name: str,
     parameters: dict[str, Any],
     *,
-    is_local: bool,
+    base_url: str,
     requests_per_minute: float | None,
     needs_key: bool = True,
 ) -> Any:
-    """Return the chat model of the command; with ``is_local``, start the embedded model and note that.
+    """Return the chat model of the command. If ``base_url`` is ``local``, start the embedded model and note that.
 
     A missing key and a wrong model are found here, before the run. Without ``needs_key`` nothing will be sent, so no key is looked
     up and the embedded model is not started.
 
     Raises:
-        InputError: an invalid address, or a model that does not exist.
+        InputError: a model that does not exist.
         MissingKeyError: there is no key, and the address needs one.
         LocalServerError, ValueError: the model does not start, or an environment variable is invalid.
     """
     from langchain_cerebras_demo import ChatCerebrasDemo, RateLimit, local  # noqa: PLC0415 - --help must not wait
-    from langchain_cerebras_demo.cli.answer import base_url_of, check_model  # noqa: PLC0415 - as above
+    from langchain_cerebras_demo.cli.answer import check_model  # noqa: PLC0415 - as above
     from langchain_cerebras_demo.client.client import Client  # noqa: PLC0415 - as above
     from langchain_cerebras_demo.keys.chain import to_key_chain  # noqa: PLC0415 - as above
     from langchain_cerebras_demo.net.endpoint import is_loopback  # noqa: PLC0415 - as above
     from langchain_cerebras_demo.net.portal import portal  # noqa: PLC0415 - as above
 
     limit = RateLimit(requests_per_minute=requests_per_minute)
-    if is_local and needs_key:
+    is_embedded = base_url == "local"
+    if is_embedded and needs_key:
         note(f"{local.LOCAL_MODEL} on this machine: a very small model, for trying things out")
         local.shared_server()  # not on the loop's thread, so that Ctrl-C ends the download and the start
-    base_url = base_url_of(is_local=is_local)
     keys = to_key_chain(base_url, is_automatic=True)
-    if needs_key and base_url != "local" and not is_loopback(base_url):
+    if needs_key and not is_embedded and not is_loopback(base_url):
         portal.run(keys.resolve)
     if needs_key:
         check_model(Client(base_url=base_url, keys=keys), name)
-    at_once = _LOCAL_ROWS if is_local else None
+    at_once = _LOCAL_ROWS if is_embedded else None
     return ChatCerebrasDemo(
         model=name, base_url=base_url, key_resolver=keys, rate_limit=limit, max_concurrency=at_once, **parameters
     )

@@ -27,7 +27,7 @@ def keys(
     """Show where a key would come from, and what to do if there is none.
 
     Lists each source in order, and never shows a key. Asks a signed-in session for its demo key, as a request would do.
-    Exit codes: 0 a key was found, 1 none was, 2 wrong usage.
+    Exit codes: 0 a key was found or none is needed, 1 none was found, 2 wrong usage.
     """
     # Here and not above: --help must not wait for aiohttp and LangChain.
     from langchain_cerebras_demo.errors import CerebrasError  # noqa: PLC0415
@@ -38,25 +38,30 @@ def keys(
         check_cookie_file(cookies)
     try:
         base_url = to_base_url(None)
-        reports = to_key_chain(base_url, cookies=cookies, is_automatic=True).explain()
+        is_embedded = base_url == "local"  # no source is asked for a key for it
+        reports = [] if is_embedded else to_key_chain(base_url, cookies=cookies, is_automatic=True).explain()
     except (ValueError, CerebrasError) as error:
         raise InputError(str(error)) from None
     used = next((report for report in reports if report.state == "used"), None)
+    has_failed = any(report.state == "failed" for report in reports)
+    needs_none = is_embedded or (is_loopback(base_url) and not has_failed)
     if as_json:
         found = {"used": used.source if used else None, "sources": [report.to_dict() for report in reports]}
         write_json(found, indent=2)
+    elif is_embedded:
+        typer.echo(wrap("No key is needed: CEREBRAS_BASE_URL is local, so the embedded model answers."))
     else:
         typer.echo(wrap("Where a key comes from, in order:") + "\n")
         for report in reports:
             typer.echo("\n".join(key_lines(report)))
         if used:
             ending = f"Calls use {used.source}."
-        elif is_loopback(base_url):
+        elif needs_none:
             ending = f"No key was found; requests to {urlsplit(base_url).netloc} are sent without one."
         else:
             ending = f"No key was found. {HOW_TO_CONTINUE}"
         typer.echo("\n" + wrap(ending))
-    raise typer.Exit(0 if used else EXIT_FAILED)
+    raise typer.Exit(0 if used or needs_none else EXIT_FAILED)
 
 
 def check_cookie_file(place: str) -> None:

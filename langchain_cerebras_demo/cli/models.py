@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from langchain_cerebras_demo import catalog
+from langchain_cerebras_demo.cli.inputs import InputError
 from langchain_cerebras_demo.cli.options import JsonArrayOption
 from langchain_cerebras_demo.cli.terminal import note, write_json, write_table
 
@@ -84,12 +85,15 @@ def refresh_catalog() -> None:
     """Update the catalogue for this process and for later ones.
 
     Raises:
+        InputError: ``CEREBRAS_BASE_URL`` is ``local``, and the embedded model has no such list.
         CerebrasError: the request failed, or the list could not be saved.
     """
-    from langchain_cerebras_demo.cli.answer import open_client  # noqa: PLC0415 - --help must not wait for it
+    from langchain_cerebras_demo.cli.answer import base_url_of, open_client  # noqa: PLC0415 - --help must not wait
     from langchain_cerebras_demo.errors import CerebrasError  # noqa: PLC0415 - as above
     from langchain_cerebras_demo.net.portal import portal  # noqa: PLC0415 - as above
 
+    if base_url_of(is_local=False) == "local":
+        raise InputError("--refresh needs the service's list of models, but CEREBRAS_BASE_URL is local: unset it")
     client = open_client(is_local=False)
     try:
         portal.run(lambda: client.refresh_catalog(save=True))

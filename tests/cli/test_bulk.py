@@ -11,6 +11,8 @@ import sys
 import pytest
 
 from langchain_cerebras_demo.bulk import run as run_module
+from langchain_cerebras_demo.cli.answer import base_url_of
+from langchain_cerebras_demo.cli.bulk import open_model
 from langchain_cerebras_demo.testing import Gate, Quota, Reply, Status
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals to send to one process")
@@ -236,6 +238,23 @@ def test_the_embedded_model_answers_a_few_rows_at_once(run, source, output):
     done = run("bulk", source, output, "-t", "Say {word}.", "--resume", CEREBRAS_API_KEY="")
     assert done.returncode == 2
     assert f"the output '{output}' was made with --local: add --local, or name another output" in done.stderr
+
+
+def test_the_variable_for_the_embedded_model_does_the_same_as_the_option(run, source, output):
+    """The note on options without effect, and an estimate for the embedded model."""
+    arguments = ("bulk", source, output, "-t", "{word}", "-m", "gpt-oss", "-r", "low", "--dry-run")
+    by_option, by_variable = run(*arguments, "--local"), run(*arguments, CEREBRAS_BASE_URL="local")
+    assert (by_variable.returncode, by_variable.stderr) == (by_option.returncode, by_option.stderr)
+    assert by_variable.stderr.startswith("cerebras-demo: --model and --reasoning have no effect with the embedded")
+
+
+def test_four_rows_are_sent_to_the_embedded_model_at_once(monkeypatch):
+    """The others wait here, where no time-out applies."""
+    monkeypatch.setenv("CEREBRAS_BASE_URL", "local")
+    for is_local in (True, False):
+        base_url = base_url_of(is_local=is_local)
+        model = open_model("gpt-oss", {}, base_url=base_url, requests_per_minute=None, needs_key=False)
+        assert (model.base_url, model.max_concurrency) == ("local", 4)
 
 
 def test_a_limit_of_the_day_tells_when_to_come_back(run, server, source, output):

@@ -154,6 +154,34 @@ def test_a_variable_that_says_nothing_sensible_is_named(monkeypatch, variable, v
     assert "Traceback" not in done.output
 
 
+def test_the_embedded_model_needs_no_key(monkeypatch):
+    """Whether a source has one or not; none is asked."""
+    monkeypatch.setenv("CEREBRAS_BASE_URL", "local")
+    for key in ("", "csk-never-shown"):
+        monkeypatch.setenv("CEREBRAS_API_KEY", key)
+        done = keys()
+        assert done.output == "No key is needed: CEREBRAS_BASE_URL is local, so the embedded model answers.\n"
+        assert done.exit_code == 0
+        done = keys("--json")
+        assert (json.loads(done.stdout), done.exit_code) == ({"used": None, "sources": []}, 0)
+
+
+@pytest.mark.parametrize(
+    ("key", "ending", "code"),
+    [
+        ("", "No key was found; requests to 127.0.0.1:9 are sent without one.\n", 0),
+        ("two\nlines", "No key was found. Set CEREBRAS_API_KEY", 1),
+    ],
+)
+def test_a_server_on_this_machine_needs_no_key(monkeypatch, key, ending, code):
+    """But an invalid one is an error for it, too."""
+    monkeypatch.setenv("CEREBRAS_BASE_URL", "http://127.0.0.1:9/v1")
+    monkeypatch.setenv("CEREBRAS_API_KEY", key)
+    done = keys()
+    assert ending in done.output
+    assert done.exit_code == code
+
+
 def test_it_runs_as_a_command(home):
     """With its own standard output, and the mark for a source that has none."""
     done = run_command("keys", variables=dict(os.environ), forked=False)

@@ -88,6 +88,13 @@ def test_refresh_updates_the_catalogue_and_saves_only_the_list_of_cerebras(run, 
         assert [(request.path, request.bearer) for request in mine.requests] == [("/public/v1/models", None)]
 
 
+def test_refresh_needs_the_service(run):
+    """The embedded model has no list, and is not started for one."""
+    done = run("models", "--refresh", CEREBRAS_BASE_URL="local")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--refresh needs the service's list of models, but CEREBRAS_BASE_URL is local: unset it\n" in done.stderr
+
+
 def test_a_list_that_cannot_be_saved_is_a_sentence(server, monkeypatch, tmp_path):
     """The path is a file."""
     (tmp_path / "file").touch()

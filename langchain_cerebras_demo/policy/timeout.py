@@ -19,7 +19,8 @@ class Timeout:
         connect: the longest time to open a connection: TCP and TLS.
         first_event: the longest time from sending an attempt to its first event, or to its last byte without streaming.
         idle: the longest time between two events of a stream.
-        total: the longest time for the whole call, including retries and waits for a rate limit.
+        total: the longest time from the moment the call gets its slot (``max_concurrency``) to its end, including retries and
+            waits for a rate limit.
 
     Raises:
         TypeError, ValueError: a limit is not a positive, finite number.

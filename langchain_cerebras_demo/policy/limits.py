@@ -2,7 +2,7 @@
 
 A **window** is a unit (requests or tokens) and a period (second, minute, hour, day); ``Limit`` names them.
 
-* ``GivenWindow``: a number that the user gave. It is never exceeded, in any period of that length.
+* ``GivenWindow``: a number that the user gave, for any period of that length. Only an answer longer than estimated exceeds it.
 * ``AnnouncedWindow``: a limit for which the service reports the remainder. Other processes use it, too.
 * ``NamedRate``: a limit that only refusals name, without a number. Its rate is found by trial.
 * ``Gate``: the pause after a refusal, and the slow start after it.
@@ -35,8 +35,9 @@ class RateLimit:
     """Limits that apply in addition to those that the service announces; ``None`` means no additional limit.
 
     ``RateLimit()`` is the same as ``rate_limit="auto"``: only the limits that the service announces. Each number is a ceiling
-    for any period of that length. Limits per second and minute are spread evenly; those per hour and day may be used up at
-    once.
+    for any period of that length. Tokens are estimated when a request is sent and corrected when its answer ends, so a ceiling
+    is exceeded only by what running answers use beyond their estimates. Limits per second and minute are spread evenly; those
+    per hour and day may be used up at once.
 
     Args:
         requests_per_minute: the most requests in any minute.
@@ -134,8 +135,8 @@ class Reservation:
 class GivenWindow:
     """A number that the user gave: the most that is sent in any period of its length.
 
-    The period is divided into slices. What was sent in the slices of a period and one more stays below the number. Seconds and
-    minutes are also spread evenly.
+    The period is divided into slices. Nothing is sent that would raise what was sent in the slices of a period and one more
+    above the number. Seconds and minutes are also spread evenly.
 
     Args:
         name: the limit.
@@ -205,7 +206,7 @@ class GivenWindow:
         self._credit -= amount
 
     def give_back(self, amount: float, sent: float) -> None:
-        """Release what a request that was ``sent`` at that time did not use."""
+        """Release what a request that was ``sent`` at that time did not use; a negative amount is what it used in addition."""
         position = int(sent / self._slice)
         if position in self._slices:
             self._slices[position] -= amount

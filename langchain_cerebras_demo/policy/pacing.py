@@ -190,7 +190,7 @@ class Pacer:
             self._refusals = 0
 
     def settle(self, reservation: Reservation, used_tokens: float, now: float, cached_tokens: float = 0.0) -> None:
-        """Count what a request has used: the service releases the rest. Only the first call counts.
+        """Count what a request has used instead of its estimated cost: the service releases the rest. Only the first call counts.
 
         Args:
             reservation: the request's reservation.
@@ -204,7 +204,7 @@ class Pacer:
             return
         reservation.is_settled = True
         cost = reservation.cost
-        used = min(max(0.0, used_tokens), cost)
+        used = max(0.0, used_tokens)  # more than the cost if the estimate was too low
         unused = cost - used
         cached = min(max(0.0, cached_tokens), used)
         self._spent -= unused
@@ -216,8 +216,8 @@ class Pacer:
         for given in self._given:
             if given.is_tokens:
                 given.give_back(unused, reservation.clock)
-        if used > 0:
-            self._usage += (max(0.01, used / cost) - self._usage) * 0.1
+        if used > 0 and cost > 0:
+            self._usage += (max(0.01, min(1.0, used / cost)) - self._usage) * 0.1
         self._arrive(reservation, is_answer=False)
         self._hear(reservation)
         self._drop_heard()

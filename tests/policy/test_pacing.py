@@ -233,6 +233,27 @@ def test_a_given_number_holds_whatever_is_announced():
     assert pacer.wait(101, 0.0).seconds > 0
 
 
+@pytest.mark.parametrize("period", ["minute", "hour", "day"])
+def test_a_given_number_counts_what_answers_used_even_above_the_estimate(period):
+    """Two answers of 60 tokens, estimated at 10 each, use up 100: the next request waits for nearly the whole period."""
+    pacer = Pacer(RateLimit(**{f"tokens_per_{period}": 100}))
+    now, seconds = 0.0, Limit[f"TOKENS_PER_{period.upper()}"].seconds
+    for _ in range(2):
+        now += pacer.wait(10, now).seconds
+        pacer.settle(pacer.take(10, now), 60, now)
+    wait = pacer.wait(10, now)
+    assert wait.seconds >= 0.4 * seconds
+    assert wait.is_final == (period == "day")
+
+
+def test_an_announced_limit_counts_what_answers_used_even_above_the_estimate():
+    """Until an answer reports what is left."""
+    pacer = heard(announce(tokens_hour=(1_000, 1_000)))
+    pacer.settle(pacer.take(100, 0.0), 600, 0.0)
+    assert pacer.wait(400, 0.0).seconds == 0
+    assert pacer.wait(401, 0.0).seconds > 0
+
+
 # -- the day
 
 

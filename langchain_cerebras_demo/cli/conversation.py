@@ -39,6 +39,10 @@ _FIRST_PROMPT, _NEXT_PROMPT = "> ", ". "
 HISTORY_LINES = 1000
 
 
+class UnfinishedTextError(Exception):
+    """The user ended the input (Ctrl-D) within a text of several lines."""
+
+
 class Prompt:
     """A prompt that reads texts from standard input.
 
@@ -76,8 +80,11 @@ class Prompt:
     def read(self) -> str:
         r"""Return the next text: a line, several lines joined by ``\`` at their ends, or the text between triple quotes.
 
+        The end of a pipe or a file also ends the text.
+
         Raises:
             EOFError: there is no further text.
+            UnfinishedTextError: Ctrl-D in a terminal, before the end of the text.
             KeyboardInterrupt: the user pressed Ctrl-C.
         """
         line = self._line(_FIRST_PROMPT)
@@ -86,7 +93,8 @@ class Prompt:
         lines = [line]
         while lines[-1].endswith("\\"):
             lines[-1] = lines[-1][:-1]
-            lines.append(self._line(_NEXT_PROMPT))
+            if not self._read_more(lines):
+                break
         return "\n".join(lines)
 
     def forget_last(self) -> None:
@@ -109,9 +117,21 @@ class Prompt:
     def _quoted(self, rest: str) -> str:
         lines = [rest]
         while not lines[-1].rstrip().endswith(_QUOTES):
-            lines.append(self._line(_NEXT_PROMPT))
-        lines[-1] = lines[-1].rstrip().removesuffix(_QUOTES)
+            if not self._read_more(lines):
+                break
+        else:
+            lines[-1] = lines[-1].rstrip().removesuffix(_QUOTES)
         return "\n".join(lines).strip("\n")
+
+    def _read_more(self, lines: list[str]) -> bool:
+        """Append the next line of the text, and return whether there was one."""
+        try:
+            lines.append(self._line(_NEXT_PROMPT))
+        except EOFError:
+            if self._is_interactive:
+                raise UnfinishedTextError from None
+            return False
+        return True
 
     def _line(self, prompt: str) -> str:
         if not self._is_interactive:
@@ -211,6 +231,9 @@ class Conversation:
                 if is_terminal(sys.stdin):
                     write_out("\n")
                 return
+            except UnfinishedTextError:
+                write_out("\n")
+                note("the text was not finished, so nothing was sent; Ctrl-D at the first prompt ends the conversation")
             except KeyboardInterrupt:
                 write_out("\n")
             except UnicodeDecodeError:

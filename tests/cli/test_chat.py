@@ -106,6 +106,19 @@ def test_ctrl_c_at_the_prompt_drops_the_line_and_ctrl_d_ends(server, terminal, e
     assert server.requests == []
 
 
+def test_ctrl_d_within_a_text_drops_it_and_says_so(server, terminal, end):
+    """The conversation continues; Ctrl-D at the first prompt ends it."""
+    child = terminal("chat")
+    ask(child, '"""begun')
+    child.expect_exact(". ")
+    child.sendeof()
+    child.expect_exact("the text was not finished, so nothing was sent")
+    child.expect_exact("> ")
+    child.sendeof()
+    assert end(child)[1] == 0
+    assert server.requests == []
+
+
 def interrupt_line(child, typed):
     """Ctrl-C once the line is on the screen: Python's readline misses one that comes just before it begins to wait."""
     child.send(typed)
@@ -323,6 +336,23 @@ def test_everything_fits_a_terminal_of_20_columns(terminal, end):
     assert end(child)[1] == 0
     assert max(map(len, lines)) <= 20
     assert "/clear   forget all" in lines
+
+
+@pytest.mark.parametrize(
+    ("piped", "text"),
+    [
+        ('"""one\n\ntwo\n', "one\n\ntwo"),
+        ('"""one', "one"),
+        ("one\\\ntwo\\\n", "one\ntwo"),
+        ("one\\", "one"),
+    ],
+)
+def test_the_end_of_a_pipe_ends_the_text(server, run, piped, text):
+    """Nothing that was piped is lost, even without the closing quotes or the line that a backslash announces."""
+    server.script(Reply(text="fine"))
+    done = run("chat", stdin=piped)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "fine\n", "")
+    assert sent(server) == [("user", text)]
 
 
 def test_in_a_pipe_each_line_is_a_question_and_answers_stand_alone(server, run):

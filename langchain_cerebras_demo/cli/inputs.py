@@ -257,6 +257,7 @@ def to_positive(text: str, option: str) -> float:
 
 _NOT_HERE = {
     **dict.fromkeys(("tools", "tool_choice", "parallel_tool_calls"), "the command line runs no tools"),
+    **dict.fromkeys(("logprobs", "top_logprobs"), "the command line does not show log probabilities"),
     "n": "the command line shows one answer",
 }
 """Parameters that have no effect or no output here, with the reason."""

@@ -430,6 +430,8 @@ def test_parameters_are_sent_by_every_command_that_asks(server, run, tmp_path, c
         (["-o", "top_p=NaN"], "-o top_p=NaN: give a number from 0 to 1\n"),
         (["-o", "logit_bias={"], "-o logit_bias={: give a mapping"),
         (["-o", "tools=[]"], "-o tools is not supported: the command line runs no tools\n"),
+        (["-o", "logprobs=true"], "-o logprobs is not supported: the command line does not show log probabilities\n"),
+        (["-o", "top_logprobs=1"], "-o top_logprobs is not supported: the command line does not show log"),
         (["-o", "n=2"], "-o n is not supported: the command line shows one answer\n"),
         (["-o", "seed=1", "--seed", "2"], "seed was given twice: use only one\n"),
         (["-o", "reasoning_effort=low", "-r", "low"], "reasoning_effort was given twice: use only one\n"),

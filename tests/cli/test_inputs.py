@@ -9,7 +9,8 @@ import sys
 import pytest
 
 from langchain_cerebras_demo.cli import inputs
-from langchain_cerebras_demo.cli.inputs import InputError
+from langchain_cerebras_demo.cli.inputs import InputError, parameter_names
+from langchain_cerebras_demo.wire.request import PARAMETERS
 
 
 @pytest.fixture(autouse=True)
@@ -75,8 +76,8 @@ def test_a_standard_input_that_was_opened_for_writing_is_not_a_pipe(monkeypatch,
         ("stop=[a", "stop", "[a"),
         ("stop=a=b", "stop", "a=b"),
         ("user=true", "user", "true"),
-        ("top-logprobs=2", "top_logprobs", 2),
-        ("logprobs=True", "logprobs", True),
+        ("queue-threshold=50", "queue_threshold", 50),
+        ("clear_thinking=True", "clear_thinking", True),
         ('logit_bias={"5": 1}', "logit_bias", {"5": 1}),
         ("reasoning_effort=low", "reasoning_effort", "low"),
         ('prediction={"type": "content", "content": "x"}', "prediction", {"type": "content", "content": "x"}),
@@ -89,6 +90,23 @@ def test_the_value_of_an_option_is_json_unless_the_parameter_is_text(option, nam
             inputs.to_parameters([option])
     else:
         assert inputs.to_parameters([option]) == {name: value}
+
+
+CHANGE_THE_ANSWER = {
+    *("max_tokens", "min_tokens", "temperature", "top_p", "frequency_penalty", "presence_penalty", "logit_bias"),
+    *("seed", "stop", "response_format", "prediction", "model_parameters"),
+    *("reasoning_effort", "reasoning_format", "disable_reasoning", "clear_thinking"),
+}
+CHANGE_HOW_IT_IS_SERVED = {"prompt_cache_key", "service_tier", "queue_threshold", "user"}
+CHANGE_THE_FIGURES = {"stream_options"}
+NEED_MORE_THAN_ONE_TEXT = {"tools", "tool_choice", "parallel_tool_calls", "n", "logprobs", "top_logprobs"}
+
+
+def test_every_parameter_has_an_effect_here_or_is_refused():
+    """A parameter whose result would not be shown is not sent; a new one has to be put into one of these sets."""
+    accepted = CHANGE_THE_ANSWER | CHANGE_HOW_IT_IS_SERVED | CHANGE_THE_FIGURES
+    assert set(parameter_names()) == accepted
+    assert set(PARAMETERS) - accepted == NEED_MORE_THAN_ONE_TEXT
 
 
 def test_a_closed_standard_input_cannot_be_copied():

@@ -34,7 +34,7 @@ def complete(run, line):
         ("ask -m nothing", []),
         ("ask --reasoning ", ["none", "low", "medium", "high"]),
         ("ask --sch", ["--schema"]),
-        ("bulk -o top_", ["top_p=", "top_logprobs="]),
+        ("bulk -o top_", ["top_p="]),
         ("bulk -o service", [f"service_tier={tier}" for tier in ("auto", "default", "flex", "priority")]),
     ],
 )

@@ -175,6 +175,7 @@ class WorkerPool:
         read_ahead = _READ_AHEAD_IN_ORDER if options.ordered else _READ_AHEAD
         self._room = asyncio.Semaphore(read_ahead * options.concurrency)
         self._reading = asyncio.Lock()
+        self._reader: asyncio.Task[None] | None = None  # the worker that waits for the next row
         self._workers: list[asyncio.Task[None]] = []
 
     async def records(self) -> AsyncGenerator[BulkRecord, None]:
@@ -199,13 +200,14 @@ class WorkerPool:
             raise self._stopped
 
     def stop(self, why: BulkStoppedError, grace: float | None = None) -> None:
-        """Start no further row; rows in flight are finished.
+        """Start no further row, and do not wait for the next one; rows in flight are finished.
 
         Args:
             why: the error to raise at the end.
             grace: seconds after which rows in flight are cancelled; ``None`` to wait for them.
         """
         self._stopped = self._stopped or why
+        self._stop_reading()
         if grace is not None:
             asyncio.get_running_loop().call_later(grace, self.cancel)
 
@@ -226,6 +228,8 @@ class WorkerPool:
                 pass
         except Exception as problem:  # noqa: BLE001 - raised where the records are read
             self._failure = self._failure or problem
+            self._room.release()  # its row is not returned, and other workers may wait for room
+            self._stop_reading()
             if isinstance(
                 problem, BulkOutputError
             ):  # answers can no longer be stored; after other errors, rows in flight are finished
@@ -276,13 +280,13 @@ class WorkerPool:
         self._meter.usd = self._spending.usd
 
     async def _next_item(self) -> Item | None:
-        if self._stopped is not None or self._failure is not None:
+        if self._is_ending:
             return None
         if self._spending.may_ask():
-            return await anext(self._items, None)
+            return await self._read()
         if self._meter.in_flight > 0:  # when these rows are finished, their workers ask again
             return None
-        item = await anext(self._items, None)
+        item = await self._read()
         if item is None:
             return None
         if self._spending.is_late:
@@ -292,6 +296,28 @@ class WorkerPool:
         else:
             self.stop(BulkStoppedError(f"the budget is spent: {self._spending}", reason="budget"))
         return None
+
+    async def _read(self) -> Item | None:
+        """Return the next row; ``None`` at the end of the input, or if the run ends before there is one."""
+        self._reader = asyncio.current_task()
+        try:
+            item = await anext(self._items, None)
+        except asyncio.CancelledError:
+            if not self._is_ending:
+                raise
+            return None
+        finally:
+            self._reader = None
+        return None if self._is_ending else item
+
+    def _stop_reading(self) -> None:
+        """Do not wait for the next row any longer: a source may give it much later, or never."""
+        if self._reader is not None:
+            self._reader.cancel()
+
+    @property
+    def _is_ending(self) -> bool:
+        return self._stopped is not None or self._failure is not None
 
     def _judge(self, item: Item, outcome: Outcome) -> BulkStoppedError | None:
         """Return why the run must end after this row; ``None`` if it continues."""

@@ -15,7 +15,7 @@ from langchain_core.output_parsers import StrOutputParser
 from langchain_core.runnables import RunnableGenerator, RunnableLambda
 
 from langchain_cerebras_demo import ChatCerebrasDemo
-from langchain_cerebras_demo.bulk import Budget, BulkInputError, BulkStoppedError, Item, ask, bulk
+from langchain_cerebras_demo.bulk import Budget, BulkError, BulkInputError, BulkStoppedError, Item, ask, bulk
 from langchain_cerebras_demo.bulk import run as run_module
 from langchain_cerebras_demo.testing import (
     CutAfter,
@@ -336,6 +336,99 @@ async def test_a_deadline_stops_the_run(server, model, output, monkeypatch):
     budget = Budget(deadline=datetime(2020, 1, 1, tzinfo=timezone.utc))
     assert (await bulk(model, ROWS, budget=budget).arun()).stopped == "deadline"
     assert len(server.requests) == sent
+
+
+class UnreadableOnce(InMemoryCache):
+    """A cache that fails for one prompt, once the others have been looked up."""
+
+    def __init__(self, others):
+        super().__init__()
+        self.left, self.is_over = others, asyncio.Event()
+
+    async def alookup(self, prompt, llm_string):
+        if prompt == "bad":
+            await self.is_over.wait()
+            raise OSError("no such host")
+        self.left -= 1
+        if not self.left:
+            self.is_over.set()
+
+
+async def quiet_after(*rows):
+    """A source that gives these rows, and then waits for ever."""
+    for row in rows:
+        yield row
+    await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize(
+    ("step", "arguments", "stopped"),
+    [
+        (Status(401), {}, "refused"),
+        (Status(429, headers={"retry-after": "3600"}), {}, "limit"),
+        (Status(400), {"give_up_after": 1}, "failing"),
+        (Gate(), {"budget": Budget(deadline=timedelta(milliseconds=200))}, "deadline"),
+    ],
+)
+@pytest.mark.parametrize("ordered", [True, False])
+async def test_a_run_that_has_to_stop_does_not_wait_for_its_source(
+    server, model, monkeypatch, step, arguments, stopped, ordered
+):
+    """A queue or a socket may give the next row in an hour, or never."""
+    monkeypatch.setattr(run_module, "GRACE_SECONDS", 0.0)
+    server.script(step)
+    run = bulk(model, quiet_after("a"), concurrency=2, ordered=ordered, **arguments)
+    progress = await asyncio.wait_for(run.arun(), 10)
+    assert progress.stopped == stopped
+
+
+async def test_stop_does_not_wait_for_the_source(server, model, monkeypatch):
+    """The row in flight is finished, however long that takes."""
+    monkeypatch.setattr(run_module, "GRACE_SECONDS", 600.0)
+    run = bulk(model, quiet_after("a"), concurrency=2)
+    task = asyncio.ensure_future(run.arun())
+    assert await asyncio.to_thread(server.wait_for_requests, 1)
+    run.stop("enough")
+    progress = await asyncio.wait_for(task, 10)
+    assert (progress.stopped, progress.message, progress.done) == ("interrupted", "enough", 1)
+
+
+async def test_a_cache_that_cannot_be_read_ends_a_run_over_a_quiet_source(model):
+    """Although another worker already waits for the next row."""
+    cache = UnreadableOnce(0)
+
+    async def rows():
+        yield "bad"
+        cache.is_over.set()
+        await asyncio.Event().wait()
+
+    run = bulk(model, rows(), cache=cache, concurrency=2)
+    with pytest.raises(BulkError, match="the cache cannot be read"):
+        await asyncio.wait_for(run.arun(), 10)
+
+
+async def test_a_row_that_the_source_gives_after_the_stop_is_not_sent(server, model):
+    """Such as one of a source that finishes its own work before it ends."""
+
+    async def rows():
+        yield "a"
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            yield "late"
+
+    run = bulk(model, rows(), concurrency=2)
+    server.script(Status(401))
+    progress = await asyncio.wait_for(run.arun(), 10)
+    assert (progress.stopped, len(server.requests)) == ("refused", 1)
+
+
+async def test_an_ordered_run_ends_when_its_earliest_row_cannot_be_looked_up(model):
+    """Although all the rows that may be read ahead wait for that one."""
+    rows = ["bad", *(f"row {number}" for number in range(20))]
+    run = bulk(model, rows, cache=UnreadableOnce(7), concurrency=2, ordered=True)
+    with pytest.raises(BulkError, match="the cache cannot be read"):
+        await asyncio.wait_for(run.arun(), 10)
 
 
 async def test_dollars_are_spent_as_a_budget(server, model):

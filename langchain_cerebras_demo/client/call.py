@@ -322,7 +322,7 @@ class Call:
             abilities.check_images(request.messages, spec)
         self.account.model, self._spec = model, spec
         several = request.extra.get("n", parameters.get("n", 1))
-        if is_stream and several > 1:
+        if is_stream and isinstance(several, int) and several > 1:
             raise InvalidRequestError(
                 f"n={several} cannot be streamed: leave n out, or call the model without streaming"
             )

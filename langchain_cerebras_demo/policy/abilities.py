@@ -58,7 +58,7 @@ def check_images(messages: Sequence[Mapping[str, Any]], spec: ModelSpec | None) 
     for position, message in enumerate(messages):
         content = message.get("content")
         for number, part in enumerate(content if isinstance(content, list | tuple) else ()):
-            if isinstance(part, Mapping) and part.get("type") in {"image_url", "image"}:
+            if isinstance(part, Mapping) and part.get("type") in ("image_url", "image"):
                 raise InvalidRequestError(
                     f"messages[{position}].content[{number}] is an image, but {spec.id} reads text only: use a model that "
                     f"reads images, such as qwen-3.8-27b. {ESCAPE}"
@@ -68,7 +68,7 @@ def check_images(messages: Sequence[Mapping[str, Any]], spec: ModelSpec | None) 
 def answers_by_call(parameters: Mapping[str, Any], spec: ModelSpec | None) -> bool:
     """Return whether a request has tools and a response format, and its model is not known to accept both."""
     kind = (parameters.get("response_format") or {}).get("type")
-    has_both = bool(parameters.get("tools")) and kind in {"json_object", "json_schema"}
+    has_both = bool(parameters.get("tools")) and kind in ("json_object", "json_schema")
     return has_both and spec is not None and spec.response_format_with_tools is not True
 
 
@@ -80,13 +80,13 @@ def _check_pairs(parameters: dict[str, Any]) -> None:
         raise InvalidRequestError(
             f"top_logprobs={parameters['top_logprobs']!r} needs logprobs=True: set it, or leave top_logprobs out"
         )
-    strict = {bool((tool.get("function") or {}).get("strict")) for tool in parameters.get("tools", ())}
+    strict = {bool(tool.get("function", {}).get("strict")) for tool in parameters.get("tools", ())}
     if len(strict) > 1:  # Roo-Code#10334; the service's documentation says so of kimi-k2.7-code
         raise InvalidRequestError(
             f"some tools are strict and others are not: give all tools of a request the same 'strict'. {ESCAPE}"
         )
     kind = (parameters.get("response_format") or {}).get("type")
-    if parameters.get("reasoning_format") == "raw" and kind in {"json_object", "json_schema"}:
+    if parameters.get("reasoning_format") == "raw" and kind in ("json_object", "json_schema"):
         raise InvalidRequestError(
             f"reasoning_format='raw' cannot be combined with response_format {kind!r}: use 'parsed' or 'hidden'"
         )

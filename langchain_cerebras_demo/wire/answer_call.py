@@ -44,7 +44,7 @@ def to_call(parameters: Mapping[str, Any], model: str) -> tuple[dict[str, Any], 
             f"{model} does not accept tools and response_format {response_format.get('type')!r} together: give a JSON "
             "schema, or leave one of them out. If the catalogue is out of date: check_requests=False."
         )
-    functions = [tool.get("function") or {} for tool in fitted["tools"]]
+    functions = [tool.get("function", {}) for tool in fitted["tools"]]
     name = str(wanted.get("name") or "answer")
     while any(function.get("name") == name for function in functions):
         name += "_"

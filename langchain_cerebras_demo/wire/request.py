@@ -75,6 +75,14 @@ def _stream_options(value: Any) -> str | None:
     return "give {'include_usage': True}; the API has no other key"
 
 
+def _tools(value: Any) -> str | None:
+    if not isinstance(value, list | tuple) or not all(isinstance(tool, Mapping) for tool in value):
+        return "give a list of tools, each of them a mapping"
+    if not all(isinstance(tool.get("function", {}), Mapping) for tool in value):
+        return "each tool's 'function' must be a mapping with a name, a description and parameters"
+    return None
+
+
 def _tool_choice(value: Any) -> str | None:
     if isinstance(value, Mapping) or value in ("none", "auto", "required"):
         return None
@@ -159,7 +167,7 @@ PARAMETERS: dict[str, Check] = {
     "seed": _integer(-(2**63), 2**63 - 1),
     "stop": _stop,
     "stream_options": _stream_options,
-    "tools": _kind((list, tuple), "give a list of tools"),
+    "tools": _tools,
     "tool_choice": _tool_choice,
     "parallel_tool_calls": _BOOLEAN,
     "response_format": _MAPPING,

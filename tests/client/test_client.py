@@ -8,6 +8,7 @@ import json
 import threading
 import warnings
 from contextlib import aclosing
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 from urllib.parse import urlsplit
@@ -23,11 +24,14 @@ from langchain_cerebras_demo.errors import (
     APIResponseValidationError,
     APITimeoutError,
     AuthenticationError,
+    BadRequestError,
     InternalServerError,
+    InvalidRequestError,
     MissingKeyError,
     NotFoundError,
     RateLimitError,
     StreamInterruptedError,
+    UnprocessableEntityError,
 )
 from langchain_cerebras_demo.keys import CallableKey, ChainKeyResolver, EnvKey, StaticKey
 from langchain_cerebras_demo.policy import RetryPolicy, Timeout
@@ -527,6 +531,20 @@ async def test_a_slow_key_source_is_bound_by_the_deadline(server):
 
     with pytest.raises(APITimeoutError, match=r"no key within 0\.1 s"):
         await text_of(client_for(server, keys=CallableKey(key), timeout=Timeout(total=0.1)))
+
+
+@pytest.mark.parametrize("n", [None, 1, "2", [2]])
+async def test_an_unchecked_n_is_sent_as_it_is_and_the_server_decides(server, n):
+    """`model_kwargs` is not checked: only a number of several answers is refused here, because it cannot be streamed."""
+    request = replace(HELLO, extra={"n": n})
+    if n in (None, 1):
+        assert await text_of(client_for(server), request)
+    else:
+        with pytest.raises((BadRequestError, UnprocessableEntityError)):
+            await text_of(client_for(server), request)
+    assert server.requests[-1].json["n"] == n
+    with pytest.raises(InvalidRequestError, match="n=2 cannot be streamed"):
+        await text_of(client_for(server), replace(HELLO, extra={"n": 2}))
 
 
 async def test_an_accept_header_of_ones_own_does_not_break_streams(server):

@@ -103,6 +103,7 @@ SCHEMA = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type":
         (KIMI, {"tools": [TOOL], "response_format": SCHEMA}, True),
         (QWEN, {"tools": [TOOL], "response_format": {"type": "json_object"}}, True),
         (QWEN, {"tools": [TOOL], "response_format": {"type": "text"}}, False),
+        (QWEN, {"tools": [TOOL], "response_format": {"type": ["json_schema"]}}, False),
         (QWEN, {"tools": [TOOL]}, False),
         (QWEN, {"tools": [], "response_format": SCHEMA}, False),
         (replace(QWEN, response_format_with_tools=True), {"tools": [TOOL], "response_format": SCHEMA}, False),

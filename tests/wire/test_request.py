@@ -61,7 +61,14 @@ TABLE = {
         [{"include_usage": True}, {"include_usage": False}, {}],
         [{"include_usage": 1}, {"include_obfuscation": True}, *NO_MAPPINGS],
     ),
-    "tools": ("tools", [[TOOL], (TOOL,)], [TOOL, "f", 1, {TOOL["type"]}]),
+    "tools": (
+        "tools",
+        [[TOOL], (TOOL,), [MappingProxyType(TOOL)], [{"type": "another"}]],
+        [
+            *(TOOL, "f", 1, {TOOL["type"]}, ["f"], [None], [TOOL, 1]),
+            *([{"type": "function", "function": "f"}], [{"type": "function", "function": None}]),
+        ],
+    ),
     "tool_choice": (
         "tool_choice",
         ["none", "auto", "required", {"type": "function", "function": {"name": "f"}}],
@@ -134,6 +141,8 @@ def test_what_the_api_refuses_is_refused_here_with_name_value_and_remedy(name, v
         ("temperature", 3, "give a number from 0 to 2"),
         ("service_tier", "fast", "give one of 'auto', 'default', 'flex', 'priority'"),
         ("stop", ["a"] * 5, "give four at most"),
+        ("tools", "f", "give a list of tools, each of them a mapping"),
+        ("tools", [TOOL, {"type": "function", "function": "f"}], "'function' must be a mapping with a name.*"),
     ],
 )
 def test_the_remedy_names_the_range(name, value, remedy):

@@ -41,12 +41,12 @@ def chat(
     stats: StatsOption = False,
     history: Annotated[
         bool,
-        typer.Option("--history/--no-history", help="Keep what you type for the arrow keys next time."),
+        typer.Option("--history/--no-history", help="Save typed lines to the history file."),
     ] = True,
 ) -> None:
     """Have a conversation with a model. /help shows the commands.
 
-    Three double quotes begin and end a text of several lines. Ctrl-C stops an answer, Ctrl-D ends the conversation.
+    For a text of several lines, put three double quotes before and after it. Ctrl-C stops an answer, Ctrl-D ends the conversation.
     Exit codes: 0 ended, 1 a request failed (non-interactive), 2 wrong usage.
     """
     # Here and not above: --help must not wait for aiohttp and LangChain.

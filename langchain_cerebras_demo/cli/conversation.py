@@ -176,8 +176,8 @@ COMMANDS: Mapping[str, str] = {
 }
 
 _HINTS = (
-    '""" begins and ends a text of several lines; so does \\ at the end of a line.',
-    "Ctrl-C stops an answer, and the conversation continues. // begins a text with a slash.",
+    'For several lines, put the text between """ and """, or end each line except the last with \\.',
+    "To send a text that begins with /, type //. Ctrl-C stops an answer, and the conversation continues.",
 )
 
 
@@ -306,7 +306,9 @@ class Conversation:
             note("Conversation cleared.")
         else:
             hint = nearest(name, tuple(COMMANDS)) or "."
-            note(f"there is no command {name}{hint} /help lists the commands, // begins a text with /")
+            note(
+                f"there is no command {name}{hint} /help lists the commands; to send a text that begins with /, type //"
+            )
         return True
 
     def _choose_model(self, name: str) -> None:

@@ -266,7 +266,10 @@ def _network(base_url: str, reached: Reached | APIError, proxy: Proxy | None) ->
     elif proxy:
         remedy = f"Check the network, {proxy.source} and NO_PROXY."
     else:
-        remedy = "Check the network; behind a company firewall set HTTPS_PROXY. --local needs no network."
+        remedy = (
+            "Check the network; behind a company firewall set HTTPS_PROXY. --local needs no network once its model is "
+            "downloaded."
+        )
     return Finding("network", "problem", str(reached), remedy)
 
 

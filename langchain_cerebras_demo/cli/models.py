@@ -33,8 +33,9 @@ def models(
 ) -> None:
     """List the models: context windows, prices, retirement dates.
 
-    Context windows and answers are in tokens, for the smallest and the largest account; prices are US dollars per million
-    tokens; retirement dates are in the column "Status". Unknown values are empty.
+    Context windows and answers are in tokens, for free trials and for paid accounts; prices are US dollars per million
+    tokens; retirement dates are in the column "Status". Unknown values are empty, or "not known" for a model without a
+    catalogue row.
     """
     today = datetime.now(tz=timezone.utc).date()
     if refresh:

@@ -112,7 +112,10 @@ ModelOption = Annotated[
     ),
 ]
 SystemOption = Annotated[str | None, typer.Option("--system", "-s", metavar="TEXT", help="System prompt.")]
-LocalOption = Annotated[bool, typer.Option("--local", help="Use the small model on this machine: no key, no network.")]
+LocalOption = Annotated[
+    bool,
+    typer.Option("--local", help="Use the small model on this machine: no key; its first use downloads 93 MB."),
+]
 ReasoningOption = Annotated[
     str | None,
     typer.Option(
@@ -141,14 +144,14 @@ TemperatureOption = Annotated[
 ]
 MaxTokensOption = Annotated[
     str | None,
-    typer.Option("--max-tokens", metavar="NUMBER", help="Longest answer, in tokens; reasoning counts."),
+    typer.Option("--max-tokens", metavar="NUMBER", help="Maximum number of tokens in the answer, including reasoning."),
 ]
 SeedOption = Annotated[
     str | None,
-    typer.Option("--seed", metavar="NUMBER", help="The same number gives the same answer, if the service can."),
+    typer.Option("--seed", metavar="NUMBER", help="Seed for repeatable answers (best effort)."),
 ]
 StopOption = Annotated[
-    list[str] | None, typer.Option("--stop", metavar="TEXT", help="A text that ends the answer; up to four.")
+    list[str] | None, typer.Option("--stop", metavar="TEXT", help="Stop sequence; repeatable, up to four.")
 ]
 OtherOptions = Annotated[
     list[str] | None,

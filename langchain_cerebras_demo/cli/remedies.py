@@ -44,7 +44,7 @@ def of_refusal(error: Exception) -> str:
     if _NO_KEY_SENT in str(error):
         return ""
     if type(error) is APIConnectionError:
-        return "`cerebras-demo doctor` looks for the cause; --local needs no network."
+        return "`cerebras-demo doctor` looks for the cause; --local needs no network once its model is downloaded."
     return next((remedy for kind, remedy in _OF_REFUSALS if isinstance(error, kind)), "")
 
 

@@ -50,12 +50,12 @@ class Options(llm.Options):
     """The parameters of a request, as ``-o`` accepts them. They are checked like the arguments of the chat model."""
 
     temperature: float | None = Field(default=None, description="Randomness of the answer, 0 to 2.")
-    max_tokens: int | None = Field(default=None, description="Most tokens of the answer, reasoning included.")
-    top_p: float | None = Field(default=None, description="Share of the most likely tokens to sample from, 0 to 1.")
-    seed: int | None = Field(default=None, description="Makes sampling repeatable, if the service can.")
-    stop: str | list[str] | None = Field(
-        default=None, description="A text that ends the answer, or a JSON list of up to four."
+    max_tokens: int | None = Field(
+        default=None, description="Maximum number of tokens in the answer, including reasoning."
     )
+    top_p: float | None = Field(default=None, description="Share of the most likely tokens to sample from, 0 to 1.")
+    seed: int | None = Field(default=None, description="Seed for repeatable answers (best effort).")
+    stop: str | list[str] | None = Field(default=None, description="Stop sequence, or a JSON list of up to four.")
     reasoning_effort: str | None = Field(
         default=None, description="How much the model reasons: none, low, medium or high."
     )

@@ -200,7 +200,7 @@ def test_commands_and_model_names_complete(server, terminal):
 def test_commands_show_and_change_the_conversation(server, terminal):
     """/system sets and removes the prompt, /clear forgets, an unknown command gets a suggestion."""
     server.script(Reply(text="one"), Reply(text="two"), Reply(text="three"))
-    child = terminal("chat")
+    child = terminal("chat", columns=200)
     ask(child, "/system Be brief.")
     child.expect_exact("System prompt set: Be brief.")
     ask(child, "a")
@@ -215,6 +215,9 @@ def test_commands_show_and_change_the_conversation(server, terminal):
     child.expect_exact("did you mean '/model'?")
     ask(child, "/xyzzy")
     child.expect_exact("there is no command /xyzzy. /help lists the commands")
+    ask(child, "/help")
+    child.expect_exact('For several lines, put the text between """ and """, or end each line except the last with \\.')
+    child.expect_exact("To send a text that begins with /, type //.")
     ask(child, "/model")
     child.expect_exact("gpt-oss-120b; available: ")
     ask(child, "c")

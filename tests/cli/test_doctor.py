@@ -156,6 +156,7 @@ def test_without_network_and_key_both_are_problems(doctor, monkeypatch):
     assert code == 1
     assert [topic for topic in found if found[topic]["state"] == "problem"] == ["network", "key"]
     assert "could not be resolved" in found["network"]["what"]
+    assert found["network"]["remedy"].endswith("--local needs no network once its model is downloaded.")
     assert "clock" not in found
 
 

@@ -42,7 +42,7 @@ def fail(error, *, is_debug):
         (
             APIConnectionError("no route."),
             1,
-            "cerebras-demo: APIConnectionError: no route. `cerebras-demo doctor` looks for the cause; --local needs no network.\n",
+            "cerebras-demo: APIConnectionError: no route. `cerebras-demo doctor` looks for the cause; --local needs no network once its model is downloaded.\n",
         ),
         (KeyboardInterrupt(), 130, "cerebras-demo: interrupted\n"),
     ],

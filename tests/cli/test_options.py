@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from langchain_cerebras_demo.cli import app
 from langchain_cerebras_demo.cli.options import EFFORTS, model_names
+from langchain_cerebras_demo.local.weights import SMOLLM2
 from langchain_cerebras_demo.wire.request import check_parameter
 
 
@@ -69,6 +70,12 @@ def test_help_fits_the_terminal(columns):
             continue
         shown = CliRunner().invoke(app, [*([command] if command else []), "--help"], terminal_width=columns).output
         assert max(map(len, shown.splitlines())) <= columns, command
+
+
+def test_help_names_the_size_of_the_download():
+    """That of the weights of the embedded model."""
+    shown = CliRunner().invoke(app, ["ask", "--help"], terminal_width=200).output
+    assert f"no key; its first use downloads {SMOLLM2.wheel_bytes / 1e6:.0f} MB." in shown
 
 
 def test_retired_models_are_not_offered():

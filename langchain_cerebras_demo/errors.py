@@ -173,6 +173,12 @@ class InvalidRequestTypeError(InvalidRequestError, TypeError):
     """A parameter's name is unknown to the API, or a parameter or message has a value of the wrong type."""
 
 
+def to_refusal(problem: Exception) -> InvalidRequestError:
+    """Return the error of a call that is refused for this ``ValueError`` or ``TypeError``, with the same text."""
+    kind = InvalidRequestTypeError if isinstance(problem, TypeError) else InvalidRequestError
+    return kind(str(problem))
+
+
 class ModelRefusalError(CerebrasError, _Refusal):
     """The model declined to give structured output (``with_structured_output``), or a content filter stopped the answer.
 

@@ -10,10 +10,12 @@ import sys
 import threading
 
 import pytest
+from langchain_core.messages import HumanMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 
 from langchain_cerebras_demo import ChatCerebrasDemo, LocalServer
+from langchain_cerebras_demo.errors import InvalidRequestError
 from langchain_cerebras_demo.provider import Cerebras
 from tests.support.blocking import watching
 
@@ -116,6 +118,31 @@ def test_a_server_of_ones_own_is_known_by_its_address(text):
         answer = model.invoke(PROMPT)
     assert answer.content == text
     assert answer.response_metadata["model_provider"] == "local"
+
+
+TOOL = {"type": "function", "function": {"name": "a", "parameters": {"type": "object", "properties": {}}}}
+IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+
+
+@pytest.mark.parametrize(
+    ("content", "arguments", "words"),
+    [
+        ([IMAGE], {}, "reads text only"),
+        (
+            "hi",
+            {"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "b"}}},
+            "tool_choice names 'b'",
+        ),
+    ],
+    ids=["image", "tool choice"],
+)
+async def test_what_the_embedded_model_cannot_do_is_refused_before_it_is_sent(model, content, arguments, words):
+    """By the chat model and the provider alike."""
+    with pytest.raises(InvalidRequestError, match=words):
+        await model.ainvoke([HumanMessage(content)], **arguments)
+    messages = [{"role": "user", "content": content}]
+    with pytest.raises(InvalidRequestError, match=words):
+        await anext(Cerebras.create_async_generator("", messages, api_base="local", **arguments))
 
 
 def test_a_forced_tool_call_is_a_tool_call(model):

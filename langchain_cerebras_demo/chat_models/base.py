@@ -48,7 +48,7 @@ from langchain_cerebras_demo.chat_models.profile import (
 )
 from langchain_cerebras_demo.client.call import today
 from langchain_cerebras_demo.client.client import Client
-from langchain_cerebras_demo.errors import APIError
+from langchain_cerebras_demo.errors import APIError, InvalidRequestTypeError
 from langchain_cerebras_demo.keys import SourceReport
 from langchain_cerebras_demo.net.portal import portal
 from langchain_cerebras_demo.net.shutdown import is_ending, refuse_at_the_end
@@ -408,9 +408,8 @@ class ChatCerebrasDemo(ChatFields):
             **kwargs: Other arguments of a call.
 
         Raises:
-            InvalidRequestError: The API does not accept a tool's name or the tool choice, strict mode does not support a tool's
-                schema, or only some of the tools are strict.
-            ValueError: Something in ``tools`` is not a tool (raised by LangChain).
+            InvalidRequestError: Something in ``tools`` is not a tool, the API does not accept a tool's name or the tool choice,
+                strict mode does not support a tool's schema, or only some of the tools are strict.
             InvalidRequestTypeError: ``response_format`` is not a schema.
         """
         # Imported here, because schemas take a fifth of the import time of this class, and many programs never use them.
@@ -675,12 +674,15 @@ class ChatCerebrasDemo(ChatFields):
         """Return the request of a call; its arguments override the model's fields."""
         called_with = {name: value for name, value in kwargs.items() if name not in _LANGCHAIN_ARGUMENTS}
         model = called_with.pop("model", None) or self.model
-        extra = {**self.model_kwargs, **(called_with.pop("model_kwargs", None) or {})}
+        more = called_with.pop("model_kwargs", None) or {}
+        if not isinstance(more, Mapping):
+            raise InvalidRequestTypeError(f"model_kwargs is of type {type(more).__name__}: give a mapping")
+        extra = {**self.model_kwargs, **more}
         if stop:
             called_with["stop"] = stop
         parameters = {**self._default_parameters, **to_our_names(called_with)}
         parameters["tools"] = to_wire_tools(parameters.get("tools"))
-        spec = None if self._is_local else catalog.find_spec(client.aliases.resolve(model))
+        spec = None if self._is_local else catalog.find_spec(client.resolve_model(model))
         replay = None if self._is_local else abilities.replay_of(spec, self.replay_reasoning)
         wire = to_wire(messages, replay=replay, images=abilities.takes_images(spec), check=self.check_requests)
         parameters = abilities.keep_reasoning(parameters, wire, replay)

@@ -455,6 +455,12 @@ class ChatFields(BaseChatModel):
         is_checked = info.data.get("check_requests", True) and not is_empty
         return check_parameter(name, value) if is_checked else to_plain_value(name, value)
 
+    @field_validator("model")
+    @classmethod
+    def _check_model(cls, value: str) -> str:
+        catalog.check_name(value, "model")
+        return value
+
     @field_validator("api_key")
     @classmethod
     def _check_api_key(cls, value: Any) -> Any:

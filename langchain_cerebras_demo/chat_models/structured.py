@@ -23,7 +23,7 @@ from langchain_cerebras_demo.chat_models.arguments import Method
 from langchain_cerebras_demo.chat_models.content import REASONING_KEY
 from langchain_cerebras_demo.chat_models.fields import ChatFields
 from langchain_cerebras_demo.chat_models.python_types import to_answer_type
-from langchain_cerebras_demo.errors import InvalidRequestError, ModelRefusalError
+from langchain_cerebras_demo.errors import InvalidRequestError, ModelRefusalError, to_refusal
 from langchain_cerebras_demo.wire.schemas.answer_type import AnswerType, in_object, to_response_format, to_tool
 from langchain_cerebras_demo.wire.schemas.reading import DECODER, UnfitAnswerError, explain, fit, mended, read_json
 
@@ -49,7 +49,10 @@ def structured_output(
     The parser accepts JSON in a code fence with words around it and, with ``function_calling``, in the text instead of the
     call. If the model called one of ``tools`` instead of answering, the value is ``None``.
     """
-    spec = catalog.find_spec(catalog.AliasTable(model.aliases).resolve(kwargs.get("model") or model.model))
+    try:
+        spec = catalog.find_spec(catalog.AliasTable(model.aliases).resolve(kwargs.get("model") or model.model))
+    except (TypeError, ValueError) as error:
+        raise to_refusal(error) from None
     chosen = method or ("json_schema" if spec is None or spec.structured_output else "function_calling")
     _check_arguments(chosen, schema, strict=strict, tools=tools)
     answer_type = None if schema is None else in_object(to_answer_type(schema))

@@ -8,7 +8,7 @@ from typing import Any
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from langchain_cerebras_demo.chat_models.arguments import Tool
-from langchain_cerebras_demo.errors import InvalidRequestError
+from langchain_cerebras_demo.errors import InvalidRequestError, to_refusal
 from langchain_cerebras_demo.wire.request import to_nested
 from langchain_cerebras_demo.wire.schemas.answer_type import check_tool_name
 from langchain_cerebras_demo.wire.schemas.strict import to_strict_schema
@@ -31,8 +31,8 @@ def to_tools(tools: Sequence[Tool], *, strict: bool | None = None) -> list[dict[
             flags. ``None``: a tool's own flag also applies to tools without one.
 
     Raises:
-        InvalidRequestError: The API does not accept a name, strict mode does not support a schema, or tools have different
-            flags.
+        InvalidRequestError: Something is not a tool, the API does not accept a name, strict mode does not support a schema, or
+            tools have different flags.
     """
     converted = [_to_tool(tool) for tool in tools]
     agreed = _agreed_strict(converted) if strict is None else strict
@@ -77,7 +77,10 @@ def _to_tool(tool: Tool) -> dict[str, Any]:
         if type(given) is dict and given.keys() <= _KEYS and given.get("name") and None not in given.values():
             return tool
     # `strict` is not passed to LangChain, which would forbid keys in free mappings.
-    converted = convert_to_openai_tool(dict(to_nested(tool)) if isinstance(tool, Mapping) else tool)
+    try:
+        converted = convert_to_openai_tool(dict(to_nested(tool)) if isinstance(tool, Mapping) else tool)
+    except ValueError as error:
+        raise to_refusal(error) from error
     function = converted.get("function")
     if converted.get("type") != "function":
         raise InvalidRequestError(f"unsupported tool type {converted.get('type')!r}: the API supports functions only")

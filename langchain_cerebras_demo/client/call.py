@@ -37,6 +37,7 @@ from langchain_cerebras_demo.errors import (
     NotFoundError,
     RateLimitError,
     StreamInterruptedError,
+    to_refusal,
 )
 from langchain_cerebras_demo.keys import ChainKeyResolver, Secret, peek_secret, refresh_secret, resolve_secret
 from langchain_cerebras_demo.keys.hosts import check_key_host
@@ -118,8 +119,15 @@ class Settings:
     address: str
 
     def resolve_model(self, name: str) -> str:
-        """Return the model id for ``name``, which may be an alias. Warn once about a retired model; the warning names its replacement."""
-        model = self.aliases.resolve(name)
+        """Return the model id for ``name``, which may be an alias. Warn once about a retired model; the warning names its replacement.
+
+        Raises:
+            InvalidRequestError: no model can have this name.
+        """
+        try:
+            model = self.aliases.resolve(name)
+        except (TypeError, ValueError) as error:
+            raise to_refusal(error) from None
         spec = catalog.find_spec(model)
         if spec is None or spec.retired_on is None or model in _warned or local.is_local(self.base_url):
             return model
@@ -355,7 +363,10 @@ class Call:
             **request.to_headers(),
         }
         if server:
-            body = local.to_local(body)
+            try:
+                body = local.to_local(body)
+            except (TypeError, ValueError) as error:
+                raise to_refusal(error) from None
             self.account.model = self._report.model = local.LOCAL_MODEL
             headers.update(local.LOCAL_HEADERS)
         else:

@@ -197,7 +197,11 @@ class Client:
             await close()
 
     def resolve_model(self, name: str) -> str:
-        """Return the model id for ``name``, which may be an alias. Warn once about a retired model; the warning names its replacement."""
+        """Return the model id for ``name``, which may be an alias. Warn once about a retired model; the warning names its replacement.
+
+        Raises:
+            InvalidRequestError: no model can have this name.
+        """
         return self._settings.resolve_model(name)
 
     @property

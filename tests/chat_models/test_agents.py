@@ -178,6 +178,14 @@ class Failing:
 REFUSED_UNSENT = {
     "a parameter": lambda model: model.bind(temperature=9),
     "an unknown parameter": lambda model: model.bind(temprature=1),
+    "a model's name": lambda model: model.bind(model=" gpt-oss-120b"),
+    "a model's name that is not text": lambda model: model.bind(model=5),
+    "something that is not a tool": lambda model: model.bind(tools=["search"]),
+    "a tool without its function": lambda model: model.bind(tools=[{"type": "function", "function": "f"}]),
+    "model_kwargs that are not a mapping": lambda model: model.bind(model_kwargs=5),
+    "a schema's model": lambda model: (
+        lambda messages: model.with_structured_output(Report, model=" gpt-oss-120b").invoke(messages)
+    ),
     "a message": lambda model: (lambda _: [AIMessage([{"type": "text", "text": 5}])]) | model,
     "tools that disagree": lambda model: (
         lambda messages: model.bind_tools([{**THEIRS, "strict": True}, {**OTHER, "strict": False}]).invoke(messages)

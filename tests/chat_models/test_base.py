@@ -442,6 +442,21 @@ def test_the_constructor_and_a_call_take_and_refuse_the_same(name):
         assert outcomes[0] == outcomes[1], repr(value)
 
 
+@pytest.mark.parametrize("way", ["invoke", "astream"])
+@pytest.mark.parametrize(("name", "kind"), [(" gpt-oss-120b", ValueError), ("a\nb", ValueError), (5, TypeError)])
+def test_a_name_that_no_model_can_have_is_refused_before_sending(server, way, name, kind):
+    """Whichever way it was given: to a call, to the field, or to the constructor."""
+    assigned = model_for(server)
+    assigned.model = name
+    for model in (model_for(server).bind(model=name), assigned):
+        with pytest.raises(InvalidRequestError, match="The model ") as caught:
+            in_four_ways(model, "hello")[way]()
+        assert isinstance(caught.value, kind)
+    with pytest.raises(ValidationError, match="model"):
+        ChatCerebrasDemo(model=name)
+    assert server.requests == []
+
+
 def test_check_requests_false_sends_what_would_have_been_refused(server):
     """Our table may be out of date; names are still held against it."""
     with pytest.raises(Exception, match="temperature"):

@@ -9,7 +9,14 @@ import typer
 
 from langchain_cerebras_demo import catalog
 from langchain_cerebras_demo.cli.failures import EXIT_FAILED, to_error
-from langchain_cerebras_demo.cli.inputs import InputError, read_schema, to_answer_type, to_content, to_parameters
+from langchain_cerebras_demo.cli.inputs import (
+    InputError,
+    check_model_name,
+    read_schema,
+    to_answer_type,
+    to_content,
+    to_parameters,
+)
 from langchain_cerebras_demo.cli.options import (
     JsonOption,
     LocalOption,
@@ -69,6 +76,7 @@ def ask(
     With --schema, --extract or --json, it is printed when it is complete.
     Exit codes: 0 answered, 1 failed, 2 wrong usage, 130 interrupted.
     """
+    check_model_name(model)
     if not question and not files and is_terminal(sys.stdin):
         raise InputError('no question: cerebras-demo ask "…", or cerebras-demo chat for a conversation')
     if extract and schema is not None:

@@ -17,6 +17,7 @@ from langchain_cerebras_demo import catalog
 from langchain_cerebras_demo.cli.inputs import (
     STDIN,
     InputError,
+    check_model_name,
     copy_stdin,
     read_schema,
     to_answer_type,
@@ -135,6 +136,7 @@ def bulk(
     Exit codes: 0 all rows answered, 1 refused, stopped, or no row answered, 2 wrong usage or unusable files, 3 some rows
     failed, 130 interrupted.
     """
+    check_model_name(model)
     asked = read_schema(schema) if schema is not None else None
     if asked is not None:
         to_answer_type(asked)  # an invalid schema is found before the rows are read
@@ -154,7 +156,6 @@ def bulk(
     from langchain_cerebras_demo.cli.answer import base_url_of  # noqa: PLC0415 - --help must not wait for it
 
     base_url = base_url_of(is_local=local_model)
-    is_embedded = base_url == "local"
     with spooled(source, input_format) as rows:
         check_files(rows, output, resume=resume or dry_run, kind=input_format)
         from langchain_cerebras_demo.bulk import bulk as make_run  # noqa: PLC0415 - --help must not wait for it
@@ -172,7 +173,7 @@ def bulk(
 
         if resume:
             check_address(output, base_url)
-        if is_embedded:
+        if base_url == "local":
             note_embedded_only(ctx, parameters)
         chat_model = open_model(
             model, parameters, base_url=base_url, requests_per_minute=a_minute, needs_key=not dry_run
@@ -182,7 +183,7 @@ def bulk(
                 chat_model,
                 rows,
                 output=output,
-                concurrency=min(at_once, _LOCAL_ROWS) if is_embedded else at_once,
+                concurrency=min(at_once, _LOCAL_ROWS) if base_url == "local" else at_once,
                 ordered=ordered,
                 template=template,
                 system=system,

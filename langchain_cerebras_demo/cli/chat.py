@@ -9,7 +9,7 @@ import typer
 
 from langchain_cerebras_demo import catalog
 from langchain_cerebras_demo.cli.failures import EXIT_FAILED, is_debug
-from langchain_cerebras_demo.cli.inputs import to_parameters
+from langchain_cerebras_demo.cli.inputs import check_model_name, to_parameters
 from langchain_cerebras_demo.cli.options import (
     LocalOption,
     MaxTokensOption,
@@ -49,6 +49,7 @@ def chat(
     For a text of several lines, put three double quotes before and after it. Ctrl-C stops an answer, Ctrl-D ends the conversation.
     Exit codes: 0 ended, 1 a request failed (non-interactive), 2 wrong usage.
     """
+    check_model_name(model)
     # Here and not above: --help must not wait for aiohttp and LangChain.
     from langchain_cerebras_demo.cli.answer import base_url_of, check_model, open_client  # noqa: PLC0415
     from langchain_cerebras_demo.cli.conversation import COMMANDS, Conversation, Prompt  # noqa: PLC0415

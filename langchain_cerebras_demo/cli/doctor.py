@@ -10,6 +10,7 @@ import typer
 
 from langchain_cerebras_demo import catalog
 from langchain_cerebras_demo.cli.failures import EXIT_FAILED, hide_secrets
+from langchain_cerebras_demo.cli.inputs import check_model_name
 from langchain_cerebras_demo.cli.options import JsonOption, ModelOption
 from langchain_cerebras_demo.cli.terminal import wrap, write_json, write_out
 
@@ -24,8 +25,9 @@ def doctor(
     """Diagnose failing requests and suggest fixes.
 
     Checks versions, terminal, address, proxy, network, clock, keys, an answer and the limits. Never shows a key. If there
-    is one, it is used for one tiny request. Exit codes: 0 no problems, 1 at least one problem.
+    is one, it is used for one tiny request. Exit codes: 0 no problems, 1 at least one problem, 2 wrong usage.
     """
+    check_model_name(model)
     from langchain_cerebras_demo.cli.diagnosis import examine_machine, examine_service  # noqa: PLC0415 - for --help
 
     found = []

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from langchain_cerebras_demo import catalog
 from langchain_cerebras_demo.cli.terminal import is_terminal, note
 
 MAX_TEXT_BYTES = 10_000_000
@@ -120,6 +121,18 @@ def read_pipe() -> str:
         if isinstance(cause, OSError) and cause.errno == errno.EBADF:  # nohup opens it for writing
             return ""
         raise
+
+
+def check_model_name(name: str) -> None:
+    """Refuse the value of ``--model`` if it cannot be a model's name, before anything is opened, read or started.
+
+    Raises:
+        InputError: it is empty, has white space around it, or contains a control character.
+    """
+    try:
+        catalog.check_name(name, "model")
+    except ValueError as error:
+        raise InputError(str(error)) from None
 
 
 def read_schema(given: str) -> dict[str, Any]:

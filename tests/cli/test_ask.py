@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from langchain_cerebras_demo import ChatCerebrasDemo
+from langchain_cerebras_demo import ChatCerebrasDemo, catalog
 from langchain_cerebras_demo.testing import CutAfter, Gate, RawStream, Reply, Status, sse
 from tests.support.processes import run_command
 
@@ -453,6 +453,19 @@ def test_a_variable_sets_the_default_model(server, ask):
     assert ask("hi", "-m", "gpt-oss", CEREBRAS_DEMO_MODEL="qwen-3.8").returncode == 0
     assert ask("hi", CEREBRAS_DEMO_MODEL="").returncode == 0
     assert [request.json["model"] for request in server.requests] == ["qwen-3.8-27b", "gpt-oss-120b", "gpt-oss-120b"]
+
+
+def test_a_name_that_no_model_can_have_is_wrong_usage_of_every_command(server, run, tmp_path):
+    """With one sentence, the same for all, before anything is sent or started."""
+    (tmp_path / "in.txt").write_text("hi\n")
+    files = (tmp_path / "in.txt", tmp_path / "out.jsonl")
+    with pytest.raises(ValueError, match=r"^The model ") as refusal:
+        catalog.check_name(" gpt", "model")
+    commands = (["ask", "hi"], ["chat"], ["bulk", *files], ["bulk", *files, "--dry-run"])
+    for command in (*commands, *([*command, "--local"] for command in commands), ["doctor"]):
+        done = run(*command, "-m", " gpt", stdin="hi\n")
+        assert (done.returncode, done.stdout, done.stderr) == (2, "", f"cerebras-demo: {refusal.value}\n")
+    assert server.requests == []
 
 
 CODE = "Here it is:\n\n```python\nprint(1)\n```\n\nAnd:\n```\n2\n```\n"

@@ -62,6 +62,9 @@ _LOG = logging.getLogger("langchain_cerebras_demo")
 # Arguments that LangChain itself may pass with a call, and that are not the API's.
 _LANGCHAIN_ARGUMENTS = frozenset({"stream", "stream_usage", "run_id"})
 
+# Two names for one setting: an argument of a call overrides both fields.
+_ALTERNATIVES = (("disable_reasoning", "reasoning_effort"), ("reasoning_effort", "disable_reasoning"))
+
 _UNKNOWN_MODELS: set[str] = set()
 """Models that were already logged as missing from the catalogue."""
 
@@ -680,7 +683,11 @@ class ChatCerebrasDemo(ChatFields):
         extra = {**self.model_kwargs, **more}
         if stop:
             called_with["stop"] = stop
-        parameters = {**self._default_parameters, **to_our_names(called_with)}
+        called_with, fields = to_our_names(called_with), self._default_parameters
+        for name, other in _ALTERNATIVES:
+            if called_with.get(name) and called_with.get(other) is None:
+                fields.pop(other, None)
+        parameters = {**fields, **called_with}
         parameters["tools"] = to_wire_tools(parameters.get("tools"))
         spec = None if self._is_local else catalog.find_spec(client.resolve_model(model))
         replay = None if self._is_local else abilities.replay_of(spec, self.replay_reasoning)

@@ -80,6 +80,11 @@ def _check_pairs(parameters: dict[str, Any]) -> None:
         raise InvalidRequestError(
             f"top_logprobs={parameters['top_logprobs']!r} needs logprobs=True: set it, or leave top_logprobs out"
         )
+    effort = parameters.get("reasoning_effort")
+    if parameters.get("disable_reasoning") and effort not in (None, "none"):
+        raise InvalidRequestError(
+            f"disable_reasoning=True contradicts reasoning_effort={effort!r}: leave one of them out"
+        )
     strict = {bool(tool.get("function", {}).get("strict")) for tool in parameters.get("tools", ())}
     if len(strict) > 1:  # Roo-Code#10334; the service's documentation says so of kimi-k2.7-code
         raise InvalidRequestError(
@@ -97,7 +102,7 @@ def _fit_reasoning(parameters: dict[str, Any], spec: ModelSpec, *, check: bool) 
     if parameters.get("disable_reasoning") and reasoning and "none" in reasoning.efforts:
         # The service's own replacement since 2026-07-21 (its deprecation page).
         del parameters["disable_reasoning"]
-        parameters.setdefault("reasoning_effort", "none")
+        parameters["reasoning_effort"] = "none"
     if not check:
         return
     form, effort = parameters.get("reasoning_format"), parameters.get("reasoning_effort")

@@ -159,6 +159,32 @@ def test_several_answers_come_by_invoke_and_are_refused_while_streaming(server):
         list(model.stream("hello"))
 
 
+@pytest.mark.parametrize(
+    ("of_the_model", "of_the_call", "sent"),
+    [
+        ({"reasoning_effort": "high"}, {"disable_reasoning": True}, "none"),
+        ({"reasoning_effort": "high"}, {"disable_reasoning": False}, "high"),
+        ({"disable_reasoning": True}, {"reasoning_effort": "high"}, "high"),
+        ({"disable_reasoning": True}, {"reasoning_effort": None}, "none"),
+        ({"disable_reasoning": True, "reasoning_effort": "low"}, {"disable_reasoning": False}, "low"),
+    ],
+)
+def test_reasoning_that_a_call_disables_or_demands_overrides_the_models_setting(
+    server, of_the_model, of_the_call, sent
+):
+    """`disable_reasoning` and `reasoning_effort` are two names for one setting, so the call's wins."""
+    model_for(server, model="qwen-3.8-27b", **of_the_model).invoke("hello", **of_the_call)
+    assert server.requests[-1].json["reasoning_effort"] == sent
+    assert not server.requests[-1].json.get("disable_reasoning")
+
+
+def test_a_call_that_disables_reasoning_and_demands_an_effort_is_refused(server):
+    """Nothing tells which of the two is meant."""
+    with pytest.raises(InvalidRequestError, match="disable_reasoning=True.*reasoning_effort='high'"):
+        model_for(server, model="qwen-3.8-27b").invoke("hello", disable_reasoning=True, reasoning_effort="high")
+    assert not server.requests
+
+
 def test_a_chain_runs(server):
     """prompt | model | parser, plain and streamed."""
     server.script(Reply(text="Hello Ann"), Reply(text="Hello Ann"))

@@ -24,6 +24,12 @@ FITS = [
     (QWEN, {"tools": [], "parallel_tool_calls": True}, {}),
     (QWEN, {"disable_reasoning": True}, {"reasoning_effort": "none"}),
     (GLM, {"disable_reasoning": True}, {"reasoning_effort": "none"}),
+    (GLM, {"disable_reasoning": True, "reasoning_effort": "none"}, {"reasoning_effort": "none"}),
+    (
+        GLM,
+        {"disable_reasoning": False, "reasoning_effort": "low"},
+        {"disable_reasoning": False, "reasoning_effort": "low"},
+    ),
     (LLAMA, {"reasoning_effort": "none"}, {}),
     (GLM, {"reasoning_effort": "low"}, {"reasoning_effort": "low"}),
     (None, {"reasoning_effort": "none"}, {"reasoning_effort": "none"}),
@@ -54,6 +60,14 @@ REFUSED = [
     (LLAMA, {"reasoning_effort": "high"}, r"llama-3.3-70b does not reason"),
     (replace(GPT_OSS, tool_calling=False), {"tools": [TOOL]}, r"does not support tools"),
     (None, {"tool_choice": "auto"}, r"tool_choice='auto' needs tools"),
+    *(
+        (
+            spec,
+            {"disable_reasoning": True, "reasoning_effort": "high"},
+            r"disable_reasoning=True.*reasoning_effort='high'",
+        )
+        for spec in (None, GPT_OSS)
+    ),
     (None, {"top_logprobs": 2}, r"top_logprobs=2 needs logprobs"),
     (None, {"reasoning_format": "raw", "response_format": {"type": "json_object"}}, r"cannot be combined"),
 ]
@@ -65,6 +79,16 @@ def test_what_the_model_cannot_do_is_refused_by_name(spec, given, words):
     with pytest.raises(InvalidRequestError, match=words):
         fit(given, spec, check=True)
     assert fit(given, spec, check=False) == given
+
+
+def test_reasoning_that_is_disabled_has_no_effort():
+    """Beside an effort this is a contradiction; unchecked, the effort gives way."""
+    given = {"disable_reasoning": True, "reasoning_effort": "high"}
+    with pytest.raises(
+        InvalidRequestError, match="disable_reasoning=True.*reasoning_effort='high': leave one of them out"
+    ):
+        fit(given, QWEN, check=True)
+    assert fit(given, QWEN, check=False) == {"reasoning_effort": "none"}
 
 
 def test_reasoning_goes_back_in_the_models_own_form():

@@ -195,8 +195,8 @@ class APIError(CerebrasError):
     """A call failed while waiting to send, while sending, or before the end of the answer.
 
     ``partial`` holds what had arrived before the failure: an ``AIMessageChunk`` from the chat model, the text from the
-    client and the provider, ``None`` if nothing had arrived. ``attempts`` is the number of requests sent, ``waited`` the
-    seconds spent waiting to send: for a rate limit, and between attempts.
+    client and the provider, ``None`` if nothing had arrived. ``attempts`` is the number of requests that the call sent,
+    ``waited`` the seconds spent waiting to send: for a rate limit, and between attempts.
 
     ``request_id`` is the service's id for the request: its ``x-request-id`` header, else ``cf-ray``, else
     ``inference-id``, else the ``id`` in the error itself. ``usage`` holds the token counts that had arrived, with
@@ -204,7 +204,7 @@ class APIError(CerebrasError):
     """
 
     partial: AIMessageChunk | str | None = None
-    attempts: int = 1
+    attempts: int = 0
     waited: float = 0.0
     request_id: str | None = None
     usage: Any = None

@@ -237,10 +237,10 @@ def test_a_message_stays_under_2000_characters(kind):
     assert str(kind()) == ""
 
 
-def test_nothing_had_come_and_one_send_was_made_unless_somebody_says_otherwise():
-    """The defaults of every failure between a request and its answer."""
+def test_an_error_that_no_call_has_raised_counts_no_request():
+    """A call sets the number of its requests; nothing had arrived, unless it says otherwise."""
     error = errors.APIConnectionError("m")
-    assert (error.partial, error.attempts) == (None, 1)
+    assert (error.partial, error.attempts) == (None, 0)
 
 
 def test_what_the_service_said_stands_under_its_own_names():

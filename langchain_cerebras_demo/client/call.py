@@ -526,9 +526,9 @@ class Call:
             ticket.refused(problem)
 
     def _give_up(self, problem: APIError) -> APIError:
-        """Return ``problem`` with the attempts, the time waited and the limit added."""
-        problem.attempts, problem.waited = self._report.sends, self._report.paced + self._report.backed_off
-        facts = [f"{problem.attempts} attempts, {problem.waited:.1f} s waited"] if problem.attempts > 1 else []
+        """Return ``problem`` with the time waited; its message gets the number of attempts and the limit."""
+        sends, problem.waited = self._report.sends, self._report.paced + self._report.backed_off
+        facts = [f"{sends} attempts, {problem.waited:.1f} s waited"] if sends > 1 else []
         if isinstance(problem, RateLimitError):
             if problem.limit is not None:
                 facts.append(f"limit: {problem.limit}")

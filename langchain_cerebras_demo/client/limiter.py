@@ -440,7 +440,7 @@ def queue_is_full(most: int, limit: Limit | None) -> QueueFullError:
         code="queue_full",
         type="too_many_requests_error",
     )
-    error.attempts, error.limit = 0, limit
+    error.limit = limit
     return error
 
 
@@ -456,7 +456,7 @@ def _unsent(message: str, limit: Limit | None, retry_after: float | None) -> Rat
     code = "token_quota_exceeded" if limit and limit.unit == "tokens" else "request_quota_exceeded"
     kind = "too_many_tokens_error" if limit and limit.unit == "tokens" else "too_many_requests_error"
     error = RateLimitError(message, status_code=429, code=code, type=kind, param="quota", retry_after=retry_after)
-    error.attempts, error.limit = 0, limit
+    error.limit = limit
     return error
 
 

@@ -128,7 +128,12 @@ class Report:
         self.end(problem)
 
     def end(self, problem: BaseException | None) -> None:
-        """End the call with this exception or ``None``, and make the record unless it exists."""
+        """End the call with this exception or ``None``, and make the record unless it exists.
+
+        An ``APIError`` gets the number of requests, also if the key's source raised it.
+        """
+        if isinstance(problem, APIError):
+            problem.attempts = self.sends
         if problem is None:
             self._finish("answered")
         elif isinstance(problem, Exception):

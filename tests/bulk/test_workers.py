@@ -17,6 +17,7 @@ from langchain_core.runnables import RunnableGenerator, RunnableLambda
 from langchain_cerebras_demo import ChatCerebrasDemo
 from langchain_cerebras_demo.bulk import Budget, BulkError, BulkInputError, BulkStoppedError, Item, ask, bulk
 from langchain_cerebras_demo.bulk import run as run_module
+from langchain_cerebras_demo.errors import APIConnectionError
 from langchain_cerebras_demo.testing import (
     CutAfter,
     Gate,
@@ -129,6 +130,18 @@ async def test_a_prompt_that_langchain_refuses_is_an_error_that_sent_nothing(ser
     record = await ask(model, Item("a", [{"content": "hi"}], 1))
     assert (record.error["type"], record.attempts) == ("ValueError", 0)
     assert server.requests == []
+
+
+async def test_an_error_while_the_key_is_looked_for_counts_no_request(server):
+    """Neither in the record nor in the budget."""
+
+    def give():
+        raise APIConnectionError("the vault cannot be reached")
+
+    model = ChatCerebrasDemo(base_url=server.base_url, api_key=give)
+    assert (await ask(model, Item("a", "hi", 1))).attempts == 0
+    progress = await bulk(model, ["a", "b"]).arun()
+    assert (progress.failed, progress.requests) == (2, 0)
 
 
 async def test_a_row_that_could_not_be_read_is_not_asked(server, model):

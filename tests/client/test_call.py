@@ -10,14 +10,16 @@ import pytest
 
 from langchain_cerebras_demo import CallableKey, ChatCerebrasDemo
 from langchain_cerebras_demo.errors import (
+    APIConnectionError,
     APIError,
+    APIResponseValidationError,
     BadRequestError,
     InternalServerError,
     KeyFormatError,
     MissingKeyError,
     StreamInterruptedError,
 )
-from langchain_cerebras_demo.testing import CutAfter, Gate, Reply, Status
+from langchain_cerebras_demo.testing import CutAfter, Gate, RawAnswer, Reply, Status
 from tests.support.faults import KEY, WAYS, ask, model_for
 
 HELLO = Reply(text="one two three four five six", headers={"inference-id": "req-1"})
@@ -112,6 +114,61 @@ def test_a_call_whose_key_failed_is_told(records, way, function, error):
         "gpt-oss-120b",
     )
     assert "0 attempts" in str(record)
+
+
+async def no_answer_of_a_vault():
+    await asyncio.Event().wait()
+
+
+def no_connection_to_a_vault():
+    raise APIConnectionError("the vault cannot be reached")
+
+
+def no_key_of_another_call():
+    error = APIConnectionError("the service that gives the keys failed")
+    error.attempts = 3
+    raise error
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("function", [no_answer_of_a_vault, no_connection_to_a_vault, no_key_of_another_call])
+def test_an_error_of_the_keys_source_counts_no_request(records, way, function):
+    """Like the call's record: nothing was sent."""
+    model = ChatCerebrasDemo(
+        key_resolver=CallableKey(function), base_url=ELSEWHERE, timeout=0.1, on_call=records.append
+    )
+    with pytest.raises(APIError) as caught:
+        ask(model, way)
+    (record,) = records
+    assert caught.value.attempts == record.attempts == 0
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_an_error_of_the_keys_source_after_a_401_counts_the_request_before(server, records, way):
+    """The first key was refused, and the source fails when it is asked again."""
+    keys = iter([KEY])
+
+    def first_key_only():
+        try:
+            return next(keys)
+        except StopIteration:
+            raise APIConnectionError("the vault cannot be reached") from None
+
+    server.script(Status(401))
+    model = ChatCerebrasDemo(key_resolver=CallableKey(first_key_only), base_url=server.base_url, on_call=records.append)
+    with pytest.raises(APIConnectionError) as caught:
+        ask(model, way)
+    (record,) = records
+    assert caught.value.attempts == record.attempts == len(server.requests) == 1
+
+
+async def test_a_list_of_models_that_is_not_a_list_counts_its_request(server, model, records):
+    """The error is raised after the answer."""
+    server.script_path("/v1/models", RawAnswer(body=b"[1]"))
+    with pytest.raises(APIResponseValidationError) as caught:
+        await model.alist_models()
+    (record,) = records
+    assert caught.value.attempts == record.attempts == 1
 
 
 async def test_a_call_that_was_left_while_its_key_was_looked_for_is_told(records):

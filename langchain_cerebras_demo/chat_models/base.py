@@ -48,7 +48,7 @@ from langchain_cerebras_demo.chat_models.profile import (
 )
 from langchain_cerebras_demo.client.call import today
 from langchain_cerebras_demo.client.client import Client
-from langchain_cerebras_demo.errors import APIError, InvalidRequestTypeError
+from langchain_cerebras_demo.errors import APIError, InvalidRequestError, InvalidRequestTypeError
 from langchain_cerebras_demo.keys import SourceReport
 from langchain_cerebras_demo.net.portal import portal
 from langchain_cerebras_demo.net.shutdown import is_ending, refuse_at_the_end
@@ -70,6 +70,13 @@ _UNKNOWN_MODELS: set[str] = set()
 
 # The fields that the profile depends on.
 _PROFILE_FIELDS = frozenset({"model", "aliases", "base_url", "tier"})
+
+
+def _to_traced(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return arguments of a call under our names, for tracers. Contradicting ones stay as they are: the call refuses them."""
+    with contextlib.suppress(InvalidRequestError):
+        given = to_our_names(given)
+    return {name: value for name, value in given.items() if name not in _LANGCHAIN_ARGUMENTS}
 
 
 class ChatCerebrasDemo(ChatFields):
@@ -142,21 +149,26 @@ class ChatCerebrasDemo(ChatFields):
         }
 
     def _get_invocation_params(self, stop: list[str] | None = None, **kwargs: Any) -> dict[str, Any]:
-        called_with = {name: value for name, value in kwargs.items() if name not in _LANGCHAIN_ARGUMENTS}
-        return {"model": self.model, **self._identifying_params, **({"stop": stop} if stop else {}), **called_with}
+        called_with = _to_traced({**kwargs, **({"stop": stop} if stop else {})})
+        model = called_with.pop("model", None) or self.model
+        if more := called_with.pop("model_kwargs", None):
+            called_with["model_kwargs"] = {**self.model_kwargs, **more} if isinstance(more, Mapping) else more
+        return {**self._identifying_params, **called_with, "model": model, "model_name": model}
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
-        given = {"temperature": self.temperature, "max_tokens": self.max_tokens, "stop": stop or self.stop, **kwargs}
-        params = super()._get_ls_params(stop=stop, **kwargs)
-        params["ls_provider"] = self._provider  # must equal model_provider, or summarisation ignores reported usage
-        params["ls_model_name"] = local.LOCAL_MODEL if self._is_local else given.get("model", self.model)
-        params["ls_model_type"] = "chat"
-        if given["temperature"] is not None:
+        given = self._get_invocation_params(stop, **kwargs)
+        if isinstance(more := given.get("model_kwargs"), Mapping):
+            given |= _to_traced(more)
+        params = LangSmithParams(
+            ls_provider=self._provider,  # must equal model_provider, or summarisation ignores reported usage
+            ls_model_name=local.LOCAL_MODEL if self._is_local else given["model"],
+            ls_model_type="chat",
+        )
+        if given.get("temperature") is not None:
             params["ls_temperature"] = given["temperature"]
-        most = given["max_tokens"] if given["max_tokens"] is not None else given.get("max_completion_tokens")
-        if most is not None:
-            params["ls_max_tokens"] = most
-        if stops := given["stop"]:
+        if given.get("max_tokens") is not None:
+            params["ls_max_tokens"] = given["max_tokens"]
+        if stops := given.get("stop"):
             params["ls_stop"] = list(stops) if isinstance(stops, list | tuple) else [stops]
         return params
 

@@ -688,6 +688,68 @@ def test_langsmith_reads_the_right_provider_and_model(server):
     assert model._get_ls_params(stop=["y"], temperature=1)["ls_stop"] == ["y"]
 
 
+class Starts(BaseCallbackHandler):
+    """What a tracer sees when a run begins."""
+
+    def on_chat_model_start(self, _serialized, _messages, *, metadata, invocation_params, **_others):
+        self.metadata, self.parameters = metadata, invocation_params
+
+
+@pytest.mark.parametrize(
+    ("fields", "called"),
+    [
+        ({}, {}),
+        ({"max_tokens": 100, "temperature": 0.5, "stop": "x"}, {}),
+        ({"max_tokens": 100}, {"max_completion_tokens": 50}),
+        ({"max_completion_tokens": 100}, {"max_tokens": 50}),
+        ({"max_tokens": 100}, {"max_tokens": None, "max_completion_tokens": 50}),
+        (
+            {"max_tokens": 100, "temperature": 0.5, "stop": ["x"]},
+            {"max_tokens": None, "temperature": None, "stop": None},
+        ),
+        ({"stop": ["x"]}, {"stop": ["y", "z"]}),
+        ({"model": "qwen-3.8-27b"}, {"model": None}),
+        ({"model": "qwen-3.8-27b"}, {"model": "gpt-oss-120b"}),
+        ({"temperature": 0.5, "max_tokens": 9, "model_kwargs": {"temperature": 0.1, "max_completion_tokens": 7}}, {}),
+        ({"model_kwargs": {"temperature": 0.1}}, {"temperature": 0.7, "model_kwargs": {"max_completion_tokens": 7}}),
+        ({"model_kwargs": {"temperature": 0.1}}, {"model_kwargs": None}),
+    ],
+)
+def test_traces_show_what_was_sent(server, fields, called):
+    """The arguments of a call override the fields, under either of their names, and model_kwargs override both."""
+    seen = Starts()
+    model_for(server, **fields).invoke("hello", {"callbacks": [seen]}, **called)
+    sent = server.requests[0].json
+    stops = sent.get("stop")
+    assert {name: value for name, value in seen.metadata.items() if name in TRACED} == {
+        name: value
+        for name, value in {
+            "ls_model_name": sent["model"],
+            "ls_temperature": sent.get("temperature"),
+            "ls_max_tokens": sent.get("max_completion_tokens"),
+            "ls_stop": [stops] if isinstance(stops, str) else stops,
+        }.items()
+        if value is not None
+    }
+    assert (seen.parameters["model"], seen.parameters["model_name"]) == (sent["model"], sent["model"])
+    shown = {**seen.parameters, **seen.parameters.get("model_kwargs", {})}
+    shown["max_tokens"] = shown.pop("max_completion_tokens", shown.get("max_tokens"))
+    for name, wire in (("temperature", "temperature"), ("stop", "stop"), ("max_tokens", "max_completion_tokens")):
+        assert shown.get(name) == sent.get(wire)
+
+
+TRACED = {"ls_model_name", "ls_temperature", "ls_max_tokens", "ls_stop"}
+
+
+@pytest.mark.parametrize("called", [{"max_tokens": 3, "max_completion_tokens": 4}, {"model_kwargs": 5}])
+def test_a_call_whose_arguments_cannot_be_traced_is_refused_by_the_call_itself(server, called):
+    """So that it has a record, as every call."""
+    records = []
+    with pytest.raises(InvalidRequestError):
+        model_for(server, on_call=records.append).invoke("hello", **called)
+    assert [record.outcome for record in records] == ["failed"]
+
+
 def test_system_and_tool_messages_reach_the_wire(server):
     """A tool round trip as an agent makes it."""
     server.script(ANSWERS["tool call"], Reply(text="5"))

@@ -12,6 +12,8 @@ from typing import Any
 
 from langchain_cerebras_demo.errors import InvalidRequestError
 from langchain_cerebras_demo.wire.completion import Event, Finish, TextDelta, ToolCallFragment
+from langchain_cerebras_demo.wire.schemas.strict import to_strict_schema
+from langchain_cerebras_demo.wire.tool_calls import join_fragments
 
 _DESCRIPTION = "Give the final answer."
 
@@ -27,7 +29,8 @@ def to_call(parameters: Mapping[str, Any], model: str) -> tuple[dict[str, Any], 
         model: The model's id, for errors.
 
     Raises:
-        InvalidRequestError: The response format has no schema, so no tool can replace it.
+        InvalidRequestError: The response format has no schema, so no tool can replace it; or all tools are strict, and its
+            schema cannot be.
     """
     fitted = dict(parameters)
     choice = fitted.get("tool_choice", "auto")
@@ -48,16 +51,30 @@ def to_call(parameters: Mapping[str, Any], model: str) -> tuple[dict[str, Any], 
     name = str(wanted.get("name") or "answer")
     while any(function.get("name") == name for function in functions):
         name += "_"
+    schema = wanted.get("schema") or {"type": "object"}
+    is_strict = all(function.get("strict") for function in functions)  # all tools of a request must have the same
+    if is_strict and not wanted.get("strict"):
+        schema = _to_strict(schema)
     answer: dict[str, Any] = {
         "name": name,
         "description": wanted.get("description") or _DESCRIPTION,
-        "parameters": wanted.get("schema") or {"type": "object"},
+        "parameters": schema,
     }
-    if wanted.get("strict") and all(function.get("strict") for function in functions):
-        answer["strict"] = True  # all tools of a request must have the same
+    if is_strict:
+        answer["strict"] = True
     fitted["tools"] = [*fitted["tools"], {"type": "function", "function": answer}]
     fitted["tool_choice"] = "required"
     return fitted, name
+
+
+def _to_strict(schema: Any) -> dict[str, Any]:
+    problem: object = f"the schema is {schema!r:.80}: give a mapping"
+    if isinstance(schema, Mapping):
+        try:
+            return to_strict_schema(schema)
+        except InvalidRequestError as error:
+            problem = error
+    raise InvalidRequestError(f"response_format has to be strict, because all tools of the request are: {problem}")
 
 
 class AnswerCall:
@@ -73,7 +90,8 @@ class AnswerCall:
         self._name = name
         self._answers: dict[int, int] = {}  # by choice, the index of the call that is the answer
         self._repeated: set[tuple[int, int]] = set()
-        self._has_calls: set[int] = set()
+        self._others: set[tuple[int, int]] = set()
+        self._undecided: dict[tuple[int, int], ToolCallFragment] = {}  # calls that may still become the answer
         self._held: dict[int, list[TextDelta]] = {}
         self._text: list[str] = []
 
@@ -91,6 +109,7 @@ class AnswerCall:
             elif isinstance(event, TextDelta):
                 self._held.setdefault(event.choice, []).append(event)
             elif isinstance(event, Finish):
+                told += self._decide_all(event.choice)
                 held = self._held.pop(event.choice, [])
                 told += [self._finish(event)] if event.choice in self._answers else [*held, event]
             else:
@@ -99,18 +118,39 @@ class AnswerCall:
         return told
 
     def _read_call(self, piece: ToolCallFragment) -> list[Event]:
-        if piece.name == self._name and self._answers.setdefault(piece.choice, piece.index) != piece.index:
-            self._repeated.add((piece.choice, piece.index))
+        call = piece.choice, piece.index
         if self._answers.get(piece.choice) == piece.index:
             return [TextDelta(piece.arguments, piece.choice)] if piece.arguments else []
-        if (piece.choice, piece.index) in self._repeated:
+        if call in self._repeated:
             return []
-        self._has_calls.add(piece.choice)
-        return [piece]
+        if call in self._others:
+            return [piece]
+        if call in self._undecided:
+            piece = join_fragments([self._undecided.pop(call), piece])
+        name = piece.name or ""
+        if self._name.startswith(name) and not (name == self._name and piece.arguments):
+            self._undecided[call] = piece  # a name may come in pieces, and is complete when arguments follow
+            return []
+        return self._decide(piece)
+
+    def _decide_all(self, choice: int) -> list[Event]:
+        calls = [call for call in self._undecided if call[0] == choice]
+        return [event for call in calls for event in self._decide(self._undecided.pop(call))]
+
+    def _decide(self, piece: ToolCallFragment) -> list[Event]:
+        """Return the events of a call with a complete name: the answer, the answer once more, or the call of another tool."""
+        if piece.name != self._name:
+            self._others.add((piece.choice, piece.index))
+            return [piece]
+        if piece.choice in self._answers:
+            self._repeated.add((piece.choice, piece.index))
+            return []
+        self._answers[piece.choice] = piece.index
+        return [TextDelta(piece.arguments, piece.choice)] if piece.arguments else []
 
     def _finish(self, finish: Finish) -> Finish:
         reason = finish.reason
-        if reason == "tool_calls" and finish.choice not in self._has_calls:
+        if reason == "tool_calls" and not any(choice == finish.choice for choice, _ in self._others):
             reason = "stop"
         broken = [call for call in finish.broken_calls if call.name != self._name]
         return replace(finish, reason=reason, broken_calls=broken)

@@ -180,7 +180,7 @@ def test_reasoning_that_a_call_disables_or_demands_overrides_the_models_setting(
 
 def test_a_call_that_disables_reasoning_and_demands_an_effort_is_refused(server):
     """Nothing tells which of the two is meant."""
-    with pytest.raises(InvalidRequestError, match="disable_reasoning=True.*reasoning_effort='high'"):
+    with pytest.raises(InvalidRequestError, match=r"disable_reasoning=True.*reasoning_effort='high'"):
         model_for(server, model="qwen-3.8-27b").invoke("hello", disable_reasoning=True, reasoning_effort="high")
     assert not server.requests
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field
 
 from langchain_cerebras_demo import ChatCerebrasDemo, TruncatedAnswerWarning
 from langchain_cerebras_demo.chat_models.tools import to_tool_choice, to_tools
+from langchain_cerebras_demo.errors import InvalidRequestError
 from langchain_cerebras_demo.testing import Reply, ScriptedCall
 from langchain_cerebras_demo.testing.rules import strict_problems
 
@@ -267,6 +268,24 @@ def test_the_response_format_is_strict_unless_told_otherwise(server):
     assert [strict_of(lenient, strict=strict) for strict in (None, True, False)] == [False, False, False]
 
 
+def test_a_lenient_response_format_is_sent_with_strict_tools(server):
+    """Where it goes out as one more tool, it has to be strict as the others are."""
+    form = {"name": "log", "schema": SCHEMA, "strict": False}
+    model_for(server).bind_tools([OPENAI], response_format=form).invoke("hello")
+    (request,) = server.requests
+    assert [sent["function"]["strict"] for sent in request.json["tools"]] == [True, True]
+    assert strict_problems(request.json["tools"][1]["function"]["parameters"]) == []
+
+
+def test_a_response_format_that_cannot_be_strict_is_refused_with_strict_tools(server):
+    """By its own name: the user has given no tool of its kind."""
+    free = {"title": "log", "description": "d", "type": "object", "additionalProperties": {"type": "integer"}}
+    form = {"name": "log", "schema": free, "strict": False}
+    with pytest.raises(InvalidRequestError, match="response_format has to be strict, because all tools of the request"):
+        model_for(server).bind_tools([OPENAI], response_format=form).invoke("hello")
+    assert not server.requests
+
+
 @pytest.mark.parametrize("tool_choice", [None, "any"])
 def test_no_tools_are_no_key(server, tool_choice, caplog):
     """With an empty list, as an agent may bind it, neither tools nor a choice are sent, and a warning is logged."""
@@ -312,6 +331,21 @@ def test_fragments_become_one_call(server, name):
     merged = sum_chunks(model_for(server).stream("add"))
     assert merged.tool_calls == [{"name": "add", "args": {"a": 1, "b": 2}, "id": "c1", "type": "tool_call"}]
     assert merged.invalid_tool_calls == []
+
+
+@pytest.mark.parametrize("name", [*FRAGMENTS, "name in pieces"])
+def test_fragments_of_the_answers_call_become_its_text(server, name):
+    """Where a response format goes out as one more tool: nothing of that call is seen, whatever way it comes in."""
+    pieces = {
+        **FRAGMENTS,
+        "name in pieces": [fragment(0, "c1", "ad"), fragment(0, None, "d"), *FRAGMENTS["in order"][1:]],
+    }
+    server.script(Reply(deltas=[{"role": "assistant"}, *pieces[name]], finish_reason="tool_calls"))
+    model = model_for(server).bind_tools([subtract], response_format={"name": "add", "schema": SCHEMA, "strict": False})
+    chunks = list(model.stream("add"))
+    assert "".join(chunk.content for chunk in chunks) == '{"a": 1, "b": 2}'
+    assert not any(chunk.tool_call_chunks for chunk in chunks)
+    assert sum_chunks(chunks).response_metadata["finish_reason"] == "stop"
 
 
 SEVERAL = {

@@ -85,7 +85,7 @@ def test_reasoning_that_is_disabled_has_no_effort():
     """Beside an effort this is a contradiction; unchecked, the effort gives way."""
     given = {"disable_reasoning": True, "reasoning_effort": "high"}
     with pytest.raises(
-        InvalidRequestError, match="disable_reasoning=True.*reasoning_effort='high': leave one of them out"
+        InvalidRequestError, match=r"disable_reasoning=True.*reasoning_effort='high': leave one of them out"
     ):
         fit(given, QWEN, check=True)
     assert fit(given, QWEN, check=False) == {"reasoning_effort": "none"}

@@ -35,7 +35,8 @@ def test_the_schema_becomes_a_tool_and_some_tool_must_be_called():
     [
         ([a_tool()], True, False),
         ([a_tool(strict=True)], True, True),
-        ([a_tool(strict=True)], False, False),
+        ([a_tool(strict=True)], False, True),
+        ([a_tool()], False, False),
         ([a_tool(strict=True), a_tool("g")], True, False),
     ],
 )
@@ -43,6 +44,28 @@ def test_the_answer_is_strict_if_the_other_tools_are(tools, strict, is_strict):
     """All tools of a request have to have the same."""
     fitted, _ = to_call(given(*tools, strict=strict), "m")
     assert fitted["tools"][-1]["function"].get("strict", False) is is_strict
+
+
+def test_a_lenient_schema_becomes_strict_beside_strict_tools():
+    """In the form that strict mode accepts."""
+    before = given(a_tool(strict=True), strict=False)
+    before["response_format"]["json_schema"]["schema"] = {
+        "type": "object",
+        "properties": {"a": {"type": "integer", "minimum": 1}},
+    }
+    fitted, _ = to_call(before, "m")
+    parameters = fitted["tools"][-1]["function"]["parameters"]
+    assert parameters["additionalProperties"] is False
+    assert "minimum" in before["response_format"]["json_schema"]["schema"]["properties"]["a"]
+
+
+@pytest.mark.parametrize("schema", [{"type": "object", "additionalProperties": {"type": "integer"}}, None, "a schema"])
+def test_a_schema_that_cannot_be_strict_is_refused_beside_strict_tools(schema):
+    """By the name of the parameter, not that of the tool that would replace it."""
+    before = given(a_tool(strict=True), strict=False)
+    before["response_format"]["json_schema"]["schema"] = schema
+    with pytest.raises(InvalidRequestError, match=r"response_format"):
+        to_call(before, "m")
 
 
 def test_the_answer_has_a_name_of_its_own():
@@ -94,6 +117,41 @@ CASES = {
     "the answer twice": (
         [piece(0, "Box", "{}"), piece(1, "Box", "{"), piece(1, None, "}"), Finish("tool_calls")],
         [TextDelta("{}"), Finish("stop")],
+    ),
+    "a name in pieces": (
+        [
+            piece(0, "B"),
+            piece(0, None, ""),
+            piece(0, "ox"),
+            piece(0, None, '{"a"'),
+            piece(0, None, ": 1}"),
+            Finish("tool_calls"),
+        ],
+        [TextDelta('{"a"'), TextDelta(": 1}"), Finish("stop")],
+    ),
+    "an id before the name": (
+        [ToolCallFragment(0, "c0", None, None), ToolCallFragment(0, None, "Box", "{}"), Finish("tool_calls")],
+        [TextDelta("{}"), Finish("stop")],
+    ),
+    "arguments before the name": (
+        [piece(0, None, '{"a"'), piece(0, "Box", ": 1}"), Finish("tool_calls")],
+        [TextDelta('{"a": 1}'), Finish("stop")],
+    ),
+    "another name that begins alike": (
+        [piece(0, "Bo"), piece(0, "tany"), piece(0, None, "{}"), Finish("tool_calls")],
+        [piece(0, "Botany"), piece(0, None, "{}"), Finish("tool_calls")],
+    ),
+    "another name that goes on": (
+        [piece(0, "Box"), piece(0, "er"), piece(0, None, "{}"), Finish("tool_calls")],
+        [piece(0, "Boxer"), piece(0, None, "{}"), Finish("tool_calls")],
+    ),
+    "another call without a whole name": (
+        [piece(0, "Bo", "{}"), Finish("tool_calls")],
+        [piece(0, "Bo", "{}"), Finish("tool_calls")],
+    ),
+    "no arguments": (
+        [piece(0, "Box"), TextDelta("Here."), Finish("tool_calls")],
+        [Finish("stop")],
     ),
     "text alone": (
         [TextDelta("No"), TextDelta("."), Finish("stop")],

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import re
+import threading
 import time
 from contextlib import aclosing
 from datetime import date
@@ -72,6 +74,21 @@ async def test_no_way_of_calling_blocks_the_loop(server, model):
         )
         assert await read(call)
         await model.aclose()
+
+
+@pytest.mark.parametrize(("size", "is_on_the_loop"), [(10_000, True), (1_000_000, False)])
+async def test_large_bodies_are_compressed_in_a_thread(server, model, monkeypatch, size, is_on_the_loop):
+    """Such as images, which take a third of a second for 10 MB. Small ones take less time than a thread would."""
+    threads, compress = [], gzip.compress
+
+    def watched(*args, **options):
+        threads.append(threading.get_ident())
+        return compress(*args, **options)
+
+    monkeypatch.setattr(gzip, "compress", watched)
+    await model.model_copy(update={"compress_requests": True}).ainvoke("hi", user="x" * size)
+    assert [thread == threading.get_ident() for thread in threads] == [is_on_the_loop]
+    assert server.requests[0].json["user"] == "x" * size
 
 
 async def test_refreshing_and_saving_the_catalogue_does_not_block_the_loop(model, tmp_path, monkeypatch):

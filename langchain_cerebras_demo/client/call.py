@@ -61,6 +61,9 @@ Measured on prose: 8 KiB take 60 us and shrink to a third; this saves time on an
 
 _GZIP_LEVEL = 1  # compared to level 6: a third of the time, 15 % more bytes
 
+# Larger bodies are compressed in a thread: 256 KiB of images take 8 ms, 10 MB a third of a second.
+_THREAD_FROM_BYTES = 256 * 1024
+
 _log = logging.getLogger("langchain_cerebras_demo")
 _warned: set[str] = set()
 
@@ -373,7 +376,8 @@ class Call:
             self._limit = settings.rate_limit
         content = to_json(body)
         if settings.compresses and len(content) >= COMPRESS_FROM_BYTES:
-            content = gzip.compress(content, _GZIP_LEVEL, mtime=0)
+            is_large = len(content) >= _THREAD_FROM_BYTES
+            content = await in_thread(_compress, content) if is_large else _compress(content)
             headers["Content-Encoding"] = "gzip"
         if self._limit:
             spec = self._spec
@@ -554,6 +558,10 @@ class Call:
         if usage is not None:
             ticket.settle(usage.total_tokens, usage.cached_tokens or 0)
         return [*events, self._report.completed(events, usage)]
+
+
+def _compress(body: bytes) -> bytes:
+    return gzip.compress(body, _GZIP_LEVEL, mtime=0)
 
 
 def today() -> Any:

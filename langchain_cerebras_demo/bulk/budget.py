@@ -21,7 +21,7 @@ class Budget:
     """The most that a run may spend; ``None`` for no bound.
 
     Args:
-        tokens: tokens of prompts and answers together, as counted by the service.
+        tokens: tokens of prompts and answers together, as counted by the service, those of failed rows included.
         requests: requests sent, failed ones included.
         usd: US dollars at the catalogue's list prices.
         deadline: the time after which no row is sent: ``"07:00"`` for the next 7 a.m. local time, a ``datetime`` (without a time

@@ -58,7 +58,7 @@ class Progress:
         in_flight: rows being answered now.
         errors: the number of failed rows by class of error.
         requests: requests sent.
-        tokens: tokens of prompts and answers, as counted by the service.
+        tokens: tokens of prompts and answers, as counted by the service for all requests, those of failed rows included.
         cost_usd: their cost in US dollars at the catalogue's list price; ``None`` if the price is unknown.
         seconds: the time since the run began.
         rows_per_second: finished rows per second, failed ones included.
@@ -181,11 +181,15 @@ class Meter:
 
 
 def model_within(model: Any) -> Any:
-    """Return the chat model with rate limits inside a binding or a chain; ``None`` if there is none."""
-    while model is not None and not hasattr(model, "rate_limit"):
-        steps = getattr(model, "steps", None) or ()
-        model = getattr(model, "bound", None) or next((step for step in steps if model_within(step) is not None), None)
-    return model
+    """Return the first chat model with rate limits inside a binding, a chain or fallbacks; ``None`` if there is none."""
+    for name in ("bound", "runnable"):  # first, because these have the attributes of the model inside
+        inner = getattr(model, name, None)
+        if inner is not None:
+            return model_within(inner)
+    if hasattr(model, "rate_limit"):
+        return model
+    found = map(model_within, getattr(model, "steps", None) or ())
+    return next((model for model in found if model is not None), None)
 
 
 def _to_words(model: Any) -> str:

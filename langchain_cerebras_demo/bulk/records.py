@@ -29,7 +29,8 @@ class BulkRecord:
         tool_calls: the tool calls of the answer, each ``{"name", "args", "id"}``; ``None`` if there are none.
         parsed: the value, if a schema was given; JSON in the output file.
         finish_reason: the service's reason; ``"length"`` means that the answer was cut off.
-        usage: LangChain's ``usage_metadata``: ``input_tokens``, ``output_tokens``, ``total_tokens`` and details.
+        usage: LangChain's ``usage_metadata``: ``input_tokens``, ``output_tokens``, ``total_tokens`` and details. If the result is not
+            a message but a text, a value or an error: the sums of all requests of the row, without details.
         timing: ``seconds`` from the request to the answer, including waits, and the service's ``time_info`` of the last call.
         attempts: requests sent for the row; 0 for an answer that was reused.
         refusals: the part of ``attempts`` that a rate limit refused (429); they do not count as failures of the row.

@@ -11,15 +11,17 @@ from typing import Any, Literal, NamedTuple, Protocol
 from langchain_cerebras_demo.bulk.errors import BulkError
 from langchain_cerebras_demo.bulk.records import BulkRecord
 from langchain_cerebras_demo.bulk.rows import Item, prompt_text
+from langchain_cerebras_demo.client.call import Sends
 
 _CACHE_KIB = 16 * 1024
 
 
 class Outcome(NamedTuple):
-    """A row's record, and the exception that caused its error."""
+    """A row's record, the exception that caused its error, and the requests that were sent for it (``None`` without any)."""
 
     record: BulkRecord
     problem: Exception | None = None
+    sends: Sends | None = None
 
 
 class Store(Protocol):

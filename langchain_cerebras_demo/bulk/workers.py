@@ -78,14 +78,22 @@ async def ask_row(runnable: Runnable, item: Item) -> Outcome:
         except Exception as error:  # noqa: BLE001 - any error of a row becomes its record
             problem = error.with_traceback(None)
             record = to_failure(item.id, problem, time.perf_counter() - began)
-    if sends.total:  # otherwise the answer is from a cache, or from a model of another package
-        record = replace(record, attempts=sends.total, refusals=sends.refused)
-    return Outcome(record, problem)
+    if not sends.total:  # the answer is from a cache, or from a model of another package
+        return Outcome(record, problem)
+    record = replace(record, attempts=sends.total, refusals=sends.refused)
+    if record.usage is None and sends.total_tokens:  # not a message
+        usage = {
+            "input_tokens": sends.prompt_tokens,
+            "output_tokens": sends.completion_tokens,
+            "total_tokens": sends.total_tokens,
+        }
+        record = replace(record, usage=usage)
+    return Outcome(record, problem, sends)
 
 
 def why_stop(outcome: Outcome) -> BulkStoppedError | None:
     """Return the error that ends the run if all other rows would fail too: a refused key or account, or a long-lasting limit."""
-    record, problem = outcome
+    record, problem = outcome.record, outcome.problem
     if isinstance(problem, _FATAL) or getattr(problem, "status_code", None) in _FATAL_STATUS:
         return BulkStoppedError(record.error_text, reason="refused")
     if isinstance(problem, errors.RateLimitError) and not problem.is_worth_waiting:
@@ -246,13 +254,13 @@ class WorkerPool:
             position, self._rows_read = self._rows_read, self._rows_read + 1
             self._spending.begin()
             self._meter.in_flight += 1
-        record = BulkRecord(item.id)
+        outcome = Outcome(BulkRecord(item.id))
         try:
             outcome = await self._reuse.ask(item, self._send)  # nothing else is awaited before the record is kept
-            record = self._describe(item, outcome.record)
         finally:  # also after a cancellation
             self._meter.in_flight -= 1
-            self._spend(record)
+            self._spend(outcome)
+        record = self._describe(item, outcome.record)
         why = self._judge(item, outcome)
         if why is not None:
             self.stop(why)
@@ -272,9 +280,14 @@ class WorkerPool:
         given = item.input if self._options.keep_input else None
         return replace(record, row=item.row, input=given, prompt_hash=item.prompt_hash or None)
 
-    def _spend(self, record: BulkRecord) -> None:
-        tokens = record.total_tokens if record.attempts else 0
-        usd = self._meter.cost_usd(record) if record.attempts else 0.0
+    def _spend(self, outcome: Outcome) -> None:
+        """Count what was sent for a row: by the requests of our models, else by the answer of a model of another package."""
+        record, _, sends = outcome
+        tokens, usd = 0, 0.0
+        if sends is not None:
+            tokens, usd = sends.total_tokens, sends.usd
+        elif record.attempts:
+            tokens, usd = record.total_tokens, self._meter.cost_usd(record)
         self._spending.end(tokens, record.attempts, usd)
         self._meter.requests, self._meter.tokens = self._spending.requests, self._spending.tokens
         self._meter.usd = self._spending.usd

@@ -49,7 +49,7 @@ from langchain_cerebras_demo.policy import RateLimit, RetryPolicy, Timeout, abil
 from langchain_cerebras_demo.records import CallRecord
 from langchain_cerebras_demo.wire import failure
 from langchain_cerebras_demo.wire.answer_call import AnswerCall, to_call
-from langchain_cerebras_demo.wire.completion import CompletionDecoder, Event
+from langchain_cerebras_demo.wire.completion import CompletionDecoder, Event, Usage
 from langchain_cerebras_demo.wire.cost import DEFAULT_IMAGE_TOKENS, estimate_cost
 from langchain_cerebras_demo.wire.headers import to_request_id, to_snapshot
 from langchain_cerebras_demo.wire.request import ChatRequest, to_json, to_parameters
@@ -72,15 +72,29 @@ T = TypeVar("T")
 
 @dataclass
 class Sends:
-    """The requests sent inside ``waiting_out_refusals``.
+    """The requests sent inside ``waiting_out_refusals``, and what they used.
 
     Attributes:
         total: all requests.
         refused: the requests answered with a 429.
+        prompt_tokens, completion_tokens, total_tokens: as counted by the service, also for answers that were cut off.
+        usd: the cost of these tokens in US dollars at the catalogue's list prices; 0.0 for models without a price.
     """
 
     total: int = 0
     refused: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    total_tokens: int = 0
+    usd: float = 0.0
+
+    def count(self, usage: Usage, spec: catalog.ModelSpec | None) -> None:
+        """Add the tokens of an answer of this model."""
+        self.prompt_tokens += usage.prompt_tokens
+        self.completion_tokens += usage.completion_tokens
+        self.total_tokens += usage.total_tokens
+        if spec is not None:
+            self.usd += spec.cost_usd(usage.prompt_tokens, usage.completion_tokens) or 0.0
 
 
 _row_sends: ContextVar[Sends | None] = ContextVar("row_sends", default=None)
@@ -88,7 +102,7 @@ _row_sends: ContextVar[Sends | None] = ContextVar("row_sends", default=None)
 
 @contextlib.contextmanager
 def waiting_out_refusals() -> Iterator[Sends]:
-    """Let calls of batch work wait for a rate limit instead of failing, and count the requests they send.
+    """Let calls of batch work wait for a rate limit instead of failing, and count the requests they send and their tokens.
 
     Inside, a 429 does not use up retries: the request returns to its place in the queue, until the calls have been refused
     ``RetryPolicy.max_refusals`` times in total. This is a context variable, so it also applies to calls that a LangChain
@@ -488,6 +502,7 @@ class Call:
         """Return the next request when it is time to send it; raise ``problem`` if there is no retry."""
         report = self._report
         report.failed(redact(problem, self._key))
+        self._count(problem.usage)
         if isinstance(problem, AuthenticationError) and self._may_refresh and self._key:
             fresh = await self._in_time(refresh_secret(self._settings.keys, self._key))
             if not fresh.matches(self._key):
@@ -545,6 +560,7 @@ class Call:
     def _interrupted(self, problem: APIError, text: str) -> APIError:
         """Return the error of an answer that broke off, with the text received so far."""
         self._report.failed(redact(problem, self._key))
+        self._count(problem.usage)
         if type(problem) is APIConnectionError:
             cause, problem = problem, StreamInterruptedError(f"the stream broke off: {problem}")
             problem.request_id, problem.usage = cause.request_id, cause.usage
@@ -557,7 +573,13 @@ class Call:
         usage = decoder.usage
         if usage is not None:
             ticket.settle(usage.total_tokens, usage.cached_tokens or 0)
+        self._count(usage)
         return [*events, self._report.completed(events, usage)]
+
+    def _count(self, usage: Usage | None) -> None:
+        """Count the tokens of an attempt for the row of batch work that the call belongs to."""
+        if usage is not None and self._row_sends is not None:
+            self._row_sends.count(usage, self._spec)
 
 
 def _compress(body: bytes) -> bytes:

@@ -17,6 +17,7 @@ from langchain_core.runnables import RunnableGenerator, RunnableLambda
 from langchain_cerebras_demo import ChatCerebrasDemo
 from langchain_cerebras_demo.bulk import Budget, BulkError, BulkInputError, BulkStoppedError, Item, ask, bulk
 from langchain_cerebras_demo.bulk import run as run_module
+from langchain_cerebras_demo.catalog import find_spec
 from langchain_cerebras_demo.errors import APIConnectionError
 from langchain_cerebras_demo.testing import (
     CutAfter,
@@ -24,9 +25,11 @@ from langchain_cerebras_demo.testing import (
     LoopbackCerebras,
     Quota,
     RawAnswer,
+    RawStream,
     Reply,
     ScriptedCall,
     Status,
+    sse,
 )
 
 ROWS = [{"id": str(number), "prompt": f"row {number}"} for number in range(200)]
@@ -253,6 +256,83 @@ async def test_a_budget_of_tokens_is_passed_by_no_more_than_the_first_rows(serve
     server.script(*[Reply(text="x", usage=usage)] * 200)
     progress = await bulk(model, ROWS, concurrency=4, budget="2,000 tokens").arun()
     assert (progress.stopped, progress.tokens, progress.done) == ("budget", 2000, 20)
+
+
+USAGE = {"prompt_tokens": 60, "completion_tokens": 40, "total_tokens": 100}
+VALUE = Reply(text='{"sum": 4}', usage=USAGE)
+CUT_OFF = RawStream(
+    [
+        sse({"id": "c1", "choices": [{"index": 0, "delta": {"role": "assistant", "content": "Hi"}}]}),
+        sse({"id": "c1", "choices": [], "usage": USAGE}),
+    ],
+    end="eof",
+)
+
+
+def fail(_):
+    raise ValueError("not a number")
+
+
+@pytest.mark.parametrize(
+    ("to_chain", "step", "done", "failed"),
+    [
+        (lambda model: model | StrOutputParser(), VALUE, 20, 0),
+        (lambda model: streaming(model) | StrOutputParser(), VALUE, 20, 0),
+        (lambda model: model.with_structured_output(SCHEMA), VALUE, 20, 0),
+        (lambda model: model | RunnableLambda(fail), VALUE, 0, 20),
+        (lambda model: model | StrOutputParser() | model, VALUE, 10, 0),
+        (lambda model: model | StrOutputParser() | model | RunnableLambda(fail), VALUE, 0, 10),
+        (lambda model: streaming(model), CUT_OFF, 0, 20),
+    ],
+    ids=["text", "streamed text", "value", "failed parser", "two calls", "two calls, failed", "stream cut off"],
+)
+async def test_a_budget_counts_the_tokens_of_every_request(server, model, to_chain, step, done, failed):
+    """Whatever the chain makes of the answers, and although the row fails; so do the progress and the cost."""
+    server.script(*[step] * 200)
+    run = bulk(to_chain(model), ROWS, concurrency=4, budget="2,000 tokens", give_up_after=None)
+    progress = await run.arun()
+    assert (progress.stopped, progress.tokens, progress.requests) == ("budget", 2000, 20)
+    assert (progress.done, progress.failed) == (done, failed)
+    assert progress.cost_usd == pytest.approx(find_spec("gpt-oss-120b").cost_usd(1200, 800))
+
+
+@pytest.mark.parametrize(
+    "to_chain",
+    [
+        lambda model: model.with_structured_output(SCHEMA),
+        lambda model: model.bind(stop=["x"]),
+        lambda model: model.with_fallbacks([model]),
+        lambda model: model.with_retry() | StrOutputParser(),
+    ],
+    ids=["schema", "binding", "fallbacks", "retry"],
+)
+async def test_a_model_inside_a_chain_has_its_price(server, model, to_chain):
+    """So a budget of dollars is accepted, and the progress has the cost."""
+    server.script(VALUE)
+    progress = await bulk(to_chain(model), ["a"], budget="$5").arun()
+    assert progress.cost_usd == pytest.approx(find_spec("gpt-oss-120b").cost_usd(60, 40))
+
+
+async def test_each_request_of_a_chain_costs_what_its_model_does(server, model):
+    """A chain of two models has two prices."""
+    other = model.model_copy(update={"model": "qwen-3.8-27b"})
+    server.script(*[VALUE] * 2)
+    progress = await bulk(model | StrOutputParser() | other, ["a"]).arun()
+    costs = [find_spec(name).cost_usd(60, 40) for name in ("gpt-oss-120b", "qwen-3.8-27b")]
+    assert costs[0] != costs[1]
+    assert progress.cost_usd == pytest.approx(sum(costs))
+
+
+@pytest.mark.parametrize("last", [StrOutputParser(), RunnableLambda(fail)], ids=["text", "failed"])
+async def test_a_record_without_a_message_has_the_tokens_of_its_requests(server, model, last):
+    """So that the sums of the table's columns are correct."""
+    server.script(*[VALUE] * 2)
+    record = await ask(model | StrOutputParser() | model | last, Item("a", "hi", 1))
+    assert record.usage == {"input_tokens": 120, "output_tokens": 80, "total_tokens": 200}
+
+
+def streaming(model):
+    return model.model_copy(update={"streaming": True})
 
 
 async def test_a_budget_that_suffices_stops_nothing(model):

@@ -9,7 +9,7 @@ import json
 import os
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
 from contextlib import aclosing, closing, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -170,18 +170,20 @@ class _Cerebras(Base):
         return Client(base_url=base_url, keys=to_key_chain(base_url, api_key=key))
 
     def _request(self, prompt: llm.Prompt) -> ChatRequest:
-        from langchain_cerebras_demo.policy.abilities import keep_reasoning, replay_of  # noqa: PLC0415 - as above
+        from langchain_cerebras_demo.policy.abilities import keep_reasoning, replay_of, takes_images  # noqa: PLC0415 - as above
         from langchain_cerebras_demo.wire.request import ChatRequest, to_messages  # noqa: PLC0415 - as above
 
-        replay = replay_of(None if self.is_local else catalog.find_spec(self.name))
-        wires = [wire for message in prompt.messages for wire in to_wires(message, replay)]
+        spec = None if self.is_local else catalog.find_spec(self.name)
+        replay, images = replay_of(spec), takes_images(spec)
+        messages = _with_attachments_in_results(prompt.messages)
+        wires = [wire for message in messages for wire in to_wires(message, replay, images=images)]
         parameters = {name: value for name, value in prompt.options if value is not None}
         if prompt.tools:
             parameters["tools"] = [to_tool(tool) for tool in prompt.tools]
         if prompt.schema:
             parameters["response_format"] = to_response_format(cast("Mapping[str, Any]", prompt.schema))
-        messages = to_messages(wires)
-        return ChatRequest(self.name, messages, keep_reasoning(parameters, messages, replay))
+        sent = to_messages(wires)
+        return ChatRequest(self.name, sent, keep_reasoning(parameters, sent, replay))
 
 
 class CerebrasModel(_Cerebras, llm.KeyModel):
@@ -200,7 +202,7 @@ class CerebrasModel(_Cerebras, llm.KeyModel):
 
         client, request = self._client(key), self._request(prompt)
         del key  # a traceback that shows locals must not show it
-        answer = _Answer(self.model_id)
+        answer = _Answer(self.model_id, _wrapper_of(prompt.schema))
         with _errors_for_llm():
             if stream:
                 with closing(portal.iterate(lambda: client.stream(request))) as batches:
@@ -229,7 +231,7 @@ class AsyncCerebrasModel(_Cerebras, llm.AsyncKeyModel):
         del key  # as above
         # Images that are given by URL are downloaded with blocking calls.
         request = await in_thread(self._request, prompt) if _has_attachments(prompt) else self._request(prompt)
-        answer = _Answer(self.model_id)
+        answer = _Answer(self.model_id, _wrapper_of(prompt.schema))
         with _errors_for_llm():
             if stream:
                 async with aclosing(client.stream(request)) as batches:
@@ -273,10 +275,17 @@ _ANOTHER_KEY = "Set another: llm keys set cerebras, or CEREBRAS_API_KEY"
 
 
 class _Answer:
-    """One answer: converts its events to those of ``llm``, and collects its figures for the logs."""
+    """One answer: converts its events to those of ``llm``, and collects its figures for the logs.
 
-    def __init__(self, model_id: str) -> None:
+    Args:
+        model_id: ``llm``'s id for the model.
+        wrapper: the property whose value alone is the answer, once it is complete; empty if the answer is not wrapped.
+    """
+
+    def __init__(self, model_id: str, wrapper: str = "") -> None:
         self._model_id = model_id
+        self._wrapper = wrapper
+        self._wrapped: list[str] = []
         self._events: list[Event | CallRecord] = []
 
     def read(self, events: Iterable[Event | CallRecord]) -> Iterator[StreamEvent]:
@@ -288,7 +297,9 @@ class _Answer:
         )
 
         for event in events:
-            if isinstance(event, TextDelta | RefusalDelta):
+            if self._wrapper and isinstance(event, TextDelta):
+                self._wrapped.append(event.text)
+            elif isinstance(event, TextDelta | RefusalDelta):
                 yield StreamEvent("text", event.text)
             elif isinstance(event, ReasoningDelta):
                 yield StreamEvent("reasoning", event.text, provider_metadata={_OURS: {"model": self._model_id}})
@@ -296,7 +307,7 @@ class _Answer:
                 self._events.append(event)
 
     def end(self, response: Any) -> Iterator[StreamEvent]:
-        """Yield the tool calls, and set usage, figures and the model's id.
+        """Yield the value of a wrapped answer and the tool calls, and set usage, figures and the model's id.
 
         Raises:
             ModelError: the arguments of a tool call are not valid JSON.
@@ -312,6 +323,8 @@ class _Answer:
         if identity is not None and identity.model:
             response.set_resolved_model(identity.model)
         response.response_json = to_figures(identity, usage, finish, record)
+        if self._wrapped:
+            yield StreamEvent("text", _without_wrapper("".join(self._wrapped), self._wrapper))
         for call in self._calls():
             response.add_tool_call(call)
             yield StreamEvent("tool_call_name", call.name, tool_call_id=call.tool_call_id)
@@ -366,21 +379,22 @@ def to_figures(identity: Any, usage: Any, finish: Any, record: Any) -> dict[str,
     return {name: value for name, value in facts.items() if value is not None}
 
 
-def to_wires(message: Message, replay: Replay | None) -> list[dict[str, Any]]:
+def to_wires(message: Message, replay: Replay | None, *, images: bool = False) -> list[dict[str, Any]]:
     """Return a message of ``llm`` as messages of the API.
 
     Args:
         message: a message of any role; each of its tool results becomes one message.
         replay: the form in which the model accepts its earlier reasoning: ``reasoning`` or ``think_tags``; ``None`` for none.
+        images: whether the model reads images. If not, a note takes the place of those in a tool's result.
     """
     if message.role == "tool":
-        return list(_results(message))
+        return list(_results(message, images=images))
     texts = [part.text for part in message.parts if isinstance(part, TextPart)]
     if message.role != "assistant":
-        images = [to_image_part(part.attachment) for part in message.parts if isinstance(part, AttachmentPart)]
+        shown = [to_image_part(part.attachment) for part in message.parts if isinstance(part, AttachmentPart)]
         content: Any = "".join(texts)
-        if images:
-            content = [*({"type": "text", "text": text} for text in texts), *images]
+        if shown:
+            content = [*({"type": "text", "text": text} for text in texts), *shown]
         return [{"role": message.role, "content": content}]
     from langchain_cerebras_demo.wire.thinking import with_reasoning  # noqa: PLC0415 - as above
 
@@ -400,15 +414,45 @@ def _to_wire_call(part: ToolCallPart) -> dict[str, Any]:
     return {"id": part.tool_call_id, "type": "function", "function": function}
 
 
-def _results(message: Message) -> Iterator[dict[str, Any]]:
+def _with_attachments_in_results(messages: Iterable[Message]) -> list[Message]:
+    """Return the messages with the attachments of tools in their results.
+
+    A chain of ``llm`` has them in a user message of their own, after the results. With several results, they go to the last one.
+    """
+    moved: list[Message] = []
+    for message in messages:
+        attached = [part.attachment for part in message.parts if isinstance(part, AttachmentPart)]
+        has_attachments_only = message.role == "user" and bool(attached) and len(attached) == len(message.parts)
+        last = moved[-1].parts[-1] if moved and moved[-1].parts else None
+        if has_attachments_only and isinstance(last, ToolResultPart):
+            with_them = replace(last, attachments=[*last.attachments, *attached])
+            moved[-1] = replace(moved[-1], parts=[*moved[-1].parts[:-1], with_them])
+        else:
+            moved.append(message)
+    return moved
+
+
+def _results(message: Message, *, images: bool) -> Iterator[dict[str, Any]]:
     """Yield a message per tool result, then one user message with their images: the API accepts images only from users."""
-    images: list[dict[str, Any]] = []
+    from langchain_cerebras_demo.wire.parts import to_result  # noqa: PLC0415 - as above
+
+    shown: list[dict[str, Any]] = []
     for part in message.parts:
         if isinstance(part, ToolResultPart):
-            yield {"role": "tool", "tool_call_id": part.tool_call_id, "content": part.output}
-            images += map(to_image_part, part.attachments)
-    if images:
-        yield {"role": "user", "content": images}
+            blocks = [part.output, *(_to_block(attachment, images=images) for attachment in part.attachments)]
+            text, its_images = to_result(blocks, f"the result of {part.name!r}", images=images, check=True)
+            yield {"role": "tool", "tool_call_id": part.tool_call_id, "content": text}
+            shown += its_images
+    if shown:
+        yield {"role": "user", "content": shown}
+
+
+def _to_block(attachment: Any, *, images: bool) -> dict[str, Any]:
+    """Return the content block for an attachment of a tool's result, without its data if that cannot be sent."""
+    kind = attachment.resolve_type() or ""
+    if not kind.startswith("image/"):
+        return {"type": "file"}
+    return to_image_part(attachment) if images and kind in IMAGES else {"type": "image"}
 
 
 def to_image_part(attachment: Any) -> dict[str, Any]:
@@ -428,6 +472,23 @@ def to_tool(tool: Any) -> dict[str, Any]:
     described = {"description": tool.description} if tool.description else {}
     parameters = tool.input_schema or {"type": "object", "properties": {}}
     return {"type": "function", "function": {"name": tool.name, **described, "parameters": parameters}}
+
+
+def _wrapper_of(schema: Any) -> str:
+    """Return the property in which the answers of this schema are sent; empty if they are objects or there is no schema."""
+    from langchain_cerebras_demo.wire.schemas import answer_type  # noqa: PLC0415 - as above
+
+    return answer_type.in_object(answer_type.from_mapping(schema)).key if schema else ""
+
+
+def _without_wrapper(text: str, wrapper: str) -> str:
+    """Return the JSON of the value that is wrapped in an object, or the text itself if it is not such an object."""
+    try:
+        decoded = json.loads(text, strict=False)
+    except (ValueError, RecursionError):
+        return text
+    is_wrapped = isinstance(decoded, dict) and decoded.keys() == {wrapper}
+    return json.dumps(decoded[wrapper], ensure_ascii=False) if is_wrapped else text
 
 
 def to_response_format(schema: Mapping[str, Any]) -> dict[str, Any]:

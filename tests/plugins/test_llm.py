@@ -248,6 +248,36 @@ def test_tools_run_until_the_model_answers(run, server):
     assert results[0]["content"].startswith("0.")
 
 
+WRAPPED = {
+    "a list": ({"type": "array", "items": {"type": "integer"}}, '{"value":[1, 2]}', "[1, 2]\n"),
+    "a text": ({"type": "string"}, '{ "value": "größer" }', '"größer"\n'),
+    "a list without a wrapper": ({"type": "array", "items": {"type": "integer"}}, "[1]", "[1]\n"),
+    "an object": (
+        {"type": "object", "properties": {"value": {"type": "integer"}}},
+        '{"value":1}',
+        '{"value":1}\n',
+    ),
+    "not JSON": ({"type": "string"}, "I cannot say.", "I cannot say.\n"),
+}
+
+
+@pytest.mark.parametrize("options", [(), ("--no-stream",)], ids=["stream", "whole"])
+@pytest.mark.parametrize("case", WRAPPED)
+def test_a_schema_that_is_not_of_an_object_gives_the_value_alone(run, server, case, options):
+    """Without the object in which it was sent, in the output and in the logs."""
+    schema, answer, printed = WRAPPED[case]
+    server.script(Reply(text=answer))
+    assert run("-m", "cerebras", "hi", "--schema", json.dumps(schema), *options).stdout == printed
+    assert last_log(run)["response"] == printed.removesuffix("\n")
+
+
+async def test_an_async_model_gives_the_value_alone_too(run, server):
+    """Of a schema that is not of an object."""
+    server.script(Reply(text='{"value":[1]}'))
+    response = llm.get_async_model("cerebras").prompt("hi", schema=WRAPPED["a list"][0])
+    assert await response.text() == "[1]"
+
+
 def test_a_call_that_is_not_json_is_an_error(run, server):
     """No tool runs with arguments that were made up."""
     server.script(Reply(tool_calls=[ScriptedCall("llm_version", '{"a"', id="c1")]))
@@ -264,9 +294,61 @@ def test_images_go_along_as_data(run, server, tmp_path):
     assert image["image_url"]["url"] == f"data:image/png;base64,{base64.b64encode(PNG).decode()}"
     refused = run("-m", "cerebras", "What is it?", "-a", tmp_path / "a.png", code=1)
     assert "does not support attachments" in str(refused.output) + str(refused.exception)
-    part = llm.parts.ToolResultPart("look", "here", tool_call_id="c1", attachments=[llm.Attachment(content=PNG)])
-    result, shown = plugin.to_wires(llm.parts.Message("tool", [part]), None)
-    assert (result["role"], shown["role"], shown["content"][0]["type"]) == ("tool", "user", "image_url")
+
+
+ATTACHED = {
+    "an image": (
+        llm.Attachment(content=PNG),
+        "[The image is in the next message.]",
+        "[An image was left out here: this model reads text only.]",
+    ),
+    "an image of another type": (
+        llm.Attachment(type="image/gif", content=b"GIF89a"),
+        "[An image was left out here: the API accepts base64 PNG or JPEG data only.]",
+        "[An image was left out here: this model reads text only.]",
+    ),
+    "another file": (
+        llm.Attachment(type="application/pdf", content=b"%PDF-1.7"),
+        *["[A block of type 'file' was left out here: the API accepts text only.]"] * 2,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ATTACHED)
+@pytest.mark.parametrize("model", ["cerebras/qwen-3.8", "cerebras/gpt-oss", local.LOCAL_MODEL])
+def test_an_image_in_a_tools_result_is_sent_if_the_model_reads_images(case, model):
+    """Otherwise a note says what was left out, as in the chat model, and the conversation goes on."""
+    attachment, read, left_out = ATTACHED[case]
+    reads = model == "cerebras/qwen-3.8"
+    call = llm.parts.ToolCallPart("look", {}, tool_call_id="c1")
+    part = llm.parts.ToolResultPart("look", "here", tool_call_id="c1", attachments=[attachment])
+    messages = [llm.parts.Message("assistant", [call]), llm.parts.Message("tool", [part])]
+    chosen = llm.get_model(model)
+    _, result, *images = chosen._request(llm.Prompt(None, chosen, messages=messages)).messages
+    assert result == {"role": "tool", "tool_call_id": "c1", "content": f"here{read if reads else left_out}"}
+    shown = {"url": f"data:image/png;base64,{base64.b64encode(PNG).decode()}"}
+    wanted = [{"role": "user", "content": [{"type": "image_url", "image_url": shown}]}]
+    assert images == (wanted if reads and case == "an image" else [])
+
+
+@pytest.mark.parametrize(
+    ("model", "note"),
+    [
+        ("gpt-oss-120b", "[An image was left out here: this model reads text only.]"),
+        ("qwen-3.8-27b", "[The image is in the next message.]"),
+    ],
+)
+def test_a_chain_goes_on_after_a_tool_has_returned_an_image(server, run, model, note):
+    """Although llm puts the image into a user message, which a model that reads text only does not get."""
+
+    def look():
+        return llm.ToolOutput("a chart", attachments=[llm.Attachment(content=PNG)])
+
+    server.script(Reply(tool_calls=[ScriptedCall("look", {}, id="c1")]), Reply(text="It rises."))
+    assert llm.get_model(f"cerebras/{model}").chain("What is on it?", tools=[look]).text() == "It rises."
+    _, _, result, *others = server.requests[1].json["messages"]
+    assert result == {"role": "tool", "tool_call_id": "c1", "content": f"a chart{note}"}
+    assert [message["content"][0]["type"] for message in others] == (["image_url"] if model == "qwen-3.8-27b" else [])
 
 
 def test_chat_keeps_the_conversation(run, server):

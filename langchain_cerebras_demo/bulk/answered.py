@@ -6,6 +6,8 @@ import sqlite3
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from langchain_cerebras_demo.bulk.rows import to_id_key
+
 _CACHE_KIB = 32 * 1024  # the rest is in a temporary file
 _PROMPTS_A_WRITE = 1000
 _HEX_DIGITS_OF_A_NUMBER = 15  # fits SQLite's 64 bits
@@ -44,7 +46,7 @@ class Answered:
     def add_row(self, row_id: str | int, prompt_hash: str, offset: int) -> bool:
         """Add an answered row, or replace it; return whether it is new."""
         self._has_rows = True
-        key = _to_key(row_id)
+        key = to_id_key(row_id)
         is_new = self._database.execute("SELECT 1 FROM ids WHERE id = ?", (key,)).fetchone() is None
         self._database.execute("INSERT OR REPLACE INTO ids VALUES (?, ?, ?, NULL)", (key, prompt_hash, offset))
         return is_new
@@ -60,7 +62,7 @@ class Answered:
         """Return an answered row; ``None`` if it has no answer."""
         if not self._has_rows:  # a new output
             return None
-        found = self._database.execute("SELECT hash, start FROM ids WHERE id = ?", (_to_key(row_id),)).fetchone()
+        found = self._database.execute("SELECT hash, start FROM ids WHERE id = ?", (to_id_key(row_id),)).fetchone()
         return None if found is None else Known(*found)
 
     def find_prompt(self, prompt_hash: str) -> int | None:
@@ -78,27 +80,19 @@ class Answered:
 
     def note_number(self, row_id: str | int, number: int | None) -> None:
         """Store the number of an answered row in the input of this run."""
-        self._database.execute("UPDATE ids SET row = ? WHERE id = ?", (number, _to_key(row_id)))
+        self._database.execute("UPDATE ids SET row = ? WHERE id = ?", (number, to_id_key(row_id)))
 
     def number_of(self, row_id: str | int) -> int | None:
         """Return the stored number; ``None`` if this run has not read the row."""
-        found = self._database.execute("SELECT row FROM ids WHERE id = ?", (_to_key(row_id),)).fetchone()
+        found = self._database.execute("SELECT row FROM ids WHERE id = ?", (to_id_key(row_id),)).fetchone()
         return None if found is None else found[0]
 
     def __contains__(self, row_id: str | int) -> bool:
         return self.find_row(row_id) is not None
 
-    def __len__(self) -> int:
-        count: int = self._database.execute("SELECT count(*) FROM ids").fetchone()[0]
-        return count
-
     def close(self) -> None:
         """Release the memory and the file."""
         self._database.close()
-
-
-def _to_key(row_id: str | int) -> bytes:
-    return str(row_id).encode("utf-8", "surrogatepass")
 
 
 def _to_number(prompt_hash: str) -> int:

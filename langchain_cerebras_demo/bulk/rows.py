@@ -117,6 +117,11 @@ def derive_id(content: Any, row: int) -> str:
     return f"{row}-{hashlib.blake2b(data, digest_size=8).hexdigest()}"
 
 
+def to_id_key(row_id: str | int) -> bytes:
+    """Return an id as the key of an index; ``"7"`` and ``7`` have the same key."""
+    return str(row_id).encode("utf-8", "surrogatepass")
+
+
 def hash_prompt(prompt: Any) -> str:
     """Return a hash of a prompt. Equal texts or messages have equal hashes in all runs."""
     return hashlib.blake2b(_to_bytes(prompt), digest_size=_HASH_BYTES).hexdigest()
@@ -143,27 +148,17 @@ class IdIndex:
 
     def add(self, row_id: str | int, row: int) -> int | None:
         """Add an id and return ``None``, or return the row that already has it."""
-        key = _to_key(row_id)
+        key = to_id_key(row_id)
         try:
             self._database.execute("INSERT INTO ids VALUES (?, ?)", (key, row))
         except sqlite3.IntegrityError:
-            return self._row(key)
+            first: int = self._database.execute("SELECT row FROM ids WHERE id = ?", (key,)).fetchone()[0]
+            return first
         return None
-
-    def __contains__(self, row_id: str | int) -> bool:
-        return self._row(_to_key(row_id)) is not None
-
-    def __len__(self) -> int:
-        count: int = self._database.execute("SELECT count(*) FROM ids").fetchone()[0]
-        return count
 
     def close(self) -> None:
         """Release the memory and the file."""
         self._database.close()
-
-    def _row(self, key: bytes) -> int | None:
-        found = self._database.execute("SELECT row FROM ids WHERE id = ?", (key,)).fetchone()
-        return None if found is None else found[0]
 
 
 class Prompts:
@@ -327,7 +322,3 @@ def _to_bytes(content: Any) -> bytes:
         return orjson.dumps(content, default=to_plain, option=_OPTIONS)
     except TypeError:
         return repr(content).encode("utf-8", "surrogatepass")
-
-
-def _to_key(row_id: str | int) -> bytes:
-    return str(row_id).encode("utf-8", "surrogatepass")

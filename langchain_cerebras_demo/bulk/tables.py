@@ -22,6 +22,7 @@ from typing import Any, BinaryIO, TextIO
 from langchain_cerebras_demo.bulk import exact_json
 from langchain_cerebras_demo.bulk.errors import BulkError, BulkOutputError
 from langchain_cerebras_demo.bulk.records import text_of
+from langchain_cerebras_demo.bulk.rows import to_id_key
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".json", ".parquet", ".pq")
 RECORD_SUFFIXES = (".jsonl", ".ndjson")
@@ -131,7 +132,7 @@ class AnswerTable:
             place = place_of(record)
             if place is not None:
                 self._columns.note(record)
-                yield str(record["id"]).encode("utf-8", "surrogatepass"), place, number, start
+                yield to_id_key(record["id"]), place, number, start
 
     def rows(self) -> Iterator[list[Any]]:
         """Yield the values of each row, in the order of the table."""

@@ -273,6 +273,10 @@ def fail(_):
     raise ValueError("not a number")
 
 
+def streaming(model):
+    return model.model_copy(update={"streaming": True})
+
+
 @pytest.mark.parametrize(
     ("to_chain", "step", "done", "failed"),
     [
@@ -282,7 +286,7 @@ def fail(_):
         (lambda model: model | RunnableLambda(fail), VALUE, 0, 20),
         (lambda model: model | StrOutputParser() | model, VALUE, 10, 0),
         (lambda model: model | StrOutputParser() | model | RunnableLambda(fail), VALUE, 0, 10),
-        (lambda model: streaming(model), CUT_OFF, 0, 20),
+        (streaming, CUT_OFF, 0, 20),
     ],
     ids=["text", "streamed text", "value", "failed parser", "two calls", "two calls, failed", "stream cut off"],
 )
@@ -329,10 +333,6 @@ async def test_a_record_without_a_message_has_the_tokens_of_its_requests(server,
     server.script(*[VALUE] * 2)
     record = await ask(model | StrOutputParser() | model | last, Item("a", "hi", 1))
     assert record.usage == {"input_tokens": 120, "output_tokens": 80, "total_tokens": 200}
-
-
-def streaming(model):
-    return model.model_copy(update={"streaming": True})
 
 
 async def test_a_budget_that_suffices_stops_nothing(model):

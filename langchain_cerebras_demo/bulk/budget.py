@@ -11,6 +11,7 @@ from typing import Any
 
 _COUNT = re.compile(r"([\d_,]*\.?\d+)\s*([kmb]?)\s*(tokens?|requests?)", re.IGNORECASE)
 _MONEY = re.compile(r"\$\s*([\d_,]*\.?\d+)|([\d_,]*\.?\d+)\s*(?:usd|dollars?)", re.IGNORECASE)
+_BY = re.compile(r"^by\s+", re.IGNORECASE)
 _DEADLINE = re.compile(r"(?:by\s+)?(\d{1,2}:\d{2}|\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}\S*)", re.IGNORECASE)
 _TIMES = {"": 1, "k": 1_000, "m": 1_000_000, "b": 1_000_000_000}
 _EXAMPLES = '"2M tokens", "500 requests", "$5", "by 07:00", several of these with commas, or a Budget'
@@ -24,8 +25,8 @@ class Budget:
         tokens: tokens of prompts and answers together, as counted by the service, those of failed rows included.
         requests: requests sent, failed ones included.
         usd: US dollars at the catalogue's list prices.
-        deadline: the time after which no row is sent: ``"07:00"`` for the next 7 a.m. local time, a ``datetime`` (without a time
-            zone: local time), or a ``timedelta`` from the beginning of the run.
+        deadline: the time after which no row is sent: ``"07:00"`` or ``"by 07:00"`` for the next 7 a.m. local time, a ``datetime``
+            (without a time zone: local time), or a ``timedelta`` from the beginning of the run.
 
     Raises:
         ValueError: a bound is not a positive number, or the deadline is not a time; the message names it.
@@ -59,13 +60,14 @@ class Budget:
         if isinstance(given, datetime):
             return given.timestamp()
         try:
-            if re.fullmatch(r"\d{1,2}:\d{2}", given):
-                hour, minute = map(int, given.split(":"))
+            text = _BY.sub("", given)
+            if re.fullmatch(r"\d{1,2}:\d{2}", text):
+                hour, minute = map(int, text.split(":"))
                 # Local time without a zone, because an offset would be wrong after the clocks change.
                 today = now.astimezone().replace(tzinfo=None)
                 then = today.replace(hour=hour, minute=minute, second=0, microsecond=0)
                 return (then if then > today else then + timedelta(days=1)).timestamp()
-            return datetime.fromisoformat(given).timestamp()
+            return datetime.fromisoformat(text).timestamp()
         except (TypeError, ValueError):
             raise ValueError(
                 f'budget.deadline={given!r}: use "07:00", "2026-01-31 07:00", a datetime or a timedelta'

@@ -90,6 +90,8 @@ NOW = datetime(2026, 3, 1, 8, 30).astimezone()
     [
         ("08:45", 15),
         ("08:00", 23.5 * 60),
+        ("by 08:45", 15),
+        ("By 2026-03-01 09:30", 60),
         (timedelta(hours=2), 120),
         (NOW.astimezone(timezone.utc) + timedelta(hours=1), 60),
         ((NOW + timedelta(hours=1)).isoformat(), 60),

@@ -325,6 +325,35 @@ def test_the_new_names_of_arguments_exist(page):
                 assert name in package.ChatCerebrasDemo.model_fields, line
 
 
+@pytest.mark.parametrize("page", ["langchain_cerebras", "langchain_openai"])
+def test_an_argument_of_another_integration_is_accepted_or_its_error_says_what_to_use(page):
+    """Every name in the first column: as the table says, and never by a guess at the nearest name."""
+    section = PAGES[f"migration/{page}.md"].partition("## Argument by argument\n")[2].partition("\n## ")[0]
+    rows = [line.split("|")[1:3] for line in section.splitlines() if line.startswith("| `")]
+    arguments = [
+        (name, new) for old, new in rows[1:] for name in re.findall(r"`([a-z_]+)`", re.sub(r"\(.*?\)", "", old))
+    ]
+    assert len(arguments) > 40
+    for name, new in arguments:
+        try:
+            package.ChatCerebrasDemo(**{name: None})
+        except TypeError as error:
+            remedy = re.fullmatch(rf"unknown argument '{name}': (use|leave) (.*)", str(error))
+            assert remedy, str(error)
+            fields = re.findall(r"`([a-z_]+)", new)
+            assert remedy[1] == ("use" if fields else "leave"), str(error)
+            assert not fields or remedy[2].startswith(tuple(fields)), str(error)
+        except ValueError as error:
+            assert "unknown argument" not in str(error)  # noqa: PT017 - None is not a value of every argument
+
+
+def test_the_table_for_langchain_cerebras_names_every_argument_of_ours():
+    """In a row, or among the new ones."""
+    section = PAGES["migration/langchain_cerebras.md"].partition("## Argument by argument\n")[2].partition("\n## ")[0]
+    named = set(re.findall(r"`(\w+)`", section))
+    assert set(package.ChatCerebrasDemo.model_fields) <= named
+
+
 # -- pictures and the site
 
 

@@ -202,7 +202,10 @@ class ChatFields(BaseChatModel):
     )
 
     temperature: float | None = Field(default=None, description="Randomness of the answer, 0 to 2.")
-    top_p: float | None = Field(default=None, description="Share of the likeliest tokens to sample from, 0 to 1.")
+    top_p: float | None = Field(
+        default=None,
+        description="Nucleus sampling: sample from the most likely tokens whose probabilities add up to this value, 0 to 1.",
+    )
     max_tokens: int | None = Field(
         default=None,
         description="Maximum number of tokens of the answer, including reasoning; sent as ``max_completion_tokens``.",
@@ -274,7 +277,7 @@ class ChatFields(BaseChatModel):
     parallel_tool_calls: bool | None = Field(default=None, description="Whether one answer may have several calls.")
     prediction: dict[str, Any] | None = Field(
         default=None,
-        description="The text that most of the answer is expected to have, to speed it up.",
+        description="Predicted output: text that most of the answer will repeat, for faster generation.",
     )
     prompt_cache_key: str | None = Field(
         default=None,

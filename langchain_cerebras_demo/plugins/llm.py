@@ -53,7 +53,10 @@ class Options(llm.Options):
     max_tokens: int | None = Field(
         default=None, description="Maximum number of tokens in the answer, including reasoning."
     )
-    top_p: float | None = Field(default=None, description="Share of the most likely tokens to sample from, 0 to 1.")
+    top_p: float | None = Field(
+        default=None,
+        description="Nucleus sampling: sample from the most likely tokens whose probabilities add up to this value, 0 to 1.",
+    )
     seed: int | None = Field(default=None, description="Seed for repeatable answers (best effort).")
     stop: str | list[str] | None = Field(default=None, description="Stop sequence, or a JSON list of up to four.")
     reasoning_effort: str | None = Field(
@@ -84,7 +87,7 @@ class Options(llm.Options):
     )
     parallel_tool_calls: bool | None = Field(default=None, description="Whether one answer may have several calls.")
     prediction: dict[str, Any] | None = Field(
-        default=None, description="A JSON object with the text that most of the answer is expected to be."
+        default=None, description="A JSON object with text that most of the answer will repeat, for faster generation."
     )
     prompt_cache_key: str | None = Field(
         default=None, description="Groups requests that share a prefix; up to 1024 characters."

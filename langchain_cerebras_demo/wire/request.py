@@ -254,13 +254,25 @@ _FOREIGN_NAMES = {
     "extra_body": "use model_kwargs",
     "http_client": "use transport=",
     "http_async_client": "use transport=",
+    "http_socket_options": "use transport=",
+    "stream_chunk_timeout": "use timeout=Timeout(idle=…)",
+    "reasoning": "use reasoning_effort",
+    "include_response_headers": "leave it out: answers have the request's id, and llm.limits the rate limits",
+    "tiktoken_model_name": "leave it out: tokens are estimated without a tokenizer",
+    "disabled_params": "leave it out: parameters that are None are not sent",
     "organization": "leave it out: a key belongs to one organization",
     "openai_organization": "leave it out: a key belongs to one organization",
     "use_responses_api": "leave it out: the service has Chat Completions only",
+    "use_previous_response_id": "leave it out: the service has Chat Completions only",
+    **dict.fromkeys(
+        ("verbosity", "include", "store", "truncation", "context_management", "prompt_cache_options"),
+        "leave it out: only OpenAI's service has it",
+    ),
     "default_query": "leave it out: the API has no query parameters",
     "openai_api_key": "use api_key",
     "openai_api_base": "use base_url",
     "openai_proxy": "use proxy",
+    "cerebras_proxy": "use proxy",
 }
 
 

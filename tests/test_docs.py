@@ -335,16 +335,22 @@ def test_an_argument_of_another_integration_is_accepted_or_its_error_says_what_t
     ]
     assert len(arguments) > 40
     for name, new in arguments:
-        try:
-            package.ChatCerebrasDemo(**{name: None})
-        except TypeError as error:
-            remedy = re.fullmatch(rf"unknown argument '{name}': (use|leave) (.*)", str(error))
-            assert remedy, str(error)
+        if text := unknown_argument(name):
+            remedy = re.fullmatch(rf"unknown argument '{name}': (use|leave) (.*)", text)
             fields = re.findall(r"`([a-z_]+)", new)
-            assert remedy[1] == ("use" if fields else "leave"), str(error)
-            assert not fields or remedy[2].startswith(tuple(fields)), str(error)
-        except ValueError as error:
-            assert "unknown argument" not in str(error)  # noqa: PT017 - None is not a value of every argument
+            assert remedy, text
+            assert remedy[1] == ("use" if fields else "leave"), text
+            assert not fields or remedy[2].startswith(tuple(fields)), text
+
+
+def unknown_argument(name):
+    try:
+        package.ChatCerebrasDemo(**{name: None})
+    except TypeError as error:
+        return str(error)
+    except ValueError:  # not every argument may be None
+        return ""
+    return ""
 
 
 def test_the_table_for_langchain_cerebras_names_every_argument_of_ours():

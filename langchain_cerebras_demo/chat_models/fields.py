@@ -301,11 +301,10 @@ class ChatFields(BaseChatModel):
     )
     user: str | None = Field(default=None, description="An end user's id, for the service's abuse monitoring.")
 
-    timeout: Annotated[Timeout | float | Mapping[str, float | None] | None, _CheckedAs(Any)] = Field(
+    timeout: Annotated[Timeout | float | None, _CheckedAs(Any)] = Field(
         default=60.0,
         description=(
-            "Seconds to connect, until the first event and between two events; or a ``Timeout`` (or a mapping of its fields); "
-            "``None`` for no limit."
+            "Seconds to connect, until the first event and between two events; or a ``Timeout``; ``None`` for no limit."
         ),
     )
     max_retries: int = Field(

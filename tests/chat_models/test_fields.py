@@ -41,7 +41,7 @@ def test_the_signature_names_each_argument_with_its_type():
     parameters = inspect.signature(ChatCerebrasDemo).parameters
     assert set(OWN) <= set(parameters)
     assert [name for name in OWN if str(parameters[name].annotation) in {"Any", "typing.Any"}] == []
-    assert "Timeout | float | " in str(parameters["timeout"])
+    assert "Timeout | float | None" in str(parameters["timeout"])
 
 
 def test_the_repr_says_which_model_where_and_how():

@@ -87,6 +87,8 @@ ChatCerebrasDemo(rate_limit="auto")  # right
 ChatCerebrasDemo(rate_limit=RateLimit(requests_per_minute=30))  # right
 ChatCerebrasDemo(rate_limit={"tokens_per_minute": 60_000})  # right
 ChatCerebrasDemo(reasoning_effort="high", reasoning_format="parsed", service_tier="flex", tier="paid")  # right
+ChatCerebrasDemo(streaming=None)  # right
+ChatCerebrasDemo(streaming=False, disable_streaming="tool_calling")  # right
 ChatCerebrasDemo(on_call=note)  # right
 ChatCerebrasDemo(on_call=records.append)  # right
 ChatCerebrasDemo(tools=[weather, Person, {"type": "function"}], tool_choice="required")  # right

@@ -37,6 +37,7 @@ ChatCerebrasDemo(cookies={"session": 5})  # wrong
 ChatCerebrasDemo(transport="https")  # wrong
 ChatCerebrasDemo(on_call=note)  # wrong
 ChatCerebrasDemo(proxy={"http": "http://127.0.0.1:1"})  # wrong
+ChatCerebrasDemo(streaming="no")  # wrong
 ChatCerebrasDemo(tool_choice="weather")  # wrong
 ChatCerebrasDemo(stream_options={"include_usage": "yes"})  # wrong
 ChatCerebrasDemo(temprature=0.5)  # wrong

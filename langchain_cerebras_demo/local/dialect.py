@@ -102,7 +102,8 @@ def set_tools(local: dict[str, Any]) -> None:
     if not tools:
         return
     if isinstance(choice, dict):
-        tools = [named_tool(tools, choice.get("function", {}).get("name"))]
+        function = choice.get("function")
+        tools = [named_tool(tools, function.get("name") if isinstance(function, dict) else function)]
         choice = "required"
     local["tools"] = tools
     local["tool_choice"] = "none"

@@ -155,9 +155,10 @@ def test_a_named_choice_sends_that_tool_alone():
     assert local["tools"] == [tool("b")]
 
 
-def test_a_choice_of_an_unknown_tool_is_refused():
-    """The server would answer with plain text."""
-    choice = {"type": "function", "function": {"name": "c"}}
+@pytest.mark.parametrize("function", [{"name": "c"}, "c"])
+def test_a_choice_of_an_unknown_tool_is_refused(function):
+    """The server would answer with plain text. A name where the API has a mapping is no choice either."""
+    choice = {"type": "function", "function": function}
     with pytest.raises(ValueError, match=r"tool_choice names 'c', which is not among tools: 'a', 'b'"):
         to_local(body(tools=[tool("a"), tool("b")], tool_choice=choice))
 

@@ -326,7 +326,7 @@ def open_model(
     up and the embedded model is not started.
 
     Raises:
-        InputError, InvalidRequestError: a model that does not exist.
+        InputError: a model that does not exist.
         MissingKeyError: there is no key, and the address needs one.
         LocalServerError, ValueError: the model does not start, or an environment variable is invalid.
     """
@@ -345,11 +345,8 @@ def open_model(
     keys = to_key_chain(base_url, is_automatic=True)
     if needs_key and not is_embedded and not is_loopback(base_url):
         portal.run(keys.resolve)
-    client = Client(base_url=base_url, keys=keys)
     if needs_key:
-        check_model(client, name)
-    else:
-        client.resolve_model(name)
+        check_model(Client(base_url=base_url, keys=keys), name)
     at_once = _LOCAL_ROWS if is_embedded else None
     return ChatCerebrasDemo(
         model=name, base_url=base_url, key_resolver=keys, rate_limit=limit, max_concurrency=at_once, **parameters

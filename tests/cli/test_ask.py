@@ -581,17 +581,6 @@ def test_with_json_an_error_is_an_object_too(server, ask):
     assert (done.returncode, json.loads(done.stdout)["error"]["type"]) == (2, "InputError")
 
 
-def test_a_name_that_no_model_can_have_is_wrong_usage(server, run, tmp_path):
-    """Of every command that takes a model."""
-    rows = tmp_path / "rows.txt"
-    rows.write_text("hi\n")
-    for command in (("ask", "hi"), ("bulk", rows, tmp_path / "out.jsonl"), ("bulk", rows, "out.jsonl", "--dry-run")):
-        done = run(*command, "--model", " gpt")
-        assert (done.returncode, done.stdout) == (2, "")
-        assert done.stderr == "cerebras-demo: The model has white space around it: ' gpt'; remove it.\n"
-    assert server.requests == []
-
-
 def test_with_json_a_schema_gives_the_value(server, ask):
     """Or, where the answer does not fit, ``null`` and the error beside the answer."""
     server.script(Reply(text='{"name": "Ann"}'), Reply(text="Ann"))

@@ -66,23 +66,26 @@ def asked(server):
 
 
 def test_two_actors_keep_one_limit(cluster, serve, prompts, output):
-    """No 429; every row once, in several files; the key is in no file of Ray's. The benchmarks measure how much of it is used."""
-    quota = Quota(requests_minute=1800, requests_burst=20)
+    """Every row once, in several files; the key is in no file of Ray's. The benchmarks measure how much of the limit is used.
+
+    The requests take as long as one limit makes them; with a limit each, they would take half the time.
+    """
+    quota = Quota()
     server = serve(quota=quota)
     ray_map_chat(
-        prompts(120),
+        prompts(160),
         model=model(server),
         rate_limit={"requests_per_minute": 1800},
         account="one limit",
         concurrency=2,
-        rows_per_block=30,
+        rows_per_block=40,
     ).write_parquet(str(output))
     rows = rows_of(output)
-    assert len(rows) == 120
+    assert len(rows) == 160
     assert all(row["answer"] and row["error"] is None for row in rows)
     assert len(list(output.glob("*.parquet"))) == 4
-    assert quota.refused == 0
-    assert quota.admitted == 120
+    assert quota.admitted == 160
+    assert quota.admissions[-1].time - quota.admissions[0].time > 4  # alone 5.4 s, with a limit each 2.7 s
     assert holding(cluster.folder, KEY) == []
     # The plan with its arguments is among the files.
     assert holding(cluster.folder, "<ActorOptions for gpt-oss-120b>")

@@ -123,7 +123,7 @@ class OriginalError(Exception):
         name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
         is_systems = (
             isinstance(error, OSError) and error.errno is not None
-        )  # time-outs are OSErrors too, but their text may come from any library
+        )  # timeouts are OSErrors too, but their text may come from any library
         message = str(error) if is_systems or (hide is not None and kind.__module__ == "builtins") else ""
         if hide is not None:
             message = hide(message.encode("utf-8", "replace")).decode("utf-8", "replace")
@@ -213,7 +213,7 @@ class APIError(CerebrasError):
 class APIConnectionError(APIError, langchain.ModelConnectionError, ConnectionError):
     """The service could not be reached, or the connection broke before the answer began.
 
-    LangGraph's default policy retries it, including time-outs, because it is a ``ConnectionError``; other ``OSError`` are not
+    LangGraph's default policy retries it, including timeouts, because it is a ``ConnectionError``; other ``OSError`` are not
     retried there. ``errno`` is ``None``; the operating system's own error is the ``__cause__``.
 
     ``on_reused_connection`` says whether the request was sent on a connection that had been used before, which the server
@@ -288,7 +288,7 @@ class APIStatusError(APIError):
         super().__init__(message)
         if status_code is not None:
             self.status_code = status_code
-        if self.status_code in {408, 409}:  # as in the vendors' SDKs: a time-out of the server, a temporary conflict
+        if self.status_code in {408, 409}:  # as in the vendors' SDKs: a timeout of the server, a temporary conflict
             self.is_retryable = True
         self.code = code
         self.type = type

@@ -46,7 +46,7 @@ class Cerebras(metaclass=_Facts):
     The key is ``api_key``, else the demo key of the session behind ``cookies``, else the variable ``CEREBRAS_API_KEY``, else
     the demo key of the session in the user's own browser (extra ``browser``; see ``BrowserSessionKey``).
 
-    Differences from gpt4free: the User-Agent names this package instead of a browser; there are time-outs; cookies are sent
+    Differences from gpt4free: the User-Agent names this package instead of a browser; there are timeouts; cookies are sent
     only to the session endpoint and the demo key only to cerebras.ai; the session endpoint is asked once, not before every
     call; errors are typed; a stream that is cut off raises an error.
     """

@@ -33,7 +33,7 @@ TARGETS = ("wire", "policy", "client", "chat_models")
 QUICK = ("-m", "quick")
 DEFAULT = ("-m", "not long and not upstream")
 SECONDS = 900
-"""The time-out of one run of the tests; a run that takes longer counts as failed."""
+"""The timeout of one run of the tests; a run that takes longer counts as failed."""
 
 _SWAPS: dict[type, type] = {
     ast.Lt: ast.LtE,

@@ -41,7 +41,7 @@ NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 """The folder of the notebooks."""
 
 CELL_SECONDS = 120
-"""The time-out of one cell."""
+"""The timeout of one cell."""
 
 MOST_PICTURE_BYTES = 60_000
 """The largest allowed picture, because every clone contains all of them."""

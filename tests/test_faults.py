@@ -156,7 +156,7 @@ async def test_waiting_for_the_rate_limit_is_not_the_servers_time(server):
     limit = RateLimit(requests_per_minute=240)
     model = model_for(server, rate_limit=limit, timeout=Timeout(first_event=0.2), max_retries=0, on_call=records.append)
     await asyncio.gather(*[model.ainvoke("hi") for _ in range(5)])
-    assert max(record.paced for record in records) > 0.4  # a server that slow would be a time-out
+    assert max(record.paced for record in records) > 0.4  # a server that slow would be a timeout
     assert {record.outcome for record in records} == {"answered"}
 
 

@@ -69,7 +69,7 @@ async def test_async_with_closes_the_sockets_at_its_end_also_by_an_error(server)
 
 
 async def test_aclose_ends_a_stream_that_is_being_read(server):
-    """With an error of ours that holds what had come, and not with a wait for the idle time-out."""
+    """With an error of ours that holds what had come, and not with a wait for the idle timeout."""
     server.script(Silence(after=4))
     model = model_for(server)
     stream = model.astream("hello")

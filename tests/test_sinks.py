@@ -142,7 +142,7 @@ def test_a_call_that_works_shows_no_secret(watch, way):
 
 
 def no_patience(world, requests):
-    """All time-outs are over as soon as so many requests have arrived."""
+    """All timeouts are over as soon as so many requests have arrived."""
     return jumping(LONG, after=lambda: world.site.wait_for_requests(requests, LONG))
 
 
@@ -196,7 +196,7 @@ FAILURES = {
 def test_a_call_that_fails_shows_no_secret(watch, case, way):
     """Also where the server repeats the key in whatever part of its answer. A redirect is not followed."""
     step, kind = FAILURES[case]
-    is_idle = case == "silence behind them" and "invoke" not in way  # a stream that has begun has a short time-out
+    is_idle = case == "silence behind them" and "invoke" not in way  # a stream that has begun has a short timeout
     with watch() as world:
         world.site.script(step)
         requests = 2 if way in COOKIE_WAYS else 1  # the session is asked before

@@ -40,7 +40,7 @@ from langchain_cerebras_demo.cli.options import (
 )
 from langchain_cerebras_demo.cli.terminal import note, write_out
 
-_LOCAL_ROWS = 4  # rows that the small model answers at once; the others wait here, where no time-out applies
+_LOCAL_ROWS = 4  # rows that the small model answers at once; the others wait here, where no timeout applies
 
 
 def bulk(

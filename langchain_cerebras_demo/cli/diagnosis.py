@@ -1,6 +1,6 @@
 """The findings of ``doctor``: first about this machine, then about the service.
 
-Every step has a time-out of seconds. A host name is resolved on a separate thread first: the system's resolver cannot be
+Every step has a timeout of seconds. A host name is resolved on a separate thread first: the system's resolver cannot be
 interrupted, and asyncio and the interpreter wait for their own threads before they end.
 """
 

@@ -37,7 +37,7 @@ class Attempt:
         transport: sends the request.
         request: the request to send.
         is_stream: whether the request asks for a stream.
-        bounds: the time-outs of the stages.
+        bounds: the timeouts of the stages.
         deadline: the running loop's time by which the whole call, including retries, must be done.
         on_headers: called with the headers of a 200 as soon as they arrive.
         hide: removes the key from the body of an error answer.
@@ -180,7 +180,7 @@ class Attempt:
     def _judge(self, problem: APIError | None, decoder: CompletionDecoder) -> APIError | None:
         """Return the error of a stream that has ended, or ``None`` if it is complete."""
         if isinstance(problem, APIConnectionError) and decoder.complete:
-            return None  # a time-out or a reset after the last event loses nothing
+            return None  # a timeout or a reset after the last event loses nothing
         if problem is None and not decoder.complete:
             return StreamInterruptedError("the stream ended with neither a finish_reason nor [DONE]: it is cut off")
         if problem is None and not decoder.has_choices:

@@ -163,7 +163,7 @@ class Settings:
             return str(model)
 
     def request(self, method: str, url: str, **fields: Any) -> HttpRequest:
-        """Return a request with the headers, proxy and time-out that all requests of the client have."""
+        """Return a request with the headers, proxy and timeout that all requests of the client have."""
         headers = {**fields.pop("headers", {}), **self.headers}
         timeout, proxy = self.timeout.connect, self.proxy
         return HttpRequest(method, url, headers=headers, connect_timeout=timeout, proxy=proxy, owner=self, **fields)
@@ -261,7 +261,7 @@ class Call:
     async def answer(self, request: ChatRequest) -> list[Event | CallRecord]:
         """Request a completion without streaming; return its events and, as the last one, the call's record.
 
-        For time-outs, the whole body counts as one event. Servers that stream anyway are supported.
+        For timeouts, the whole body counts as one event. Servers that stream anyway are supported.
 
         Raises:
             As ``events``.
@@ -329,7 +329,7 @@ class Call:
         return slot
 
     def _start_clock(self) -> None:
-        """Start the total time-out, when the call has its slot."""
+        """Start the total timeout, when the call has its slot."""
         total = self._settings.timeout.total
         self._deadline = None if total is None else now() + total
 
@@ -431,7 +431,7 @@ class Call:
             raise
 
     async def _in_time(self, finding: Awaitable[T]) -> T:
-        """Return the result of ``finding`` a key within the call's time-outs: a source may use a slow network, or never return."""
+        """Return the result of ``finding`` a key within the call's timeouts: a source may use a slow network, or never return."""
         bounds = self._settings.timeout
         left, stage = bounds.first_event, "first_event"
         if self._deadline is not None and (left is None or self._deadline - now() < left):

@@ -49,13 +49,13 @@ class Client:
             Cerebras.
         keys: the key source. Default: the environment.
         transport: the transport. Default: the one that the process shares.
-        timeout: the time-outs of a call.
+        timeout: the timeouts of a call.
         retry: when a failed attempt is retried.
         aliases: aliases for model ids.
         headers: sent with every request.
         user_agent: replaces the default ``User-Agent``.
         proxy: used instead of the environment's proxy.
-        max_concurrency: concurrent requests of this client per event loop; the others wait, and their time-outs start when they
+        max_concurrency: concurrent requests of this client per event loop; the others wait, and their timeouts start when they
             are sent. A stream holds its slot until it is read to its end or closed, or not read for ``timeout.idle`` seconds.
             Pass ``Slots`` to share them with other clients.
         rate_limit: limits to keep besides those that the service announces; ``None`` ignores all limits and sends at once.
@@ -136,7 +136,7 @@ class Client:
         return self._call(run_id).events(request)
 
     async def complete(self, request: ChatRequest, *, run_id: object = None) -> list[Event | CallRecord]:
-        """Request an answer without streaming and return its events. For time-outs, the body counts as one event.
+        """Request an answer without streaming and return its events. For timeouts, the body counts as one event.
 
         Args, Raises:
             As ``stream``.

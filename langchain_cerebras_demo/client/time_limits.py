@@ -21,7 +21,7 @@ class Watch:
     time of a streamed delta. When the timer fires, it ends the current wait if its time is up; otherwise it is set again.
 
     Args:
-        bounds: the time-outs of the stages.
+        bounds: the timeouts of the stages.
         deadline: the running loop's time by which everything must be done; ``None`` for no deadline.
     """
 
@@ -35,7 +35,7 @@ class Watch:
         self.begin("first_event")
 
     def begin(self, stage: Literal["first_event", "idle"]) -> None:
-        """Start a stage, with its time-out from now on, or the deadline if that is sooner."""
+        """Start a stage, with its timeout from now on, or the deadline if that is sooner."""
         bound: float | None = getattr(self._bounds, stage)
         self._stage: Literal["first_event", "idle", "total"] = stage
         self._due = None if bound is None else self._loop.time() + bound

@@ -188,7 +188,7 @@ class _LoopSession:
         if resolver is None and aiohttp.DefaultResolver is aiohttp.ThreadedResolver:
             resolver = Resolver()
         connector = Connector(
-            limit=0,  # the client limits requests; a queue here would use up the caller's time-outs
+            limit=0,  # the client limits requests; a queue here would use up the caller's timeouts
             resolver=resolver,
             ssl=self._ssl_context or True,
             ttl_dns_cache=300,

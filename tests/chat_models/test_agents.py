@@ -212,7 +212,7 @@ def node_with_policy(ask, **policy):
 @pytest.mark.parametrize("policy", [{}, {"retry_on": is_retryable}], ids=["default", "is_retryable"])
 @pytest.mark.parametrize("kind", [APITimeoutError, APIConnectionError])
 def test_langgraph_tries_a_failure_of_the_line_again(kind, policy):
-    """By default, too: a time-out is an OSError, of which the default policy retries `ConnectionError` alone."""
+    """By default, too: a timeout is an OSError, of which the default policy retries `ConnectionError` alone."""
     transport = Failing(kind("too slow"))
     model = ChatCerebrasDemo(api_key="csk-0123456789", transport=transport, max_retries=0)
     graph, attempts = node_with_policy(model.invoke, **policy)

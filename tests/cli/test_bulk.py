@@ -249,7 +249,7 @@ def test_the_variable_for_the_embedded_model_does_the_same_as_the_option(run, so
 
 
 def test_four_rows_are_sent_to_the_embedded_model_at_once(monkeypatch):
-    """The others wait here, where no time-out applies."""
+    """The others wait here, where no timeout applies."""
     monkeypatch.setenv("CEREBRAS_BASE_URL", "local")
     for is_local in (True, False):
         base_url = base_url_of(is_local=is_local)

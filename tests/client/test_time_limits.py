@@ -97,7 +97,7 @@ async def test_a_later_end_is_waited_for(opened):
 
 
 async def test_whoever_cancels_the_task_is_obeyed(opened):
-    """A cancellation from outside is not a time-out."""
+    """A cancellation from outside is not a timeout."""
     task = asyncio.create_task(opened().wait(forever()))
     await asyncio.sleep(0)
     task.cancel()

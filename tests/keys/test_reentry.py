@@ -133,7 +133,7 @@ async def test_after_an_error_a_resolver_may_be_asked_again():
 
 
 async def test_a_resolver_that_blocks_for_ever_can_be_left():
-    """Its caller's time-out reaches it, and it may be asked again."""
+    """Its caller's timeout reaches it, and it may be asked again."""
     source = Source(asyncio.Event().wait)
     with pytest.raises(asyncio.TimeoutError):
         await asyncio.wait_for(ChainKeyResolver([source]).resolve(), 0.02)

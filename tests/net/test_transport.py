@@ -159,7 +159,7 @@ def test_an_answer_that_is_left_early_outlives_its_loop_by_nothing(tls):
 
 
 async def test_a_cancelled_request_closes_its_connection_and_shows_nothing(transport, server):
-    """Also where the caller's own time-out cancels it: the cancellation's frames hold no header."""
+    """Also where the caller's own timeout cancels it: the cancellation's frames hold no header."""
     server.script_path(MODELS, Silence(before_headers=True))
     task = asyncio.create_task(transport.send(models_of(server, secret_headers=with_key)))
     assert await asyncio.to_thread(server.wait_for_requests, 1)

@@ -99,7 +99,7 @@ def test_what_a_fresh_call_cannot_mend_is_never_sent_again(status):
 
 @pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503, 529])
 def test_what_may_pass_is_sent_again(status):
-    """Time-outs and failures of theirs, conflicts, limits."""
+    """Timeouts and failures of theirs, conflicts, limits."""
     assert RetryPolicy().wait(status_error(status), 1, 1.0) == 0.5
 
 

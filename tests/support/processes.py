@@ -281,7 +281,7 @@ class _Server:
                     if not piece:
                         raise RuntimeError("the process that others are forked from has ended")
                     answer += piece
-            except BaseException:  # a time-out of the test, say: the answer to come would be taken for that of another
+            except BaseException:  # a timeout of the test, say: the answer to come would be taken for that of another
                 self._socket.close()
                 self._process.kill()
                 raise

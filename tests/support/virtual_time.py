@@ -63,7 +63,7 @@ def in_virtual_time(test):
 def jumping(seconds, *, after):
     """Once ``after()`` has returned, on a thread of its own, every event loop of this process is ``seconds`` ahead.
 
-    So a time-out over real sockets can be long enough for any machine, and over when there is nothing left to wait for.
+    So a timeout over real sockets can be long enough for any machine, and over when there is nothing left to wait for.
     """
     loops = {}
     ahead = 0.0

@@ -147,7 +147,7 @@ def test_latency_comes_before_every_answer():
 
 
 def test_waiting_says_whether_it_came(server):
-    """All waits have a time-out and return True or False; a disconnect is reported once."""
+    """All waits have a timeout and return True or False; a disconnect is reported once."""
     assert not server.wait_for_requests(1, timeout=0.01)
     assert not server.wait_for_disconnect(timeout=0.01)
     server.script(Silence())

@@ -58,7 +58,7 @@ RETRYABLE = {408, 409, 429, 500, 502, 503, 529, 599}
 @pytest.mark.parametrize("status", CLASSES)
 @pytest.mark.parametrize("body", [flat(), {"status_code": 418, "error": flat()}, {"detail": "m"}, "<html>", ""])
 def test_the_status_decides_the_class_whatever_the_body_says(status, body):
-    """And whether a fresh call may succeed: a time-out of theirs, a passing conflict, a limit, a failure."""
+    """And whether a fresh call may succeed: a timeout of theirs, a passing conflict, a limit, a failure."""
     error = fail(status, body)
     assert type(error) is CLASSES[status]
     assert error.status_code == status

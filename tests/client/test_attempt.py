@@ -94,6 +94,14 @@ async def test_a_beginning_that_comes_byte_by_byte_is_waited_for(body):
     assert events[0] == TextDelta("Hi")
 
 
+@pytest.mark.parametrize("last", [END, sse("[DONE]")], ids=["a finish reason", "DONE"])
+async def test_the_last_event_counts_without_the_blank_line_behind_it(server, client, last):
+    """Some servers end the stream directly after the event's line."""
+    server.script(RawStream([HI, last.rstrip(b"\n") + b"\n"], end="eof"))
+    batches = [events async for events in client.stream(REQUEST)]
+    assert [event.text for events in batches for event in events if isinstance(event, TextDelta)] == ["Hi"]
+
+
 async def test_a_stream_to_a_whole_request_has_whole_calls(server, client):
     """A call that came in fragments is one call."""
 

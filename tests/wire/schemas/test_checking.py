@@ -29,6 +29,13 @@ VIOLATIONS = [
     (WORD | {"pattern": r"\p{L}("}, None, "x", ""),
     ({"type": "array", "items": WORD, "minItems": 2}, ["x"], ["x", "x"], "has fewer items than 2"),
     ({"type": "array", "items": WORD, "maxItems": 1}, ["x", "y"], ["x"], "has more items than 1"),
+    (
+        {"type": "array", "contains": WORD, "minContains": 2},
+        ["x", 1],
+        ["x", "y"],
+        "has 1 items that match 'contains'",
+    ),
+    ({"type": "array", "contains": WORD, "minContains": 0, "maxContains": 1}, ["x", "y"], [], "has 2 items"),
     ({"type": "array", "uniqueItems": True}, [{"a": 1}, {"a": 1.0}], ["x", "y"], "has equal items"),
     ({"type": "array", "items": WORD | {"maxLength": 1}}, ["x", "xx"], ["x"], "#/a/1 has more characters"),
     (
@@ -183,6 +190,7 @@ def test_a_long_list_of_violations_is_cut():
         {"required": True, "properties": [], "minLength": "3", "maximum": None, "allOf": {}, "enum": "x", "anyOf": []},
         {"$ref": "https://example.com/x"},
         {"$ref": "#/$defs/nowhere"},
+        {"$ref": "#/allOf/1", "allOf": [{}]},
         {"$ref": "#"},
         {"allOf": [{"$ref": "#"}]},
         {"x-unit": "m", "contains": WORD, "minContains": "x"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 
 import pytest
 
@@ -13,5 +14,10 @@ OURS = "langchain_cerebras_demo"
 def watching():
     """Whatever blocks a loop while a frame of ours is on the stack raises ``blockbuster.BlockingError`` there."""
     blockbuster = pytest.importorskip("blockbuster", reason="blockbuster is not installed: pip install blockbuster")
-    with blockbuster.blockbuster_ctx(OURS, excluded_modules=[f"{OURS}.testing"]) as watched:
-        yield watched
+    gc.collect()  # what earlier tests have left, such as a temporary folder, would be removed in the loop
+    gc.disable()
+    try:
+        with blockbuster.blockbuster_ctx(OURS, excluded_modules=[f"{OURS}.testing"]) as watched:
+            yield watched
+    finally:
+        gc.enable()

@@ -11,7 +11,6 @@ from typing import Any
 
 _COUNT = re.compile(r"([\d_,]*\.?\d+)\s*([kmb]?)\s*(tokens?|requests?)", re.IGNORECASE)
 _MONEY = re.compile(r"\$\s*([\d_,]*\.?\d+)|([\d_,]*\.?\d+)\s*(?:usd|dollars?)", re.IGNORECASE)
-_BY = re.compile(r"^by\s+", re.IGNORECASE)
 _DEADLINE = re.compile(r"(?:by\s+)?(\d{1,2}:\d{2}|\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}\S*)", re.IGNORECASE)
 _TIMES = {"": 1, "k": 1_000, "m": 1_000_000, "b": 1_000_000_000}
 _EXAMPLES = '"2M tokens", "500 requests", "$5", "by 07:00", several of these with commas, or a Budget'
@@ -60,7 +59,8 @@ class Budget:
         if isinstance(given, datetime):
             return given.timestamp()
         try:
-            text = _BY.sub("", given)
+            found = _DEADLINE.fullmatch(given)
+            text = found[1] if found else given
             if re.fullmatch(r"\d{1,2}:\d{2}", text):
                 hour, minute = map(int, text.split(":"))
                 # Local time without a zone, because an offset would be wrong after the clocks change.

@@ -64,8 +64,8 @@ class RealThread(Generic[T]):
 class RealThreads(ThreadPoolExecutor):
     """An executor that runs each function in a new thread of the operating system, which does not outlive the process.
 
-    The threads of the original are greenlets under gevent. The interpreter waits for them at its end, and that of another
-    thread's greenlet would last for ever: gevent's queues do not wake greenlets of other threads.
+    Under gevent, the threads of a ``ThreadPoolExecutor`` are greenlets, and the interpreter waits for them when it exits. If
+    such a greenlet belongs to another thread, gevent never wakes it, so the process would hang.
     """
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:

@@ -151,10 +151,10 @@ def keep_reasoning(
         messages: The messages in the API's form.
         replay: The form in which earlier reasoning is sent, from ``replay_of``.
     """
-    has_answers = any(message["role"] == "assistant" for message in messages)
-    if replay != "think_tags" or not has_answers or parameters.get("clear_thinking") is not None:
-        return dict(parameters)
-    return {**parameters, "clear_thinking": False}
+    is_dropped = replay == "think_tags" and parameters.get("clear_thinking") is None
+    if is_dropped and any(message["role"] == "assistant" for message in messages):
+        return {**parameters, "clear_thinking": False}
+    return dict(parameters)
 
 
 def takes_images(spec: ModelSpec | None) -> bool:

@@ -257,6 +257,7 @@ class Call:
                     if report.first_at is not None:
                         raise self._interrupted(problem, answer.text if answer else decoder.text)
                     http, place = await self._again(http, problem), ticket.place
+                    del problem  # its traceback refers to this frame
 
     async def answer(self, request: ChatRequest) -> list[Event | CallRecord]:
         """Request a completion without streaming; return its events and, as the last one, the call's record.
@@ -321,6 +322,7 @@ class Call:
                 reading = self._report.reading
                 raise self._interrupted(problem, reading.text if reading else "")
             http, place = await self._again(http, problem), ticket.place
+            del problem  # as in `events`
 
     def _slot(self, idle: float | None = None) -> Slot:
         """Return the slot to wait for. ``max_queue`` does not apply to the rows of batch work."""
@@ -447,8 +449,10 @@ class Call:
             problem = APITimeoutError(f"no key within {getattr(bounds, stage):g} s (timeout.{stage})")
         raise problem
 
-    def _hide(self, text: bytes) -> bytes:
-        return self._key.hide(text) if self._key else text
+    @property
+    def _hide(self) -> Callable[[bytes], bytes]:
+        """The function that removes the key from a text. It does not refer to the call, so a finished call is freed at once."""
+        return self._key.hide if self._key else bytes
 
     # -- its turn and its attempts
 

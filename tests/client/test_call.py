@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from contextlib import aclosing
 
 import pytest
 
 from langchain_cerebras_demo import CallableKey, ChatCerebrasDemo
+from langchain_cerebras_demo.client.call import Call
 from langchain_cerebras_demo.errors import (
     APIConnectionError,
     APIError,
@@ -288,3 +290,20 @@ async def test_a_time_out_of_the_key_source_itself_is_not_taken_for_ours():
 
     with pytest.raises(asyncio.TimeoutError, match="the vault does not answer"):
         await ChatCerebrasDemo(api_key=vault, base_url=ELSEWHERE).ainvoke("hi")
+
+
+@pytest.mark.parametrize("failures", [(), (Status(503, headers={"retry-after-ms": "1"}),)], ids=["at once", "retried"])
+@pytest.mark.parametrize("is_stream", [False, True])
+async def test_an_answered_call_is_freed_at_once(server, model, is_stream, failures):
+    """It is in no reference cycle, so it does not wait for the garbage collector, which costs time and memory."""
+    server.script(*failures, HELLO)
+    gc.collect()
+    gc.disable()
+    try:
+        if is_stream:
+            assert [chunk async for chunk in model.astream("hi")]
+        else:
+            assert await model.ainvoke("hi")
+        assert not [thing for thing in gc.get_objects() if isinstance(thing, Call)]
+    finally:
+        gc.enable()

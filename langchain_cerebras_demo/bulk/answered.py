@@ -11,6 +11,7 @@ from langchain_cerebras_demo.bulk.rows import to_id_key
 _CACHE_KIB = 32 * 1024  # the rest is in a temporary file
 _PROMPTS_A_WRITE = 1000
 _HEX_DIGITS_OF_A_NUMBER = 15  # fits SQLite's 64 bits
+_FILTER_BITS = 2**23  # 1 MiB; after a million prompts, one lookup in nine of a new prompt reaches the database
 
 
 class Known(NamedTuple):
@@ -40,6 +41,7 @@ class Answered:
         )
         self._database.execute("CREATE TABLE prompts (hash INTEGER PRIMARY KEY, start INTEGER)")
         self._new_prompts: dict[int, int] = {}  # written in batches, which takes a fifth of the time
+        self._filter = bytearray(_FILTER_BITS // 8)  # most prompts are new, and this is faster than to ask SQLite
         self._has_rows = False
         self._database.execute("BEGIN")  # never committed, because the file is temporary
 
@@ -53,7 +55,10 @@ class Answered:
 
     def add_prompt(self, prompt_hash: str, offset: int) -> None:
         """Add the position of the answer to a prompt."""
-        self._new_prompts[_to_number(prompt_hash)] = offset
+        key = _to_number(prompt_hash)
+        self._new_prompts[key] = offset
+        byte, bit = divmod(key % _FILTER_BITS, 8)
+        self._filter[byte] |= 1 << bit
         if len(self._new_prompts) == _PROMPTS_A_WRITE:
             self._database.executemany("INSERT OR REPLACE INTO prompts VALUES (?, ?)", self._new_prompts.items())
             self._new_prompts.clear()
@@ -68,6 +73,9 @@ class Answered:
     def find_prompt(self, prompt_hash: str) -> int | None:
         """Return the position of the answer to a prompt; ``None`` if there is none. Very rarely, the prompt there is another one."""
         key = _to_number(prompt_hash)
+        byte, bit = divmod(key % _FILTER_BITS, 8)
+        if not self._filter[byte] & 1 << bit:
+            return None
         new = self._new_prompts.get(key)
         if new is not None:
             return new

@@ -10,6 +10,8 @@ import orjson
 # 2**63 has 19 digits. Searching for 19 zeros in a translated copy takes a sixth of the time of a regular expression.
 _DIGITS = bytes.maketrans(b"123456789", b"000000000")
 _LONG_NUMBER = b"0" * 19
+_BEGINNING = 64  # includes the first colon of a record, which comes after "id"
+_SPACED = b'": '
 _OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
 
 
@@ -23,6 +25,17 @@ def loads(data: bytes | str) -> Any:
     encoded = data if isinstance(data, bytes) else data.encode()
     # orjson reads long integers as floats; both read everything else alike.
     return json.loads(encoded, parse_constant=_refuse) if _LONG_NUMBER in encoded.translate(_DIGITS) else value
+
+
+def loads_line(line: bytes) -> Any:
+    """Return the value of a line that ``dumps`` wrote, as ``loads`` does but in half the time.
+
+    Only ``json`` writes integers of more than 64 bits, and unlike orjson it puts a space after the colons.
+
+    Raises:
+        ValueError: it is not valid JSON.
+    """
+    return loads(line) if _SPACED in line[:_BEGINNING] else orjson.loads(line)
 
 
 def dumps(value: Any, default: Any = None) -> bytes:

@@ -11,6 +11,7 @@ from operator import attrgetter
 from typing import Any, Literal
 
 from langchain_cerebras_demo.bulk import exact_json
+from langchain_cerebras_demo.client.call import Sends
 from langchain_cerebras_demo.errors import MAX_MESSAGE_CHARACTERS
 
 # The client hides the key in answers of the service; the user's resolver or tools may still show it.
@@ -120,44 +121,64 @@ def text_of(content: str | list[Any] | None) -> str | None:
     return "".join(block if isinstance(block, str) else str(block.get("text") or "") for block in content)
 
 
-def to_record(row_id: str | int, answer: Any, seconds: float) -> BulkRecord:
+def to_record(row: Mapping[str, Any], answer: Any, seconds: float, sends: Sends) -> BulkRecord:
     """Return the record of an answer.
 
     Args:
-        row_id: the row's id.
+        row: the fields that do not depend on the answer: ``id``, and ``row``, ``input`` and ``prompt_hash`` if there are any.
         answer: the value that the runnable returned.
         seconds: from the request to the answer.
+        sends: the requests that our models sent for the row.
     """
     if isinstance(answer, dict) and answer.keys() == _RAW_KEYS:
         message, parsed, problem = answer["raw"], answer["parsed"], answer["parsing_error"]
     elif hasattr(answer, "response_metadata"):
         message, parsed, problem = answer, None, None
-    elif isinstance(answer, str):
-        return BulkRecord(row_id, content=answer, timing={"seconds": seconds}, attempts=1)
     else:
-        return BulkRecord(row_id, parsed=answer, timing={"seconds": seconds}, attempts=1)
+        said = {"content" if isinstance(answer, str) else "parsed": answer}
+        return BulkRecord(**row, **said, timing={"seconds": seconds}, **_counted(sends, 1))
     metadata = message.response_metadata
     calls, usage = metadata.get("calls") or [], message.usage_metadata
     is_cached = not calls and (usage or {}).get("total_cost") == 0  # LangChain's mark for answers from its cache
     tool_calls = [{key: call[key] for key in ("name", "args", "id")} for call in message.tool_calls]
     return BulkRecord(
-        row_id,
+        **row,
         content=message.content or message.additional_kwargs.get("refusal", ""),
         reasoning=message.additional_kwargs.get("reasoning_content"),
         tool_calls=tool_calls or None,
         parsed=parsed,
         finish_reason=metadata.get("finish_reason"),
-        usage=usage,
         timing={"seconds": seconds, **(calls[-1].get("time_info", {}) if calls else {})},
-        attempts=sum(call["attempts"] for call in calls) if calls else int(not is_cached),
         error=_to_error(problem) if problem is not None else _invalid_tool_call(message.invalid_tool_calls),
+        **_counted(sends, sum(call["attempts"] for call in calls) if calls else int(not is_cached), usage),
     )
 
 
-def to_failure(row_id: str | int, problem: Exception, seconds: float) -> BulkRecord:
-    """Return the record of a row that failed with ``problem``."""
+def to_failure(row: Mapping[str, Any], problem: Exception, seconds: float, sends: Sends) -> BulkRecord:
+    """Return the record of a row that failed with ``problem``; the other arguments are those of ``to_record``."""
     attempts = getattr(problem, "attempts", 0)  # errors without a count are raised before sending
-    return BulkRecord(row_id, timing={"seconds": seconds}, attempts=attempts, error=_to_error(problem))
+    return BulkRecord(**row, timing={"seconds": seconds}, error=_to_error(problem), **_counted(sends, attempts))
+
+
+def _counted(sends: Sends, attempts: int, usage: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return the requests and the usage of a row, by the requests of our models if they sent any.
+
+    Without them, the answer is from a cache, or from a model of another package.
+
+    Args:
+        sends: the requests of our models.
+        attempts: the number of requests as the answer or the error states it.
+        usage: the usage of the answer; ``None`` if it is not a message.
+    """
+    if not sends.total:
+        return {"attempts": attempts, "usage": usage}
+    if usage is None and sends.total_tokens:
+        usage = {
+            "input_tokens": sends.prompt_tokens,
+            "output_tokens": sends.completion_tokens,
+            "total_tokens": sends.total_tokens,
+        }
+    return {"attempts": sends.total, "refusals": sends.refused, "usage": usage}
 
 
 def _to_error(problem: BaseException) -> Mapping[str, str]:

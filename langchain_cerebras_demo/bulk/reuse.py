@@ -147,7 +147,7 @@ class Reuse:
 
 
 def _for(item: Item, record: BulkRecord, how: Literal["duplicate", "cache"]) -> BulkRecord:
-    return replace(record.reuse(how), id=item.id)
+    return replace(record.reuse(how), **item.facts)
 
 
 def _to_instances_of(schema: Any) -> Callable[[Any], Any]:

@@ -85,10 +85,10 @@ class Item:
     Args:
         id: its id in the output, given or derived.
         prompt: the input of the model: a str, messages, or a prompt value.
-        row: its number, from 1.
+        row: its number in the input, from 1; 0 if it is unknown.
         line: the line in which it begins, from 1; ``None`` if the input has no lines.
         problem: why it cannot be sent; ``""`` if it can.
-        input: its columns.
+        input: its columns; ``None`` if the record does not include them.
         prompt_hash: a hash of the prompt, equal for equal requests; ``""`` if the row cannot be sent.
     """
 
@@ -104,6 +104,16 @@ class Item:
     def place(self) -> str:
         """Where the row is, for messages."""
         return f"line {self.line}" if self.line is not None else f"row {self.row}"
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The fields of its record that do not depend on the answer."""
+        return {
+            "id": self.id,
+            "row": self.row or None,
+            "input": self.input,
+            "prompt_hash": self.prompt_hash or None,
+        }
 
 
 def derive_id(content: Any, row: int) -> str:
@@ -168,14 +178,16 @@ class Prompts:
         template: a str with ``{column}``; or an object with ``format_messages(**columns)`` or ``invoke(columns)``, such as
             LangChain's prompt templates. ``None``: a row is a str or messages, or has a column ``prompt`` or ``messages``.
         system: the system prompt of conversations that have none.
+        keep_input: whether records include the columns of their rows.
 
     Raises:
         BulkInputError: the template cannot be used.
     """
 
-    def __init__(self, template: Any = None, system: str | None = None) -> None:
+    def __init__(self, template: Any = None, system: str | None = None, *, keep_input: bool = True) -> None:
         self._template = template
         self._system = system
+        self._keep_input = keep_input
         self.names = _names_of(template)
 
     def why_not(self, row: Row) -> str:
@@ -187,13 +199,14 @@ class Prompts:
     def to_item(self, row: Row, row_id: str | int) -> Item:
         """Return the row ready to be sent under this id, or with its problem."""
         problem, prompt = self.why_not(row), None
+        columns = row.columns if self._keep_input else None
         if not problem:
             try:
                 prompt = self._with_system(self._to_prompt(row.value))
-                return Item(row_id, prompt, row.number, row.line, "", row.columns, hash_prompt(prompt))
+                return Item(row_id, prompt, row.number, row.line, "", columns, hash_prompt(prompt))
             except Exception as error:  # noqa: BLE001 - the user's template may raise anything; other rows continue
                 problem = f"{row.place}: the prompt cannot be made: {type(error).__name__}: {error}"
-        return Item(row_id, None, row.number, row.line, problem, row.columns)
+        return Item(row_id, None, row.number, row.line, problem, columns)
 
     def _problem(self, value: Any) -> str:
         if self._template is not None:

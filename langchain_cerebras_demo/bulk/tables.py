@@ -32,7 +32,11 @@ LAST = 2**62
 
 _CACHE_KIB = 16 * 1024
 _ROWS_A_BATCH = 2000
+_MOST_SHAPES = 1000
 _EXACT_IN_A_FLOAT = 2**53
+
+# Fields of records that become columns only if they are used.
+_OPTIONAL = ("reasoning", "tool_calls", "reused")
 
 # The kinds of values found in a column.
 _BOOL, _INT, _FLOAT, _TEXT, _NESTED, _LONG = 1, 2, 4, 8, 16, 32
@@ -75,7 +79,7 @@ def parse_line(line: bytes) -> dict[str, Any] | None:
     if not line.endswith(b"\n"):
         return None
     try:
-        found = exact_json.loads(line)
+        found = exact_json.loads_line(line)
     except ValueError:
         try:
             found = json.loads(line)
@@ -184,9 +188,8 @@ class AnswerTable:
             ) from None
 
     def _write_csv(self, file: TextIO, delimiter: str) -> None:
-        rows = chain((self.names,), self.rows())
-        cells = ((_to_cell(to_text(value) or "", delimiter) for value in row) for row in rows)
-        file.writelines(f"{delimiter.join(row)}\r\n" for row in cells)
+        for row in chain((self.names,), self.rows()):
+            file.write(delimiter.join([_to_cell(value, delimiter) for value in row]) + "\r\n")
 
     def _write_json(self, file: TextIO) -> None:
         before = "[\n"
@@ -238,21 +241,36 @@ class _Columns:
     def __init__(self) -> None:
         self._input: dict[str, int] = {}
         self._parsed: dict[str, int] = {}
-        self._optional = dict.fromkeys(("parsed", "reasoning", "tool_calls", "reused"), 0)
+        self._optional = dict.fromkeys(("parsed", *_OPTIONAL), 0)
         self._ids = 0
+        self._shapes: set[tuple[Any, ...]] = set()
 
     def note(self, record: dict[str, Any]) -> None:
         """Collect the kinds of the values of a record."""
+        given, parsed = record.get("input") or {}, record.get("parsed")
+        if self._is_known(given, [parsed, *map(record.get, _OPTIONAL), record["id"]]):
+            return
         kinds = self._input
-        for name, value in (record.get("input") or {}).items():
+        for name, value in given.items():
             kinds[name] = kinds.get(name, 0) | _kind_of(value)
-        parsed = record.get("parsed")
         for name, value in (parsed if isinstance(parsed, dict) else {"parsed": parsed}).items():
             kinds = self._parsed if isinstance(parsed, dict) else self._optional
             kinds[name] = kinds.get(name, 0) | _kind_of(value)
-        for name in ("reasoning", "tool_calls", "reused"):
+        for name in _OPTIONAL:
             self._optional[name] |= _kind_of(record.get(name))
         self._ids |= _kind_of(record["id"])
+
+    def _is_known(self, given: dict[str, Any], others: list[Any]) -> bool:
+        """Return whether a record with the same columns and types has been noted, as is usual; the kind of an int depends on its value."""
+        types = (*map(type, given.values()), *map(type, others))
+        if int in types or dict in types:
+            return False
+        shape = (*given, *types)
+        if shape in self._shapes:
+            return True
+        if len(self._shapes) < _MOST_SHAPES:
+            self._shapes.add(shape)
+        return False
 
     @cached_property
     def _answers(self) -> list[tuple[str, bool, int]]:
@@ -375,8 +393,11 @@ def to_text(value: Any) -> str | None:
     return exact_json.dumps(value).decode()
 
 
-def _to_cell(text: str, delimiter: str) -> str:
+def _to_cell(value: Any, delimiter: str) -> str:
     """Return a cell of a CSV file, as ``csv.writer`` does; that one takes several times as long for the text of an answer."""
+    if value is None:
+        return ""
+    text = value if isinstance(value, str) else exact_json.dumps(value).decode()
     if '"' in text or delimiter in text or "\n" in text or "\r" in text:
         return '"' + text.replace('"', '""') + '"'
     return text

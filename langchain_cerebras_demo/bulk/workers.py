@@ -6,7 +6,7 @@ import asyncio
 import re
 import time
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from langchain_cerebras_demo import errors
@@ -68,27 +68,17 @@ async def ask(runnable: Runnable, item: Item) -> BulkRecord:
 async def ask_row(runnable: Runnable, item: Item) -> Outcome:
     """Send one row, and also return the exception that caused an error; see ``ask``."""
     if item.problem:
-        return Outcome(BulkRecord(item.id, error={"type": "BulkInputError", "message": item.problem}))
+        return Outcome(BulkRecord(**item.facts, error={"type": "BulkInputError", "message": item.problem}))
     began = time.perf_counter()
     problem: Exception | None = None
     with waiting_out_refusals() as sends:
         try:
             answer = await runnable.ainvoke(item.prompt)
-            record = to_record(item.id, answer, time.perf_counter() - began)
+            record = to_record(item.facts, answer, time.perf_counter() - began, sends)
         except Exception as error:  # noqa: BLE001 - any error of a row becomes its record
             problem = error.with_traceback(None)
-            record = to_failure(item.id, problem, time.perf_counter() - began)
-    if not sends.total:  # the answer is from a cache, or from a model of another package
-        return Outcome(record, problem)
-    record = replace(record, attempts=sends.total, refusals=sends.refused)
-    if record.usage is None and sends.total_tokens:  # not a message
-        usage = {
-            "input_tokens": sends.prompt_tokens,
-            "output_tokens": sends.completion_tokens,
-            "total_tokens": sends.total_tokens,
-        }
-        record = replace(record, usage=usage)
-    return Outcome(record, problem, sends)
+            record = to_failure(item.facts, problem, time.perf_counter() - began, sends)
+    return Outcome(record, problem, sends if sends.total else None)
 
 
 def why_stop(outcome: Outcome) -> BulkStoppedError | None:
@@ -134,13 +124,11 @@ class BulkOptions:
         concurrency: the number of workers.
         ordered: whether records are returned in the order of their rows. They are kept in the order of their arrival.
         give_up_after: consecutive failures that stop the run; ``None`` for no bound.
-        keep_input: whether records include the columns of their rows.
     """
 
     concurrency: int
     ordered: bool = False
     give_up_after: int | None = None
-    keep_input: bool = True
 
 
 class WorkerPool:
@@ -254,31 +242,25 @@ class WorkerPool:
             position, self._rows_read = self._rows_read, self._rows_read + 1
             self._spending.begin()
             self._meter.in_flight += 1
-        outcome = Outcome(BulkRecord(item.id))
+        outcome = Outcome(BulkRecord(**item.facts))
         try:
             outcome = await self._reuse.ask(item, self._send)  # nothing else is awaited before the record is kept
         finally:  # also after a cancellation
             self._meter.in_flight -= 1
             self._spend(outcome)
-        record = self._describe(item, outcome.record)
         why = self._judge(item, outcome)
         if why is not None:
             self.stop(why)
         if why is not None and why.reason != "failing":
             self._room.release()  # the row did not cause this, and is left for the next run
         else:
-            self._finish(position, record)
+            self._finish(position, outcome.record)
         if self._reuse.problem is not None:
             raise self._reuse.problem
         return True
 
     async def _send(self, item: Item) -> Outcome:
         return await ask_row(self._runnable, item)
-
-    def _describe(self, item: Item, record: BulkRecord) -> BulkRecord:
-        """Return the record with the number, the columns and the prompt's hash of its row."""
-        given = item.input if self._options.keep_input else None
-        return replace(record, row=item.row, input=given, prompt_hash=item.prompt_hash or None)
 
     def _spend(self, outcome: Outcome) -> None:
         """Count what was sent for a row: by the requests of our models, else by the answer of a model of another package."""

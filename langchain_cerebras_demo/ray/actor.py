@@ -126,11 +126,11 @@ class Block:
         """Whether its result is no longer needed, because it has failed or was cancelled."""
         return self.records.done()
 
-    def put(self, row: int, record: BulkRecord) -> None:
-        """Add the record of a row, counted from 1."""
-        self._found[row] = record
+    def put(self, position: int, record: BulkRecord) -> None:
+        """Add the record of the row at a position of the block, from 0."""
+        self._found[position] = record
         if len(self._found) == self._size and not self.is_over:
-            self.records.set_result([self._found[number] for number in range(1, self._size + 1)])
+            self.records.set_result([self._found[position] for position in range(self._size)])
 
     def fail(self, why: Exception) -> None:
         """End the block with an error."""
@@ -148,7 +148,7 @@ class AskRows:
     def __init__(self, options: ActorOptions) -> None:
         self._options = options
         self._runnable = without_runs(options.model)
-        self._rows: deque[tuple[Block, Item]] = deque()
+        self._rows: deque[tuple[Block, int, Item]] = deque()
         self._workers: set[asyncio.Task[None]] = set()  # event loops hold only weak references to tasks
         self._running = 0
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -167,11 +167,11 @@ class AskRows:
         columns = self._options.columns
         columns.check(table.column_names)
         pairs = zip(table[columns.id].to_pylist(), table[columns.prompt].to_pylist(), strict=True)
-        items = [to_item(row_id, prompt, number) for number, (row_id, prompt) in enumerate(pairs, 1)]
+        items = [to_item(row_id, prompt) for row_id, prompt in pairs]
         if not items:
             return columns.fill(table, [])
         block = Block(len(items))
-        self._rows.extend((block, item) for item in items)
+        self._rows.extend((block, position, item) for position, item in enumerate(items))
         for _ in range(min(len(items), self._options.in_flight - self._running)):
             self._running += 1
             worker = asyncio.ensure_future(self._work())
@@ -183,13 +183,13 @@ class AskRows:
         """Send rows of all blocks, one after the other, until there are none left."""
         _continue_trace(self._options.trace)
         while self._rows:
-            block, item = self._rows.popleft()
+            block, position, item = self._rows.popleft()
             if block.is_over:
                 continue
             try:
                 outcome = await ask_row(self._runnable, item)
                 _stop_if_fatal(outcome)
-                block.put(item.row, outcome.record)
+                block.put(position, outcome.record)
             except Exception as why:  # noqa: BLE001 - raised by the task that awaits the block
                 block.fail(why)
         self._running -= 1  # not in a callback, before which a new block would start too few workers
@@ -220,7 +220,7 @@ def _continue_trace(trace: Mapping[str, str]) -> None:
             import_module("langchain_cerebras_demo.telemetry").continue_trace(trace)
 
 
-def to_item(row_id: Any, prompt: Any, number: int) -> Item:
+def to_item(row_id: Any, prompt: Any) -> Item:
     """Return a row that is ready to be sent, or has a ``problem``."""
     problem = ""
     if isinstance(prompt, list) and prompt:
@@ -229,7 +229,7 @@ def to_item(row_id: Any, prompt: Any, number: int) -> Item:
     elif not isinstance(prompt, str) or not prompt.strip():
         kind = "empty" if prompt in (None, "", []) else type(prompt).__name__
         problem = f"the prompt is {kind}: use a text or messages"
-    return Item(row_id, prompt, number, problem=problem)
+    return Item(row_id, prompt, 0, problem=problem)
 
 
 def _without_nulls(message: dict[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from langchain_cerebras_demo import ChatCerebrasDemo
 from langchain_cerebras_demo.bulk.records import to_record
 from langchain_cerebras_demo.chat_models.bulk_support import without_runs
+from langchain_cerebras_demo.client.call import Sends
 from langchain_cerebras_demo.testing import Reply
 
 
@@ -46,7 +47,7 @@ async def test_the_short_way_gives_what_the_long_one_gives(server, model, prompt
     short = without_runs(runnable)
     assert short is not runnable
     server.script(*[Reply(text='{"sum": 4}', reasoning="Hm.")] * 2)
-    records = [to_record("a", await way.ainvoke(prompt), 0.0).to_dict() for way in (runnable, short)]
+    records = [to_record({"id": "a"}, await way.ainvoke(prompt), 0.0, Sends()).to_dict() for way in (runnable, short)]
     for record in records:
         record.pop("timing")
     assert records[0] == records[1]

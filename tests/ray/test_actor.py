@@ -186,7 +186,7 @@ def test_the_options_show_nothing_but_the_model():
 
 def test_an_item_keeps_the_id_of_its_row():
     """As it stands in the table."""
-    assert to_item("row-7", "a", 1).id == "row-7"
+    assert to_item("row-7", "a").id == "row-7"
 
 
 async def test_calls_are_children_of_the_span_that_started_the_job(server, key_file):

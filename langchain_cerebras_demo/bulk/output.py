@@ -1,6 +1,6 @@
 """The output files of a run: one appended line for each answered row, and the table that is made from them.
 
-A record is written as soon as the answer arrives, so a killed process loses only the requests in flight. The file is synced every
+The records of the answers that arrive together are written at once, so a killed process loses only the requests in flight. The file is synced every
 few seconds and at the end, so a power cut loses only the answers since then; a resumed run removes an incomplete line. Failed rows
 are in ``<output>.failures.jsonl``, which each run starts empty; a resumed run sends them again.
 
@@ -16,9 +16,9 @@ import contextlib
 import errno
 import os
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -117,23 +117,45 @@ class Output:
             self._journal.check(settings, before)
         self.failures_path.unlink(missing_ok=True)
 
-    def write(self, record: BulkRecord) -> None:
-        """Write a record to the output, or to the failures if its row failed.
+    def write(self, records: Sequence[BulkRecord]) -> None:
+        """Write records to the output, and those of failed rows to the failures.
 
         Raises:
-            BulkOutputError: the disk is full, or the file cannot be written any more; no part of the line remains.
+            BulkOutputError: the disk is full, or the file cannot be written any more; no part of a line remains.
+            Exception: a value in a record cannot be converted to JSON; the other records are written.
         """
-        if record.is_good:
-            offset = self._records.append(record.to_json())
+        good: list[BulkRecord] = []
+        lines: list[bytes] = []
+        failed: list[bytes] = []
+        problem: Exception | None = None
+        for record in records:
+            try:
+                line = record.to_json()
+            except Exception as error:  # noqa: BLE001 - a value of the user's own; raised when all others are written
+                problem = error
+                continue
+            if record.is_good:
+                good.append(record)
+                lines.append(line)
+            else:
+                failed.append(line)
+        if good:
+            self._note(good, self._records.append(lines))
+        if failed:
+            if self._failures is None:
+                self._failures = _AppendOnly(self.failures_path)
+            self._failures.append(failed)
+        if problem is not None:
+            raise problem
+
+    def _note(self, records: Sequence[BulkRecord], offsets: Sequence[int]) -> None:
+        """Note the positions of answers for equal rows, and which rows have been answered before."""
+        for record, offset in zip(records, offsets, strict=True):
             if record.prompt_hash:
                 self.done.add_prompt(record.prompt_hash, offset)
             if record.id in self.done:  # the row has changed, and was answered again
                 self._has_replaced = True
                 self.done.note_number(record.id, record.row)
-            return
-        if self._failures is None:
-            self._failures = _AppendOnly(self.failures_path)
-        self._failures.append(record.to_json())
 
     def find_answer(self, prompt_hash: str) -> BulkRecord | None:
         """Return the record of the row that was answered to an equal prompt; ``None`` if there is none."""
@@ -202,7 +224,7 @@ class Output:
 
 
 class _AppendOnly:
-    """A file to which lines are appended, completely or not at all."""
+    """A file to which lines are appended, each completely or not at all."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -210,20 +232,22 @@ class _AppendOnly:
         self.end = os.fstat(self._file).st_size
         self._is_dirty = False
 
-    def append(self, line: bytes) -> int:
-        """Append a line, and return its position."""
-        data = line + b"\n"
+    def append(self, lines: Sequence[bytes]) -> list[int]:
+        """Append lines, and return their positions."""
+        data = b"".join([line + b"\n" for line in lines])
+        offsets = list(accumulate((len(line) + 1 for line in lines), initial=self.end))
+        left = data
+        self._is_dirty = True
         try:
-            left = data
             while left:  # if the disk is nearly full, writing the rest raises the reason
                 left = left[os.write(self._file, left) :]
         except OSError as error:
+            self.end += data.rfind(b"\n", 0, len(data) - len(left)) + 1  # the lines that are complete
             with contextlib.suppress(OSError):
                 os.ftruncate(self._file, self.end)
             raise self._problem(error) from None
-        self.end += len(data)
-        self._is_dirty = True
-        return self.end - len(data)
+        self.end = offsets.pop()
+        return offsets
 
     def sync(self) -> None:
         if self._is_dirty:

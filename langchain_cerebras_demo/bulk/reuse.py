@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -27,8 +27,8 @@ class Outcome(NamedTuple):
 class Store(Protocol):
     """A store of the answers of a run by their prompts."""
 
-    def write(self, record: BulkRecord) -> None:
-        """Store a record."""
+    def write(self, records: Sequence[BulkRecord]) -> None:
+        """Store records."""
 
     def find_answer(self, prompt_hash: str) -> BulkRecord | None:
         """Return the record of an answered row with an equal prompt; ``None`` if there is none."""
@@ -54,11 +54,14 @@ class MemoryStore:
         self._database.execute("CREATE TABLE answers (hash TEXT PRIMARY KEY, record BLOB) WITHOUT ROWID")
         self._database.execute("BEGIN")
 
-    def write(self, record: BulkRecord) -> None:
-        """Store a record, if its row was sent and answered."""
-        if record.is_good and record.prompt_hash and record.reused is None:
-            line = replace(record, input=None).to_json()
-            self._database.execute("INSERT OR REPLACE INTO answers VALUES (?, ?)", (record.prompt_hash, line))
+    def write(self, records: Sequence[BulkRecord]) -> None:
+        """Store the records of rows that were sent and answered."""
+        answers = [
+            (record.prompt_hash, replace(record, input=None).to_json())
+            for record in records
+            if record.is_good and record.prompt_hash and record.reused is None
+        ]
+        self._database.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?)", answers)
 
     def find_answer(self, prompt_hash: str) -> BulkRecord | None:
         """See ``Store.find_answer``."""
@@ -87,17 +90,20 @@ class Reuse:
         self._store = store
         self._cache = cache
         self._to_instance = _to_instances_of(schema)
-        self._open: dict[str, asyncio.Future[Outcome | None]] = {}  # rows in flight, by prompt
+        self._open: dict[str, asyncio.Future[Outcome | None]] = {}  # by prompt: rows in flight, and answers that are not stored yet
 
     def is_known(self, item: Item) -> bool:
         """Return whether an equal row has been answered."""
-        return self._store is not None and self._store.find_answer(item.prompt_hash) is not None
+        if self._store is None:
+            return False
+        held = self._open.get(item.prompt_hash)
+        return (held is not None and held.done()) or self._store.find_answer(item.prompt_hash) is not None
 
     async def ask(self, item: Item, send: Callable[[Item], Awaitable[Outcome]]) -> Outcome:
         """Return the answer to a row: a known one, or the result of ``send``.
 
-        A row that is equal to one in flight waits for it, and shares its answer or its error. The caller must put an answer into
-        the store before it awaits anything else, so that later rows find it there.
+        A row that is equal to one in flight waits for it, and shares its answer or its error. An answer is held until the caller
+        has stored it and calls ``forget``.
 
         Raises:
             BulkError: the cache cannot be read.
@@ -118,8 +124,15 @@ class Reuse:
             outcome = await self._ask_cache(item, send)
         finally:
             mine.set_result(outcome)
-            del self._open[key]
+            if outcome is None or not outcome.record.is_good:
+                del self._open[key]
         return outcome
+
+    def forget(self, record: BulkRecord) -> None:
+        """Stop holding the answer of a row: the store has it now."""
+        held = self._open.get(record.prompt_hash or "")
+        if held is not None and held.done():
+            del self._open[record.prompt_hash or ""]
 
     async def _ask_cache(self, item: Item, send: Callable[[Item], Awaitable[Outcome]]) -> Outcome:
         if self._cache is None or not item.prompt_hash:

@@ -36,17 +36,17 @@ def open_output(output):
 def fill(output, *ids):
     made = Output(output, SETTINGS, resume=True)
     for row_id in ids:
-        made.write(BulkRecord(row_id, content=f"answer {row_id}"))
+        made.write([BulkRecord(row_id, content=f"answer {row_id}")])
     made.close({"how": "finished"})
 
 
 def test_good_records_go_to_the_output_and_others_to_the_failures(output, open_output, read):
     """At once, a line each."""
     made = open_output()
-    made.write(BulkRecord("a", content="x"))
+    made.write([BulkRecord("a", content="x")])
     assert list(read(output)) == ["a"]
     assert not made.failures_path.exists()
-    made.write(BulkRecord("b", error={"type": "X", "message": "no"}))
+    made.write([BulkRecord("b", error={"type": "X", "message": "no"})])
     assert list(read(output)) == ["a"]
     assert list(read(made.failures_path)) == ["b"]
 
@@ -61,7 +61,7 @@ def test_a_resumed_output_knows_what_is_done_and_begins_its_failures_anew(output
     assert "a" in made.done
     assert "c" not in made.done
     assert not failures.exists()
-    made.write(BulkRecord("c"))
+    made.write([BulkRecord("c")])
     assert output.read_bytes().startswith(before)
     assert list(read(output)) == ["a", "b", "c"]
 
@@ -118,7 +118,7 @@ def test_a_torn_last_line_is_cut_off(output, open_output, read, cut):
     made = open_output(resume=True)
     assert list(read(output)) == ["a"]
     assert "b" not in made.done
-    made.write(BulkRecord("b", content="answer b"))
+    made.write([BulkRecord("b", content="answer b")])
     assert output.read_bytes() == whole
 
 
@@ -146,7 +146,7 @@ def test_two_runs_cannot_have_one_output(output, open_output):
         flags=(),
     )
     assert "another run is writing" in done.stderr
-    made.write(BulkRecord("a"))
+    made.write([BulkRecord("a")])
 
 
 def test_a_killed_run_lets_go_of_its_output(output, open_output, read):
@@ -154,7 +154,7 @@ def test_a_killed_run_lets_go_of_its_output(output, open_output, read):
     code = (
         "import sys, os; from pathlib import Path; from langchain_cerebras_demo.bulk import BulkRecord;"
         "from langchain_cerebras_demo.bulk.output import Output;"
-        f"made = Output(Path(sys.argv[1]), {SETTINGS!r}); made.write(BulkRecord('a')); print('ready', flush=True); sys.stdin.read()"
+        f"made = Output(Path(sys.argv[1]), {SETTINGS!r}); made.write([BulkRecord('a')]); print('ready', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(
         [sys.executable, "-c", code, str(output)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment()
@@ -213,7 +213,7 @@ def test_a_full_disk_is_said_and_leaves_no_torn_line(output):
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
         try:
             for number in range(100):
-                made.write(BulkRecord(number, content="x" * 100))
+                made.write([BulkRecord(number, content="x" * 100)])
         except BulkOutputError as error:
             print(number, error)
         made.close()
@@ -232,7 +232,7 @@ def test_a_device_without_room_is_a_full_disk(tmp_path, open_output):
     """The real errno."""
     (tmp_path / "out.jsonl").symlink_to("/dev/full")
     with pytest.raises(BulkOutputError, match="the disk is full"):
-        open_output(tmp_path / "out.jsonl").write(BulkRecord("a"))
+        open_output(tmp_path / "out.jsonl").write([BulkRecord("a")])
 
 
 async def test_a_disk_that_does_not_take_what_was_written_stops_the_run(server, model, output, monkeypatch):

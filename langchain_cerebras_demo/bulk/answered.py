@@ -30,6 +30,9 @@ class Answered:
     """The answered rows of an output, in bounded memory: a SQLite database that the system deletes when it is closed.
 
     ``"7"`` and ``7`` are the same id. Threads may use it one at a time. It must be closed.
+
+    Attributes:
+        has_rows: whether it has an answered row.
     """
 
     def __init__(self) -> None:
@@ -42,12 +45,12 @@ class Answered:
         self._database.execute("CREATE TABLE prompts (hash INTEGER PRIMARY KEY, start INTEGER)")
         self._new_prompts: dict[int, int] = {}  # written in batches, which takes a fifth of the time
         self._filter = bytearray(_FILTER_BITS // 8)  # most prompts are new, and this is faster than to ask SQLite
-        self._has_rows = False
+        self.has_rows = False
         self._database.execute("BEGIN")  # never committed, because the file is temporary
 
     def add_row(self, row_id: str | int, prompt_hash: str, offset: int) -> bool:
         """Add an answered row, or replace it; return whether it is new."""
-        self._has_rows = True
+        self.has_rows = True
         key = to_id_key(row_id)
         is_new = self._database.execute("SELECT 1 FROM ids WHERE id = ?", (key,)).fetchone() is None
         self._database.execute("INSERT OR REPLACE INTO ids VALUES (?, ?, ?, NULL)", (key, prompt_hash, offset))
@@ -65,7 +68,7 @@ class Answered:
 
     def find_row(self, row_id: str | int) -> Known | None:
         """Return an answered row; ``None`` if it has no answer."""
-        if not self._has_rows:  # a new output
+        if not self.has_rows:  # a new output
             return None
         found = self._database.execute("SELECT hash, start FROM ids WHERE id = ?", (to_id_key(row_id),)).fetchone()
         return None if found is None else Known(*found)

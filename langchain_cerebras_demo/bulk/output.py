@@ -25,12 +25,13 @@ from typing import Any, NamedTuple
 from langchain_cerebras_demo.bulk.answered import Answered
 from langchain_cerebras_demo.bulk.errors import BulkOutputError
 from langchain_cerebras_demo.bulk.journal import Journal
-from langchain_cerebras_demo.bulk.records import BulkRecord
+from langchain_cerebras_demo.bulk.records import BulkRecord, to_line
 from langchain_cerebras_demo.bulk.tables import (
     LAST,
     RECORD_SUFFIXES,
     TABLE_SUFFIXES,
     AnswerTable,
+    TableIndex,
     import_pyarrow,
     needs_pyarrow,
     parse_line,
@@ -89,6 +90,8 @@ class Output:
             self._records = _AppendOnly(self.records_path)
             self._reader = self.records_path.open("rb")
             undo.pop_all()
+        # Filled while records are written, which is cheaper than to read them again at the end.
+        self._index = TableIndex() if self.is_table and not self.done.has_rows else None
         self._has_replaced = False
         self._failures: _AppendOnly | None = None
 
@@ -124,31 +127,32 @@ class Output:
             BulkOutputError: the disk is full, or the file cannot be written any more; no part of a line remains.
             Exception: a value in a record cannot be converted to JSON; the other records are written.
         """
-        good: list[BulkRecord] = []
-        lines: list[bytes] = []
-        failed: list[bytes] = []
+        good: list[tuple[BulkRecord, bytes]] = []
+        failed: list[tuple[BulkRecord, bytes]] = []
         problem: Exception | None = None
         for record in records:
+            fields = record.to_dict()
             try:
-                line = record.to_json()
+                line = to_line(fields)
             except Exception as error:  # noqa: BLE001 - a value of the user's own; raised when all others are written
                 problem = error
                 continue
-            if record.is_good:
-                good.append(record)
-                lines.append(line)
-            else:
-                failed.append(line)
+            (good if record.is_good else failed).append((record, line))
+            if self._index is not None and not self._index.columns.note(fields):
+                self._drop_index()
         if good:
-            self._note(good, self._records.append(lines))
+            offsets = self._records.append([line for _, line in good])
+            self._note_answers([record for record, _ in good], offsets)
+            self._note_lines(0, [record for record, _ in good], offsets)
         if failed:
             if self._failures is None:
                 self._failures = _AppendOnly(self.failures_path)
-            self._failures.append(failed)
+            offsets = self._failures.append([line for _, line in failed])
+            self._note_lines(1, [record for record, _ in failed], offsets)
         if problem is not None:
             raise problem
 
-    def _note(self, records: Sequence[BulkRecord], offsets: Sequence[int]) -> None:
+    def _note_answers(self, records: Iterable[BulkRecord], offsets: Iterable[int]) -> None:
         """Note the positions of answers for equal rows, and which rows have been answered before."""
         for record, offset in zip(records, offsets, strict=True):
             if record.prompt_hash:
@@ -156,6 +160,17 @@ class Output:
             if record.id in self.done:  # the row has changed, and was answered again
                 self._has_replaced = True
                 self.done.note_number(record.id, record.row)
+
+    def _note_lines(self, file: int, records: Iterable[BulkRecord], offsets: Iterable[int]) -> None:
+        if self._index is not None:
+            self._index.add(
+                (None, record.row or LAST, file, offset) for record, offset in zip(records, offsets, strict=True)
+            )
+
+    def _drop_index(self) -> None:
+        if self._index is not None:
+            self._index.close()
+            self._index = None
 
     def find_answer(self, prompt_hash: str) -> BulkRecord | None:
         """Return the record of the row that was answered to an equal prompt; ``None`` if there is none."""
@@ -166,19 +181,26 @@ class Output:
         record = BulkRecord.from_json(self._reader.readline())
         return record if record.prompt_hash == prompt_hash else None
 
-    def table(self, types: Mapping[str, Any] | None = None, *, is_whole_input: bool = False) -> AnswerTable:
+    def table(
+        self, types: Mapping[str, Any] | None = None, *, is_whole_input: bool = False, is_over: bool = False
+    ) -> AnswerTable:
         """Return the table of all rows that have been answered or have failed so far, in the order of the input.
 
         Args:
             types: Arrow types of the input's columns.
             is_whole_input: whether this run has read its input to the end: answers to rows that are not in it are left out.
+            is_over: whether no more records will be written.
         """
+        files = (self.records_path, self.failures_path)
+        if is_over and self._index is not None:
+            index, self._index = self._index, None
+            return AnswerTable(files, index, dict(types or {}))
 
         def place_of(record: dict[str, Any]) -> int | None:
             number = self._number_of(record)
             return _number_in(record) if number is None and not is_whole_input else number
 
-        return AnswerTable(self.records_path, self.failures_path, place_of, dict(types or {}))
+        return AnswerTable(files, TableIndex.read(files, place_of), dict(types or {}))
 
     def _number_of(self, record: dict[str, Any]) -> int | None:
         """Return the number of a record's row in this run's input; ``None`` if an earlier run wrote it, and this one has not read the row."""
@@ -199,6 +221,7 @@ class Output:
             ending: how the run ended, for the journal.
         """
         try:
+            self._drop_index()
             self._reader.close()
             self._records.close()
             if self._failures is not None:

@@ -80,7 +80,7 @@ class BulkRecord:
 
     def to_json(self) -> bytes:
         """Return one line of the output file in UTF-8, without a line break."""
-        return exact_json.dumps(self.to_dict(), default=to_plain)
+        return to_line(self.to_dict())
 
     @classmethod
     def from_json(cls, line: bytes | str) -> BulkRecord:
@@ -104,6 +104,11 @@ class BulkRecord:
 
 _NAMES = tuple(field.name for field in fields(BulkRecord))
 _values_of = attrgetter(*_NAMES)
+
+
+def to_line(fields: Mapping[str, Any]) -> bytes:
+    """Return the fields of a record as one line of JSON in UTF-8, without a line break."""
+    return exact_json.dumps(fields, default=to_plain)
 
 
 def to_plain(value: Any) -> Any:

@@ -90,7 +90,9 @@ class Reuse:
         self._store = store
         self._cache = cache
         self._to_instance = _to_instances_of(schema)
-        self._open: dict[str, asyncio.Future[Outcome | None]] = {}  # by prompt: rows in flight, and answers that are not stored yet
+        self._open: dict[
+            str, asyncio.Future[Outcome | None]
+        ] = {}  # by prompt: rows in flight, and answers that are not stored yet
 
     def is_known(self, item: Item) -> bool:
         """Return whether an equal row has been answered."""

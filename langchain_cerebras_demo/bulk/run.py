@@ -350,14 +350,14 @@ class BulkRun:
             finally:
                 self._report(is_over=True)
 
-    def _table(self, output: Output) -> AnswerTable:
-        return output.table(self._source.types(), is_whole_input=self._source.is_read)
+    def _table(self, output: Output, *, is_over: bool = False) -> AnswerTable:
+        return output.table(self._source.types(), is_whole_input=self._source.is_read, is_over=is_over)
 
     async def _write_table(self, output: Output | None) -> None:
         meter = self._meter
         has_rows = meter.done or meter.failed or meter.skipped
         if output is not None and output.is_table and (has_rows or self._stopped is None):
-            await asyncio.to_thread(lambda: write_table(self._table(output), output.path))
+            await asyncio.to_thread(lambda: write_table(self._table(output, is_over=True), output.path))
 
     def _stop_at_deadline(self, seconds: float) -> asyncio.TimerHandle:
         """Stop at the deadline; return the timer."""

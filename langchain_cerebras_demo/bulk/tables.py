@@ -1,7 +1,9 @@
 """Tables of answers: the rows of the input in their order, with all their columns and the columns of the answers.
 
 A table is made of the records when a run ends, or when one is asked for: the records themselves are appended in the order in
-which answers arrive. Two passes over them take bounded memory: one finds the columns, their types and the order, the other writes.
+which answers arrive. Before it is written, an index has the places of the rows, and the columns. A run that begins a new output fills
+the index as it writes records; otherwise the records are read once more, which takes as long as writing the table. Both take bounded
+memory.
 """
 
 from __future__ import annotations
@@ -11,17 +13,15 @@ import importlib
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
-from functools import cached_property
 from itertools import chain, islice
 from pathlib import Path
-from types import NoneType
-from typing import Any, BinaryIO, TextIO
+from typing import Any, TextIO
 
 from langchain_cerebras_demo.bulk import exact_json
+from langchain_cerebras_demo.bulk.columns import Columns
 from langchain_cerebras_demo.bulk.errors import BulkError, BulkOutputError
-from langchain_cerebras_demo.bulk.records import text_of
 from langchain_cerebras_demo.bulk.rows import to_id_key
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".json", ".parquet", ".pq")
@@ -32,15 +32,6 @@ LAST = 2**62
 
 _CACHE_KIB = 16 * 1024
 _ROWS_A_BATCH = 2000
-_MOST_SHAPES = 1000
-_EXACT_IN_A_FLOAT = 2**53
-
-# Fields of records that become columns only if they are used.
-_OPTIONAL = ("reasoning", "tool_calls", "reused")
-
-# The kinds of values found in a column.
-_BOOL, _INT, _FLOAT, _TEXT, _NESTED, _LONG = 1, 2, 4, 8, 16, 32
-_KINDS = {NoneType: 0, bool: _BOOL, float: _FLOAT, str: _TEXT}
 
 
 def needs_pyarrow(path: Path) -> bool:
@@ -88,59 +79,87 @@ def parse_line(line: bytes) -> dict[str, Any] | None:
     return found if isinstance(found, dict) and isinstance(found.get("id"), str | int) else None
 
 
+class TableIndex:
+    """The places of a table's rows in the files of the records, and its columns. It must be closed.
+
+    Attributes:
+        columns: the columns found so far.
+    """
+
+    def __init__(self) -> None:
+        self.columns = Columns()
+        self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+        self._database.execute("PRAGMA journal_mode = OFF")
+        self._database.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        self._database.execute("CREATE TABLE lines (id TEXT PRIMARY KEY, place INTEGER, file INTEGER, start INTEGER)")
+        self._database.execute("BEGIN")
+
+    @classmethod
+    def read(cls, files: Sequence[Path], place_of: Callable[[dict[str, Any]], int | None]) -> TableIndex:
+        """Return the index of existing files.
+
+        Args:
+            files: the file of the answered rows, then that of the failed ones.
+            place_of: returns the place of an answered row in the table; ``None`` leaves it out.
+        """
+        index = cls()
+        finders = (place_of, lambda record: record.get("row") or LAST)
+        for number, (path, find) in enumerate(zip(files, finders, strict=True)):
+            index.add(index._lines(path, number, find))
+        return index
+
+    def _lines(
+        self, path: Path, number: int, place_of: Callable[[dict[str, Any]], int | None]
+    ) -> Iterator[tuple[bytes, int, int, int]]:
+        for start, record in read_objects(path):
+            place = place_of(record)
+            if place is not None:
+                self.columns.note(record)
+                yield to_id_key(record["id"]), place, number, start
+
+    def add(self, lines: Iterable[tuple[bytes | None, int, int, int]]) -> None:
+        """Add lines.
+
+        Args:
+            lines: for each line, the key of its id (of several lines with one id, the last one counts; ``None`` if there is one
+                line only), the place of its row in the table, the number of its file, and its position there.
+        """
+        self._database.executemany("INSERT OR REPLACE INTO lines VALUES (?, ?, ?, ?)", lines)
+
+    def in_order(self) -> Iterator[tuple[int, int]]:
+        """Yield the file and the position of each row, in the order of the table."""
+        return iter(self._database.execute("SELECT file, start FROM lines ORDER BY place, rowid"))
+
+    def close(self) -> None:
+        """Release the memory and the file."""
+        self._database.close()
+
+
 class AnswerTable:
     """The table of a run's records. It must be closed.
 
     Args:
-        records: the file of the answered rows.
-        failures: the file of the failed rows.
-        place_of: returns a record's place in the table; ``None`` leaves it out.
+        files: the file of the answered rows, then that of the failed ones, which may be missing.
+        index: the places of the rows in the files; closed with the table.
         types: Arrow types of the input's columns by name, where the input has them.
     """
 
-    def __init__(
-        self,
-        records: Path,
-        failures: Path,
-        place_of: Callable[[dict[str, Any]], int | None],
-        types: dict[str, Any] | None = None,
-    ) -> None:
-        self._files: list[BinaryIO] = []
+    def __init__(self, files: Sequence[Path], index: TableIndex, types: dict[str, Any] | None = None) -> None:
+        self._index = index
+        self._columns = index.columns
         self._types = types or {}
-        self._columns = _Columns()
-        self._index = sqlite3.connect("", isolation_level=None, check_same_thread=False)
-        self._index.execute("PRAGMA journal_mode = OFF")
-        self._index.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-        self._index.execute("CREATE TABLE lines (id TEXT PRIMARY KEY, place INTEGER, file INTEGER, start INTEGER)")
-        self._index.execute("BEGIN")
-        for path in (records, failures):
-            if not path.is_file():
-                continue
-            number = len(self._files)
-            find = place_of if path == records else lambda record: record.get("row") or LAST
-            self._index.executemany("INSERT OR REPLACE INTO lines VALUES (?, ?, ?, ?)", self._note(path, number, find))
-            self._files.append(path.open("rb"))
+        self._files = {number: path.open("rb") for number, path in enumerate(files) if path.is_file()}
         self.names = self._columns.names()
 
     def close(self) -> None:
         """Close the files."""
         self._index.close()
-        for file in self._files:
+        for file in self._files.values():
             file.close()
-
-    def _note(
-        self, path: Path, number: int, place_of: Callable[[dict[str, Any]], int | None]
-    ) -> Iterator[tuple[bytes, int, int, int]]:
-        """Collect the columns of a file's records, and yield the lines for the index."""
-        for start, record in read_objects(path):
-            place = place_of(record)
-            if place is not None:
-                self._columns.note(record)
-                yield to_id_key(record["id"]), place, number, start
 
     def rows(self) -> Iterator[list[Any]]:
         """Yield the values of each row, in the order of the table."""
-        for number, start in self._index.execute("SELECT file, start FROM lines ORDER BY place, rowid"):
+        for number, start in self._index.in_order():
             file = self._files[number]
             file.seek(start)
             record = parse_line(file.readline())
@@ -188,8 +207,10 @@ class AnswerTable:
             ) from None
 
     def _write_csv(self, file: TextIO, delimiter: str) -> None:
-        for row in chain((self.names,), self.rows()):
-            file.write(delimiter.join([_to_cell(value, delimiter) for value in row]) + "\r\n")
+        file.writelines(
+            delimiter.join([_to_cell(value, delimiter) for value in row]) + "\r\n"
+            for row in chain((self.names,), self.rows())
+        )
 
     def _write_json(self, file: TextIO) -> None:
         before = "[\n"
@@ -233,139 +254,6 @@ class _ColumnError(BulkError):
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self.name = name
-
-
-class _Columns:
-    """The columns of a table: those of the input, then those of the answers."""
-
-    def __init__(self) -> None:
-        self._input: dict[str, int] = {}
-        self._parsed: dict[str, int] = {}
-        self._optional = dict.fromkeys(("parsed", *_OPTIONAL), 0)
-        self._ids = 0
-        self._shapes: set[tuple[Any, ...]] = set()
-
-    def note(self, record: dict[str, Any]) -> None:
-        """Collect the kinds of the values of a record."""
-        given, parsed = record.get("input") or {}, record.get("parsed")
-        if self._is_known(given, [parsed, *map(record.get, _OPTIONAL), record["id"]]):
-            return
-        kinds = self._input
-        for name, value in given.items():
-            kinds[name] = kinds.get(name, 0) | _kind_of(value)
-        for name, value in (parsed if isinstance(parsed, dict) else {"parsed": parsed}).items():
-            kinds = self._parsed if isinstance(parsed, dict) else self._optional
-            kinds[name] = kinds.get(name, 0) | _kind_of(value)
-        for name in _OPTIONAL:
-            self._optional[name] |= _kind_of(record.get(name))
-        self._ids |= _kind_of(record["id"])
-
-    def _is_known(self, given: dict[str, Any], others: list[Any]) -> bool:
-        """Return whether a record with the same columns and types has been noted, as is usual; the kind of an int depends on its value."""
-        types = (*map(type, given.values()), *map(type, others))
-        if int in types or dict in types:
-            return False
-        shape = (*given, *types)
-        if shape in self._shapes:
-            return True
-        if len(self._shapes) < _MOST_SHAPES:
-            self._shapes.add(shape)
-        return False
-
-    @cached_property
-    def _answers(self) -> list[tuple[str, bool, int]]:
-        """The columns of the answers: name, whether it is a field of a structured answer, and the kinds of its values."""
-        seen = {name: kind for name, kind in self._optional.items() if kind}
-        counts = {"finish_reason": _TEXT, "input_tokens": _INT, "output_tokens": _INT, "requests": _INT}
-        after = {name: seen[name] for name in ("parsed", "reasoning", "tool_calls") if name in seen} | counts
-        after |= {"reused": seen["reused"]} if "reused" in seen else {}
-        return [
-            ("answer", False, _TEXT),
-            *((name, True, kind) for name, kind in self._parsed.items()),
-            *((name, False, kind) for name, kind in after.items()),
-            ("error", False, _TEXT),
-        ]
-
-    def names(self) -> list[str]:
-        """Return the names of all columns; a name that the input also has gets a number."""
-        names = list(self._input) or ["id"]
-        for wanted, _, _ in self._answers:
-            unique, number = wanted, 2
-            while unique in names:
-                unique, number = f"{wanted}_{number}", number + 1
-            names.append(unique)
-        return names
-
-    def values(self, record: dict[str, Any]) -> list[Any]:
-        """Return a record's values, in the order of the names."""
-        given = record.get("input") or {}
-        values = [given.get(name) for name in self._input] if self._input else [record["id"]]
-        parsed, usage, error = record.get("parsed"), record.get("usage") or {}, record.get("error")
-        known = {
-            **record,
-            "answer": None if error else text_of(record.get("content")),
-            "input_tokens": usage.get("input_tokens"),
-            "output_tokens": usage.get("output_tokens"),
-            "requests": record.get("attempts"),
-            "error": f"{error['type']}: {error['message']}" if error else None,
-        }
-        fields = parsed if isinstance(parsed, dict) else {}
-        if fields:
-            known["parsed"] = None
-        values.extend((fields if is_field else known).get(name) for name, is_field, _ in self._answers)
-        return values
-
-    def arrow_types(self, pa: Any, known: dict[str, Any]) -> list[Any]:
-        """Return the Arrow type of each column: that of the input, or one that matches the values."""
-        given = self._input or {"id": self._ids}
-        types = [_usable(pa, known[name]) if name in known else None for name in given]
-        kinds = [*given.values(), *(kind for _, _, kind in self._answers)]
-        types += [None] * (len(kinds) - len(types))
-        return [_to_arrow_type(pa, kind) if found is None else found for found, kind in zip(types, kinds, strict=True)]
-
-
-def _kind_of(value: Any) -> int:
-    if type(value) is int:
-        if abs(value) < _EXACT_IN_A_FLOAT:
-            return _INT
-        return _INT | _LONG if -(2**63) <= value < 2**63 else _TEXT
-    return _KINDS.get(type(value), _NESTED)
-
-
-def _to_arrow_type(pa: Any, kind: int) -> Any:
-    if kind == _BOOL:
-        return pa.bool_()
-    if kind in {_INT, _INT | _LONG}:
-        return pa.int64()
-    return pa.float64() if kind in {_FLOAT, _INT | _FLOAT} else pa.string()
-
-
-def _usable(pa: Any, kind: Any) -> Any:
-    """Return a type for the values of records; ``None`` if the records cannot represent the type."""
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    if pa.types.is_struct(kind) and not kind.num_fields:  # Parquet has no struct without fields
-        return None
-    is_ = pa.types
-    checks = (
-        is_.is_integer,
-        is_.is_floating,
-        is_.is_boolean,
-        is_.is_string,
-        is_.is_large_string,
-        is_.is_date,
-        is_.is_time,
-    )
-    more = (
-        is_.is_timestamp,
-        is_.is_decimal,
-        is_.is_list,
-        is_.is_large_list,
-        is_.is_struct,
-        is_.is_binary,
-        is_.is_large_binary,
-    )
-    return kind if any(check(kind) for check in (*checks, *more)) else None
 
 
 def _to_array(pa: Any, field: Any, values: Sequence[Any]) -> Any:

@@ -232,7 +232,9 @@ class WorkerPool:
         self._failure = self._failure or problem
         self._room.release()  # a row is not returned, and workers may wait for room
         self._stop_reading()
-        if isinstance(problem, BulkOutputError):  # answers can no longer be stored; otherwise, rows in flight are finished
+        if isinstance(
+            problem, BulkOutputError
+        ):  # answers can no longer be stored; otherwise, rows in flight are finished
             self.cancel()
 
     async def _work_once(self) -> bool:

@@ -11,7 +11,7 @@ from operator import attrgetter
 from typing import Any
 
 import orjson
-from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.messages import AIMessageChunk
 from langchain_core.messages.ai import InputTokenDetails, OutputTokenDetails, UsageMetadata
 from langchain_core.messages.tool import ToolCallChunk, invalid_tool_call, tool_call, tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
@@ -19,6 +19,7 @@ from langchain_core.outputs.chat_generation import merge_chat_generation_chunks
 from langchain_core.utils.json import parse_partial_json
 
 from langchain_cerebras_demo.chat_models.content import REASONING_KEY, REFUSAL_KEY
+from langchain_cerebras_demo.chat_models.templates import AnswerTemplate, ChunkTemplate
 from langchain_cerebras_demo.client.user_code import user_stacklevel
 from langchain_cerebras_demo.errors import APIError
 from langchain_cerebras_demo.records import CallRecord
@@ -43,8 +44,6 @@ _STRAY_ENDS = ("", "]", "}", '"]', '"}', '\\"]', '\\"}')
 # What differs between two answers goes here, into a list of one dict: LangChain's merge joins lists, but raises TypeError for floats
 # and booleans that differ, adds up integers and joins texts.
 CALLS_KEY = "calls"
-
-_set = object.__setattr__
 
 # LangChain's names for how an answer ended, in ``normalized_finish_reason`` (langchain-core 1.8.4).
 _NORMALIZED = {
@@ -78,55 +77,8 @@ class TruncatedAnswerWarning(UserWarning):
     """A warning about an answer that ended at its token limit and could be mistaken for a complete one."""
 
 
-class ChunkTemplate:
-    """A template for generation chunks that differ in text and a few fields; it bypasses pydantic's constructors.
-
-    The constructors check values that are known to be valid here, and take 5 us per chunk; a copy of this template takes 1.3 us
-    (langchain-core 1.7, pydantic 2.14). A copy is equal to a constructed chunk and shares nothing mutable with others. It sets
-    the four parts of a pydantic model's state, as pydantic's ``model_copy`` does
-    (https://docs.pydantic.dev/latest/api/base_model/).
-
-    Args:
-        provider: the messages' ``model_provider``.
-    """
-
-    def __init__(self, provider: str) -> None:
-        message = AIMessageChunk(content="", response_metadata={"model_provider": provider})
-        chunk = ChatGenerationChunk(message=message)
-        self._provider = provider
-        self._message, self._message_fields = message.__dict__, message.__pydantic_fields_set__
-        self._chunk, self._chunk_fields = chunk.__dict__, chunk.__pydantic_fields_set__
-
-    def copy(self, text: str = "", **fields: Any) -> ChatGenerationChunk:
-        """Return a chunk with this text; ``fields`` are other fields of its message."""
-        message = AIMessageChunk.__new__(AIMessageChunk)
-        state = self._message.copy()
-        state["content"] = text
-        state["additional_kwargs"] = {}
-        state["response_metadata"] = {"model_provider": self._provider}
-        state["tool_calls"] = []
-        state["invalid_tool_calls"] = []
-        state["tool_call_chunks"] = []
-        fields_set = self._message_fields.copy()
-        if fields:
-            state.update(fields)
-            fields_set.update(fields)
-        _set(message, "__dict__", state)
-        _set(message, "__pydantic_fields_set__", fields_set)
-        _set(message, "__pydantic_extra__", {})
-        _set(message, "__pydantic_private__", None)
-        chunk = ChatGenerationChunk.__new__(ChatGenerationChunk)
-        state = self._chunk.copy()
-        state["message"] = message
-        state["text"] = text
-        _set(chunk, "__dict__", state)
-        _set(chunk, "__pydantic_fields_set__", self._chunk_fields.copy())
-        _set(chunk, "__pydantic_extra__", None)
-        _set(chunk, "__pydantic_private__", None)
-        return chunk
-
-
-_template = lru_cache(ChunkTemplate)
+_chunks_of = lru_cache(ChunkTemplate)
+_answers_of = lru_cache(AnswerTemplate)
 
 
 def to_chunks(
@@ -139,7 +91,7 @@ def to_chunks(
         origin: the origin of the answer.
         is_coalesced: whether adjacent deltas of the same kind become one chunk.
     """
-    make = _template(origin.provider).copy
+    make = _chunks_of(origin.provider).copy
     ending: list[Event | CallRecord] = []
     for event in coalesce(events) if is_coalesced and len(events) > 1 else events:
         if isinstance(event, TextDelta):
@@ -267,68 +219,78 @@ def _stray_end(arguments: str) -> str:
 
 def _last_chunk(ending: Sequence[Event | CallRecord], origin: Origin) -> ChatGenerationChunk:
     """Return the chunk with finish reason, identity, usage and figures, which must occur once: LangChain's merge adds them."""
-    _warn_of_cut(ending, is_streamed=True)
-    metadata = _to_metadata(ending, 0, origin, has_calls=bool(origin.call_ids))
+    mine = _by_type(ending, 0)
+    _warn_of_cut(mine[Finish], is_streamed=True)
+    metadata = _to_metadata(mine, 0, origin, has_calls=bool(origin.call_ids))
     message = AIMessageChunk(
         content="",
         response_metadata=metadata,
-        usage_metadata=_to_usage_metadata(ending),
+        usage_metadata=_to_usage_metadata(mine[Usage]),
         chunk_position="last",
     )
     return ChatGenerationChunk(message=message, generation_info=_to_info(metadata))
 
 
 def _to_generation(events: Sequence[Event | CallRecord], choice: int, origin: Origin) -> ChatGeneration:
-    mine: defaultdict[type, list[Any]] = defaultdict(list)
-    for event in events:
-        if getattr(event, "choice", choice) == choice:
-            mine[type(event)].append(event)
+    mine = _by_type(events, choice)
     _warn_of_cut(mine[Finish], is_streamed=False)
-    metadata = _to_metadata(events, choice, origin, has_calls=bool(mine[ToolCallFragment]))
+    metadata = _to_metadata(mine, choice, origin, has_calls=bool(mine[ToolCallFragment]))
     logprobs = _to_logprobs(mine[LogprobsDelta])
     metadata.update(logprobs)
-    text, reasoning, refusal = (
-        "".join([delta.text for delta in mine[kind]]) for kind in (TextDelta, ReasoningDelta, RefusalDelta)
-    )
+    more: dict[str, Any] = {}
+    for key, kind in ((REASONING_KEY, ReasoningDelta), (REFUSAL_KEY, RefusalDelta)):
+        if text := _join(mine[kind]):
+            more[key] = text
     tool_calls: list[Any] = []
     invalid_tool_calls: list[Any] = []
-    for call in coalesce(sorted(mine[ToolCallFragment], key=attrgetter("index"))):
-        _add_tool_call(call, tool_calls, invalid_tool_calls)
-    message = AIMessage(
-        content=text,
-        additional_kwargs={
-            **({REASONING_KEY: reasoning} if reasoning else {}),
-            **({REFUSAL_KEY: refusal} if refusal else {}),
-        },
+    if fragments := mine[ToolCallFragment]:
+        for call in coalesce(sorted(fragments, key=attrgetter("index"))):
+            _add_tool_call(call, tool_calls, invalid_tool_calls)
+    return _answers_of(origin.provider).copy(
+        _join(mine[TextDelta]),
+        {**_to_info(metadata), **logprobs},
+        additional_kwargs=more,
         response_metadata=metadata,
         usage_metadata=_to_usage_metadata(mine[Usage]) if choice == 0 else None,  # it counts all choices together
         tool_calls=tool_calls,
         invalid_tool_calls=invalid_tool_calls,
     )
-    return ChatGeneration(message=message, generation_info={**_to_info(metadata), **logprobs})
+
+
+def _by_type(events: Iterable[Event | CallRecord], choice: int) -> defaultdict[type, list[Any]]:
+    """Return the events of a choice, and those that concern all choices, by their types."""
+    found: defaultdict[type, list[Any]] = defaultdict(list)
+    for event in events:
+        if getattr(event, "choice", choice) == choice:
+            found[type(event)].append(event)
+    return found
+
+
+def _join(deltas: Sequence[TextDelta | ReasoningDelta | RefusalDelta]) -> str:
+    return deltas[0].text if len(deltas) == 1 else "".join([delta.text for delta in deltas])
 
 
 def _to_info(metadata: Mapping[str, Any]) -> dict[str, Any]:
     return {key: metadata[key] for key in _INFO if metadata.get(key) is not None}
 
 
-def _warn_of_cut(events: Iterable[Event | CallRecord], *, is_streamed: bool) -> None:
+def _warn_of_cut(finishes: Iterable[Finish], *, is_streamed: bool) -> None:
     """Warn about an answer that was cut off (``finish_reason: length``) and could be mistaken for complete.
 
     A merged stream does not say why a tool call is invalid, so streams (``is_streamed``) also warn about that.
     """
-    for event in events:
-        if not isinstance(event, Finish) or event.reason != "length":
+    for finish in finishes:
+        if finish.reason != "length":
             continue
-        if event.broken_calls and is_streamed:
-            names = ", ".join(call.name or "?" for call in event.broken_calls)
+        if finish.broken_calls and is_streamed:
+            names = ", ".join(call.name or "?" for call in finish.broken_calls)
             warnings.warn(
                 f"the arguments of the tool call {names} were cut off at the token limit: it is in invalid_tool_calls and must "
                 "not be run; raise max_tokens",
                 TruncatedAnswerWarning,
                 stacklevel=user_stacklevel(),
             )
-        if event.is_silent:
+        if finish.is_silent:
             warnings.warn(
                 "all tokens were used for reasoning and none for the answer: raise max_tokens or lower reasoning_effort",
                 TruncatedAnswerWarning,
@@ -346,31 +308,34 @@ def _add_tool_call(call: ToolCallFragment, tool_calls: list[Any], invalid_tool_c
 
 
 def _to_metadata(
-    events: Iterable[Event | CallRecord], choice: int, origin: Origin, *, has_calls: bool
+    events: Mapping[type, Sequence[Any]], choice: int, origin: Origin, *, has_calls: bool
 ) -> dict[str, Any]:
+    """Return the ``response_metadata``.
+
+    Args:
+        events: the events of the choice, and those that concern all choices, by their types.
+        choice: the choice.
+        origin: the origin of the answer.
+        has_calls: whether the choice has tool calls.
+    """
     said: dict[str, Any] = {}
-    figures: dict[str, Any] = {}
-    usage: dict[str, Any] = {}
-    for event in events:
-        if isinstance(event, Finish) and event.choice == choice:
-            said["finish_reason"] = event.reason
-            if normalized := _to_normalized(event, has_calls=has_calls):
-                said["normalized_finish_reason"] = normalized
-        elif isinstance(event, Identity):
-            named = {
-                "model_name": event.model,
-                "id": event.id,
-                "system_fingerprint": event.system_fingerprint,
-                "service_tier": event.service_tier,
-            }
-            said.update({key: value for key, value in named.items() if value is not None})
-        elif isinstance(event, CallRecord):
-            figures = _to_figures(event, choice)
-        elif isinstance(event, Usage) and choice == 0:  # it counts all choices together
-            usage = {"token_usage": _to_token_usage(event)}
-    metadata = {"model_provider": origin.provider, **said, **usage}
-    if figures:
-        metadata[CALLS_KEY] = [{**said, **figures}]
+    for finish in events[Finish]:
+        said["finish_reason"] = finish.reason
+        if normalized := _to_normalized(finish, has_calls=has_calls):
+            said["normalized_finish_reason"] = normalized
+    for identity in events[Identity]:
+        named = {
+            "model_name": identity.model,
+            "id": identity.id,
+            "system_fingerprint": identity.system_fingerprint,
+            "service_tier": identity.service_tier,
+        }
+        said.update({key: value for key, value in named.items() if value is not None})
+    metadata = {"model_provider": origin.provider, **said}
+    for usage in events[Usage] if choice == 0 else ():  # it counts all choices together
+        metadata["token_usage"] = _to_token_usage(usage)
+    for record in events[CallRecord]:
+        metadata[CALLS_KEY] = [{**said, **_to_figures(record, choice)}]
     return metadata
 
 
@@ -420,10 +385,10 @@ def _to_logprobs(events: Iterable[LogprobsDelta]) -> dict[str, Any]:
     return logprobs
 
 
-def _to_usage_metadata(events: Iterable[Event | CallRecord]) -> UsageMetadata | None:
-    usage = next((event for event in events if isinstance(event, Usage)), None)
-    if usage is None:
+def _to_usage_metadata(reported: Sequence[Usage]) -> UsageMetadata | None:
+    if not reported:
         return None
+    usage = reported[0]
     metadata = UsageMetadata(
         input_tokens=usage.prompt_tokens,
         output_tokens=usage.completion_tokens,

@@ -39,7 +39,7 @@ from langchain_cerebras_demo.net.connections import (
 )
 from langchain_cerebras_demo.net.encodings import BrokenBodyError, Decoder, UnreadableEncodingError, find_decoder
 from langchain_cerebras_demo.net.loop_local import LoopLocal
-from langchain_cerebras_demo.net.proxies import ARGUMENT, Proxy, find_proxy, surroundings, to_proxy
+from langchain_cerebras_demo.net.proxies import ARGUMENT, LOOPBACK_HOSTS, Proxy, find_proxy, surroundings, to_proxy
 from langchain_cerebras_demo.net.transport import HttpRequest, default_transport, holding_sockets
 from langchain_cerebras_demo.wire.headers import to_printable
 
@@ -283,6 +283,8 @@ class _LoopSession:
 
     def _proxy_of_environment(self, url: str) -> Proxy | None:
         parts = urlsplit(url)
+        if parts.hostname in LOOPBACK_HOSTS:
+            return None
         seen = (parts.scheme, parts.netloc, *surroundings(parts.scheme))
         if seen not in self._proxies:
             self._proxies[seen] = find_proxy(url)

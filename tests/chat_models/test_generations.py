@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 import itertools
 import json
-import pickle
 import sys
 from functools import reduce
 from operator import add
@@ -27,7 +25,6 @@ from langchain_core.messages import (
     message_chunk_to_message,
 )
 from langchain_core.messages.ai import add_ai_message_chunks
-from langchain_core.messages.tool import tool_call, tool_call_chunk
 from langchain_core.outputs import ChatGenerationChunk
 from langchain_core.outputs.chat_generation import merge_chat_generation_chunks
 from langchain_core.runnables import RunnableGenerator, chain
@@ -35,7 +32,7 @@ from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 
 from langchain_cerebras_demo import APIStatusError, ChatCerebrasDemo, StreamInterruptedError
-from langchain_cerebras_demo.chat_models.generations import ChunkTemplate, Origin, to_chunks, to_result
+from langchain_cerebras_demo.chat_models.generations import Origin, to_chunks, to_result
 from langchain_cerebras_demo.testing import CutAfter, LoopbackCerebras, RawStream, Reply, ScriptedCall, Status, sse
 from langchain_cerebras_demo.wire.completion import CompletionDecoder
 from tests.support.scripted import ScriptedResponse, ScriptedTransport
@@ -226,73 +223,6 @@ def test_healthy_calls_have_no_chunk_more():
     merged = message_chunk_to_message(one_by_one(chunks))
     assert type(merged) is AIMessage
     assert [one["args"] for one in merged.tool_calls] == [{}, {"port": "Hull"}]
-
-
-# -- the template
-
-
-METADATA = {"model_provider": "cerebras"}
-FIELDS = {
-    "text": {"content": "some words"},
-    "nothing": {"content": ""},
-    "reasoning": {"content": "", "additional_kwargs": {"reasoning_content": "hm"}},
-    "metadata": {"content": "", "response_metadata": {**METADATA, "logprobs": {"content": []}}},
-    "a tool call": {
-        "content": "",
-        "tool_call_chunks": [tool_call_chunk(name="add", args="{}", id="c1", index=0)],
-        "tool_calls": [tool_call(name="add", args={}, id="c1")],
-    },
-}
-
-
-def both(fields):
-    """A copied and a constructed chunk of the same fields."""
-    given = {name: value for name, value in fields.items() if name != "content"}
-    message = AIMessageChunk(**{"response_metadata": dict(METADATA), **copy.deepcopy(fields)})
-    return ChunkTemplate("cerebras").copy(fields["content"], **copy.deepcopy(given)), ChatGenerationChunk(
-        message=message
-    )
-
-
-@pytest.mark.parametrize("fields", FIELDS.values(), ids=FIELDS)
-def test_a_copied_chunk_is_equal_to_a_constructed_one(fields):
-    """In every part of a pydantic model's state, in print, in a dump, in a pickle and in a sum."""
-    copied, built = both(fields)
-    assert copied == built
-    assert repr(copied) == repr(built)
-    assert copied.model_dump() == built.model_dump()
-    for one, other in ((copied, built), (copied.message, built.message)):
-        assert type(one) is type(other)
-        assert list(vars(one)) == list(vars(other))
-        assert one.model_extra == other.model_extra
-        # The constructor names invalid_tool_calls as set whenever it parses a call.
-        assert one.model_fields_set == other.model_fields_set - {"invalid_tool_calls"}
-    assert pickle.loads(pickle.dumps(copied)) == built
-    assert copy.deepcopy(copied) == built
-    assert copied + copied == built + built
-
-
-def values(chunk):
-    return [
-        *vars(chunk).values(),
-        *vars(chunk.message).values(),
-        chunk.model_fields_set,
-        chunk.message.model_fields_set,
-    ]
-
-
-def test_copied_chunks_share_nothing_that_can_be_changed():
-    """LangChain and users change messages in place; a new mutable field of LangChain's shows here."""
-    template = ChunkTemplate("cerebras")
-    first, second = template.copy("a"), template.copy("b")
-    changeable = [value for value in values(first) if isinstance(value, list | dict | set)]
-    assert len(changeable) >= 7
-    assert not {id(value) for value in changeable} & {id(value) for value in values(second)}
-    first.message.response_metadata["mine"] = True
-    first.message.id = "run-1"
-    third = template.copy("c")
-    assert third.message.response_metadata == METADATA
-    assert third.message.id is None
 
 
 # -- deltas that arrive together

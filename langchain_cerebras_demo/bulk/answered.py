@@ -11,7 +11,7 @@ from langchain_cerebras_demo.bulk.rows import to_id_key
 _CACHE_KIB = 32 * 1024  # the rest is in a temporary file
 _PROMPTS_A_WRITE = 1000
 _HEX_DIGITS_OF_A_NUMBER = 15  # fits SQLite's 64 bits
-_FILTER_BITS = 2**23  # 1 MiB; after a million prompts, one lookup in nine of a new prompt reaches the database
+_FILTER_BYTES = 2**20  # after a million prompts, one lookup in nine of a new prompt reaches the database
 
 
 class Known(NamedTuple):
@@ -43,8 +43,8 @@ class Answered:
             "CREATE TABLE ids (id BLOB PRIMARY KEY, hash TEXT, start INTEGER, row INTEGER) WITHOUT ROWID"
         )
         self._database.execute("CREATE TABLE prompts (hash INTEGER PRIMARY KEY, start INTEGER)")
-        self._new_prompts: dict[int, int] = {}  # written in batches, which takes a fifth of the time
-        self._filter = bytearray(_FILTER_BITS // 8)  # most prompts are new, and this is faster than to ask SQLite
+        self._new_prompts: dict[str, int] = {}  # written in batches, which takes a fifth of the time
+        self._filter = bytearray(_FILTER_BYTES)  # a bit for each prompt: most are new, and this is faster than SQLite
         self.has_rows = False
         self._database.execute("BEGIN")  # never committed, because the file is temporary
 
@@ -58,12 +58,12 @@ class Answered:
 
     def add_prompt(self, prompt_hash: str, offset: int) -> None:
         """Add the position of the answer to a prompt."""
-        key = _to_number(prompt_hash)
-        self._new_prompts[key] = offset
-        byte, bit = divmod(key % _FILTER_BITS, 8)
-        self._filter[byte] |= 1 << bit
+        bits = hash(prompt_hash)
+        self._filter[bits % _FILTER_BYTES] |= 1 << (bits >> 32 & 7)
+        self._new_prompts[prompt_hash] = offset
         if len(self._new_prompts) == _PROMPTS_A_WRITE:
-            self._database.executemany("INSERT OR REPLACE INTO prompts VALUES (?, ?)", self._new_prompts.items())
+            numbered = ((_to_number(one), start) for one, start in self._new_prompts.items())
+            self._database.executemany("INSERT OR REPLACE INTO prompts VALUES (?, ?)", numbered)
             self._new_prompts.clear()
 
     def find_row(self, row_id: str | int) -> Known | None:
@@ -75,14 +75,14 @@ class Answered:
 
     def find_prompt(self, prompt_hash: str) -> int | None:
         """Return the position of the answer to a prompt; ``None`` if there is none. Very rarely, the prompt there is another one."""
-        key = _to_number(prompt_hash)
-        byte, bit = divmod(key % _FILTER_BITS, 8)
-        if not self._filter[byte] & 1 << bit:
+        bits = hash(prompt_hash)
+        if not self._filter[bits % _FILTER_BYTES] & 1 << (bits >> 32 & 7):
             return None
-        new = self._new_prompts.get(key)
+        new = self._new_prompts.get(prompt_hash)
         if new is not None:
             return new
-        row = self._database.execute("SELECT start FROM prompts WHERE hash = ?", (key,)).fetchone()
+        found = self._database.execute("SELECT start FROM prompts WHERE hash = ?", (_to_number(prompt_hash),))
+        row = found.fetchone()
         return None if row is None else row[0]
 
     def offsets(self) -> Iterator[int]:

@@ -92,18 +92,20 @@ class Columns:
         given = record.get("input") or {}
         values = [given.get(name) for name in self._input] if self._input else [record["id"]]
         parsed, usage, error = record.get("parsed"), record.get("usage") or {}, record.get("error")
-        known = {
-            **record,
+        fields = parsed if isinstance(parsed, dict) else {}
+        computed = {
             "answer": None if error else text_of(record.get("content")),
+            "parsed": None if fields else parsed,
             "input_tokens": usage.get("input_tokens"),
             "output_tokens": usage.get("output_tokens"),
             "requests": record.get("attempts"),
             "error": f"{error['type']}: {error['message']}" if error else None,
         }
-        fields = parsed if isinstance(parsed, dict) else {}
-        if fields:
-            known["parsed"] = None
-        values.extend((fields if is_field else known).get(name) for name, is_field, _ in self._answers)
+        for name, is_field, _ in self._answers:
+            if is_field:
+                values.append(fields.get(name))
+            else:
+                values.append(computed[name] if name in computed else record.get(name))
         return values
 
     def arrow_types(self, pa: Any, known: dict[str, Any]) -> list[Any]:

@@ -157,7 +157,7 @@ class Output:
         for record, offset in zip(records, offsets, strict=True):
             if record.prompt_hash:
                 self.done.add_prompt(record.prompt_hash, offset)
-            if record.id in self.done:  # the row has changed, and was answered again
+            if self.done.has_rows and record.id in self.done:  # the row has changed, and was answered again
                 self._has_replaced = True
                 self.done.note_number(record.id, record.row)
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from langchain_cerebras_demo.bulk.rows import to_id_key
 
 _CACHE_KIB = 32 * 1024  # the rest is in a temporary file
-_PROMPTS_A_WRITE = 1000
+_PROMPTS_A_WRITE = 10_000
 _HEX_DIGITS_OF_A_NUMBER = 15  # fits SQLite's 64 bits
 _FILTER_BYTES = 2**20  # after a million prompts, one lookup in nine of a new prompt reaches the database
 

@@ -90,23 +90,22 @@ class Columns:
     def values(self, record: dict[str, Any]) -> list[Any]:
         """Return a record's values, in the order of the names."""
         given = record.get("input") or {}
-        values = [given.get(name) for name in self._input] if self._input else [record["id"]]
+        values = list(map(given.get, self._input)) if self._input else [record["id"]]
         parsed, usage, error = record.get("parsed"), record.get("usage") or {}, record.get("error")
         fields = parsed if isinstance(parsed, dict) else {}
-        computed = {
+        known = {
             "answer": None if error else text_of(record.get("content")),
             "parsed": None if fields else parsed,
+            "reasoning": record.get("reasoning"),
+            "tool_calls": record.get("tool_calls"),
+            "finish_reason": record.get("finish_reason"),
             "input_tokens": usage.get("input_tokens"),
             "output_tokens": usage.get("output_tokens"),
             "requests": record.get("attempts"),
+            "reused": record.get("reused"),
             "error": f"{error['type']}: {error['message']}" if error else None,
         }
-        for name, is_field, _ in self._answers:
-            if is_field:
-                values.append(fields.get(name))
-            else:
-                values.append(computed[name] if name in computed else record.get(name))
-        return values
+        return values + [(fields if is_field else known).get(name) for name, is_field, _ in self._answers]
 
     def arrow_types(self, pa: Any, known: dict[str, Any]) -> list[Any]:
         """Return the Arrow type of each column: that of the input, or one that matches the values."""

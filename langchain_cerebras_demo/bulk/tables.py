@@ -33,6 +33,7 @@ LAST = 2**62
 _CACHE_KIB = 16 * 1024
 _ROWS_A_BATCH = 2000
 _LINES_A_READ = 500
+_LINES_A_WRITE = 10_000
 
 
 def needs_pyarrow(path: Path) -> bool:
@@ -89,6 +90,7 @@ class TableIndex:
 
     def __init__(self) -> None:
         self.columns = Columns()
+        self._new: list[tuple[bytes | None, int, int, int]] = []  # written in batches, which takes less time
         self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         self._database.execute("PRAGMA journal_mode = OFF")
         self._database.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
@@ -106,7 +108,9 @@ class TableIndex:
         index = cls()
         finders = (place_of, lambda record: record.get("row") or LAST)
         for number, (path, find) in enumerate(zip(files, finders, strict=True)):
-            index.add(index._lines(path, number, find))
+            lines = index._lines(path, number, find)
+            while batch := list(islice(lines, _LINES_A_WRITE)):
+                index.add(batch)
         return index
 
     def _lines(
@@ -125,10 +129,17 @@ class TableIndex:
             lines: for each line, the key of its id (of several lines with one id, the last one counts; ``None`` if there is one
                 line only), the place of its row in the table, the number of its file, and its position there.
         """
-        self._database.executemany("INSERT OR REPLACE INTO lines VALUES (?, ?, ?, ?)", lines)
+        self._new += lines
+        if len(self._new) >= _LINES_A_WRITE:
+            self._write()
+
+    def _write(self) -> None:
+        self._database.executemany("INSERT OR REPLACE INTO lines VALUES (?, ?, ?, ?)", self._new)
+        self._new.clear()
 
     def in_order(self) -> Iterator[tuple[int, int]]:
         """Yield the file and the position of each row, in the order of the table."""
+        self._write()
         return iter(self._database.execute("SELECT file, start FROM lines ORDER BY place, rowid"))
 
     def close(self) -> None:

@@ -34,6 +34,7 @@ from langchain_cerebras_demo.bulk.tables import (
     TableIndex,
     import_pyarrow,
     needs_pyarrow,
+    number_in,
     parse_line,
     read_objects,
 )
@@ -163,9 +164,8 @@ class Output:
 
     def _note_lines(self, file: int, records: Iterable[BulkRecord], offsets: Iterable[int]) -> None:
         if self._index is not None:
-            self._index.add(
-                (None, record.row or LAST, file, offset) for record, offset in zip(records, offsets, strict=True)
-            )
+            for record, offset in zip(records, offsets, strict=True):
+                self._index.add(record.row or LAST, file, offset)
 
     def _drop_index(self) -> None:
         if self._index is not None:
@@ -198,13 +198,13 @@ class Output:
 
         def place_of(record: dict[str, Any]) -> int | None:
             number = self._number_of(record)
-            return _number_in(record) if number is None and not is_whole_input else number
+            return number_in(record) if number is None and not is_whole_input else number
 
         return AnswerTable(files, TableIndex.read(files, place_of), dict(types or {}))
 
     def _number_of(self, record: dict[str, Any]) -> int | None:
         """Return the number of a record's row in this run's input; ``None`` if an earlier run wrote it, and this one has not read the row."""
-        return self.done.number_of(record["id"]) if record["id"] in self.done else _number_in(record)
+        return self.done.number_of(record["id"]) if record["id"] in self.done else number_in(record)
 
     def sync(self) -> None:
         """Sync everything written so far; it may be called on another thread.
@@ -388,11 +388,6 @@ def _rewrite(path: Path, offsets: Iterable[int]) -> None:
             f"{str(path)!r} cannot be rewritten: {error.strerror}. All answers are kept: resume after fixing this"
         ) from None
     _sync_folder(path.parent)
-
-
-def _number_in(record: dict[str, Any]) -> int:
-    number = record.get("row")
-    return number if isinstance(number, int) else LAST
 
 
 def check_place(path: Path, source: Path | None) -> None:

@@ -13,7 +13,7 @@ import importlib
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from itertools import chain, islice
 from pathlib import Path
@@ -81,8 +81,16 @@ def parse_line(line: bytes) -> dict[str, Any] | None:
     return found if isinstance(found, dict) and isinstance(found.get("id"), str | int) else None
 
 
+def number_in(record: dict[str, Any]) -> int:
+    """Return the number of the row as the record states it; ``LAST`` if it states none."""
+    number = record.get("row")
+    return number if isinstance(number, int) else LAST
+
+
 class TableIndex:
     """The places of a table's rows in the files of the records, and its columns. It must be closed.
+
+    A small index is in memory, a large one in a temporary database.
 
     Attributes:
         columns: the columns found so far.
@@ -90,12 +98,9 @@ class TableIndex:
 
     def __init__(self) -> None:
         self.columns = Columns()
-        self._new: list[tuple[bytes | None, int, int, int]] = []  # written in batches, which takes less time
-        self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
-        self._database.execute("PRAGMA journal_mode = OFF")
-        self._database.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-        self._database.execute("CREATE TABLE lines (id TEXT PRIMARY KEY, place INTEGER, file INTEGER, start INTEGER)")
-        self._database.execute("BEGIN")
+        # Plain tuples, which the garbage collector skips: the place, the number of the file, the position in it, the key of the id.
+        self._new: list[tuple[int, int, int, bytes | None]] = []
+        self._database: sqlite3.Connection | None = None
 
     @classmethod
     def read(cls, files: Sequence[Path], place_of: Callable[[dict[str, Any]], int | None]) -> TableIndex:
@@ -106,45 +111,50 @@ class TableIndex:
             place_of: returns the place of an answered row in the table; ``None`` leaves it out.
         """
         index = cls()
-        finders = (place_of, lambda record: record.get("row") or LAST)
+        finders = (place_of, number_in)
         for number, (path, find) in enumerate(zip(files, finders, strict=True)):
-            lines = index._lines(path, number, find)
-            while batch := list(islice(lines, _LINES_A_WRITE)):
-                index.add(batch)
+            for start, record in read_objects(path):
+                place = find(record)
+                if place is not None:
+                    index.columns.note(record)
+                    index.add(place, number, start, to_id_key(record["id"]))
         return index
 
-    def _lines(
-        self, path: Path, number: int, place_of: Callable[[dict[str, Any]], int | None]
-    ) -> Iterator[tuple[bytes, int, int, int]]:
-        for start, record in read_objects(path):
-            place = place_of(record)
-            if place is not None:
-                self.columns.note(record)
-                yield to_id_key(record["id"]), place, number, start
-
-    def add(self, lines: Iterable[tuple[bytes | None, int, int, int]]) -> None:
-        """Add lines.
+    def add(self, place: int, file: int, start: int, id_key: bytes | None = None) -> None:
+        """Add a line of a file.
 
         Args:
-            lines: for each line, the key of its id (of several lines with one id, the last one counts; ``None`` if there is one
-                line only), the place of its row in the table, the number of its file, and its position there.
+            place: the place of its row in the table.
+            file: the number of the file.
+            start: its position in the file.
+            id_key: the key of its id, if the files may have several lines with one id; of these, the last one counts.
         """
-        self._new += lines
-        if len(self._new) >= _LINES_A_WRITE:
+        self._new.append((place, file, start, id_key))
+        if len(self._new) == _LINES_A_WRITE:
             self._write()
 
     def _write(self) -> None:
+        if self._database is None:
+            self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+            self._database.execute("PRAGMA journal_mode = OFF")
+            self._database.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+            self._database.execute("CREATE TABLE lines (place INTEGER, file INTEGER, start INTEGER, id TEXT UNIQUE)")
+            self._database.execute("BEGIN")
         self._database.executemany("INSERT OR REPLACE INTO lines VALUES (?, ?, ?, ?)", self._new)
         self._new.clear()
 
     def in_order(self) -> Iterator[tuple[int, int]]:
         """Yield the file and the position of each row, in the order of the table."""
+        if self._database is None:
+            last = {line[3] or line: line for line in self._new}
+            return (line[1:3] for line in sorted(last.values()))
         self._write()
-        return iter(self._database.execute("SELECT file, start FROM lines ORDER BY place, rowid"))
+        return iter(self._database.execute("SELECT file, start FROM lines ORDER BY place, file, start"))
 
     def close(self) -> None:
         """Release the memory and the file."""
-        self._database.close()
+        if self._database is not None:
+            self._database.close()
 
 
 class AnswerTable:

@@ -78,7 +78,7 @@ async def ours(address: str, rows: int, concurrency: int) -> dict[str, Any]:
     from langchain_cerebras_demo import ChatCerebrasDemo
     from langchain_cerebras_demo.bulk import bulk
     from langchain_cerebras_demo.bulk.output import Output
-    from langchain_cerebras_demo.bulk.tables import AnswerTable
+    from langchain_cerebras_demo.bulk.tables import AnswerTable, TableIndex
 
     model = ChatCerebrasDemo(base_url=f"{address}/v1", api_key=KEY, model=MODEL, max_tokens=100)
     with tempfile.TemporaryDirectory() as folder:
@@ -88,7 +88,8 @@ async def ours(address: str, rows: int, concurrency: int) -> dict[str, Any]:
         await bulk(model, [PROMPT.format(number) for number in range(WARM_ROWS)], concurrency=concurrency).arun()
         spent: list[float] = []
         writing = counted(Output, ("__init__", "write", "find_answer", "sync", "close"), spent)
-        with writing, counted(AnswerTable, ("__init__", "write"), spent):
+        reading = counted(TableIndex, ("read",), spent)
+        with writing, reading, counted(AnswerTable, ("__init__", "write"), spent):
             cpu, began = time.process_time(), time.perf_counter()
             progress = await bulk(model, source, template="{question}", output=output, concurrency=concurrency).arun()
             seconds, cpu = time.perf_counter() - began, time.process_time() - cpu

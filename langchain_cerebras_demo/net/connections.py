@@ -67,8 +67,8 @@ class _LookUps:
 class Connector(aiohttp.TCPConnector):
     """aiohttp's connector, without warnings about connections left by a fork, a closed loop or the end of the process.
 
-    In a forked child the parent's sockets must not be closed (both processes share the event poll), on a closed loop they cannot
-    be closed, and at the end of the process the system closes them.
+    In a forked child the parent's sockets must not be closed (both processes share the event poll), on a loop that no longer runs they
+    cannot be closed, and at the end of the process the system closes them.
     """
 
     owner = 0  # the id of the process that opened it; 0: do not close the connections
@@ -77,12 +77,18 @@ class Connector(aiohttp.TCPConnector):
         super().__init__(**settings)
         self._used: weakref.WeakSet[asyncio.BaseProtocol] = weakref.WeakSet()  # the protocols of connections
 
+    @property
+    def closed(self) -> bool:
+        """Whether it is closed, or its loop does not run. aiohttp's session asks for it before it complains about being dropped."""
+        return bool(super().closed) or not self._loop.is_running()
+
     async def connect(
         self, req: aiohttp.ClientRequest, traces: list[Any], timeout: aiohttp.ClientTimeout
     ) -> aiohttp.connector.Connection:
         """Return a connection that the server has not closed. The loop may not have noticed yet that a pooled one is closed."""
         while True:
             connection = await super().connect(req, traces, timeout)
+            connection.__class__ = QuietConnection  # aiohttp has no argument for it
             transport, protocol = connection.transport, connection.protocol
             if transport is None or protocol is None:
                 return connection
@@ -105,7 +111,7 @@ class Connector(aiohttp.TCPConnector):
             protocol.close()
 
     def __del__(self, *args: object, **kwargs: object) -> None:
-        if self.owner == os.getpid() and not self._loop.is_closed():
+        if self.owner == os.getpid() and self._loop.is_running():
             super().__del__()
 
 
@@ -122,8 +128,19 @@ def _has_something_to_read(transport: asyncio.Transport) -> bool:
 
 
 class QuietResponse(aiohttp.ClientResponse):
-    """aiohttp's response, without a warning if its loop was closed first."""
+    """aiohttp's response, without a warning if its loop ended first."""
 
     def __del__(self, *args: object, **kwargs: object) -> None:
-        if not self._loop.is_closed():
+        if self._loop.is_running():
+            super().__del__()
+
+
+class QuietConnection(aiohttp.connector.Connection):
+    """aiohttp's connection, without a warning if its loop ended first.
+
+    The garbage collector takes the parts of a dropped loop in any order, so that none of them can rely on another one to be closed.
+    """
+
+    def __del__(self, *args: object, **kwargs: object) -> None:
+        if self._loop.is_running():
             super().__del__()

@@ -228,6 +228,47 @@ def test_a_full_disk_is_said_and_leaves_no_torn_line(output):
 
 
 @linux
+def test_a_full_disk_keeps_the_records_of_a_batch_that_fit(output, open_output):
+    """Complete lines stay, and a resumed output knows them."""
+    code = f"""
+        import resource, sys
+        from pathlib import Path
+        from langchain_cerebras_demo.bulk import BulkOutputError, BulkRecord
+        from langchain_cerebras_demo.bulk.output import Output
+        made = Output(Path(sys.argv[1]), {SETTINGS!r})
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+        try:
+            made.write([BulkRecord(number, content="x" * 100) for number in range(100)])
+        except BulkOutputError as error:
+            print(error)
+        made.close()
+    """
+    done = run_python(code, str(output))
+    assert done.stderr == ""
+    assert "the disk is full" in done.stdout
+    written = output.read_bytes().count(b"\n")
+    assert 1 < written < 10
+    assert output.read_bytes().endswith(b"\n")
+    resumed = open_output(resume=True)
+    assert [number in resumed.done for number in range(10)] == [number < written for number in range(10)]
+
+
+class Unwritable:
+    def __str__(self):
+        raise RuntimeError("no text")
+
+
+def test_a_record_that_cannot_be_written_costs_no_other_one(output, open_output, read):
+    """The error is raised when all others are in the files."""
+    made = open_output()
+    bad = BulkRecord("bad", parsed=Unwritable())
+    with pytest.raises(RuntimeError, match="no text"):
+        made.write([BulkRecord("a"), bad, BulkRecord("b", error={"type": "X", "message": "no"}), BulkRecord("c")])
+    assert list(read(output)) == ["a", "c"]
+    assert list(read(made.failures_path)) == ["b"]
+
+
+@linux
 def test_a_device_without_room_is_a_full_disk(tmp_path, open_output):
     """The real errno."""
     (tmp_path / "out.jsonl").symlink_to("/dev/full")

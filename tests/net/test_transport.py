@@ -226,6 +226,28 @@ async def test_a_transport_that_is_dropped_closes_its_connections(server):
     assert await asyncio.to_thread(server.wait_for_connections, 0)
 
 
+@pytest.mark.parametrize("first", ["session", "connector", "connection", "response"])
+def test_no_part_of_a_dropped_loop_complains_whichever_the_garbage_collector_takes_first(server, caplog, first):
+    """Its order depends on which collections came before."""
+    server.script_path(MODELS, Endless(content_type="application/json"))
+    transport, loop = AiohttpTransport(), asyncio.new_event_loop()
+    answer = loop.run_until_complete(transport.send(models_of(server)))
+    response = answer._response
+    session = response._session
+    parts = {
+        "session": session,
+        "connector": session.connector,
+        "connection": response.connection,
+        "response": response,
+    }
+    with warnings.catch_warnings(record=True) as heard:
+        parts[first].__del__()
+    answer.close()
+    loop.run_until_complete(transport.aclose())
+    loop.close()
+    assert (caplog.text, heard) == ("", [])
+
+
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_a_redirect_is_an_answer_and_is_not_followed(mapped, server, status):
     """Neither key nor body reaches another address."""

@@ -1,8 +1,9 @@
 """The output files of a run: one appended line for each answered row, and the table that is made from them.
 
-The records of the answers that arrive together are written at once, so a killed process loses only the requests in flight. The file is synced every
-few seconds and at the end, so a power cut loses only the answers since then; a resumed run removes an incomplete line. Failed rows
-are in ``<output>.failures.jsonl``, which each run starts empty; a resumed run sends them again.
+Records are written as soon as the answers arrive, so a killed process loses only the requests in flight; those of answers that arrive
+together are written together. The file is synced every few seconds and at the end, so a power cut loses only the answers since then; a
+resumed run removes an incomplete line. Failed rows are in ``<output>.failures.jsonl``, which each run starts empty; a resumed run sends
+them again.
 
 With ``ordered``, the file is put in the order of the rows when the run ends: a sorted copy replaces it.
 

@@ -216,7 +216,6 @@ class WorkerPool:
 
     async def _end_with_the_workers(self) -> None:
         await asyncio.gather(*self._workers, return_exceptions=True)
-        self._keep_finished()
         for position in sorted(self._early):  # answered, although earlier rows were not finished
             self._finished.put_nowait(self._early[position])
         self._finished.put_nowait(None)
@@ -232,9 +231,8 @@ class WorkerPool:
         self._failure = self._failure or problem
         self._room.release()  # a row is not returned, and workers may wait for room
         self._stop_reading()
-        if isinstance(
-            problem, BulkOutputError
-        ):  # answers can no longer be stored; otherwise, rows in flight are finished
+        # If answers can no longer be stored, rows in flight are cancelled; otherwise, they are finished.
+        if isinstance(problem, BulkOutputError):
             self.cancel()
 
     async def _work_once(self) -> bool:
@@ -248,7 +246,7 @@ class WorkerPool:
             position, self._rows_read = self._rows_read, self._rows_read + 1
             self._spending.begin()
             self._meter.in_flight += 1
-        outcome = Outcome(BulkRecord(**item.facts))
+        outcome: Outcome | None = None
         try:
             outcome = await self._reuse.ask(item, self._send)
         finally:  # also after a cancellation
@@ -268,15 +266,17 @@ class WorkerPool:
     async def _send(self, item: Item) -> Outcome:
         return await ask_row(self._runnable, item)
 
-    def _spend(self, outcome: Outcome) -> None:
+    def _spend(self, outcome: Outcome | None) -> None:
         """Count what was sent for a row: by the requests of our models, else by the answer of a model of another package."""
-        record, _, sends = outcome
-        tokens, usd = 0, 0.0
-        if sends is not None:
-            tokens, usd = sends.total_tokens, sends.usd
-        elif record.attempts:
-            tokens, usd = record.total_tokens, self._meter.cost_usd(record)
-        self._spending.end(tokens, record.attempts, usd)
+        tokens, requests, usd = 0, 0, 0.0
+        if outcome is not None:
+            record, _, sends = outcome
+            requests = record.attempts
+            if sends is not None:
+                tokens, usd = sends.total_tokens, sends.usd
+            elif requests:
+                tokens, usd = record.total_tokens, self._meter.cost_usd(record)
+        self._spending.end(tokens, requests, usd)
         self._meter.requests, self._meter.tokens = self._spending.requests, self._spending.tokens
         self._meter.usd = self._spending.usd
 

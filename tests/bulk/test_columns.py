@@ -89,7 +89,8 @@ def test_a_value_that_json_changes_is_not_known_before_it_is_read(value):
     assert not Columns().note({"id": "a", "input": {"a": value}})
     assert not Columns().note({"id": "a", "parsed": value})
     assert not Columns().note({"id": "a", "parsed": {"a": value}})
-    assert not Columns().note({"id": "a", "input": {1: "x"}})
+    numbered = Columns()
+    assert not any(numbered.note({"id": "a", "input": {1: "x"}}) for _ in range(2))
 
 
 def test_a_row_like_one_before_may_still_have_a_larger_number():

@@ -6,8 +6,8 @@
     async for record in run_bulk(llm, rows): ...
 
 ``files`` and ``sources`` read rows, ``rows`` turns a row into a prompt, ``workers`` sends the prompts, ``reuse`` finds answers that are
-already known, ``records`` defines the result of a row, ``output``, ``answered`` and ``journal`` store the results, ``tables`` makes tables
-of them, ``budget`` and ``estimate`` calculate costs, and ``run`` connects all of these.
+already known, ``records`` defines the result of a row, ``output``, ``answered`` and ``journal`` store the results, ``tables`` and
+``columns`` make tables of them, ``budget`` and ``estimate`` calculate costs, and ``run`` connects all of these.
 """
 
 from __future__ import annotations

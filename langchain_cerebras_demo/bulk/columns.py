@@ -41,8 +41,8 @@ class Columns:
             record: the fields of a record, read from JSON or about to be written as JSON.
 
         Returns:
-            Whether the kinds are those of the JSON. If not, for example because a value is a date, records must be read to find the
-            columns.
+            Whether the kinds are those of the JSON. If not, for example because a value is a date, the columns must be collected from
+            the JSON.
         """
         given, parsed = record.get("input") or {}, record.get("parsed")
         values = [parsed, *map(record.get, _OPTIONAL), record["id"], *given.values()]
@@ -62,6 +62,17 @@ class Columns:
         if is_json and _TYPES_OF_ONE_KIND.issuperset(map(type, values)) and len(self._shapes) < _MOST_SHAPES:
             self._shapes.add(shape)
         return is_json
+
+    def add(self, other: Columns) -> None:
+        """Add the columns of other records; new ones come after those of these records."""
+        for mine, more in (
+            (self._input, other._input),
+            (self._parsed, other._parsed),
+            (self._optional, other._optional),
+        ):
+            for name, kind in more.items():
+                mine[name] = mine.get(name, 0) | kind
+        self._ids |= other._ids
 
     @cached_property
     def _answers(self) -> list[tuple[str, bool, int]]:

@@ -1,6 +1,6 @@
 """The output files of a run: one appended line for each answered row, and the table that is made from them.
 
-Records are written as soon as the answers arrive, so a killed process loses only the requests in flight; those of answers that arrive
+Records are written as soon as the answers arrive, so a killed process loses only the requests in flight. Records of answers that arrive
 together are written together. The file is synced every few seconds and at the end, so a power cut loses only the answers since then; a
 resumed run removes an incomplete line. Failed rows are in ``<output>.failures.jsonl``, which each run starts empty; a resumed run sends
 them again.
@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 from langchain_cerebras_demo.bulk.answered import Answered
 from langchain_cerebras_demo.bulk.errors import BulkOutputError
 from langchain_cerebras_demo.bulk.journal import Journal
-from langchain_cerebras_demo.bulk.records import BulkRecord, to_line
+from langchain_cerebras_demo.bulk.records import BulkRecord, Stored, to_line
 from langchain_cerebras_demo.bulk.tables import (
     LAST,
     RECORD_SUFFIXES,
@@ -39,6 +39,8 @@ from langchain_cerebras_demo.bulk.tables import (
     parse_line,
     read_objects,
 )
+
+_ANSWERED, _FAILED = 0, 1  # the numbers of the files of a table
 
 SYNC_SECONDS = 5.0
 """The time between two syncs: the most that a power cut can lose, in seconds of answers."""
@@ -122,12 +124,12 @@ class Output:
             self._journal.check(settings, before)
         self.failures_path.unlink(missing_ok=True)
 
-    def write(self, records: Sequence[BulkRecord]) -> None:
+    def write(self, records: Sequence[BulkRecord]) -> Stored:
         """Write records to the output, and those of failed rows to the failures.
 
-        Raises:
-            BulkOutputError: the disk is full, or the file cannot be written any more; no part of a line remains.
-            Exception: a value in a record cannot be converted to JSON; the other records are written.
+        Returns:
+            The records that were written, each completely, and the problem with the others: a ``BulkOutputError`` if the disk is full or
+            a file cannot be written any more, or the exception of a value that cannot be converted to JSON.
         """
         good: list[tuple[BulkRecord, bytes]] = []
         failed: list[tuple[BulkRecord, bytes]] = []
@@ -136,23 +138,28 @@ class Output:
             fields = record.to_dict()
             try:
                 line = to_line(fields)
-            except Exception as error:  # noqa: BLE001 - a value of the user's own; raised when all others are written
+            except Exception as error:  # noqa: BLE001 - a value of the user's own; the caller raises it
                 problem = error
                 continue
             (good if record.is_good else failed).append((record, line))
-            if self._index is not None and not self._index.columns.note(fields):
+            if self._index is not None and not self._index.note(fields, _ANSWERED if record.is_good else _FAILED):
                 self._drop_index()
+        written: list[BulkRecord] = []
         if good:
-            offsets = self._records.append([line for _, line in good])
-            self._note_answers([record for record, _ in good], offsets)
-            self._note_lines(0, [record for record, _ in good], offsets)
+            offsets, full = self._records.append([line for _, line in good])
+            written += (record for record, _ in good[: len(offsets)])
+            self._note_answers(written, offsets)
+            self._note_lines(_ANSWERED, written, offsets)
+            problem = full or problem
         if failed:
             if self._failures is None:
                 self._failures = _AppendOnly(self.failures_path)
-            offsets = self._failures.append([line for _, line in failed])
-            self._note_lines(1, [record for record, _ in failed], offsets)
-        if problem is not None:
-            raise problem
+            offsets, full = self._failures.append([line for _, line in failed])
+            failures = [record for record, _ in failed[: len(offsets)]]
+            self._note_lines(_FAILED, failures, offsets)
+            written += failures
+            problem = full or problem
+        return Stored(written, problem)
 
     def _note_answers(self, records: Iterable[BulkRecord], offsets: Iterable[int]) -> None:
         """Note the positions of answers for equal rows, and which rows have been answered before."""
@@ -256,12 +263,11 @@ class _AppendOnly:
         self.end = os.fstat(self._file).st_size
         self._is_dirty = False
 
-    def append(self, lines: Sequence[bytes]) -> list[int]:
-        """Append lines, and return their positions."""
+    def append(self, lines: Sequence[bytes]) -> tuple[list[int], BulkOutputError | None]:
+        """Append lines. Return the positions of those that were written, and the error of the others if there are any."""
         data = b"".join([line + b"\n" for line in lines])
         offsets = list(accumulate((len(line) + 1 for line in lines), initial=self.end))
         left = data
-        self._is_dirty = True
         try:
             while left:  # if the disk is nearly full, writing the rest raises the reason
                 left = left[os.write(self._file, left) :]
@@ -269,9 +275,11 @@ class _AppendOnly:
             self.end += data.rfind(b"\n", 0, len(data) - len(left)) + 1  # the lines that are complete
             with contextlib.suppress(OSError):
                 os.ftruncate(self._file, self.end)
-            raise self._problem(error) from None
+            return offsets[: offsets.index(self.end)], self._problem(error)
+        finally:
+            self._is_dirty = True  # after writing: a sync on another thread may have come before its end
         self.end = offsets.pop()
-        return offsets
+        return offsets, None
 
     def sync(self) -> None:
         if self._is_dirty:

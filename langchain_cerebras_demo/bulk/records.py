@@ -5,10 +5,10 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from operator import attrgetter
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from langchain_cerebras_demo.bulk import exact_json
 from langchain_cerebras_demo.client.call import Sends
@@ -100,6 +100,18 @@ class BulkRecord:
     def reuse(self, how: Literal["duplicate", "cache"]) -> BulkRecord:
         """Return this answer for an equal row, without usage, because nothing was sent."""
         return replace(self, reused=how, attempts=0, refusals=0, usage=None, timing=None)
+
+
+class Stored(NamedTuple):
+    """The result of storing records.
+
+    Args:
+        records: the records that are stored.
+        problem: why the others are not; ``None`` if there are none.
+    """
+
+    records: Sequence[BulkRecord]
+    problem: Exception | None = None
 
 
 _NAMES = tuple(field.name for field in fields(BulkRecord))

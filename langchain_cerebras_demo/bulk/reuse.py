@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any, Literal, NamedTuple, Protocol
 
 from langchain_cerebras_demo.bulk.errors import BulkError
-from langchain_cerebras_demo.bulk.records import BulkRecord
+from langchain_cerebras_demo.bulk.records import BulkRecord, Stored
 from langchain_cerebras_demo.bulk.rows import Item, prompt_text
 from langchain_cerebras_demo.client.call import Sends
 
@@ -27,7 +27,7 @@ class Outcome(NamedTuple):
 class Store(Protocol):
     """A store of the answers of a run by their prompts."""
 
-    def write(self, records: Sequence[BulkRecord]) -> None:
+    def write(self, records: Sequence[BulkRecord]) -> Stored:
         """Store records."""
 
     def find_answer(self, prompt_hash: str) -> BulkRecord | None:
@@ -54,14 +54,21 @@ class MemoryStore:
         self._database.execute("CREATE TABLE answers (hash TEXT PRIMARY KEY, record BLOB) WITHOUT ROWID")
         self._database.execute("BEGIN")
 
-    def write(self, records: Sequence[BulkRecord]) -> None:
-        """Store the records of rows that were sent and answered."""
-        answers = [
-            (record.prompt_hash, replace(record, input=None).to_json())
-            for record in records
-            if record.is_good and record.prompt_hash and record.reused is None
-        ]
+    def write(self, records: Sequence[BulkRecord]) -> Stored:
+        """Store the records of rows that were sent and answered. A value of the user's own that cannot be converted to JSON is a problem."""
+        stored: list[BulkRecord] = []
+        answers: list[tuple[str, bytes]] = []
+        problem: Exception | None = None
+        for record in records:
+            if record.is_good and record.prompt_hash and record.reused is None:
+                try:
+                    answers.append((record.prompt_hash, replace(record, input=None).to_json()))
+                except Exception as error:  # noqa: BLE001 - of any kind; the caller raises it
+                    problem = error
+                    continue
+            stored.append(record)
         self._database.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?)", answers)
+        return Stored(stored, problem)
 
     def find_answer(self, prompt_hash: str) -> BulkRecord | None:
         """See ``Store.find_answer``."""
@@ -90,9 +97,8 @@ class Reuse:
         self._store = store
         self._cache = cache
         self._to_instance = _to_instances_of(schema)
-        self._open: dict[
-            str, asyncio.Future[Outcome | None]
-        ] = {}  # by prompt: rows in flight, and answers that are not stored yet
+        # By prompt: rows in flight, and answers that are not stored yet.
+        self._open: dict[str, asyncio.Future[Outcome | None]] = {}
 
     def is_known(self, item: Item) -> bool:
         """Return whether an equal row has been answered."""
@@ -153,7 +159,7 @@ class Reuse:
         if outcome.record.is_good:
             try:
                 await self._cache.add(prompt, replace(outcome.record, input=None, row=None).to_json().decode())
-            except Exception as error:  # noqa: BLE001 - raised later, after the answer has been stored
+            except Exception as error:  # noqa: BLE001 - raised by the caller, which stores the answer all the same
                 self.problem = BulkError(f"the cache cannot be written: {type(error).__name__}: {error}")
         return outcome
 

@@ -23,7 +23,7 @@ from langchain_cerebras_demo.bulk.estimate import estimate_run
 from langchain_cerebras_demo.bulk.journal import fingerprint
 from langchain_cerebras_demo.bulk.output import SYNC_SECONDS, Output, check_place, failures_path, records_path
 from langchain_cerebras_demo.bulk.progress import Estimate, Meter, Progress, model_within
-from langchain_cerebras_demo.bulk.records import BulkRecord
+from langchain_cerebras_demo.bulk.records import BulkRecord, Stored
 from langchain_cerebras_demo.bulk.reuse import MemoryStore, Reuse
 from langchain_cerebras_demo.bulk.rows import Prompts
 from langchain_cerebras_demo.bulk.sources import Source
@@ -324,7 +324,7 @@ class BulkRun:
                 self._runnable,
                 items,
                 self._options,
-                keep=store.write if output is not None or self._dedupe else lambda _: None,
+                keep=store.write if output is not None or self._dedupe else Stored,
                 meter=self._meter,
                 spending=spending,
                 reuse=Reuse(store if self._dedupe else None, self._cache, self._schema),

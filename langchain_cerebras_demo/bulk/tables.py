@@ -1,9 +1,8 @@
 """Tables of answers: the rows of the input in their order, with all their columns and the columns of the answers.
 
 A table is made of the records when a run ends, or when one is asked for: the records themselves are appended in the order in
-which answers arrive. Before it is written, an index has the places of the rows, and the columns. A run that begins a new output fills
-the index as it writes records; otherwise the records are read once more, which takes as long as writing the table. Both take bounded
-memory.
+which answers arrive. An index holds the place of each row and the columns. A run that begins a new output fills it while it writes
+records. Otherwise, all records are read to fill it, which takes about as long as writing the table. The memory of both is bounded.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import importlib
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from itertools import chain, islice
 from pathlib import Path
@@ -33,6 +32,7 @@ LAST = 2**62
 _CACHE_KIB = 16 * 1024
 _ROWS_A_BATCH = 2000
 _LINES_A_READ = 500
+_BYTES_A_READ = 512 * 1024
 _LINES_A_WRITE = 10_000
 
 
@@ -67,12 +67,17 @@ def read_objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 yield start, found
 
 
-def parse_line(line: bytes) -> dict[str, Any] | None:
-    """Return the object of a complete line that has an id; ``None`` for any other line."""
+def parse_line(line: bytes, loads: Callable[[bytes], Any] = exact_json.loads) -> dict[str, Any] | None:
+    """Return the object of a complete line that has an id; ``None`` for any other line.
+
+    Args:
+        line: the line.
+        loads: decodes JSON; ``exact_json.loads_line`` is faster for lines of this process.
+    """
     if not line.endswith(b"\n"):
         return None
     try:
-        found = exact_json.loads_line(line)
+        found = loads(line)
     except ValueError:
         try:
             found = json.loads(line)
@@ -93,11 +98,12 @@ class TableIndex:
     A small index is in memory, a large one in a temporary database.
 
     Attributes:
-        columns: the columns found so far.
+        was_read: whether the lines were read from existing files; otherwise, this process has written them.
     """
 
-    def __init__(self) -> None:
-        self.columns = Columns()
+    def __init__(self, *, was_read: bool = False) -> None:
+        self.was_read = was_read
+        self._columns = (Columns(), Columns())  # of each file
         # Plain tuples, which the garbage collector skips: the place, the number of the file, the position in it, the key of the id.
         self._new: list[tuple[int, int, int, bytes | None]] = []
         self._database: sqlite3.Connection | None = None
@@ -110,15 +116,26 @@ class TableIndex:
             files: the file of the answered rows, then that of the failed ones.
             place_of: returns the place of an answered row in the table; ``None`` leaves it out.
         """
-        index = cls()
+        index = cls(was_read=True)
         finders = (place_of, number_in)
         for number, (path, find) in enumerate(zip(files, finders, strict=True)):
             for start, record in read_objects(path):
                 place = find(record)
                 if place is not None:
-                    index.columns.note(record)
+                    index.note(record, number)
                     index.add(place, number, start, to_id_key(record["id"]))
         return index
+
+    def note(self, record: Mapping[str, Any], file: int) -> bool:
+        """Note the columns of a record of a file; see ``Columns.note``."""
+        return self._columns[file].note(record)
+
+    def columns(self) -> Columns:
+        """Return the columns: first those of the first file, whatever was noted first."""
+        columns = Columns()
+        for found in self._columns:
+            columns.add(found)
+        return columns
 
     def add(self, place: int, file: int, start: int, id_key: bytes | None = None) -> None:
         """Add a line of a file.
@@ -168,7 +185,8 @@ class AnswerTable:
 
     def __init__(self, files: Sequence[Path], index: TableIndex, types: dict[str, Any] | None = None) -> None:
         self._index = index
-        self._columns = index.columns
+        self._columns = index.columns()
+        self._loads = exact_json.loads if index.was_read else exact_json.loads_line
         self._types = types or {}
         self._files = {number: path.open("rb") for number, path in enumerate(files) if path.is_file()}
         self.names = self._columns.names()
@@ -182,7 +200,7 @@ class AnswerTable:
     def rows(self) -> Iterator[list[Any]]:
         """Yield the values of each row, in the order of the table."""
         for line in self._lines():
-            record = parse_line(line)
+            record = parse_line(line, self._loads)
             if record is not None:
                 yield self._columns.values(record)
 
@@ -191,10 +209,18 @@ class AnswerTable:
         order = self._index.in_order()
         while places := list(islice(order, _LINES_A_READ)):
             lines: dict[tuple[int, int], bytes] = {}
-            for number, start in sorted(places):  # reading forwards takes half the time
-                self._files[number].seek(start)
-                lines[number, start] = self._files[number].readline()
-            yield from map(lines.__getitem__, places)
+            size = 0
+            for place in sorted(places):  # reading forwards takes half the time
+                if size > _BYTES_A_READ:
+                    break
+                lines[place] = self._line(*place)
+                size += len(lines[place])
+            for place in places:
+                yield lines.pop(place) if place in lines else self._line(*place)
+
+    def _line(self, number: int, start: int) -> bytes:
+        self._files[number].seek(start)
+        return self._files[number].readline()
 
     def to_arrow(self) -> Any:
         """Return a ``pyarrow.Table``.

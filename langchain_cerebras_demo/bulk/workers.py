@@ -13,7 +13,7 @@ from langchain_cerebras_demo import errors
 from langchain_cerebras_demo.bulk.budget import Spending
 from langchain_cerebras_demo.bulk.errors import BulkOutputError, BulkStoppedError
 from langchain_cerebras_demo.bulk.progress import Meter
-from langchain_cerebras_demo.bulk.records import BulkRecord, to_failure, to_record
+from langchain_cerebras_demo.bulk.records import BulkRecord, Stored, to_failure, to_record
 from langchain_cerebras_demo.bulk.reuse import Outcome, Reuse
 from langchain_cerebras_demo.bulk.rows import Item
 from langchain_cerebras_demo.client.call import waiting_out_refusals
@@ -138,7 +138,7 @@ class WorkerPool:
         runnable: answers the rows.
         items: the rows, read one at a time.
         options: the options.
-        keep: called with the records of the rows that were finished together, before they are returned; its exceptions end the run.
+        keep: called with the records of the rows that were finished together, before they are returned; a problem ends the run.
         meter: counts rows and requests.
         spending: decides whether the budget allows another row.
         reuse: finds answers that are already known.
@@ -150,7 +150,7 @@ class WorkerPool:
         items: AsyncGenerator[Item, None],
         options: BulkOptions,
         *,
-        keep: Callable[[Sequence[BulkRecord]], None],
+        keep: Callable[[Sequence[BulkRecord]], Stored],
         meter: Meter,
         spending: Spending,
         reuse: Reuse,
@@ -181,7 +181,7 @@ class WorkerPool:
 
         Raises:
             BulkStoppedError: the run ended before all rows were sent.
-            Exception: any exception of the items or of ``keep``.
+            Exception: any exception of the items, or the problem of ``keep``.
         """
         self._workers = [asyncio.create_task(self._work()) for _ in range(self._options.concurrency)]
         ending = asyncio.create_task(self._end_with_the_workers())
@@ -216,6 +216,7 @@ class WorkerPool:
 
     async def _end_with_the_workers(self) -> None:
         await asyncio.gather(*self._workers, return_exceptions=True)
+        self._keep_finished()  # eager tasks end before the scheduled call
         for position in sorted(self._early):  # answered, although earlier rows were not finished
             self._finished.put_nowait(self._early[position])
         self._finished.put_nowait(None)
@@ -348,11 +349,11 @@ class WorkerPool:
     def _keep_finished(self) -> None:
         """Keep the finished records, and return each when its turn comes."""
         finished, self._unkept = self._unkept, []
-        try:
-            self._keep([record for _, record in finished])
-        except Exception as problem:  # noqa: BLE001 - raised where the records are read
-            self._fail(problem)
+        if not finished:
             return
+        kept, problem = self._keep([record for _, record in finished])
+        if problem is not None:
+            finished = [(position, record) for position, record in finished if any(record is one for one in kept)]
         for position, record in finished:
             self._reuse.forget(record)
             self._meter.note(record)
@@ -363,3 +364,5 @@ class WorkerPool:
         while (following := self._early.pop(self._rows_returned, None)) is not None:
             self._rows_returned += 1
             self._finished.put_nowait(following)
+        if problem is not None:
+            self._fail(problem)

@@ -67,8 +67,8 @@ class _LookUps:
 class Connector(aiohttp.TCPConnector):
     """aiohttp's connector, without warnings about connections left by a fork, a closed loop or the end of the process.
 
-    In a forked child the parent's sockets must not be closed (both processes share the event poll), on a loop that no longer runs they
-    cannot be closed, and at the end of the process the system closes them.
+    In a forked child the parent's sockets must not be closed (both processes share the event poll), without a running loop they cannot
+    be closed properly, and at the end of the process the system closes them.
     """
 
     owner = 0  # the id of the process that opened it; 0: do not close the connections
@@ -76,6 +76,11 @@ class Connector(aiohttp.TCPConnector):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self._used: weakref.WeakSet[asyncio.BaseProtocol] = weakref.WeakSet()  # the protocols of connections
+
+    @property
+    def may_close(self) -> bool:
+        """Whether connections that are dropped can be closed."""
+        return self.owner == os.getpid() and self._loop.is_running()
 
     @property
     def closed(self) -> bool:
@@ -111,7 +116,7 @@ class Connector(aiohttp.TCPConnector):
             protocol.close()
 
     def __del__(self, *args: object, **kwargs: object) -> None:
-        if self.owner == os.getpid() and self._loop.is_running():
+        if self.may_close:
             super().__del__()
 
 
@@ -128,7 +133,7 @@ def _has_something_to_read(transport: asyncio.Transport) -> bool:
 
 
 class QuietResponse(aiohttp.ClientResponse):
-    """aiohttp's response, without a warning if its loop ended first."""
+    """aiohttp's response, without a warning if its loop does not run."""
 
     def __del__(self, *args: object, **kwargs: object) -> None:
         if self._loop.is_running():
@@ -136,11 +141,13 @@ class QuietResponse(aiohttp.ClientResponse):
 
 
 class QuietConnection(aiohttp.connector.Connection):
-    """aiohttp's connection, without a warning if its loop ended first.
+    """aiohttp's connection, without a warning if its loop does not run.
 
-    The garbage collector takes the parts of a dropped loop in any order, so that none of them can rely on another one to be closed.
+    The garbage collector takes the parts of a dropped loop in any order, so none of them can rely on another one to be closed first.
     """
 
+    __slots__ = ()
+
     def __del__(self, *args: object, **kwargs: object) -> None:
-        if self._loop.is_running():
+        if isinstance(self._connector, Connector) and self._connector.may_close:
             super().__del__()

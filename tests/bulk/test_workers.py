@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import sys
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -522,6 +523,42 @@ async def test_an_ordered_run_ends_when_its_earliest_row_cannot_be_looked_up(mod
     run = bulk(model, rows, cache=UnreadableOnce(7), concurrency=2, ordered=True)
     with pytest.raises(BulkError, match="the cache cannot be read"):
         await asyncio.wait_for(run.arun(), 10)
+
+
+class Unwritable:
+    def __str__(self):
+        raise RuntimeError("no text")
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+@pytest.mark.parametrize("has_output", [False, True])
+async def test_a_value_that_cannot_be_written_costs_no_other_row(output, read, has_output, ordered):
+    """All rows that were finished with it are returned, counted and written; then its error ends the run."""
+
+    async def answer(prompt):
+        await asyncio.sleep(0)
+        return Unwritable() if prompt == "row 3" else prompt
+
+    rows = [f"row {number}" for number in range(8)]
+    run = bulk(RunnableLambda(answer), rows, output=output if has_output else None, concurrency=8, ordered=ordered)
+    found = []
+    with pytest.raises(RuntimeError, match="no text"):
+        async for record in run:
+            found.append(record.content)
+    wanted = [row for row in rows if row != "row 3"]
+    assert sorted(found) == wanted
+    assert run.progress.done == 7
+    if has_output:
+        assert sorted(record["content"] for record in read(output).values()) == wanted
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks need Python 3.12")
+@pytest.mark.parametrize("ordered", [False, True])
+async def test_rows_that_need_no_waiting_are_returned_by_eager_tasks_too(ordered):
+    """Then the workers have ended before the event loop goes on."""
+    asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
+    run = bulk(RunnableLambda(lambda prompt: prompt), ["a", "b", "c"], ordered=ordered)
+    assert sorted([record.content async for record in run]) == ["a", "b", "c"]
 
 
 async def test_dollars_are_spent_as_a_budget(server, model):

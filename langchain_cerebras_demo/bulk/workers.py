@@ -260,6 +260,7 @@ class WorkerPool:
             self._room.release()  # the row did not cause this, and is left for the next run
         else:
             self._finish(position, outcome.record)
+            await asyncio.sleep(0)  # until it is kept: if the process is killed, only what was in flight is sent again
         if self._reuse.problem is not None:
             raise self._reuse.problem
         return True

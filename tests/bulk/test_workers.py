@@ -552,6 +552,24 @@ async def test_a_value_that_cannot_be_written_costs_no_other_row(output, read, h
         assert sorted(record["content"] for record in read(output).values()) == wanted
 
 
+async def test_a_worker_sends_its_next_row_when_the_one_before_is_written(output):
+    """So a kill costs at most one request for each worker, in flight or answered and not written yet."""
+    at_risk, sent = [], 0
+
+    class Model:
+        async def ainvoke(self, prompt):
+            nonlocal sent
+            sent += 1
+            at_risk.append(sent - len(output.read_bytes().splitlines()))
+            await asyncio.sleep(0)
+            return prompt
+
+    rows = [f"row {number}" for number in range(40)]
+    progress = await bulk(Model(), rows, output=output, concurrency=4).arun()
+    assert (progress.done, sent) == (40, 40)
+    assert max(at_risk) == 4
+
+
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks need Python 3.12")
 @pytest.mark.parametrize("ordered", [False, True])
 async def test_rows_that_need_no_waiting_are_returned_by_eager_tasks_too(ordered):
